@@ -1,0 +1,1 @@
+"""Khala: a distributed platform that runs command-line tasks in sandboxes, out of one file."""

@@ -1,0 +1,1 @@
+"""Pure data: identifiers, task shapes, limits, errors. Imports nothing but the stdlib and msgspec."""

@@ -1,0 +1,51 @@
+"""What the cluster knows of an executor and of a judicator."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.ids import BootId, ExecutorName, Incarnation, JudicatorName, SessionNo
+
+
+class SessionState(StrEnum):
+    ONLINE = "online"
+    #: Silent for longer than its time to live; its leases were or will be requeued.
+    LOST = "lost"
+    #: Finishes what it runs, takes nothing new.
+    DRAINING = "draining"
+
+
+class Owner(Struct, frozen=True, kw_only=True):
+    """The serving process that holds an executor's session."""
+
+    judicator: JudicatorName
+    incarnation: Incarnation
+
+
+class ExecutorRecord(Struct, frozen=True, kw_only=True):
+    """An executor's row in the store. `id` is a 24-digit id for KV2's clients."""
+
+    name: ExecutorName
+    id: str
+    session: SessionNo
+    boot: BootId
+    state: SessionState
+    owner: Owner
+    slots: int
+    version: str
+    #: What its host lets it enforce ("root, cgroup v1").
+    enforcement: str
+    seen_at: datetime
+
+
+class JudicatorRecord(Struct, frozen=True, kw_only=True):
+    """A judicator as the registry shows it."""
+
+    name: JudicatorName
+    #: host:port of its RPC.
+    address: str
+    incarnation: Incarnation
+    leader: bool

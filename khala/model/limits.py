@@ -1,0 +1,85 @@
+"""Every bound of the system that is not a setting, one constant each, with its reason.
+
+A queue, frame, batch or document without a bound is an outage waiting for its first large user.
+What happens at a bound is stated beside it.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# --- documents -------------------------------------------------------------------------------
+#: Payload parts (and, apart, outputs) stay inside the task document while their sum is below
+#: this: one write less for small tasks, without status updates rewriting blobs.
+INLINE_BYTES = 16 * KIB
+#: One chunk document of a payload or an output; well below MongoDB's 16 MiB.
+PAYLOAD_CHUNK_BYTES = 8 * MIB
+OUTPUT_CHUNK_BYTES = 1 * MIB
+#: A command is a script, not a payload; more is answered with `TooLarge`.
+COMMAND_BYTES = 1 * MIB
+
+# --- group commit ----------------------------------------------------------------------------
+#: Waiting transitions per lane; above it the caller gets `Unavailable` (503, Retry-After).
+LANE_QUEUE_ITEMS = 4096
+LANE_BATCH_ITEMS = 512
+LANE_BATCH_BYTES = 4 * MIB
+#: Flushes of one lane in flight: two hide the round trip, more only shrink the batches.
+LANE_FLUSHES = 2
+
+# --- executor protocol -----------------------------------------------------------------------
+FRAME_BYTES = 256 * KIB
+#: Messages waiting for one socket; above it the connection is closed (it reconnects and
+#: reconciles, which is cheaper than a queue that never drains).
+SEND_QUEUE_ITEMS = 4096
+#: Results kept on an executor that no Judicator has taken yet; at the bound it takes no work.
+SPOOL_ITEMS = 1024
+#: Slots of one executor; more is a typing error.
+SLOTS_MAX = 1024
+
+# --- dispatch --------------------------------------------------------------------------------
+#: Own submissions remembered in memory; the store's index finds the rest.
+READY_ITEMS = 10_000
+#: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.
+STRANGER_AGE_S = 0.25
+SCAN_INTERVAL_S = 0.25
+#: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
+CRASH_LIMIT = 3
+
+# --- timers (monotonic seconds); relations are asserted in `check_timers` ---------------------
+HEARTBEAT_S = 2.0
+SESSION_TTL_S = 10.0
+RECONNECT_GRACE_S = 15.0
+LINK_TIMEOUT_S = 6.0
+ORPHAN_TTL_S = 120.0
+AUDIT_INTERVAL_S = 5.0
+#: A lease missing from the executor's inventory for this long is assigned again.
+REASSIGN_S = 3.0
+#: No majority-acknowledged write for this long: the Judicator stops serving.
+PULSE_TTL_S = 3.0
+LEADER_TTL_S = 5.0
+
+# --- public API ------------------------------------------------------------------------------
+LIST_LIMIT_MAX = 10_000
+LONG_POLL_MAX_S = 60.0
+#: Event streams of one gateway; the next one is answered with 503.
+EVENT_STREAMS = 1024
+#: Events waiting for one slow reader; above it the stream ends and the reader reconnects.
+EVENT_QUEUE_ITEMS = 4096
+EVENT_HEARTBEAT_S = 15.0
+#: KV2 cuts long texts to this many characters and appends "...".
+KV2_TEXT_CHARS = 1000
+#: Text of an output shown inline by the task view; the download has all of it.
+VIEW_TEXT_BYTES = 64 * KIB
+
+
+def check_timers() -> None:
+    """The relations the protocol's bounds rest on; broken ones would turn delays into reruns."""
+    from khala.model.errors import invariant
+
+    invariant(3 * HEARTBEAT_S <= SESSION_TTL_S, "3 heartbeats must fit into a session's life")
+    invariant(LINK_TIMEOUT_S < SESSION_TTL_S, "an executor must look elsewhere before it expires")
+    invariant(
+        SESSION_TTL_S + RECONNECT_GRACE_S > 12.0,
+        "a MongoDB election (12 s) must not cost every executor its session",
+    )

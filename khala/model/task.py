@@ -1,0 +1,270 @@
+"""What a task is, how it ends, and how both are shown.
+
+A task is immutable after acceptance: two stages (compile, execute), their limits, and payload
+parts (sources, input, data). What changes is its *dispatch*: `queued -> leased -> done`, with the
+attempt number as fencing token. Everything finer (starting, compiling, running, succeeded, ...)
+is a projection of (dispatch, progress, ending) and never stored on its own, so that no two places
+can disagree about a task.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.ids import AttemptNo, ExecutorName, TaskId
+
+
+class Dispatch(StrEnum):
+    """Where a task stands between its acceptance and its end; the only stored states."""
+
+    #: Accepted and waiting for an executor.
+    QUEUED = "queued"
+    #: One executor has the right to run one attempt.
+    LEASED = "leased"
+    #: Ended. Never changes again.
+    DONE = "done"
+
+
+class Progress(StrEnum):
+    """What the leased attempt is doing; advisory, may lag, is lost with the lease."""
+
+    STARTING = "starting"
+    COMPILING = "compiling"
+    RUNNING = "running"
+
+
+class Ending(StrEnum):
+    """How a task ended."""
+
+    #: Both stages exited with 0.
+    SUCCEEDED = "succeeded"
+    #: A stage ended otherwise, or was ended by a limit.
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    #: Khala could not run it to an end: bad input, executors lost too often, an internal fault.
+    ERROR = "error"
+
+
+class TaskState(StrEnum):
+    """The public word for a task's state."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    COMPILING = "compiling"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Stage(StrEnum):
+    COMPILE = "compile"
+    EXECUTE = "execute"
+
+
+class Reason(StrEnum):
+    """Why a stage or a task ended the way it did: a closed list that clients may switch on."""
+
+    OK = "ok"
+    EXIT_NONZERO = "exit_nonzero"
+    SIGNAL = "signal"
+    WALL_TIME = "wall_time"
+    CPU_TIME = "cpu_time"
+    MEMORY = "memory"
+    OUTPUT_LIMIT = "output_limit"
+    PROCESS_LIMIT = "process_limit"
+    FILE_SIZE = "file_size"
+    DISK = "disk"
+    SYSCALL = "syscall"
+    CANCELLED = "cancelled"
+    BAD_INPUT = "bad_input"
+    EXECUTOR_LOST_REPEATEDLY = "executor_lost_repeatedly"
+    SETUP_FAILED = "setup_failed"
+    INTERNAL = "internal"
+
+
+class Part(StrEnum):
+    """The named pieces of a task's payload."""
+
+    COMPILE_SOURCE = "compile_source"
+    COMPILE_COMMAND = "compile_command"
+    EXECUTE_INPUT = "execute_input"
+    EXECUTE_DATA = "execute_data"
+    EXECUTE_COMMAND = "execute_command"
+    EXECUTE_STANDARD = "execute_standard"
+
+
+class Stream(StrEnum):
+    """The four outputs of a task, named as KV2 names their files."""
+
+    COMPILE_OUTPUT = "compile_output"
+    COMPILE_ERROR = "compile_error"
+    EXECUTE_OUTPUT = "execute_output"
+    EXECUTE_ERROR = "execute_error"
+
+
+class StageLimits(Struct, frozen=True, kw_only=True):
+    """What one stage may use; every limit is positive and enforced by the executor."""
+
+    wall_ms: int
+    cpu_ms: int
+    memory_bytes: int
+    pids: int
+    #: Per stream: stdout and stderr each.
+    output_bytes: int
+    #: The largest single file a process may write.
+    file_bytes: int
+    #: Share of processor time, in cores.
+    cpus: float = 1.0
+
+
+class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One payload part: here if small, else in the `payloads` collection in chunks."""
+
+    size_bytes: int
+    sha256: str
+    #: The bytes themselves when the whole payload is small enough to travel with the document.
+    inline: bytes | None = None
+
+
+class TaskSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a user submitted, minus the bytes that are stored apart.
+
+    `timeout_s` keeps KV2's numbers as given (0 = no limit of the user's own); `limits` is what is
+    enforced. A missing part is an empty one, except sources and data, where missing means none.
+    """
+
+    user: int
+    compile_timeout_s: int
+    execute_timeout_s: int
+    compile_limits: StageLimits
+    execute_limits: StageLimits
+    parts: dict[Part, PartRef]
+
+    @property
+    def compiles(self) -> bool:
+        """An empty compile command starts no jail."""
+        return Part.COMPILE_COMMAND in self.parts
+
+    @property
+    def executes(self) -> bool:
+        return Part.EXECUTE_COMMAND in self.parts
+
+
+class StreamRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One captured output: inline if small, else in the `outputs` collection in chunks."""
+
+    size_bytes: int
+    inline: bytes | None = None
+
+
+class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was measured of one stage. `limit` and `observed` share the unit of the reason:
+    ms for times, bytes for sizes, a count for processes."""
+
+    reason: Reason
+    exit_code: int | None = None
+    signal: int | None = None
+    limit: int | None = None
+    observed: int | None = None
+    wall_ms: int = 0
+    cpu_user_ms: int = 0
+    cpu_system_ms: int = 0
+    memory_peak_bytes: int = 0
+    pids_peak: int = 0
+    #: Bytes kept of each stream; the limit may have cut more.
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    #: One sentence for people: "killed after 1.00 s of wall time (limit 1 s)".
+    note: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.reason is Reason.OK
+
+
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one attempt ended, and what it left: the result that is recorded once."""
+
+    ending: Ending
+    reason: Reason
+    #: The stage that decided the ending; None when no stage did.
+    stage: Stage | None = None
+    compile: StageOutcome | None = None
+    execute: StageOutcome | None = None
+    streams: dict[Stream, StreamRef] = {}
+    note: str | None = None
+
+
+class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task document: spec and dispatch. The dates are for people; no decision reads them."""
+
+    id: TaskId
+    spec: TaskSpec
+    dispatch: Dispatch
+    attempt: AttemptNo
+    crashes: int
+    submitted_at: datetime
+    updated_at: datetime
+    executor: ExecutorName | None = None
+    progress: Progress | None = None
+    outcome: Outcome | None = None
+    result_attempt: AttemptNo | None = None
+    started_at: datetime | None = None
+    done_at: datetime | None = None
+
+    @property
+    def state(self) -> TaskState:
+        ending = self.outcome.ending if self.outcome else None
+        return project_state(self.dispatch, self.progress, ending)
+
+
+class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of a list, and the body of an event: what changed, without the bytes."""
+
+    id: TaskId
+    user: int
+    state: TaskState
+    attempt: AttemptNo
+    submitted_at: datetime
+    updated_at: datetime
+    executor: ExecutorName | None = None
+    stage: Stage | None = None
+    reason: Reason | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.state in TERMINAL
+
+
+TERMINAL = frozenset({TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.ERROR})
+
+
+def project_state(
+    dispatch: Dispatch, progress: Progress | None, ending: Ending | None
+) -> TaskState:
+    """The public state: see the module docstring."""
+    if dispatch is Dispatch.DONE:
+        return TaskState(ending or Ending.ERROR)
+    if dispatch is Dispatch.LEASED:
+        return TaskState(progress or Progress.STARTING)
+    return TaskState.QUEUED
+
+
+def brief_of(task: Task) -> TaskBrief:
+    outcome = task.outcome
+    return TaskBrief(
+        id=task.id,
+        user=task.spec.user,
+        state=task.state,
+        attempt=task.attempt,
+        submitted_at=task.submitted_at,
+        updated_at=task.updated_at,
+        executor=task.executor,
+        stage=outcome.stage if outcome else None,
+        reason=outcome.reason if outcome else None,
+    )

@@ -1,0 +1,1 @@
+"""What goes over wires: message types and their encoding, no I/O."""

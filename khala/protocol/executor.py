@@ -1,0 +1,149 @@
+"""The whole conversation between an Executor and its Judicator.
+
+One WebSocket, frames of these messages, ordered within a connection. Nothing relies on delivery:
+whatever is lost is repaired by the inventories in Hello and Heartbeat (what runs, what is
+spooled), and `attempt` decides at the store whose result counts. Large payloads and outputs go
+by HTTP beside it (`khala.protocol.rpc`).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
+from khala.model.task import Outcome, Progress, TaskSpec
+
+#: The name of one try at a task.
+Run: TypeAlias = tuple[TaskId, AttemptNo]
+
+
+class FromExecutor(Struct, frozen=True, kw_only=True):
+    """Anything an executor says."""
+
+
+class Hello(FromExecutor, tag="hello"):
+    """First message on a connection: who I am and what I hold."""
+
+    name: ExecutorName
+    boot: BootId
+    version: str
+    enforcement: str
+    slots: int
+    running: list[Run] = []
+    spooled: list[Run] = []
+
+
+class Heartbeat(FromExecutor, tag="heartbeat"):
+    """Every HEARTBEAT_S, and at once when the inventory changes."""
+
+    session: SessionNo
+    seq: int
+    running: list[Run]
+    spooled: list[Run]
+    #: Slots that could start something now.
+    free: int
+
+
+class Finished(FromExecutor, tag="finished"):
+    """A spooled result; repeated with every heartbeat until Recorded or Abandon."""
+
+    session: SessionNo
+    run: Run
+    outcome: Outcome
+
+
+class ProgressReport(FromExecutor, tag="progress"):
+    session: SessionNo
+    run: Run
+    progress: Progress
+
+
+class Dead(FromExecutor, tag="dead"):
+    """I started that attempt once and no longer have it; it must not be started again."""
+
+    session: SessionNo
+    run: Run
+
+
+class Refused(FromExecutor, tag="refused"):
+    """I could not start it, for a reason of mine (disk full, payload unreachable); not a crash."""
+
+    session: SessionNo
+    run: Run
+    why: str
+
+
+class Goodbye(FromExecutor, tag="goodbye"):
+    """I take nothing new: I am stopping. What runs is finished or given back."""
+
+    session: SessionNo
+
+
+class ToExecutor(Struct, frozen=True, kw_only=True):
+    """Anything a judicator says."""
+
+
+class Welcome(ToExecutor, tag="welcome"):
+    """The session is open; `kill` names runs of the inventory that are no longer wanted."""
+
+    session: SessionNo
+    boot: BootId
+    judicator: JudicatorName
+    #: RPC addresses (host:port) of every serving judicator.
+    peers: list[str]
+    kill: list[Run]
+
+
+class HeartbeatAck(ToExecutor, tag="heartbeat_ack"):
+    session: SessionNo
+    seq: int
+    #: False: this judicator cannot record results now; look for another one.
+    serving: bool
+    peers: list[str]
+
+
+class Assign(ToExecutor, tag="assign"):
+    session: SessionNo
+    run: Run
+    spec: TaskSpec
+
+
+class Kill(ToExecutor, tag="kill"):
+    """Stop the run if it runs, and drop whatever it left."""
+
+    session: SessionNo
+    run: Run
+
+
+class Recorded(ToExecutor, tag="recorded"):
+    """These results are in the store for good; their spool entries may go."""
+
+    runs: list[Run]
+
+
+class Abandon(ToExecutor, tag="abandon"):
+    """The store has moved on; drop these runs and their results."""
+
+    runs: list[Run]
+
+
+class SessionLost(ToExecutor, tag="session_lost"):
+    """The store no longer knows this session as current: say Hello again."""
+
+    session: SessionNo
+
+
+class NameInUse(ToExecutor, tag="name_in_use"):
+    """Another process holds a live session under this name."""
+
+    name: ExecutorName
+
+
+FromExecutorMessage: TypeAlias = (
+    Hello | Heartbeat | Finished | ProgressReport | Dead | Refused | Goodbye
+)
+ToExecutorMessage: TypeAlias = (
+    Welcome | HeartbeatAck | Assign | Kill | Recorded | Abandon | SessionLost | NameInUse
+)

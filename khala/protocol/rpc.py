@@ -1,0 +1,106 @@
+"""HTTP between Gateways (and Executors' bulk data) and Judicators.
+
+Bodies are msgpack of these structs. Every request carries the cluster secret as a bearer token.
+Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 503 `Unavailable`,
+504 `OutcomeUnknown`; the client turns them back into the same exceptions.
+
+    POST   /rpc/v1/tasks                          SubmitTask -> Submitted
+    GET    /rpc/v1/tasks/<id>                     -> Task
+    DELETE /rpc/v1/tasks/<id>                     -> Cancelled
+    POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
+    GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part
+    GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output
+    PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output (idempotent)
+    GET    /rpc/v1/cluster                        -> ClusterView
+    GET    /rpc/v1/events                         WebSocket: frames of `Event`, judicator to gateway
+    GET    /rpc/v1/executor                       WebSocket: see `khala.protocol.executor`
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from khala.model.executor import ExecutorRecord, JudicatorRecord
+from khala.model.ids import TaskId
+from khala.model.task import Part, StageLimits, TaskBrief
+
+
+class SubmitTask(Struct, frozen=True, kw_only=True):
+    """A whole task. The judicator mints the id and decides what is stored inline."""
+
+    user: int
+    compile_timeout_s: int
+    execute_timeout_s: int
+    compile_limits: StageLimits
+    execute_limits: StageLimits
+    parts: dict[Part, bytes]
+    #: Retrying with the same key (per user) yields the same task.
+    key: str | None = None
+
+
+class Submitted(Struct, frozen=True, kw_only=True):
+    id: TaskId
+    #: True when the key had been used before: nothing new was created.
+    replay: bool
+
+
+class Cancelled(Struct, frozen=True, kw_only=True):
+    task: TaskBrief
+
+
+class SearchTasks(Struct, frozen=True, kw_only=True):
+    """KV2's filters. Times are inclusive bounds on submission."""
+
+    id: TaskId | None = None
+    user: int | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    oldest_first: bool = False
+    offset: int = 0
+    #: 0 = all, up to LIST_LIMIT_MAX.
+    limit: int = 0
+
+
+class TaskPage(Struct, frozen=True, kw_only=True):
+    total: int
+    tasks: list[TaskBrief]
+
+
+class ExecutorView(Struct, frozen=True, kw_only=True):
+    """An executor's record and what the judicator that owns its session knows on top."""
+
+    record: ExecutorRecord
+    #: None when another judicator owns the session.
+    free: int | None
+
+
+class ClusterView(Struct, frozen=True, kw_only=True):
+    version: str
+    serving: bool
+    queued: int
+    leased: int
+    executors: list[ExecutorView]
+    judicators: list[JudicatorRecord]
+    notes: list[str]
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    #: Class name in `khala.model.errors`.
+    error: str
+    message: str
+    field: str | None = None
+
+
+class TaskChanged(Struct, frozen=True, kw_only=True, tag="task"):
+    task: TaskBrief
+
+
+class ExecutorChanged(Struct, frozen=True, kw_only=True, tag="executor"):
+    executor: ExecutorView
+
+
+#: Events are hints: any may be missing or repeated; a reader that must be sure reads the task.
+Event: TypeAlias = TaskChanged | ExecutorChanged

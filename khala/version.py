@@ -1,0 +1,3 @@
+"""The one version number; packaging, `--version`, Hello messages and the UI read it from here."""
+
+VERSION = "0.1.0"
