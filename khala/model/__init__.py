@@ -1,1 +1,1 @@
-"""Pure data: identifiers, task shapes, limits, errors. Imports nothing but the stdlib and msgspec."""
+"""Pure data: identifiers, task shapes, limits, errors. Imports only the stdlib and msgspec."""

@@ -19,11 +19,7 @@ from khala.model.task import Outcome, Progress, TaskSpec
 Run: TypeAlias = tuple[TaskId, AttemptNo]
 
 
-class FromExecutor(Struct, frozen=True, kw_only=True):
-    """Anything an executor says."""
-
-
-class Hello(FromExecutor, tag="hello"):
+class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     """First message on a connection: who I am and what I hold."""
 
     name: ExecutorName
@@ -35,7 +31,7 @@ class Hello(FromExecutor, tag="hello"):
     spooled: list[Run] = []
 
 
-class Heartbeat(FromExecutor, tag="heartbeat"):
+class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """Every HEARTBEAT_S, and at once when the inventory changes."""
 
     session: SessionNo
@@ -46,7 +42,7 @@ class Heartbeat(FromExecutor, tag="heartbeat"):
     free: int
 
 
-class Finished(FromExecutor, tag="finished"):
+class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     """A spooled result; repeated with every heartbeat until Recorded or Abandon."""
 
     session: SessionNo
@@ -54,20 +50,20 @@ class Finished(FromExecutor, tag="finished"):
     outcome: Outcome
 
 
-class ProgressReport(FromExecutor, tag="progress"):
+class ProgressReport(Struct, frozen=True, kw_only=True, tag="progress"):
     session: SessionNo
     run: Run
     progress: Progress
 
 
-class Dead(FromExecutor, tag="dead"):
+class Dead(Struct, frozen=True, kw_only=True, tag="dead"):
     """I started that attempt once and no longer have it; it must not be started again."""
 
     session: SessionNo
     run: Run
 
 
-class Refused(FromExecutor, tag="refused"):
+class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     """I could not start it, for a reason of mine (disk full, payload unreachable); not a crash."""
 
     session: SessionNo
@@ -75,17 +71,13 @@ class Refused(FromExecutor, tag="refused"):
     why: str
 
 
-class Goodbye(FromExecutor, tag="goodbye"):
+class Goodbye(Struct, frozen=True, kw_only=True, tag="goodbye"):
     """I take nothing new: I am stopping. What runs is finished or given back."""
 
     session: SessionNo
 
 
-class ToExecutor(Struct, frozen=True, kw_only=True):
-    """Anything a judicator says."""
-
-
-class Welcome(ToExecutor, tag="welcome"):
+class Welcome(Struct, frozen=True, kw_only=True, tag="welcome"):
     """The session is open; `kill` names runs of the inventory that are no longer wanted."""
 
     session: SessionNo
@@ -96,7 +88,7 @@ class Welcome(ToExecutor, tag="welcome"):
     kill: list[Run]
 
 
-class HeartbeatAck(ToExecutor, tag="heartbeat_ack"):
+class HeartbeatAck(Struct, frozen=True, kw_only=True, tag="heartbeat_ack"):
     session: SessionNo
     seq: int
     #: False: this judicator cannot record results now; look for another one.
@@ -104,38 +96,38 @@ class HeartbeatAck(ToExecutor, tag="heartbeat_ack"):
     peers: list[str]
 
 
-class Assign(ToExecutor, tag="assign"):
+class Assign(Struct, frozen=True, kw_only=True, tag="assign"):
     session: SessionNo
     run: Run
     spec: TaskSpec
 
 
-class Kill(ToExecutor, tag="kill"):
+class Kill(Struct, frozen=True, kw_only=True, tag="kill"):
     """Stop the run if it runs, and drop whatever it left."""
 
     session: SessionNo
     run: Run
 
 
-class Recorded(ToExecutor, tag="recorded"):
+class Recorded(Struct, frozen=True, kw_only=True, tag="recorded"):
     """These results are in the store for good; their spool entries may go."""
 
     runs: list[Run]
 
 
-class Abandon(ToExecutor, tag="abandon"):
+class Abandon(Struct, frozen=True, kw_only=True, tag="abandon"):
     """The store has moved on; drop these runs and their results."""
 
     runs: list[Run]
 
 
-class SessionLost(ToExecutor, tag="session_lost"):
+class SessionLost(Struct, frozen=True, kw_only=True, tag="session_lost"):
     """The store no longer knows this session as current: say Hello again."""
 
     session: SessionNo
 
 
-class NameInUse(ToExecutor, tag="name_in_use"):
+class NameInUse(Struct, frozen=True, kw_only=True, tag="name_in_use"):
     """Another process holds a live session under this name."""
 
     name: ExecutorName

@@ -18,14 +18,14 @@ from khala.model.limits import FRAME_BYTES
 #: Spoken by both ends; sent as the WebSocket subprotocol and checked before anything else.
 SUBPROTOCOL = "khala.v1"
 
-Message = TypeVar("Message", bound=msgspec.Struct)
+Message = TypeVar("Message")
 
 
 class Codec(Generic[Message]):
     """Encodes any message, decodes one direction's union."""
 
-    def __init__(self, union: type[Message]) -> None:
-        self._decoder = msgspec.msgpack.Decoder(list[union])  # type: ignore[valid-type]
+    def __init__(self, decoder: msgspec.msgpack.Decoder[list[Message]]) -> None:
+        self._decoder = decoder
         self._encoder = msgspec.msgpack.Encoder()
 
     def decode(self, frame: bytes) -> list[Message]:
@@ -37,10 +37,10 @@ class Codec(Generic[Message]):
         except msgspec.MsgspecError as error:
             raise Rejected(f"frame: not readable ({error})") from error
 
-    def encode(self, messages: Iterable[msgspec.Struct]) -> list[bytes]:
+    def encode(self, messages: Iterable[Message]) -> list[bytes]:
         """Frames that carry `messages` in order, each within the size limit."""
         frames: list[bytes] = []
-        batch: list[msgspec.Struct] = []
+        batch: list[Message] = []
         size = 0
         for message in messages:
             length = len(self._encoder.encode(message))
