@@ -1,0 +1,184 @@
+"""Arguments and answers of the store's statements.
+
+Every change of a task is one compare-and-set on one document. The structs here say what a
+statement is given and what it may answer; they live in the model because the sans-IO core emits
+and consumes them without knowing any database.
+
+Rules that all of them keep:
+
+- A statement can be repeated with the same arguments until it answers. A repetition never has a
+  second effect, and where the first try had taken effect it answers the same as that would have.
+- `attempt` always names the attempt the caller believes current; if the document has moved on,
+  the answer is False, STALE or nothing, never an exception.
+- `Unavailable` = it has not happened. `OutcomeUnknown` = it may have happened, or may still
+  happen after a later read; repeat the statement or leave it to the audit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.executor import ExecutorRecord, Owner
+from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
+from khala.model.task import Ending, Outcome, Progress, Reason, Stream, TaskBrief, TaskSpec
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """The right of one session to run the current attempt of a task."""
+
+    executor: ExecutorName
+    session: SessionNo
+    #: A nonce of the claim: after an unknown outcome it tells whose write it was.
+    claim: str
+    #: The judicator that wrote it.
+    by: JudicatorName
+
+
+class NewTask(Struct, frozen=True, kw_only=True):
+    """A task to insert (S1). Parts that are not inline must be stored before."""
+
+    id: TaskId
+    spec: TaskSpec
+    submitted_at: datetime
+    #: Idempotency key, unique per user.
+    key: str | None = None
+    #: 32 bytes that stand for the whole request; the same key with other bytes is a `Conflict`.
+    fingerprint: bytes = b""
+    #: The fused form: inserted as attempt 1, already leased.
+    lease: Lease | None = None
+
+
+class AcceptResult(Struct, frozen=True, kw_only=True):
+    """`id` is the earlier task's when `replay` is True: nothing was inserted then, and a lease
+    that came with the new task was not taken."""
+
+    id: TaskId
+    replay: bool
+
+
+class LeaseItem(Struct, frozen=True, kw_only=True):
+    """Lease a queued task (S2). `attempt` is the number before; the lease makes it one more."""
+
+    id: TaskId
+    attempt: AttemptNo
+    lease: Lease
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A queued task, with what an `Assign` needs."""
+
+    id: TaskId
+    attempt: AttemptNo
+    crashes: int
+    spec: TaskSpec
+
+
+class ProgressItem(Struct, frozen=True, kw_only=True):
+    """What a leased attempt is doing (S3)."""
+
+    id: TaskId
+    attempt: AttemptNo
+    progress: Progress
+
+
+class FinishItem(Struct, frozen=True, kw_only=True):
+    """The result of one attempt (S4)."""
+
+    id: TaskId
+    attempt: AttemptNo
+    outcome: Outcome
+
+
+class FinishResult(StrEnum):
+    #: The task's result is this attempt's, recorded now or by an earlier try.
+    RECORDED = "recorded"
+    #: The task has moved on (cancelled, another attempt) or does not exist: drop the result.
+    STALE = "stale"
+
+
+class CancelResult(Struct, frozen=True, kw_only=True):
+    """The task is cancelled for good (S5)."""
+
+    #: Who was running `brief.attempt` and must be told to kill it; None if nobody was.
+    before: Lease | None
+    brief: TaskBrief
+
+
+class RequeueResult(StrEnum):
+    """What became of a lease that was taken back (S8)."""
+
+    REQUEUED = "requeued"
+    #: That was one crash too many: the task is done with `executor_lost_repeatedly`.
+    ENDED = "ended"
+    #: It is no longer leased by that session under that attempt; nothing was changed.
+    STALE = "stale"
+
+
+class HeldLease(Struct, frozen=True, kw_only=True):
+    """A lease as the store shows it to an audit."""
+
+    id: TaskId
+    attempt: AttemptNo
+    executor: ExecutorName
+    session: SessionNo
+
+
+class SessionOpening(Struct, frozen=True, kw_only=True):
+    """An executor's Hello, as far as the store is concerned (S6)."""
+
+    name: ExecutorName
+    boot: BootId
+    owner: Owner
+    slots: int
+    version: str
+    enforcement: str
+
+
+class OpenedSession(Struct, frozen=True, kw_only=True):
+    session: SessionNo
+    #: The row before; None for a name that was never seen. Another `boot` in it means that
+    #: nothing that was running under that name runs any more.
+    previous: ExecutorRecord | None
+
+    @property
+    def previous_boot(self) -> BootId | None:
+        return self.previous.boot if self.previous else None
+
+
+class OwnAudit(Struct, frozen=True, kw_only=True):
+    """What the store knows of some executors (R4)."""
+
+    records: list[ExecutorRecord]
+    #: Every lease of those executors, whatever its session.
+    leases: list[HeldLease]
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    queued: int
+    leased: int
+
+
+class ChunkItem(Struct, frozen=True, kw_only=True):
+    """One piece of an attempt's output. A chunk number that is already stored is left alone, so
+    a repetition must carry the same bytes."""
+
+    id: TaskId
+    attempt: AttemptNo
+    stream: Stream
+    n: int
+    data: bytes
+
+
+CANCELLED = Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED)
+
+
+def lost_repeatedly(crashes: int) -> Outcome:
+    """How a task ends whose executors die again and again."""
+    return Outcome(
+        ending=Ending.ERROR,
+        reason=Reason.EXECUTOR_LOST_REPEATEDLY,
+        note=f"{crashes} attempts ended with the loss of their executor",
+    )
