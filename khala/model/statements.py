@@ -74,6 +74,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     attempt: AttemptNo
     crashes: int
     spec: TaskSpec
+    submitted_at: datetime
 
 
 class ProgressItem(Struct, frozen=True, kw_only=True):
@@ -102,9 +103,21 @@ class FinishResult(StrEnum):
 class CancelResult(Struct, frozen=True, kw_only=True):
     """The task is cancelled for good (S5)."""
 
-    #: Who was running `brief.attempt` and must be told to kill it; None if nobody was.
+    #: Who was running `attempt` and must be told to kill it; None if nobody was.
     before: Lease | None
+    attempt: AttemptNo | None
     brief: TaskBrief
+
+
+class RequeueItem(Struct, frozen=True, kw_only=True):
+    """Take a lease back (S8), if that session still has it."""
+
+    id: TaskId
+    attempt: AttemptNo
+    executor: ExecutorName
+    session: SessionNo
+    #: The executor died or vanished with it; `CRASH_LIMIT` of these end the task.
+    crash: bool
 
 
 class RequeueResult(StrEnum):
@@ -126,7 +139,7 @@ class HeldLease(Struct, frozen=True, kw_only=True):
     session: SessionNo
 
 
-class SessionOpening(Struct, frozen=True, kw_only=True):
+class OpenSession(Struct, frozen=True, kw_only=True):
     """An executor's Hello, as far as the store is concerned (S6)."""
 
     name: ExecutorName
@@ -148,12 +161,12 @@ class OpenedSession(Struct, frozen=True, kw_only=True):
         return self.previous.boot if self.previous else None
 
 
-class OwnAudit(Struct, frozen=True, kw_only=True):
+class AuditView(Struct, frozen=True, kw_only=True):
     """What the store knows of some executors (R4)."""
 
     records: list[ExecutorRecord]
     #: Every lease of those executors, whatever its session.
-    leases: list[HeldLease]
+    leases: list[HeldLease] = []
 
 
 class Counts(Struct, frozen=True, kw_only=True):
