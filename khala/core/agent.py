@@ -1,0 +1,286 @@
+"""The Executor's reactor: its link to one Judicator at a time, and the attempts it holds.
+
+An attempt goes `assigned -> journalled -> running -> spooled -> gone`. Two rules carry the
+promises made to users: an attempt is written to the started-journal before it may start, and an
+Assign for a journalled attempt that is neither running nor spooled is answered Dead (R1), so no
+attempt number ever runs twice; and a result stays spooled, and is sent again with every
+heartbeat, until a Judicator says Recorded or Abandon, so no result is lost on the way.
+
+Sessions only grow (R2): a Welcome for another boot, or not above the highest session seen, and
+orders for any session but the current one are ignored; they are echoes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from khala.model.ids import BootId, ExecutorName, SessionNo
+from khala.model.limits import (
+    HEARTBEAT_S,
+    LINK_TIMEOUT_S,
+    ORPHAN_TTL_S,
+    PULSE_TTL_S,
+    SPOOL_ITEMS,
+)
+from khala.model.task import Outcome, Progress, TaskSpec
+from khala.protocol.executor import (
+    Abandon,
+    Assign,
+    Dead,
+    Finished,
+    FromExecutorMessage,
+    Goodbye,
+    Heartbeat,
+    HeartbeatAck,
+    Hello,
+    Kill,
+    NameInUse,
+    ProgressReport,
+    Recorded,
+    Refused,
+    Run,
+    SessionLost,
+    ToExecutorMessage,
+    Welcome,
+)
+
+
+class Host(Protocol):
+    """What the shell does for the agent. None of it may call back into the agent before the
+    current handler has returned."""
+
+    def send(self, message: FromExecutorMessage) -> None: ...
+    def disconnect(self, why: str) -> None: ...
+    def has_started(self, run: Run) -> bool:
+        """Whether the started-journal (kept over restarts) knows the attempt."""
+        ...
+
+    def start(self, run: Run, spec: TaskSpec) -> None:
+        """Journal the attempt, then run it; ends in `on_spooled`, `on_refused` or `on_lost`."""
+        ...
+
+    def stop(self, run: Run) -> None:
+        """Kill it if it runs; its end is not reported."""
+        ...
+
+    def forget(self, run: Run) -> None:
+        """Delete its spool entry."""
+        ...
+
+    def now(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    name: ExecutorName
+    boot: BootId
+    version: str
+    enforcement: str
+    slots: int
+
+
+class Link(StrEnum):
+    DOWN = "down"
+    #: Hello is sent, Welcome is not here.
+    GREETING = "greeting"
+    ONLINE = "online"
+
+
+class Agent:
+    """Everything an executor knows; see the module docstring."""
+
+    def __init__(self, identity: Identity, host: Host, spool: dict[Run, Outcome]) -> None:
+        self.identity = identity
+        self._host = host
+        self.link = Link.DOWN
+        self.session = SessionNo(0)
+        self.highest_session = SessionNo(0)
+        self.peers: list[str] = []
+        self.running: set[Run] = set()
+        self.spool = spool
+        self.stopping = False
+        #: False while the disk is too full to take work; set by the shell.
+        self.accepts_work = True
+        self._seq = 0
+        self._next_heartbeat_at = 0.0
+        self._acked_at = host.now()
+        self._not_serving_since: float | None = None
+
+    # ---- link -------------------------------------------------------------------------------
+
+    def on_connected(self) -> None:
+        self.link = Link.GREETING
+        self._acked_at = self._host.now()
+        self._not_serving_since = None
+        self._host.send(
+            Hello(
+                name=self.identity.name,
+                boot=self.identity.boot,
+                version=self.identity.version,
+                enforcement=self.identity.enforcement,
+                slots=self.identity.slots,
+                running=sorted(self.running),
+                spooled=sorted(self.spool),
+            )
+        )
+
+    def on_disconnected(self) -> None:
+        self.link = Link.DOWN
+
+    def on_tick(self) -> None:
+        """Call a few times a second."""
+        now = self._host.now()
+        if self.link is Link.DOWN:
+            if now - self._acked_at > ORPHAN_TTL_S and self.running:
+                self._stop_orphans()
+            return
+        if now - self._acked_at > LINK_TIMEOUT_S:
+            self._host.disconnect(f"no answer for {LINK_TIMEOUT_S:.0f} s")
+            return
+        if self.link is Link.ONLINE and now >= self._next_heartbeat_at:
+            self._beat(now)
+
+    def _stop_orphans(self) -> None:
+        """No Judicator for ORPHAN_TTL_S: by now the attempts have been given to others."""
+        for run in list(self.running):
+            self.running.discard(run)
+            self._host.stop(run)
+
+    def _beat(self, now: float) -> None:
+        self._seq += 1
+        self._next_heartbeat_at = now + HEARTBEAT_S
+        self._host.send(
+            Heartbeat(
+                session=self.session,
+                seq=self._seq,
+                running=sorted(self.running),
+                spooled=sorted(self.spool),
+                free=self._free(),
+            )
+        )
+        for run, outcome in self.spool.items():
+            self._host.send(Finished(session=self.session, run=run, outcome=outcome))
+
+    def _free(self) -> int:
+        if self.stopping or not self.accepts_work or len(self.spool) >= SPOOL_ITEMS:
+            return 0
+        return max(0, self.identity.slots - len(self.running))
+
+    # ---- messages ---------------------------------------------------------------------------
+
+    def on_message(self, message: ToExecutorMessage) -> None:
+        match message:
+            case Welcome():
+                self._on_welcome(message)
+            case HeartbeatAck():
+                self._on_ack(message)
+            case Assign():
+                if self._current(message.session):
+                    self._on_assign(message)
+            case Kill():
+                if self._current(message.session):
+                    self._drop(message.run)
+            case Recorded() | Abandon():
+                for run in message.runs:
+                    self._drop(run)
+            case SessionLost():
+                if self._current(message.session):
+                    self._host.disconnect("the session was taken over or expired")
+            case NameInUse():
+                self._host.disconnect(f"another executor named {message.name!r} is online")
+
+    def _current(self, session: SessionNo) -> bool:
+        return self.link is Link.ONLINE and session == self.session
+
+    def _on_welcome(self, message: Welcome) -> None:
+        if message.boot != self.identity.boot or message.session <= self.highest_session:
+            return
+        self.session = self.highest_session = message.session
+        self.link = Link.ONLINE
+        self.peers = message.peers
+        self._acked_at = self._host.now()
+        for run in message.kill:
+            self._drop(run)
+        self._beat(self._acked_at)
+        if self.stopping:
+            self._host.send(Goodbye(session=self.session))
+
+    def _on_ack(self, message: HeartbeatAck) -> None:
+        if not self._current(message.session):
+            return
+        now = self._host.now()
+        self._acked_at = now
+        self.peers = message.peers
+        if message.serving:
+            self._not_serving_since = None
+            return
+        since = self._not_serving_since = self._not_serving_since or now
+        if now - since > PULSE_TTL_S and len(self.peers) > 1:
+            self._host.disconnect("the judicator cannot write")
+
+    def _on_assign(self, message: Assign) -> None:
+        run = message.run
+        if run in self.running or run in self.spool:
+            return
+        if self._host.has_started(run):
+            self._host.send(Dead(session=self.session, run=run))
+            return
+        if self.stopping or not self.accepts_work:
+            why = "stopping" if self.stopping else "no room on its disk"
+            self._host.send(Refused(session=self.session, run=run, why=why))
+            return
+        if len(self.running) >= self.identity.slots:
+            return  # a lease that landed late; it is assigned again while it stands
+        self.running.add(run)
+        self._host.start(run, message.spec)
+
+    def _drop(self, run: Run) -> None:
+        if run in self.running:
+            self.running.discard(run)
+            self._host.stop(run)
+        if self.spool.pop(run, None) is not None:
+            self._host.forget(run)
+
+    # ---- attempts ---------------------------------------------------------------------------
+
+    def on_progress(self, run: Run, progress: Progress) -> None:
+        if run in self.running and self.link is Link.ONLINE:
+            self._host.send(ProgressReport(session=self.session, run=run, progress=progress))
+
+    def on_spooled(self, run: Run, outcome: Outcome) -> None:
+        """The result is on disk: the slot is free, the result is not yet recorded."""
+        if run not in self.running:
+            self._host.forget(run)  # killed while it ended
+            return
+        self.running.discard(run)
+        self.spool[run] = outcome
+        if self.link is Link.ONLINE:
+            self._host.send(Finished(session=self.session, run=run, outcome=outcome))
+
+    def on_refused(self, run: Run, why: str) -> None:
+        """It could not be started or finished here for a reason that is not the task's."""
+        if run in self.running:
+            self.running.discard(run)
+            if self.link is Link.ONLINE:
+                self._host.send(Refused(session=self.session, run=run, why=why))
+
+    def on_lost(self, run: Run) -> None:
+        """Its sandbox was destroyed from outside: nobody knows how it would have ended."""
+        if run in self.running:
+            self.running.discard(run)
+            if self.link is Link.ONLINE:
+                self._host.send(Dead(session=self.session, run=run))
+
+    def begin_stop(self) -> None:
+        """Take nothing new; what runs may end."""
+        self.stopping = True
+        if self.link is Link.ONLINE:
+            self._host.send(Goodbye(session=self.session))
+
+    def give_up_runs(self) -> None:
+        """Kill what still runs and give it back: another executor runs it as a new attempt."""
+        for run in list(self.running):
+            self._host.stop(run)
+            self.on_refused(run, "the executor is stopping")

@@ -1,0 +1,73 @@
+"""The Judicator's picture of one executor session: which leases it holds, how much fits.
+
+A lease stays in `held` from the moment it is asked of the store until its result is recorded,
+its requeue is known, or the session ends. "Seen once in an inventory" must not end the tracking
+(R3): an executor that loses an assignment later would otherwise keep a task for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from khala.core.ports import Conn
+from khala.model.ids import BootId, ExecutorName, SessionNo
+from khala.model.limits import REASSIGN_S, RECONNECT_GRACE_S, SESSION_TTL_S
+from khala.model.statements import Candidate
+from khala.protocol.executor import Run
+
+
+@dataclass(slots=True)
+class Held:
+    """One lease of a session."""
+
+    #: None for a lease found by an audit or adopted, until it has to be assigned again.
+    task: Candidate | None
+    #: When the executor last showed it, or was last told of it.
+    seen_at: float
+    #: The store has not confirmed the lease yet: count it, do not assign it again.
+    pending: bool = False
+    #: Its result is spooled: the slot is free, the lease is not.
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    name: ExecutorName
+    number: SessionNo
+    boot: BootId
+    slots: int
+    last_seen_at: float
+    conn: Conn | None
+    closed_at: float | None = None
+    draining: bool = False
+    #: What the executor said it could start now; bounds dispatch when its disk is full.
+    accepts_work: bool = True
+    held: dict[Run, Held] = field(default_factory=dict)
+    #: Runs of the last inventory that no lease explains; asked of the store when seen twice.
+    strays: set[Run] = field(default_factory=set)
+
+    @property
+    def used(self) -> int:
+        return sum(not held.finished for held in self.held.values())
+
+    @property
+    def free(self) -> int:
+        if self.conn is None or self.draining or not self.accepts_work:
+            return 0
+        return max(0, self.slots - self.used)
+
+    def expires_at(self) -> float:
+        """Later than the executor's own view of the same session (it counts from what it SENT
+        and without grace), so that it knows first; needed to avoid waste, not for safety."""
+        silent = self.last_seen_at + SESSION_TTL_S + RECONNECT_GRACE_S
+        if self.closed_at is None:
+            return silent
+        return min(silent, self.closed_at + RECONNECT_GRACE_S)
+
+    def overdue(self, now: float) -> list[Run]:
+        """Leases that the executor should have shown by now and has not."""
+        return [
+            run
+            for run, held in self.held.items()
+            if not held.pending and not held.finished and now - held.seen_at > REASSIGN_S
+        ]
