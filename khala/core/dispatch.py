@@ -33,6 +33,7 @@ from khala.model.statements import (
     LeaseItem,
     NewTask,
     ProgressItem,
+    RequeueItem,
     RequeueResult,
 )
 from khala.model.task import Outcome, Progress, TaskBrief, TaskState
@@ -382,7 +383,15 @@ class Dispatcher:
 
     async def requeue_lease(self, lease: HeldLease, *, crash: bool) -> None:
         try:
-            result = await self.store.requeue_if_leased_by(lease, crash=crash)
+            result = await self.store.requeue_if_leased_by(
+                RequeueItem(
+                    id=lease.id,
+                    attempt=lease.attempt,
+                    executor=lease.executor,
+                    session=lease.session,
+                    crash=crash,
+                )
+            )
         except KhalaError:
             return
         if result is not RequeueResult.STALE:

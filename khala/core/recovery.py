@@ -19,7 +19,7 @@ from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.executor import Owner, SessionState
 from khala.model.ids import AttemptNo, ExecutorName, Incarnation, SessionNo, TaskId
 from khala.model.limits import AUDIT_INTERVAL_S, REASSIGN_S, RECONNECT_GRACE_S, SESSION_TTL_S
-from khala.model.statements import Lease, OpenedSession, SessionOpening
+from khala.model.statements import Lease, OpenedSession, OpenSession
 from khala.protocol.executor import Abandon, Hello, NameInUse, Run, SessionLost, Welcome
 
 #: Pause between tries of a statement that must not be given up (S6's followers, S9).
@@ -67,7 +67,7 @@ class Recovery:
     async def _reconcile(self, conn: Conn, hello: Hello) -> None:
         """S6, then S7 for everything the executor has, then S8 for everything it has not."""
         opened = await self._store.open_session(
-            SessionOpening(
+            OpenSession(
                 name=hello.name,
                 boot=hello.boot,
                 owner=Owner(
