@@ -1,0 +1,1 @@
+"""MongoDB: the only truth about tasks. Nothing else imports pymongo."""

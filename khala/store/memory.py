@@ -1,0 +1,217 @@
+"""The store as a dictionary: same statements, same answers, no database.
+
+No method suspends, so each is atomic on any loop and can be driven without one (`run_now`): the
+simulator decides itself when a statement lands and whether its answer is lost. Dates come from
+`wall`, because a simulation has its own.
+
+Whoever changes a statement here changes it in `tasks.py` or `sessions.py` too; `tests/store`
+runs every case on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncIterator,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from khala.model.errors import InvariantBroken, NotFound
+from khala.model.executor import ExecutorRecord, SessionState
+from khala.model.ids import (
+    AttemptNo,
+    ExecutorName,
+    Incarnation,
+    JudicatorName,
+    SessionNo,
+    TaskId,
+    Term,
+    mint_task_id,
+)
+from khala.model.statements import (
+    AuditView,
+    ChunkItem,
+    HeldLease,
+    OpenedSession,
+    OpenSession,
+)
+from khala.model.task import Part, Stream
+from khala.store.dates import id_date, utc_now
+from khala.store.memory_tasks import MemoryState, MemoryTasks, Wall
+
+Result = TypeVar("Result")
+
+
+def run_now(statement: Coroutine[object, object, Result]) -> Result:
+    """Run a coroutine that never suspends, without an event loop."""
+    try:
+        statement.send(None)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    statement.close()
+    raise InvariantBroken("a statement of the memory store suspended")
+
+
+class MemorySessions:
+    """`SessionStore`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def open_session(self, item: OpenSession) -> OpenedSession:
+        previous = self._state.executors.get(item.name)
+        session = SessionNo(previous.session + 1 if previous else 1)
+        self._state.forgotten.discard(item.name)
+        self._state.executors[item.name] = ExecutorRecord(
+            name=item.name,
+            id=previous.id if previous else mint_task_id(),
+            session=session,
+            boot=item.boot,
+            state=SessionState.ONLINE,
+            owner=item.owner,
+            slots=item.slots,
+            version=item.version,
+            enforcement=item.enforcement,
+            seen_at=self._state.now(),
+        )
+        return OpenedSession(session=session, previous=previous)
+
+    async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
+        record = self._state.executors.get(name)
+        if record is None or record.session != session:
+            return False
+        self._state.executors[name] = replace(record, state=SessionState.LOST)
+        return True
+
+    async def touch_sessions(self, names: Sequence[ExecutorName]) -> None:
+        for name in names:
+            record = self._state.executors.get(name)
+            if record is not None:
+                self._state.executors[name] = replace(record, seen_at=self._state.now())
+
+    async def forget_lost(self, older_than: timedelta) -> int:
+        before = self._state.now() - older_than
+        names = {
+            record.name
+            for record in self._state.executors.values()
+            if record.state is SessionState.LOST and record.seen_at < before
+        } - self._state.forgotten
+        self._state.forgotten |= names
+        return len(names)
+
+    async def list_executors(self) -> list[ExecutorRecord]:
+        names = sorted(self._state.executors.keys() - self._state.forgotten)
+        return [self._state.executors[name] for name in names]
+
+    async def leases_of(self, name: ExecutorName, up_to_session: SessionNo) -> list[HeldLease]:
+        return [
+            lease
+            for lease in self._state.leases()
+            if lease.executor == name and lease.session <= up_to_session
+        ]
+
+    async def audit_own(self, names: Sequence[ExecutorName]) -> AuditView:
+        executors = self._state.executors
+        return AuditView(
+            records=[executors[name] for name in names if name in executors],
+            leases=[lease for lease in self._state.leases() if lease.executor in names],
+        )
+
+    async def audit_all(self) -> list[HeldLease]:
+        current = {
+            (record.name, record.session)
+            for record in self._state.executors.values()
+            if record.state is not SessionState.LOST
+        }
+        return [
+            lease
+            for lease in self._state.leases()
+            if (lease.executor, lease.session) not in current
+        ]
+
+    async def take_leadership(self, judicator: JudicatorName, incarnation: Incarnation) -> Term:
+        self._state.term += 1
+        return Term(self._state.term)
+
+    async def check_term(self, term: Term) -> bool:
+        return self._state.term == term
+
+    async def pulse(self, judicator: JudicatorName) -> None:
+        """A dictionary is always writable."""
+
+
+class MemoryPayloads:
+    """`PayloadStore`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def put_parts(self, task: TaskId, parts: Mapping[Part, bytes]) -> None:
+        for part, data in parts.items():
+            self._state.parts.setdefault((task, part), data)
+
+    async def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]:
+        data = self._state.parts.get((task, part))
+        if data is None:
+            raise NotFound(f"task {task} has no stored part {part}")
+        yield data
+
+    async def collect_orphans(self, older_than: timedelta) -> int:
+        before = self._state.now() - older_than
+        orphans = [
+            key
+            for key in self._state.parts
+            if key[0] not in self._state.tasks and id_date(key[0]) < before
+        ]
+        for key in orphans:
+            del self._state.parts[key]
+        return len(orphans)
+
+
+class MemoryOutputs:
+    """`OutputStore`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def put_chunks(self, items: Sequence[ChunkItem]) -> None:
+        for item in items:
+            chunks = self._state.chunks.setdefault((item.id, item.attempt, item.stream), {})
+            chunks.setdefault(item.n, item.data)
+
+    async def read_stream(
+        self, task: TaskId, attempt: AttemptNo, stream: Stream, first: int = 0
+    ) -> AsyncIterator[bytes]:
+        chunks = self._state.chunks.get((task, attempt, stream), {})
+        while first in chunks:
+            yield chunks[first]
+            first += 1
+
+    async def collect_orphans(self, older_than: timedelta) -> int:
+        before = self._state.now() - older_than
+        orphans = [key for key in self._state.chunks if self._orphan(key[0], key[1], before)]
+        return sum(len(self._state.chunks.pop(key)) for key in orphans)
+
+    def _orphan(self, task: TaskId, attempt: AttemptNo, before: datetime) -> bool:
+        row = self._state.tasks.get(task)
+        if row is None:
+            return id_date(task) < before
+        done_at = row.task.done_at
+        return done_at is not None and done_at < before and row.task.result_attempt != attempt
+
+
+class MemoryStore:
+    """One store; several judicators of a simulation share it."""
+
+    def __init__(self, wall: Wall = utc_now) -> None:
+        state = MemoryState(wall=wall)
+        self.tasks = MemoryTasks(state)
+        self.sessions = MemorySessions(state)
+        self.payloads = MemoryPayloads(state)
+        self.outputs = MemoryOutputs(state)
