@@ -26,6 +26,11 @@ LANE_BATCH_ITEMS = 512
 LANE_BATCH_BYTES = 4 * MIB
 #: Flushes of one lane in flight: two hide the round trip, more only shrink the batches.
 LANE_FLUSHES = 2
+#: One database call, retries of the driver included.
+STORE_TIMEOUT_S = 5.0
+#: A queued transition, repetitions included; long enough for most elections. Above it the caller
+#: gets `Unavailable`, or `OutcomeUnknown` if a try may have taken effect.
+COMMIT_DEADLINE_S = 10.0
 
 # --- executor protocol -----------------------------------------------------------------------
 FRAME_BYTES = 256 * KIB
