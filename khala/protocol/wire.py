@@ -37,10 +37,10 @@ class Codec(Generic[Message]):
         except msgspec.MsgspecError as error:
             raise Rejected(f"frame: not readable ({error})") from error
 
-    def encode(self, messages: Iterable[Message]) -> list[bytes]:
+    def encode(self, messages: Iterable[msgspec.Struct]) -> list[bytes]:
         """Frames that carry `messages` in order, each within the size limit."""
         frames: list[bytes] = []
-        batch: list[Message] = []
+        batch: list[msgspec.Struct] = []
         size = 0
         for message in messages:
             length = len(self._encoder.encode(message))

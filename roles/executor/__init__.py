@@ -1,0 +1,1 @@
+"""Executor: runs attempts in sandboxes and delivers their results."""

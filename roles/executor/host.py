@@ -1,0 +1,193 @@
+"""The shell around the executor's reactor: starts attempts, spools results, delivers outputs."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from khala.core.agent import Agent, Identity
+from khala.model.errors import KhalaError
+from khala.model.ids import AttemptNo, TaskId
+from khala.model.limits import MIB, OUTPUT_CHUNK_BYTES
+from khala.model.task import Outcome, Part, Stream, TaskSpec
+from khala.protocol.executor import Finished, FromExecutorMessage, Run
+from roles.executor.journal import Journal
+from roles.executor.link import Link
+from roles.executor.runner import Attempt, Runner
+from roles.executor.spool import Spool
+from sandbox import SandboxLost
+
+log = structlog.get_logger()
+
+#: Below this much free space the executor takes no work, above twice as much it does again.
+DISK_RESERVE_BYTES = 256 * MIB
+
+
+class Bulk(Protocol):
+    """Large payloads and outputs, by HTTP to the judicator of the link."""
+
+    def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]: ...
+    async def put_chunk(
+        self, run: tuple[TaskId, AttemptNo], stream: Stream, n: int, data: bytes
+    ) -> None: ...
+
+
+@dataclass(slots=True)
+class Running:
+    cancel: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Executor:
+    """`khala.core.agent.Host`, implemented."""
+
+    def __init__(
+        self, identity: Identity, data_dir: Path, runner: Runner, link: Link, bulk: Bulk
+    ) -> None:
+        self._data_dir = data_dir
+        self._journal = Journal(data_dir / "journal")
+        self._spool = Spool(data_dir)
+        self._runner = runner
+        self._link = link
+        self._bulk = bulk
+        self._attempts: dict[Run, Running] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        #: Spooled results whose large outputs the store has.
+        self._uploaded: set[Run] = set()
+        self._uploading: set[Run] = set()
+        self._slots: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(identity.slots):
+            self._slots.put_nowait(slot)
+        self.agent = Agent(identity, self, self._spool.load())
+
+    async def serve(self) -> None:
+        """Until cancelled; an attempt's defect ends the process, its failure does not."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._journal.serve())
+            tasks.create_task(self._tick())
+            tasks.create_task(self._link.serve(self.agent))
+
+    async def _tick(self) -> None:
+        while True:
+            self._watch_disk()
+            self.agent.on_tick()
+            await asyncio.sleep(0.25)
+
+    def _watch_disk(self) -> None:
+        free = shutil.disk_usage(self._data_dir).free
+        enough = DISK_RESERVE_BYTES * (1 if self.agent.accepts_work else 2)
+        if (free >= enough) != self.agent.accepts_work:
+            self.agent.accepts_work = free >= enough
+            log.warning("executor.disk", free_bytes=free, accepts_work=self.agent.accepts_work)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop: let what runs end within `timeout_s`, give the rest back, deliver results."""
+        self.agent.begin_stop()
+        deadline = time.monotonic() + timeout_s
+        while self.agent.running and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        self.agent.give_up_runs()
+        deadline = time.monotonic() + 2.0
+        while (self._attempts or self.agent.spool) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    # ---- khala.core.agent.Host --------------------------------------------------------------
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def has_started(self, run: Run) -> bool:
+        return run in self._journal
+
+    def disconnect(self, why: str) -> None:
+        self._link.disconnect(why)
+
+    def send(self, message: FromExecutorMessage) -> None:
+        if isinstance(message, Finished) and not self._delivered(message.run, message.outcome):
+            if message.run not in self._uploading and self._tasks is not None:
+                self._uploading.add(message.run)
+                self._tasks.create_task(self._upload(message))
+            return
+        self._link.send(message)
+
+    def start(self, run: Run, spec: TaskSpec) -> None:
+        if self._tasks is not None:
+            running = self._attempts[run] = Running()
+            self._tasks.create_task(self._attempt(run, spec, running))
+
+    def stop(self, run: Run) -> None:
+        if run in self._attempts:
+            self._attempts[run].cancel.set()
+
+    def forget(self, run: Run) -> None:
+        self._spool.discard(run)
+        self._journal.retire(run)
+        self._uploaded.discard(run)
+
+    # ---- attempts ---------------------------------------------------------------------------
+
+    async def _attempt(self, run: Run, spec: TaskSpec, running: Running) -> None:
+        slot = await self._slots.get()
+        try:
+            if running.cancel.is_set():
+                return
+            await self._journal.append(run)
+            attempt = Attempt(
+                run=run,
+                spec=spec,
+                slot=slot,
+                folder=self._spool.begin(run),
+                on_progress=self.agent.on_progress,
+                cancel=running.cancel,
+            )
+            outcome = await self._runner.run(attempt)
+            outcome = self._spool.commit(run, outcome)
+        except SandboxLost as error:
+            log.warning("attempt.lost", task=run[0], attempt=run[1], why=error.message)
+            self._spool.discard(run)
+            self.agent.on_lost(run)
+        except (KhalaError, OSError) as error:
+            log.warning("attempt.refused", task=run[0], attempt=run[1], why=str(error))
+            self._spool.discard(run)
+            self.agent.on_refused(run, str(error))
+        else:
+            self.agent.on_spooled(run, outcome)
+        finally:
+            del self._attempts[run]
+            self._slots.put_nowait(slot)
+
+    # ---- outputs ----------------------------------------------------------------------------
+
+    def _delivered(self, run: Run, outcome: Outcome) -> bool:
+        large = any(ref.inline is None for ref in outcome.streams.values())
+        return not large or run in self._uploaded
+
+    async def _upload(self, message: Finished) -> None:
+        """Outputs go first: a recorded result must never point at bytes that are not there."""
+        run = message.run
+        try:
+            for stream, ref in message.outcome.streams.items():
+                if ref.inline is None:
+                    await self._upload_stream(run, stream)
+        except (KhalaError, OSError) as error:
+            log.warning("output.not_delivered", task=run[0], attempt=run[1], why=str(error))
+            return  # the next heartbeat sends Finished again
+        finally:
+            self._uploading.discard(run)
+        if run in self.agent.spool:
+            self._uploaded.add(run)
+            self._link.send(message)
+
+    async def _upload_stream(self, run: Run, stream: Stream) -> None:
+        with open(self._spool.stream_path(run, stream), "rb") as file:
+            n = 0
+            while chunk := file.read(OUTPUT_CHUNK_BYTES):
+                await self._bulk.put_chunk(run, stream, n, chunk)
+                n += 1

@@ -1,0 +1,201 @@
+"""One attempt from its payload to its outcome: prepare, compile, execute.
+
+The attempt ends in one of three ways. An `Outcome` is a fact about the task and will be recorded.
+`SandboxLost` says that the sandbox was destroyed from outside, so nobody knows how the task would
+have ended: it is tried again elsewhere and counted as a crash. Any other `KhalaError` or `OSError`
+is this host's own trouble (disk full, payload out of reach): given back without blame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sandbox import BadArchive, Box, Job, Sandbox, SandboxLost
+
+from khala.model.errors import Unavailable
+from khala.model.ids import TaskId
+from khala.model.task import (
+    Ending,
+    Outcome,
+    Part,
+    Progress,
+    Reason,
+    Stage,
+    StageLimits,
+    StageOutcome,
+    Stream,
+    TaskSpec,
+)
+from khala.protocol.executor import Run
+
+_STREAMS = {
+    Stage.COMPILE: (Stream.COMPILE_OUTPUT, Stream.COMPILE_ERROR),
+    Stage.EXECUTE: (Stream.EXECUTE_OUTPUT, Stream.EXECUTE_ERROR),
+}
+#: Where KV2's tasks expect their files, beside the unpacked sources.
+_FILES = {
+    Part.COMPILE_COMMAND: "compile.sh",
+    Part.EXECUTE_INPUT: "execute.in",
+    Part.EXECUTE_COMMAND: "execute.sh",
+}
+#: Endings that say nothing about the program: the attempt is repeated, at most CRASH_LIMIT times.
+_NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
+
+
+class Payloads(Protocol):
+    """Reads a payload part that did not travel with the assignment."""
+
+    def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What the runner is given."""
+
+    run: Run
+    spec: TaskSpec
+    slot: int
+    #: Outputs are written here, one file per stream.
+    folder: Path
+    on_progress: Callable[[Run, Progress], None]
+    cancel: asyncio.Event
+
+
+class Runner:
+    """Runs attempts on one sandbox; the caller gives each a slot of its own."""
+
+    def __init__(self, sandbox: Sandbox, payloads: Payloads) -> None:
+        self._sandbox = sandbox
+        self._payloads = payloads
+
+    async def run(self, attempt: Attempt) -> Outcome:
+        """Raise `SandboxLost`, another `KhalaError` or `OSError` as the module says."""
+        parts = await self._fetch(attempt)
+        async with self._sandbox.box(attempt.slot) as box:
+            refused = await self._prepare(attempt, box, parts)
+            if refused is not None:
+                return refused
+            return await self._run_stages(attempt, box, parts)
+
+    async def _fetch(self, attempt: Attempt) -> dict[Part, bytes | Path]:
+        """Every part, in memory if it came along, else in a file of ours."""
+        parts: dict[Part, bytes | Path] = {}
+        for part, ref in attempt.spec.parts.items():
+            if ref.inline is not None:
+                parts[part] = ref.inline
+                continue
+            path = attempt.folder / f"{part}.part"
+            received = 0
+            with open(path, "wb") as file:
+                async for chunk in self._payloads.read_part(attempt.run[0], part):
+                    received += len(chunk)
+                    file.write(chunk)
+            if received != ref.size_bytes:
+                raise Unavailable(
+                    f"{part}: {received} of {ref.size_bytes} bytes arrived from the judicator"
+                )
+            parts[part] = path
+        return parts
+
+    async def _prepare(
+        self, attempt: Attempt, box: Box, parts: dict[Part, bytes | Path]
+    ) -> Outcome | None:
+        """Fill the work dir; an archive that cannot be unpacked ends the task."""
+        try:
+            for part, into in ((Part.COMPILE_SOURCE, ""), (Part.EXECUTE_DATA, "data")):
+                if part in parts:
+                    archive = _as_file(parts[part], attempt.folder / f"{part}.part")
+                    await box.unpack(archive, into)
+        except BadArchive as error:
+            return Outcome(
+                ending=Ending.ERROR,
+                reason=Reason.BAD_INPUT,
+                note=f"{part}: {error.message}",
+            )
+        for part, name in _FILES.items():
+            await box.put(name, parts.get(part, b""))
+        return None
+
+    async def _run_stages(
+        self, attempt: Attempt, box: Box, parts: dict[Part, bytes | Path]
+    ) -> Outcome:
+        spec = attempt.spec
+        compiled: StageOutcome | None = None
+        if spec.compiles:
+            attempt.on_progress(attempt.run, Progress.COMPILING)
+            command = _as_bytes(parts[Part.COMPILE_COMMAND])
+            job = _job(attempt, Stage.COMPILE, command, spec.compile_limits, None)
+            compiled = _about_the_task(await box.run(job, attempt.cancel))
+            if not compiled.ok:
+                return _ended_by(Stage.COMPILE, compiled, compiled)
+        if not spec.executes:
+            return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK, compile=compiled)
+        attempt.on_progress(attempt.run, Progress.RUNNING)
+        stdin = _as_file(
+            parts.get(Part.EXECUTE_INPUT, b""), attempt.folder / f"{Part.EXECUTE_INPUT}.part"
+        )
+        command = _as_bytes(parts[Part.EXECUTE_COMMAND])
+        job = _job(attempt, Stage.EXECUTE, command, spec.execute_limits, stdin)
+        executed = _about_the_task(await box.run(job, attempt.cancel))
+        if not executed.ok:
+            return _ended_by(Stage.EXECUTE, executed, compiled, executed)
+        return Outcome(
+            ending=Ending.SUCCEEDED,
+            reason=Reason.OK,
+            stage=Stage.EXECUTE,
+            compile=compiled,
+            execute=executed,
+        )
+
+
+def _job(
+    attempt: Attempt, stage: Stage, command: bytes, limits: StageLimits, stdin: Path | None
+) -> Job:
+    stdout, stderr = _STREAMS[stage]
+    task, number = attempt.run
+    return Job(
+        command=command,
+        stage=stage,
+        limits=limits,
+        stdin=str(stdin) if stdin else None,
+        stdout=str(attempt.folder / stdout),
+        stderr=str(attempt.folder / stderr),
+        environment={"KHALA_TASK": task, "KHALA_ATTEMPT": str(number)},
+    )
+
+
+def _ended_by(
+    stage: Stage,
+    decisive: StageOutcome,
+    compiled: StageOutcome | None,
+    executed: StageOutcome | None = None,
+) -> Outcome:
+    return Outcome(
+        ending=Ending.FAILED,
+        reason=decisive.reason,
+        stage=stage,
+        compile=compiled,
+        execute=executed,
+        note=decisive.note,
+    )
+
+
+def _about_the_task(outcome: StageOutcome) -> StageOutcome:
+    if outcome.reason in _NOT_THE_TASKS:
+        raise SandboxLost(outcome.note)
+    return outcome
+
+
+def _as_file(content: bytes | Path, path: Path) -> Path:
+    if isinstance(content, Path):
+        return content
+    path.write_bytes(content)
+    return path
+
+
+def _as_bytes(content: bytes | Path) -> bytes:
+    return content if isinstance(content, bytes) else content.read_bytes()

@@ -1,0 +1,1 @@
+"""Judicator: accepts, dispatches and records tasks; runs its etcd and mongod."""

@@ -1,0 +1,171 @@
+"""The Judicator's RPC over HTTP; the contract is the docstring of `khala.protocol.rpc`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from sanic import Request, Sanic
+from sanic.response import HTTPResponse, raw
+
+from khala.core.dispatch import Dispatcher
+from khala.model.errors import NotFound, Rejected, TooLarge
+from khala.model.ids import AttemptNo, parse_task_id
+from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
+from khala.model.statements import ChunkItem
+from khala.model.task import Part, Stream, StreamRef
+from khala.protocol.rpc import Cancelled, SearchTasks, SubmitTask
+from khala.store.protocols import Lanes, OutputStore, PayloadStore, TaskStore
+from roles.judicator.cluster import Cluster
+from roles.judicator.events import Events
+from roles.judicator.executors import ExecutorSockets, Socket
+from roles.judicator.submit import Submissions
+
+Body = TypeVar("Body")
+Name = TypeVar("Name", Part, Stream)
+_encode = msgspec.msgpack.Encoder().encode
+_decode_submit = msgspec.msgpack.Decoder(SubmitTask).decode
+_decode_search = msgspec.msgpack.Decoder(SearchTasks).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the routes answer from."""
+
+    dispatcher: Dispatcher
+    submissions: Submissions
+    tasks: TaskStore
+    payloads: PayloadStore
+    outputs: OutputStore
+    lanes: Lanes
+    cluster: Cluster
+    events: Events
+    sockets: ExecutorSockets
+
+
+class Api:
+    """The handlers; errors are turned into `ErrorBody` by the app factory."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    def register(self, app: Sanic) -> None:  # type: ignore[type-arg]
+        task = "/rpc/v1/tasks/<task_id:str>"
+        app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
+        app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
+        app.add_route(self.get, task, methods=["GET"])
+        app.add_route(self.cancel, task, methods=["DELETE"])
+        app.add_route(self.read_part, f"{task}/parts/<part:str>", methods=["GET"])
+        app.add_route(self.read_stream, f"{task}/streams/<stream:str>", methods=["GET"])
+        app.add_route(
+            self.put_chunk,
+            "/rpc/v1/outputs/<task_id:str>/<attempt:int>/<stream:str>/<n:int>",
+            methods=["PUT"],
+        )
+        app.add_route(self.view_cluster, "/rpc/v1/cluster", methods=["GET"])
+        app.add_websocket_route(self.serve_executor, "/rpc/v1/executor", subprotocols=["khala.v1"])
+        app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=["khala.v1"])
+
+    async def submit(self, request: Request) -> HTTPResponse:
+        body = _decode(_decode_submit, request.body)
+        return _answer(await self._s.submissions.submit(body))
+
+    async def search(self, request: Request) -> HTTPResponse:
+        query = _decode(_decode_search, request.body)
+        if query.offset < 0 or not 0 <= query.limit <= LIST_LIMIT_MAX:
+            raise Rejected(f"limit: 0 to {LIST_LIMIT_MAX}, {query.limit} given", field="limit")
+        return _answer(await self._s.tasks.search(query))
+
+    async def get(self, request: Request, task_id: str) -> HTTPResponse:
+        return _answer(await self._s.tasks.get(parse_task_id(task_id)))
+
+    async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
+        result = await self._s.dispatcher.cancel(parse_task_id(task_id))
+        return _answer(Cancelled(task=result.brief))
+
+    async def read_part(self, request: Request, task_id: str, part: str) -> None:
+        name = _member(Part, part)
+        task = await self._s.tasks.get(parse_task_id(task_id))
+        ref = task.spec.parts.get(name)
+        if ref is None:
+            raise NotFound(f"the task has no {name}", field="part")
+        chunks = (
+            _once(ref.inline)
+            if ref.inline is not None
+            else self._s.payloads.read_part(task.id, name)
+        )
+        await _send(request, chunks, ref.size_bytes)
+
+    async def read_stream(self, request: Request, task_id: str, stream: str) -> None:
+        name = _member(Stream, stream)
+        task = await self._s.tasks.get(parse_task_id(task_id))
+        if task.outcome is None or task.result_attempt is None:
+            raise NotFound("the task has no result", field="stream")
+        ref = task.outcome.streams.get(name, StreamRef(size_bytes=0, inline=b""))
+        chunks = (
+            _once(ref.inline)
+            if ref.inline is not None
+            else self._s.outputs.read_stream(task.id, task.result_attempt, name)
+        )
+        await _send(request, chunks, ref.size_bytes)
+
+    async def put_chunk(
+        self, request: Request, task_id: str, attempt: int, stream: str, n: int
+    ) -> HTTPResponse:
+        if len(request.body) > OUTPUT_CHUNK_BYTES:
+            raise TooLarge(
+                f"chunk: {len(request.body)} bytes, the limit is {OUTPUT_CHUNK_BYTES}",
+                field="chunk",
+            )
+        item = ChunkItem(
+            id=parse_task_id(task_id),
+            attempt=AttemptNo(attempt),
+            stream=_member(Stream, stream),
+            n=n,
+            data=request.body,
+        )
+        await self._s.lanes.output(item)
+        return raw(b"", status=204)
+
+    async def view_cluster(self, request: Request) -> HTTPResponse:
+        return _answer(await self._s.cluster.view())
+
+    async def serve_executor(self, request: Request, ws: Socket) -> None:
+        await self._s.sockets.serve(ws)
+
+    async def serve_events(self, request: Request, ws: Socket) -> None:
+        await self._s.events.serve(ws)
+
+
+def _answer(body: msgspec.Struct) -> HTTPResponse:
+    return raw(_encode(body), content_type="application/msgpack")
+
+
+def _decode(decoder: Callable[[bytes], Body], body: bytes) -> Body:
+    try:
+        return decoder(body)
+    except msgspec.MsgspecError as error:
+        raise Rejected(f"body: not a request of this version ({error})") from error
+
+
+def _member(names: type[Name], text: str) -> Name:
+    try:
+        return names(text)
+    except ValueError:
+        known = ", ".join(names)
+        raise NotFound(f"{text!r}: no such name, there are {known}") from None
+
+
+async def _send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
+    response = await request.respond(
+        content_type="application/octet-stream", headers={"Content-Length": str(size_bytes)}
+    )
+    async for chunk in chunks:
+        await response.send(chunk)
+    await response.eof()
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,118 @@
+"""The loops of a serving process: pulse, ticks, audits, and the leader's housekeeping.
+
+Every chore is guarded by compare-and-set, so two leaders at once do no harm; the term is checked
+before each round only so that a paused leader that resumes stops early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from khala.core.dispatch import Dispatcher
+from khala.core.recovery import Recovery
+from khala.model.errors import KhalaError
+from khala.model.executor import JudicatorRecord
+from khala.model.ids import Incarnation, JudicatorName, Term
+from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S, PULSE_TTL_S
+from khala.store.protocols import OutputStore, PayloadStore, SessionStore
+
+log = structlog.get_logger()
+
+DISPATCH_TICK_S = 0.05
+RECOVERY_TICK_S = 0.5
+PULSE_INTERVAL_S = 1.0
+#: Chunks that no task refers to; far longer than the slowest submission can take.
+ORPHAN_AGE = timedelta(hours=1)
+ORPHAN_INTERVAL_S = 600.0
+#: Executors that have been gone this long disappear from the lists.
+FORGET_AGE = timedelta(days=7)
+
+
+class Leadership(Protocol):
+    """What the chores need of the election and the registry."""
+
+    def term(self) -> Term | None:
+        """The term this process leads in, None while it does not."""
+        ...
+
+    def alive(self) -> set[Incarnation] | None:
+        """Serving processes in the registry; None while the registry cannot be read."""
+        ...
+
+    def judicators(self) -> list[JudicatorRecord]:
+        """The last known registry, for people."""
+        ...
+
+
+class Chores:
+    def __init__(self, dispatcher: Dispatcher, recovery: Recovery, sessions: SessionStore) -> None:
+        self._dispatcher = dispatcher
+        self._recovery = recovery
+        self._sessions = sessions
+
+    async def tick(self) -> None:
+        """Dispatch and session timers."""
+        next_recovery_at = 0.0
+        while True:
+            self._dispatcher.on_tick()
+            now = time.monotonic()
+            if now >= next_recovery_at:
+                next_recovery_at = now + RECOVERY_TICK_S
+                self._recovery.on_tick()
+            await asyncio.sleep(DISPATCH_TICK_S)
+
+    async def pulse(self, name: JudicatorName) -> None:
+        """Prove each second that a majority takes writes; without it, stop serving."""
+        last_ok = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(PULSE_TTL_S):
+                    await self._sessions.pulse(name)
+                last_ok = time.monotonic()
+            except (KhalaError, TimeoutError) as error:
+                log.warning("store.pulse_failed", why=str(error))
+            serving = time.monotonic() - last_ok < PULSE_TTL_S
+            if serving != self._dispatcher.serving:
+                self._dispatcher.serving = serving
+                log.warning("judicator.serving_changed", serving=serving)
+            await asyncio.sleep(PULSE_INTERVAL_S)
+
+    async def touch(self) -> None:
+        """Keep the executors' `seen_at` fresh; for people, so failures wait for the next round."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            online = [s.name for s in self._dispatcher.sessions.values() if s.conn is not None]
+            if online:
+                try:
+                    await self._sessions.touch_sessions(online)
+                except KhalaError as error:
+                    log.debug("sessions.touch_failed", why=str(error))
+
+    async def lead(
+        self, leadership: Leadership, payloads: PayloadStore, outputs: OutputStore
+    ) -> None:
+        """The leader's rounds."""
+        next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
+        while True:
+            await asyncio.sleep(AUDIT_INTERVAL_S)
+            term, alive = leadership.term(), leadership.alive()
+            if term is None or alive is None or not self._dispatcher.serving:
+                continue
+            try:
+                if not await self._sessions.check_term(term):
+                    continue
+                await self._recovery.lead_once(alive)
+                if time.monotonic() >= next_sweep_at:
+                    next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
+                    removed = await payloads.collect_orphans(ORPHAN_AGE)
+                    removed += await outputs.collect_orphans(ORPHAN_AGE)
+                    forgotten = await self._sessions.forget_lost(FORGET_AGE)
+                    if removed or forgotten:
+                        log.info("leader.swept", chunks=removed, executors=forgotten)
+            except KhalaError as error:
+                log.warning("leader.round_failed", why=str(error))

@@ -1,0 +1,81 @@
+"""The cluster as this Judicator sees it: for people, status pages and gateways."""
+
+from __future__ import annotations
+
+import asyncio
+
+from khala.core.dispatch import Dispatcher
+from khala.model.errors import KhalaError
+from khala.model.executor import ExecutorRecord, JudicatorRecord
+from khala.model.ids import ExecutorName
+from khala.protocol.rpc import ClusterView, ExecutorView
+from khala.store.protocols import SessionStore, TaskStore
+from khala.version import VERSION
+from roles.judicator.chores import Leadership
+from roles.judicator.events import Events
+
+#: How often executors are compared with what was last published.
+WATCH_INTERVAL_S = 1.0
+
+
+class Cluster:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        tasks: TaskStore,
+        sessions: SessionStore,
+        leadership: Leadership,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._tasks = tasks
+        self._sessions = sessions
+        self._leadership = leadership
+
+    async def view(self) -> ClusterView:
+        counts = await self._tasks.counts()
+        return ClusterView(
+            version=VERSION,
+            serving=self._dispatcher.serving,
+            queued=counts.queued,
+            leased=counts.leased,
+            executors=await self._executors(),
+            judicators=self._leadership.judicators(),
+            notes=self._notes(self._leadership.judicators()),
+        )
+
+    async def _executors(self) -> list[ExecutorView]:
+        return [self._view(record) for record in await self._sessions.list_executors()]
+
+    def _view(self, record: ExecutorRecord) -> ExecutorView:
+        session = self._dispatcher.sessions.get(record.name)
+        mine = session is not None and session.number == record.session
+        return ExecutorView(record=record, free=session.free if session and mine else None)
+
+    def _notes(self, judicators: list[JudicatorRecord]) -> list[str]:
+        notes: list[str] = []
+        if not self._dispatcher.serving:
+            notes.append("The store does not acknowledge writes: tasks are not accepted now.")
+        if len(judicators) == 1:
+            notes.append("One judicator: the cluster does not survive the loss of its host.")
+        if len(judicators) == 2:
+            notes.append("Two judicators survive no failure; add a third.")
+        return notes
+
+    async def watch(self, events: Events) -> None:
+        """Publish executors whose state or free slots changed."""
+        published: dict[ExecutorName, tuple[object, ...]] = {}
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            if not events.wanted:
+                published.clear()
+                continue
+            try:
+                views = await self._executors()
+            except KhalaError:
+                continue  # the next round is a second away
+            for view in views:
+                record = view.record
+                seen = (record.state, record.session, record.slots, view.free)
+                if published.get(record.name) != seen:
+                    published[record.name] = seen
+                    events.publish_executor(view)

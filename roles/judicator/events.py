@@ -1,0 +1,103 @@
+"""What changed, told to every gateway that listens.
+
+Hints only: a gateway that was away reads what it shows anew. So a slow listener loses its
+connection, never holds memory beyond its bound, and never slows dispatch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import structlog
+
+from khala.model.errors import KhalaError
+from khala.model.limits import EVENT_QUEUE_ITEMS
+from khala.model.task import TaskBrief
+from khala.protocol.rpc import Event, ExecutorChanged, ExecutorView, TaskChanged
+from khala.protocol.wire import Codec
+from khala.store.protocols import TaskStore
+from roles.judicator.executors import Socket
+from roles.judicator.world import World
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """One gateway's queue."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.wake = asyncio.Event()
+        self.overrun = False
+
+
+class Events:
+    """Fans task and executor changes out to the listeners."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Listener] = set()
+        self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
+
+    def publish_task(self, brief: TaskBrief) -> None:
+        if self._listeners:
+            self._publish(TaskChanged(task=brief))
+
+    def publish_executor(self, view: ExecutorView) -> None:
+        if self._listeners:
+            self._publish(ExecutorChanged(executor=view))
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._listeners)
+
+    def _publish(self, event: Event) -> None:
+        for listener in self._listeners:
+            if len(listener.events) >= EVENT_QUEUE_ITEMS:
+                listener.overrun = True
+            else:
+                listener.events.append(event)
+            listener.wake.set()
+
+    async def serve(self, socket: Socket) -> None:
+        """Send events to one gateway until it goes away or falls behind."""
+        listener = Listener()
+        self._listeners.add(listener)
+        writer = asyncio.ensure_future(self._write(socket, listener))
+        reader = asyncio.ensure_future(_until_closed(socket))
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._listeners.discard(listener)
+            reader.cancel()
+            writer.cancel()
+            await socket.close()
+
+    async def _write(self, socket: Socket, listener: Listener) -> None:
+        while True:
+            await listener.wake.wait()
+            listener.wake.clear()
+            batch, listener.events = listener.events, []
+            for frame in self._codec.encode(batch):
+                await socket.send(frame)
+            if listener.overrun:
+                log.warning("events.listener_dropped", limit=EVENT_QUEUE_ITEMS)
+                return
+
+    async def announce_touched(self, world: World, tasks: TaskStore) -> None:
+        """Reads and publishes tasks whose new state the reactor did not have at hand."""
+        while True:
+            await world.touched_wake.wait()
+            touched = world.take_touched()
+            if not self.wanted:
+                continue
+            try:
+                for brief in await tasks.load_briefs(touched):
+                    self.publish_task(brief)
+            except KhalaError:
+                continue  # a hint less; gateways re-read what they show
+
+
+async def _until_closed(socket: Socket) -> None:
+    while await socket.recv() is not None:
+        pass

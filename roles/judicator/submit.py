@@ -1,0 +1,116 @@
+"""From a submitted request to a durable task: checks, hashes, and what is stored where.
+
+Small payloads travel in the task document; larger ones are stored in chunks before the document
+that makes them visible, so a task never exists without its bytes. Whatever an interrupted
+submission leaves behind is collected as an orphan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+import msgspec
+
+from khala.core.dispatch import Dispatcher
+from khala.model.errors import Rejected, TooLarge, Unavailable
+from khala.model.ids import mint_task_id
+from khala.model.limits import COMMAND_BYTES, INLINE_BYTES
+from khala.model.statements import NewTask
+from khala.model.task import Part, PartRef, TaskSpec
+from khala.protocol.rpc import SubmitTask, Submitted
+from khala.store.protocols import PayloadStore
+
+#: Bytes of submissions being stored at once; above it the next one waits for a retry.
+IN_FLIGHT_BYTES = 512 * 1024 * 1024
+#: An idempotency key is a handle, not a payload.
+KEY_CHARS = 128
+
+_COMMANDS = (Part.COMPILE_COMMAND, Part.EXECUTE_COMMAND)
+
+
+class Submissions:
+    """Accepts tasks; `max_bytes` bounds the payload of one."""
+
+    def __init__(self, dispatcher: Dispatcher, payloads: PayloadStore, max_bytes: int) -> None:
+        self._dispatcher = dispatcher
+        self._payloads = payloads
+        self._max_bytes = max_bytes
+        self._in_flight = 0
+
+    async def submit(self, request: SubmitTask) -> Submitted:
+        """Return once the task is stored on a majority and journalled."""
+        if not self._dispatcher.serving:
+            raise Unavailable("the store does not acknowledge writes; retry in a second")
+        # An empty part is an absent one: nothing to store, nothing to fetch.
+        parts = {part: data for part, data in request.parts.items() if data}
+        size = sum(len(data) for data in parts.values())
+        self._check(request, parts, size)
+        if self._in_flight + size > IN_FLIGHT_BYTES:
+            raise Unavailable("too many large submissions at once; retry in a second")
+        self._in_flight += size
+        try:
+            return await self._store(request, parts, inline=size <= INLINE_BYTES)
+        finally:
+            self._in_flight -= size
+
+    def _check(self, request: SubmitTask, parts: dict[Part, bytes], size: int) -> None:
+        if size > self._max_bytes:
+            raise TooLarge(
+                f"task: its parts have {size} bytes, the limit is {self._max_bytes}", field="task"
+            )
+        for part in _COMMANDS:
+            given = len(parts.get(part, b""))
+            if given > COMMAND_BYTES:
+                raise TooLarge(
+                    f"{part}: {given} bytes, the limit is {COMMAND_BYTES};"
+                    " put long scripts into the sources",
+                    field=part,
+                )
+        if request.key is not None and not 0 < len(request.key) <= KEY_CHARS:
+            raise Rejected(f"key: 1 to {KEY_CHARS} characters", field="key")
+
+    async def _store(
+        self, request: SubmitTask, parts: dict[Part, bytes], *, inline: bool
+    ) -> Submitted:
+        task = mint_task_id()
+        refs = {
+            part: PartRef(
+                size_bytes=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+                inline=data if inline else None,
+            )
+            for part, data in parts.items()
+        }
+        if not inline:
+            await self._payloads.put_parts(task, parts)
+        spec = TaskSpec(
+            user=request.user,
+            compile_timeout_s=request.compile_timeout_s,
+            execute_timeout_s=request.execute_timeout_s,
+            compile_limits=request.compile_limits,
+            execute_limits=request.execute_limits,
+            parts=refs,
+        )
+        result = await self._dispatcher.submit(
+            NewTask(
+                id=task,
+                spec=spec,
+                submitted_at=datetime.now(UTC),
+                key=request.key,
+                fingerprint=_fingerprint(spec) if request.key is not None else b"",
+            )
+        )
+        return Submitted(id=result.id, replay=result.replay)
+
+
+def _fingerprint(spec: TaskSpec) -> bytes:
+    """Stands for the whole request; the bytes of parts are covered by their hashes."""
+    bare = msgspec.structs.replace(
+        spec,
+        parts={
+            part: msgspec.structs.replace(ref, inline=None)
+            for part, ref in sorted(spec.parts.items())
+        },
+    )
+    return hashlib.sha256(msgspec.msgpack.encode(bare)).digest()

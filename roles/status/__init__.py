@@ -1,0 +1,1 @@
+"""`status`: what runs on this host, and how well."""

@@ -1,0 +1,1 @@
+"""`up`: every role on one host, for trying and for small installations."""
