@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
+from sandbox import SandboxLost
 
 from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
@@ -22,7 +23,6 @@ from roles.executor.journal import Journal
 from roles.executor.link import Link
 from roles.executor.runner import Attempt, Runner
 from roles.executor.spool import Spool
-from sandbox import SandboxLost
 
 log = structlog.get_logger()
 

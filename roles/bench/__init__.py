@@ -1,0 +1,1 @@
+"""`bench`: how fast this host runs tasks, as ratios to the bare sandbox of the same run."""

@@ -1,0 +1,125 @@
+"""Runs the three measurements one after another and prints them as a table or as JSON.
+
+Only the ratios mean something across machines: every figure of a run was taken on the same host,
+minutes apart at the most, with the same sandbox profile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+
+import msgspec
+from msgspec import Struct
+
+from khala.version import VERSION
+from roles.bench import bare, control_plane, end_to_end
+from roles.bench.stats import Latency
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """How long to measure; `quick` is for trying the command, not for numbers."""
+
+    json: bool = False
+    quick: bool = False
+    slots: int
+
+
+class Ratios(Struct, frozen=True, kw_only=True):
+    #: Tasks through HTTP per second over bare jails per second, both with every slot busy.
+    throughput: float
+    #: Submit-to-done minus one bare jail, medians.
+    latency_p50_ms_over_bare: float
+    latency_p95_ms_over_bare: float
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    cpus: int
+    memory_bytes: int
+    kernel: str
+    python: str
+    khala: str
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    ratios: Ratios
+    bare: bare.Bare
+    end_to_end: end_to_end.EndToEnd
+    control_plane: control_plane.ControlPlane
+    machine: Machine
+
+
+def run(options: Options) -> int:
+    """Measure and print; needs root, like an executor."""
+    report = asyncio.run(_measure(options))
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        print(_table(report))
+    return 0
+
+
+async def _measure(options: Options) -> Report:
+    share = 0.15 if options.quick else 1.0
+    _say(f"1/3 bare jail, serial and {options.slots} in parallel")
+    floor = await bare.measure(options.slots, duration_s=10 * share)
+    _say("2/3 end to end through HTTP")
+    whole = await end_to_end.measure(
+        options.slots, duration_s=15 * share, sequential=int(200 * share)
+    )
+    _say("3/3 control plane with simulated executors")
+    plane = await control_plane.measure(tasks=int(6000 * share))
+    return Report(
+        ratios=Ratios(
+            throughput=round(whole.tasks_per_s / floor.parallel_per_s, 3),
+            latency_p50_ms_over_bare=round(whole.latency.p50_ms - floor.serial.p50_ms, 2),
+            latency_p95_ms_over_bare=round(whole.latency.p95_ms - floor.serial.p95_ms, 2),
+        ),
+        bare=floor,
+        end_to_end=whole,
+        control_plane=plane,
+        machine=Machine(
+            cpus=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            kernel=platform.release(),
+            python=platform.python_version(),
+            khala=VERSION,
+        ),
+    )
+
+
+def _say(step: str) -> None:
+    print(f"bench: {step} ...", file=sys.stderr, flush=True)
+
+
+def _table(report: Report) -> str:
+    floor, whole, plane = report.bare, report.end_to_end, report.control_plane
+    rows = [
+        ("(a) bare jail, serial", f"{floor.serial_per_s:.1f}/s", _latency(floor.serial)),
+        (f"(a) bare jail, {floor.parallel} in parallel", f"{floor.parallel_per_s:.1f}/s", ""),
+        (
+            f"(b) end to end, {whole.clients} clients",
+            f"{whole.tasks_per_s:.1f}/s",
+            _latency(whole.latency),
+        ),
+        ("(c) accepted", f"{plane.accepted_per_s:.0f}/s", f"{plane.tasks} tasks"),
+        ("(c) leased", f"{plane.leased_per_s:.0f}/s", f"{plane.executors} simulated executors"),
+        ("(c) recorded", f"{plane.recorded_per_s:.0f}/s", ""),
+        ("(c) full tasks", f"{plane.full_per_s:.0f}/s", ""),
+        ("(d) throughput, b / a", f"{report.ratios.throughput:.2f}", "aim: 0.6 or more"),
+        (
+            "(d) latency over bare, p50",
+            f"{report.ratios.latency_p50_ms_over_bare:.1f} ms",
+            "aim: 15 ms or less",
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in rows
+    )
+
+
+def _latency(latency: Latency) -> str:
+    return f"p50 {latency.p50_ms:.1f}  p95 {latency.p95_ms:.1f}  p99 {latency.p99_ms:.1f} ms"
