@@ -41,6 +41,7 @@ from khala.model.statements import (
     OpenSession,
 )
 from khala.model.task import Part, Stream
+from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
 from khala.store.memory_tasks import MemoryState, MemoryTasks, Wall
 
@@ -203,7 +204,7 @@ class MemoryOutputs:
         if row is None:
             return id_date(task) < before
         done_at = row.task.done_at
-        return done_at is not None and done_at < before and row.task.result_attempt != attempt
+        return done_at is not None and done_at < before and row.task.attempt != attempt
 
 
 class MemoryStore:
@@ -215,3 +216,4 @@ class MemoryStore:
         self.sessions = MemorySessions(state)
         self.payloads = MemoryPayloads(state)
         self.outputs = MemoryOutputs(state)
+        self.dispatch = DispatchStore(self.tasks, self.sessions, Direct(self.tasks, self.outputs))

@@ -1,0 +1,240 @@
+"""Structs to BSON and back: the shape of every stored document in one place.
+
+The only module that knows field names of documents. Documents are read tolerantly (unknown fields
+are ignored, so a newer version may add some) but typed strictly: what comes out is a model
+struct or an exception, never a half-read dict.
+
+attempt, session and term are always 64-bit in BSON: they only grow, and an index or a filter must
+not meet them in two types. Bytes of a payload or an output that are inline stay out of every
+projection but the one that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from bson import Binary, Int64, ObjectId
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+
+from khala.model.executor import ExecutorRecord
+from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.statements import Candidate, HeldLease, Lease, NewTask, OpenSession
+from khala.model.task import (
+    Dispatch,
+    Ending,
+    Outcome,
+    Part,
+    PartRef,
+    Progress,
+    Reason,
+    Stage,
+    StageLimits,
+    Task,
+    TaskBrief,
+    TaskSpec,
+    project_state,
+)
+from khala.store.dates import to_ms
+
+Document: TypeAlias = dict[str, Any]
+Database: TypeAlias = AsyncDatabase[Document]
+Collection: TypeAlias = AsyncCollection[Document]
+
+#: Of the document's own layout; a reader refuses a greater one.
+DOCUMENT_VERSION = 1
+
+#: What a `TaskBrief` is made of.
+BRIEF_FIELDS = {
+    "user": 1,
+    "state": 1,
+    "attempt": 1,
+    "progress": 1,
+    "lease.executor": 1,
+    "outcome.ending": 1,
+    "outcome.stage": 1,
+    "outcome.reason": 1,
+    "submitted_at": 1,
+    "updated_at": 1,
+}
+CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
+HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
+
+
+def object_id(task: TaskId) -> ObjectId:
+    return ObjectId(task)
+
+
+def task_id(value: ObjectId) -> TaskId:
+    return TaskId(str(value))
+
+
+def lease_doc(lease: Lease) -> Document:
+    return {
+        "executor": lease.executor,
+        "session": Int64(lease.session),
+        "claim": lease.claim,
+        "by": lease.by,
+    }
+
+
+def lease_of(doc: Mapping[str, Any]) -> Lease | None:
+    lease = doc.get("lease")
+    return None if lease is None else msgspec.convert(lease, Lease)
+
+
+def outcome_doc(outcome: Outcome) -> Document:
+    built: Document = msgspec.to_builtins(outcome, builtin_types=(bytes,))
+    return built
+
+
+def _outcome_of(doc: Mapping[str, Any]) -> Outcome | None:
+    outcome = doc.get("outcome")
+    return None if outcome is None else msgspec.convert(outcome, Outcome)
+
+
+def _part_doc(ref: PartRef) -> Document:
+    doc: Document = {"size": ref.size_bytes, "sha256": Binary(bytes.fromhex(ref.sha256))}
+    if ref.inline is not None:
+        doc["data"] = ref.inline
+    return doc
+
+
+def _part_of(doc: Mapping[str, Any]) -> PartRef:
+    return PartRef(
+        size_bytes=int(doc["size"]), sha256=bytes(doc["sha256"]).hex(), inline=doc.get("data")
+    )
+
+
+def _spec_doc(spec: TaskSpec) -> Document:
+    return {
+        "compile_timeout_s": spec.compile_timeout_s,
+        "execute_timeout_s": spec.execute_timeout_s,
+        "compile_limits": msgspec.to_builtins(spec.compile_limits),
+        "execute_limits": msgspec.to_builtins(spec.execute_limits),
+        "parts": {part.value: _part_doc(ref) for part, ref in spec.parts.items()},
+    }
+
+
+def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
+    spec = doc["spec"]
+    return TaskSpec(
+        user=int(doc["user"]),
+        compile_timeout_s=int(spec["compile_timeout_s"]),
+        execute_timeout_s=int(spec["execute_timeout_s"]),
+        compile_limits=msgspec.convert(spec["compile_limits"], StageLimits),
+        execute_limits=msgspec.convert(spec["execute_limits"], StageLimits),
+        parts={Part(name): _part_of(part) for name, part in spec["parts"].items()},
+    )
+
+
+def new_task_doc(item: NewTask) -> Document:
+    """A task as it is inserted: queued, or with a lease as attempt 1."""
+    submitted_at = to_ms(item.submitted_at)
+    doc: Document = {
+        "_id": object_id(item.id),
+        "v": DOCUMENT_VERSION,
+        "user": item.spec.user,
+        "state": Dispatch.QUEUED.value,
+        "attempt": Int64(0),
+        "crashes": 0,
+        "submitted_at": submitted_at,
+        "updated_at": submitted_at,
+        "spec": _spec_doc(item.spec),
+    }
+    if item.key is not None:
+        doc["idem"] = item.key
+        doc["idem_fp"] = Binary(item.fingerprint)
+    if item.lease is not None:
+        doc["state"] = Dispatch.LEASED.value
+        doc["attempt"] = Int64(1)
+        doc["lease"] = lease_doc(item.lease)
+        doc["started_at"] = submitted_at
+    return doc
+
+
+def _executor_name(doc: Mapping[str, Any]) -> ExecutorName | None:
+    lease = doc.get("lease")
+    return None if lease is None else ExecutorName(lease["executor"])
+
+
+def _progress(doc: Mapping[str, Any]) -> Progress | None:
+    progress = doc.get("progress")
+    return None if progress is None else Progress(progress)
+
+
+def task_of(doc: Mapping[str, Any]) -> Task:
+    result_attempt = doc.get("result_attempt")
+    return Task(
+        id=task_id(doc["_id"]),
+        spec=_spec_of(doc),
+        dispatch=Dispatch(doc["state"]),
+        attempt=AttemptNo(int(doc["attempt"])),
+        crashes=int(doc["crashes"]),
+        submitted_at=doc["submitted_at"],
+        updated_at=doc["updated_at"],
+        executor=_executor_name(doc),
+        progress=_progress(doc),
+        outcome=_outcome_of(doc),
+        result_attempt=None if result_attempt is None else AttemptNo(int(result_attempt)),
+        started_at=doc.get("started_at"),
+        done_at=doc.get("done_at"),
+    )
+
+
+def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
+    """From a document with at least `BRIEF_FIELDS`."""
+    outcome = doc.get("outcome", {})
+    ending, stage, reason = (outcome.get(name) for name in ("ending", "stage", "reason"))
+    return TaskBrief(
+        id=task_id(doc["_id"]),
+        user=int(doc["user"]),
+        state=project_state(
+            Dispatch(doc["state"]), _progress(doc), None if ending is None else Ending(ending)
+        ),
+        attempt=AttemptNo(int(doc["attempt"])),
+        submitted_at=doc["submitted_at"],
+        updated_at=doc["updated_at"],
+        executor=_executor_name(doc),
+        stage=None if stage is None else Stage(stage),
+        reason=None if reason is None else Reason(reason),
+    )
+
+
+def candidate_of(doc: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        id=task_id(doc["_id"]),
+        attempt=AttemptNo(int(doc["attempt"])),
+        crashes=int(doc["crashes"]),
+        spec=_spec_of(doc),
+        submitted_at=doc["submitted_at"],
+    )
+
+
+def held_of(doc: Mapping[str, Any]) -> HeldLease:
+    return msgspec.convert(
+        {
+            "id": str(doc["_id"]),
+            "attempt": int(doc["attempt"]),
+            "executor": doc["lease"]["executor"],
+            "session": int(doc["lease"]["session"]),
+        },
+        HeldLease,
+    )
+
+
+def session_fields(item: OpenSession) -> Document:
+    """What a Hello writes into its executor's row, apart from the session number."""
+    return {
+        "boot": item.boot,
+        "owner": msgspec.to_builtins(item.owner),
+        "slots": item.slots,
+        "version": item.version,
+        "enforcement": item.enforcement,
+    }
+
+
+def executor_of(doc: Mapping[str, Any]) -> ExecutorRecord:
+    return msgspec.convert({**doc, "name": doc["_id"], "id": str(doc["id"])}, ExecutorRecord)

@@ -1,0 +1,31 @@
+"""The store on MongoDB, put together.
+
+client = connect(MongoSettings(hosts=("127.0.0.1:3000",)))
+store = MongoStore(database_of(client))
+await ensure_schema(store.database)
+async with asyncio.TaskGroup() as group:
+    group.create_task(store.committer.run())
+"""
+
+from __future__ import annotations
+
+from khala.store.api import DispatchStore
+from khala.store.codec import Database
+from khala.store.committer import Committer
+from khala.store.outputs import MongoOutputs
+from khala.store.payloads import MongoPayloads
+from khala.store.sessions import MongoSessions
+from khala.store.tasks import MongoTasks
+
+
+class MongoStore:
+    """All statements on one database; what they wait for is served by `committer.run`."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.tasks = MongoTasks(database)
+        self.sessions = MongoSessions(database)
+        self.payloads = MongoPayloads(database)
+        self.outputs = MongoOutputs(database)
+        self.committer = Committer(self.tasks, self.outputs)
+        self.dispatch = DispatchStore(self.tasks, self.sessions, self.committer)

@@ -1,0 +1,138 @@
+"""Collections, indexes and validators, and the version of all that.
+
+The validators are the second half of a pair: the statements' filters keep the rules, and the
+server refuses a document that breaks them, so that a faulty statement loses one write and not a
+task. What they pin down: a lease exists exactly while a task is leased, an outcome exactly once
+it is done, a recorded result belongs to the attempt that stood at that moment (I3).
+
+Indexes, each of which costs every write of the fields in it:
+
+    ready    what waits, oldest first; empty when idle
+    leases   who holds what, for audits; as large as the cluster has slots
+    idem     at most one task per user and idempotency key
+    user     one user's tasks by submission, for searches
+    time     everybody's
+
+`ready` and `leases` carry `state` although it is constant in them: only then can MongoDB count
+from the index alone.
+
+Any Judicator may run `ensure_schema` at any time, also several at once.
+"""
+
+from __future__ import annotations
+
+from pymongo.errors import CollectionInvalid, OperationFailure
+
+from khala.model.errors import Rejected
+from khala.model.executor import SessionState
+from khala.store.client import change
+from khala.store.codec import Database, Document
+from khala.store.failures import changing, reading
+
+SCHEMA_VERSION = 1
+
+TASKS = "tasks"
+PAYLOADS = "payloads"
+OUTPUTS = "outputs"
+EXECUTORS = "executors"
+META = "meta"
+
+_ABSENT: Document = {"$exists": False}
+_PRESENT: Document = {"$exists": True}
+
+_TASK_RULES: Document = {
+    "$jsonSchema": {
+        "required": ["v", "user", "state", "attempt", "crashes", "spec", "submitted_at"],
+        "properties": {
+            "attempt": {"bsonType": "long", "minimum": 0},
+            "crashes": {"bsonType": "int", "minimum": 0},
+            "lease": {
+                "required": ["executor", "session", "claim", "by"],
+                "properties": {"session": {"bsonType": "long", "minimum": 1}},
+            },
+            "outcome": {"required": ["ending", "reason"]},
+            "submitted_at": {"bsonType": "date"},
+        },
+    },
+    "$or": [
+        {"state": "queued", "lease": _ABSENT, "outcome": _ABSENT, "progress": _ABSENT},
+        {"state": "leased", "lease": _PRESENT, "outcome": _ABSENT, "attempt": {"$gte": 0}},
+        {"state": "done", "lease": _ABSENT, "outcome": _PRESENT, "done_at": _PRESENT},
+    ],
+    "$expr": {"$in": [{"$ifNull": ["$result_attempt", "$attempt"]}, ["$attempt"]]},
+}
+_EXECUTOR_RULES: Document = {
+    "$jsonSchema": {
+        "required": ["id", "session", "boot", "state", "owner", "slots", "seen_at"],
+        "properties": {
+            "session": {"bsonType": "long", "minimum": 1},
+            "state": {"enum": [state.value for state in SessionState]},
+            "owner": {"required": ["judicator", "incarnation"]},
+        },
+    }
+}
+_COLLECTIONS: dict[str, Document] = {
+    TASKS: _TASK_RULES,
+    PAYLOADS: {"data": {"$type": "binData"}},
+    OUTPUTS: {"data": {"$type": "binData"}},
+    EXECUTORS: _EXECUTOR_RULES,
+    META: {},
+}
+READY_KEY = [("state", 1), ("submitted_at", 1), ("_id", 1)]
+_TASK_INDEXES: list[Document] = [
+    {
+        "name": "ready",
+        "key": dict(READY_KEY),
+        "partialFilterExpression": {"state": "queued"},
+    },
+    {
+        "name": "leases",
+        "key": {"state": 1, "lease.executor": 1, "lease.session": 1},
+        "partialFilterExpression": {"state": "leased"},
+    },
+    {
+        "name": "idem",
+        "key": {"user": 1, "idem": 1},
+        "unique": True,
+        "partialFilterExpression": {"idem": {"$exists": True}},
+    },
+    {"name": "user", "key": {"user": 1, "submitted_at": -1, "_id": -1}},
+    {"name": "time", "key": {"submitted_at": -1, "_id": -1}},
+]
+
+
+async def ensure_schema(database: Database) -> None:
+    """Create or update what is missing. Raise `Rejected` if a newer Khala has been here."""
+    with reading():
+        known = await database[META].find_one({"_id": "schema"})
+    version = 0 if known is None else int(known["version"])
+    if version > SCHEMA_VERSION:
+        raise Rejected(
+            f"the database has schema version {version}, this Khala knows {SCHEMA_VERSION}:"
+            " start a newer Khala on this data"
+        )
+    if version == SCHEMA_VERSION:
+        return
+    for name, rules in _COLLECTIONS.items():
+        await _ensure_collection(database, name, rules)
+    with changing():
+        await database.command({"createIndexes": TASKS, "indexes": _TASK_INDEXES})
+    await change(
+        database,
+        {
+            "update": META,
+            "updates": [
+                {"q": {"_id": "schema"}, "u": {"$max": {"version": SCHEMA_VERSION}}, "upsert": True}
+            ],
+        },
+    )
+
+
+async def _ensure_collection(database: Database, name: str, rules: Document) -> None:
+    with changing():
+        try:
+            await database.create_collection(name, validator=rules)
+        except (CollectionInvalid, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code != 48:  # NamespaceExists
+                raise
+            await database.command({"collMod": name, "validator": rules})

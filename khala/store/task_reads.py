@@ -1,0 +1,105 @@
+"""Reads of tasks. They feed people and hints; a decision is always a statement's filter.
+
+All read what a majority has, from the primary, so that whoever was told "accepted" or "done" never
+sees an older state. Lists leave payloads and outputs in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from khala.model.errors import NotFound
+from khala.model.ids import TaskId
+from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.statements import Candidate, Counts
+from khala.model.task import Dispatch, Task, TaskBrief
+from khala.protocol.rpc import SearchTasks, TaskPage
+from khala.store.codec import (
+    BRIEF_FIELDS,
+    CANDIDATE_FIELDS,
+    Collection,
+    Document,
+    brief_of_doc,
+    candidate_of,
+    object_id,
+    task_of,
+)
+from khala.store.dates import to_ms, utc_now
+from khala.store.failures import reading
+from khala.store.schema import READY_KEY
+
+
+class TaskReads:
+    """The reading half of `MongoTasks`."""
+
+    def __init__(self, tasks: Collection) -> None:
+        self._tasks = tasks
+
+    async def get(self, task: TaskId) -> Task:
+        """The whole task with what is inline; raise `NotFound`."""
+        return task_of(await self._one(task, None))
+
+    async def search(self, query: SearchTasks) -> TaskPage:
+        """Newest first unless asked otherwise; `total` counts all that match, exactly."""
+        condition = _condition(query)
+        direction = 1 if query.oldest_first else -1
+        with reading():
+            total = await self._tasks.count_documents(condition)
+            docs = (
+                await self._tasks.find(condition, BRIEF_FIELDS)
+                .sort([("submitted_at", direction), ("_id", direction)])
+                .skip(query.offset)
+                .limit(min(query.limit or LIST_LIMIT_MAX, LIST_LIMIT_MAX))
+                .to_list()
+            )
+        return TaskPage(total=total, tasks=[brief_of_doc(doc) for doc in docs])
+
+    async def counts(self) -> Counts:
+        with reading():
+            queued = await self._tasks.count_documents({"state": "queued"}, hint="ready")
+            leased = await self._tasks.count_documents({"state": "leased"}, hint="leases")
+        return Counts(queued=queued, leased=leased)
+
+    async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
+        """In no particular order; ids that do not exist are left out."""
+        ids = [object_id(task) for task in tasks]
+        with reading():
+            docs = await self._tasks.find({"_id": {"$in": ids}}, BRIEF_FIELDS).to_list()
+        return [brief_of_doc(doc) for doc in docs]
+
+    async def find_queued(self, limit: int, older_than_s: float) -> list[Candidate]:
+        """The longest waiting first, but none submitted less than `older_than_s` ago."""
+        before = to_ms(utc_now() - timedelta(seconds=older_than_s))
+        condition = {"state": Dispatch.QUEUED.value, "submitted_at": {"$lte": before}}
+        with reading():
+            docs = (
+                await self._tasks.find(condition, CANDIDATE_FIELDS, hint="ready")
+                .sort(READY_KEY[1:])
+                .limit(limit)
+                .to_list()
+            )
+        return [candidate_of(doc) for doc in docs]
+
+    async def _one(self, task: TaskId, fields: Document | None) -> Document:
+        with reading():
+            doc = await self._tasks.find_one({"_id": object_id(task)}, fields)
+        if doc is None:
+            raise NotFound(f"task {task} does not exist")
+        return doc
+
+
+def _condition(query: SearchTasks) -> Document:
+    condition: Document = {}
+    if query.id is not None:
+        condition["_id"] = object_id(query.id)
+    if query.user is not None:
+        condition["user"] = query.user
+    submitted: Document = {}
+    if query.start is not None:
+        submitted["$gte"] = query.start
+    if query.end is not None:
+        submitted["$lte"] = query.end
+    if submitted:
+        condition["submitted_at"] = submitted
+    return condition

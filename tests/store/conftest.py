@@ -1,0 +1,93 @@
+"""One mongod for the whole run, and every shared case on it and on the dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from khala.store.client import MongoSettings, connect, database_of
+from khala.store.codec import Document
+from khala.store.memory import MemoryStore
+from khala.store.mongo import MongoStore
+from khala.store.schema import EXECUTORS, META, OUTPUTS, PAYLOADS, TASKS, ensure_schema
+from tests.store.mongod import Mongod, temporary_directory
+
+Store = MemoryStore | MongoStore
+
+
+@pytest.fixture(scope="session")
+def mongod() -> Iterator[Mongod]:
+    with temporary_directory() as directory:
+        server = Mongod(Path(directory))
+        server.start()
+        yield server
+        if server.running:
+            server.kill()
+
+
+@asynccontextmanager
+async def opened(settings: MongoSettings) -> AsyncIterator[MongoStore]:
+    """A store as a Judicator has it: own client, running committer."""
+    client = connect(settings)
+    store = MongoStore(database_of(client))
+    serving = asyncio.create_task(store.committer.run())
+    try:
+        yield store
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await client.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
+    await mongod.ready()
+    async with opened(mongod.settings) as store:
+        await ensure_schema(store.database)
+        yield store
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mongo(shared: MongoStore) -> MongoStore:
+    """The real store, empty."""
+    for name in (TASKS, PAYLOADS, OUTPUTS, EXECUTORS):
+        await shared.database[name].delete_many({})
+    await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
+    return shared
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "memory":
+        return MemoryStore()
+    store: MongoStore = request.getfixturevalue("mongo")
+    return store
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def judicators(store: Store, mongod: Mongod) -> AsyncIterator[list[Store]]:
+    """Three stores on the same data, as three Judicators have them."""
+    if isinstance(store, MemoryStore):
+        yield [store] * 3
+        return
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(opened(mongod.settings)) for _ in range(2)]
+        yield [store, *others]
+
+
+@asynccontextmanager
+async def failing(store: MongoStore, times: int, data: Document) -> AsyncIterator[None]:
+    """Let mongod's own fail point spoil the next `times` commands named in `data`."""
+    admin = store.database.client.admin
+    await admin.command(
+        {"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data}
+    )
+    try:
+        yield
+    finally:
+        await admin.command({"configureFailPoint": "failCommand", "mode": "off"})

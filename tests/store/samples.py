@@ -1,0 +1,90 @@
+"""Tasks, leases and outcomes for tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from khala.model.executor import Owner
+from khala.model.ids import (
+    AttemptNo,
+    BootId,
+    ExecutorName,
+    Incarnation,
+    JudicatorName,
+    SessionNo,
+    TaskId,
+    mint_nonce,
+    mint_task_id,
+)
+from khala.model.statements import FinishItem, Lease, LeaseItem, NewTask, OpenSession
+from khala.model.task import Ending, Outcome, Part, Reason, Stage, StageLimits, TaskSpec
+from khala.store.parts import plan_parts
+
+LIMITS = StageLimits(
+    wall_ms=10_000,
+    cpu_ms=10_000,
+    memory_bytes=4 << 30,
+    pids=64,
+    output_bytes=16 << 20,
+    file_bytes=4 << 30,
+)
+COMMANDS = {Part.COMPILE_COMMAND: b"cc -o a a.c\n", Part.EXECUTE_COMMAND: b"./a\n"}
+SUCCESS = Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
+FAILURE = Outcome(ending=Ending.FAILED, reason=Reason.EXIT_NONZERO, stage=Stage.EXECUTE)
+
+
+def a_spec(user: int = 7, parts: dict[Part, bytes] | None = None) -> TaskSpec:
+    return TaskSpec(
+        user=user,
+        compile_timeout_s=10,
+        execute_timeout_s=0,
+        compile_limits=LIMITS,
+        execute_limits=LIMITS,
+        parts=plan_parts(COMMANDS if parts is None else parts).refs,
+    )
+
+
+def a_task(
+    user: int = 7,
+    *,
+    key: str | None = None,
+    fingerprint: bytes = b"f" * 32,
+    lease: Lease | None = None,
+    submitted_at: datetime | None = None,
+) -> NewTask:
+    return NewTask(
+        id=mint_task_id(),
+        spec=a_spec(user),
+        submitted_at=submitted_at or datetime.now(UTC),
+        key=key,
+        fingerprint=fingerprint,
+        lease=lease,
+    )
+
+
+def a_lease(executor: str = "e1", session: int = 1, by: str = "j1") -> Lease:
+    return Lease(
+        executor=ExecutorName(executor),
+        session=SessionNo(session),
+        claim=mint_nonce(),
+        by=JudicatorName(by),
+    )
+
+
+def lease_item(task: TaskId, attempt: int = 0, lease: Lease | None = None) -> LeaseItem:
+    return LeaseItem(id=task, attempt=AttemptNo(attempt), lease=lease or a_lease())
+
+
+def finish_item(task: TaskId, attempt: int = 1, outcome: Outcome = SUCCESS) -> FinishItem:
+    return FinishItem(id=task, attempt=AttemptNo(attempt), outcome=outcome)
+
+
+def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSession:
+    return OpenSession(
+        name=ExecutorName(name),
+        boot=BootId(boot),
+        owner=Owner(judicator=JudicatorName(judicator), incarnation=Incarnation("i1")),
+        slots=4,
+        version="1",
+        enforcement="root, cgroup v1",
+    )
