@@ -1,0 +1,150 @@
+"""Payload parts and outputs in chunks, on MongoDB and on the dictionary."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from khala.model.errors import NotFound
+from khala.model.ids import AttemptNo, TaskId, mint_task_id
+from khala.model.limits import MIB
+from khala.model.statements import ChunkItem, RequeueItem
+from khala.model.task import Part, Stream
+from khala.store import blobs
+from khala.store.mongo import MongoStore
+from tests.store.conftest import Store
+from tests.store.samples import a_lease, a_task, finish_item, lease_item
+
+OUT, ERR = Stream.EXECUTE_OUTPUT, Stream.EXECUTE_ERROR
+JUST_NOW = timedelta(seconds=-2)
+
+
+def chunk(task: TaskId, n: int, data: bytes, attempt: int = 1, stream: Stream = OUT) -> ChunkItem:
+    return ChunkItem(id=task, attempt=AttemptNo(attempt), stream=stream, n=n, data=data)
+
+
+async def joined(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in chunks])
+
+
+async def output(store: Store, task: TaskId, attempt: int = 1, first: int = 0) -> bytes:
+    return await joined(store.outputs.read_stream(task, AttemptNo(attempt), OUT, first))
+
+
+async def test_forty_megabytes_come_back(store: Store) -> None:
+    task = mint_task_id()
+    data = os.urandom(MIB) * 40 + b"tail"
+    await store.payloads.put_parts(task, {Part.COMPILE_SOURCE: data})
+    digest, size = hashlib.sha256(), 0
+    async for piece in store.payloads.read_part(task, Part.COMPILE_SOURCE):
+        digest.update(piece)
+        size += len(piece)
+    assert size == len(data)
+    assert digest.digest() == hashlib.sha256(data).digest()
+
+
+async def test_storing_parts_can_be_repeated(store: Store) -> None:
+    task = mint_task_id()
+    parts = {Part.EXECUTE_INPUT: b"x" * MIB, Part.EXECUTE_DATA: b""}
+    for _ in range(2):
+        await store.payloads.put_parts(task, parts)
+    for part, data in parts.items():
+        assert await joined(store.payloads.read_part(task, part)) == data
+
+
+async def test_a_part_that_was_never_stored(store: Store) -> None:
+    task = mint_task_id()
+    await store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"})
+    with pytest.raises(NotFound, match="execute_data"):
+        await joined(store.payloads.read_part(task, Part.EXECUTE_DATA))
+
+
+async def test_a_chunk_is_written_once(store: Store) -> None:
+    task = mint_task_id()
+    await store.outputs.put_chunks([chunk(task, 0, b"a"), chunk(task, 1, b"b")])
+    await store.outputs.put_chunks([chunk(task, n, data) for n, data in enumerate((b"X", b"Y"))])
+    await store.outputs.put_chunks([chunk(task, 1, b"Z"), chunk(task, 2, b"c")])
+    assert await output(store, task) == b"abc"
+
+
+async def test_outputs_do_not_mix(store: Store) -> None:
+    task = mint_task_id()
+    await store.outputs.put_chunks(
+        [
+            chunk(task, 0, b"first"),
+            chunk(task, 0, b"second", attempt=2),
+            chunk(task, 0, b"error", stream=ERR),
+            chunk(mint_task_id(), 0, b"other"),
+        ]
+    )
+    assert await output(store, task) == b"first"
+    assert await output(store, task, 2) == b"second"
+    assert await joined(store.outputs.read_stream(task, AttemptNo(1), ERR)) == b"error"
+    assert await output(store, task, 3) == b""
+
+
+async def test_a_reader_follows_up_to_the_first_gap(store: Store) -> None:
+    task = mint_task_id()
+    await store.outputs.put_chunks([chunk(task, n, b"%d" % n) for n in (0, 1, 3)])
+    assert await output(store, task) == b"01"
+    assert await output(store, task, first=1) == b"1"
+    await store.outputs.put_chunks([chunk(task, 2, b"2")])
+    assert await output(store, task, first=2) == b"23"
+
+
+async def test_payloads_without_a_task_are_collected(store: Store) -> None:
+    kept, orphan = a_task(), mint_task_id()
+    await store.dispatch.accept(kept)
+    for task in (kept.id, orphan):
+        await store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"})
+    assert await store.payloads.collect_orphans(timedelta(hours=1)) == 0
+    assert await store.payloads.collect_orphans(JUST_NOW) == 1
+    assert await joined(store.payloads.read_part(kept.id, Part.EXECUTE_INPUT)) == b"x"
+    with pytest.raises(NotFound):
+        await joined(store.payloads.read_part(orphan, Part.EXECUTE_INPUT))
+
+
+async def test_outputs_of_given_up_attempts_are_collected(store: Store) -> None:
+    lease = a_lease()
+    task = a_task(lease=lease)
+    await store.dispatch.accept(task)
+    await store.outputs.put_chunks([chunk(task.id, 0, b"1"), chunk(task.id, 0, b"2", attempt=2)])
+    await store.dispatch.requeue_if_leased_by(
+        RequeueItem(
+            id=task.id,
+            attempt=AttemptNo(1),
+            executor=lease.executor,
+            session=lease.session,
+            crash=False,
+        )
+    )
+    await store.dispatch.lease_if_queued(lease_item(task.id, 1))
+    assert await store.outputs.collect_orphans(JUST_NOW) == 0
+    await store.dispatch.finish_if_attempt(finish_item(task.id, 2))
+    assert await store.outputs.collect_orphans(timedelta(hours=1)) == 0
+    assert await store.outputs.collect_orphans(JUST_NOW) == 1
+    assert await output(store, task.id, 1) == b""
+    assert await output(store, task.id, 2) == b"2"
+
+
+async def test_a_cancelled_task_keeps_its_last_output(store: Store) -> None:
+    task = a_task(lease=a_lease())
+    await store.dispatch.accept(task)
+    await store.outputs.put_chunks([chunk(task.id, 0, b"so far")])
+    await store.dispatch.cancel_if_open(task.id)
+    assert await store.outputs.collect_orphans(JUST_NOW) == 0
+    assert await output(store, task.id) == b"so far"
+
+
+async def test_the_sweep_goes_page_by_page(
+    mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs, "SWEEP_KEYS", 4)
+    for _ in range(10):
+        await mongo.payloads.put_parts(mint_task_id(), {Part.EXECUTE_INPUT: b"x"})
+    found = [await mongo.payloads.collect_orphans(JUST_NOW) for _ in range(4)]
+    assert found == [4, 4, 2, 0]
