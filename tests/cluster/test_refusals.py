@@ -1,0 +1,81 @@
+"""Bad surroundings get one clear line that names the thing and the way out; nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+from tests.cluster.harness import PEX, Khala
+
+
+def run(*arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, str(PEX), *arguments], capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, (result.returncode, result.stderr[-2000:])
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr[-2000:]
+
+
+def test_second_up_in_the_same_directory(shared: Khala) -> None:
+    refused(run("up", "--data-dir", str(shared.data_dir)), str(shared.data_dir))
+    assert shared.wait_done(shared.submit(execute_command="echo unharmed"))["status"] == 5
+
+
+def test_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        refused(
+            run("up", "--data-dir", str(tmp_path / "data"), "--http-port", port),
+            "--http-port",
+            port,
+        )
+
+
+def test_data_dir_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("not a directory")
+    refused(run("up", "--data-dir", str(path)), str(path))
+    assert path.read_text() == "not a directory"
+
+
+def test_data_dir_cannot_be_made(tmp_path: Path) -> None:
+    refused(run("up", "--data-dir", "/proc/khala/data"), "/proc/khala/data")
+
+
+def test_missing_capability_is_named(tmp_path: Path) -> None:
+    result = run(
+        "executor",
+        "--data-dir",
+        str(tmp_path),
+        prefix=("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"),
+    )
+    refused(result, "CAP_SYS_ADMIN")
+
+
+def test_not_root_is_told_what_is_missing(tmp_path: Path) -> None:
+    os.chmod(tmp_path, 0o777)
+    result = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        + [str(PEX), "executor", "--data-dir", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        env={**os.environ, "PEX_ROOT": str(tmp_path / "pex"), "HOME": str(tmp_path)},
+    )
+    refused(result, "root")
+
+
+def test_binding_an_unauthenticated_service_beyond_loopback(tmp_path: Path) -> None:
+    for flag in ("--http-bind", "--bind"):
+        result = run("up", "--data-dir", str(tmp_path / "data"), flag, "0.0.0.0")
+        refused(result, flag)
