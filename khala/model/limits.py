@@ -28,7 +28,7 @@ LANE_BATCH_BYTES = 4 * MIB
 LANE_FLUSHES = 2
 #: One database call, retries of the driver included.
 STORE_TIMEOUT_S = 5.0
-#: A queued transition, repetitions included; long enough for most elections. Above it the caller
+#: A queued transition is not tried again after this; long enough for most elections. Its caller
 #: gets `Unavailable`, or `OutcomeUnknown` if a try may have taken effect.
 COMMIT_DEADLINE_S = 10.0
 

@@ -11,7 +11,8 @@ What a caller may rely on:
 - Its item gets its own answer or its own error; a neighbour's failure is not its failure.
 - A failed command is repeated until the item's deadline, which is safe because statements are
   repeatable and their answer says what stands, whichever try did it.
-- At the deadline: `Unavailable` if no try can have taken effect, else `OutcomeUnknown`.
+- After the deadline, when the last try has ended: `Unavailable` if no try can have taken effect,
+  else `OutcomeUnknown`.
 - A full lane is `Unavailable` at once, before anything happened.
 - A caller that goes away withdraws an item that was not sent yet, and no more than that: it does
   not close the connection that carries its neighbours.
@@ -36,6 +37,7 @@ from khala.model.limits import (
     LANE_BATCH_ITEMS,
     LANE_FLUSHES,
     LANE_QUEUE_ITEMS,
+    STORE_TIMEOUT_S,
 )
 from khala.model.statements import (
     AcceptResult,
@@ -168,8 +170,11 @@ class Lane(Generic[Item, Answer]):
 
     async def _try(self, batch: list[_Waiting[Item, Answer]]) -> list[_Waiting[Item, Answer]]:
         """One command. Return the items that need another one; raise if all do."""
+        last = max(waiting.deadline for waiting in batch)
         try:
-            async with asyncio.timeout_at(max(waiting.deadline for waiting in batch)):
+            # A statement ends by itself, and then says whether anything was sent; this is for one
+            # that does not.
+            async with asyncio.timeout_at(last + 2 * STORE_TIMEOUT_S):
                 answers = await self._statement([waiting.item for waiting in batch])
         except Unavailable:
             raise

@@ -12,6 +12,7 @@ from khala.model.ids import (
     Incarnation,
     JudicatorName,
     SessionNo,
+    TaskId,
     Term,
 )
 from khala.model.statements import Lease

@@ -1,0 +1,187 @@
+"""The database's own guards: validators, indexes, versions, sizes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import bson
+import pytest
+from bson import Int64, ObjectId
+from msgspec.structs import replace
+from pymongo.errors import WriteError
+
+from khala.model.errors import InvariantBroken, Rejected
+from khala.model.ids import AttemptNo
+from khala.model.statements import FinishItem, ProgressItem
+from khala.model.task import (
+    Ending,
+    Outcome,
+    Part,
+    PartRef,
+    Progress,
+    Reason,
+    Stage,
+    StageOutcome,
+    Stream,
+    StreamRef,
+)
+from khala.store.client import database_of
+from khala.store.codec import Document, new_task_doc
+from khala.store.mongo import MongoStore
+from khala.store.schema import META, SCHEMA_VERSION, TASKS, ensure_schema
+from tests.store.samples import a_lease, a_spec, a_task
+
+HOT_DOCUMENT_BYTES = 1536
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"$set": {"state": "finished"}},
+        {"$set": {"state": "queued"}},
+        {"$set": {"state": "done"}},
+        {"$set": {"state": "done"}, "$unset": {"lease": ""}},
+        {"$unset": {"lease": ""}},
+        {"$set": {"outcome": {"ending": "succeeded", "reason": "ok"}}},
+        {"$set": {"attempt": Int64(-1)}},
+        {"$set": {"attempt": 1.5}},
+        {"$set": {"attempt": "1"}},
+        {"$set": {"result_attempt": Int64(2)}},
+        {"$set": {"lease.session": 0}},
+        {"$unset": {"lease.claim": ""}},
+        {"$unset": {"spec": ""}},
+    ],
+)
+async def test_the_server_refuses_impossible_tasks(mongo: MongoStore, update: Document) -> None:
+    task = a_task(lease=a_lease())
+    await mongo.dispatch.accept(task)
+    before = await mongo.tasks.get(task.id)
+    with pytest.raises(WriteError):
+        await mongo.database[TASKS].update_one({"_id": ObjectId(task.id)}, update)
+    assert await mongo.tasks.get(task.id) == before
+
+
+async def test_the_server_refuses_a_result_of_another_attempt(mongo: MongoStore) -> None:
+    task = a_task(lease=a_lease())
+    await mongo.dispatch.accept(task)
+    done = {
+        "state": "done",
+        "outcome": {"ending": "succeeded", "reason": "ok"},
+        "done_at": task.submitted_at,
+        "result_attempt": Int64(2),
+    }
+    with pytest.raises(WriteError):
+        await mongo.database[TASKS].update_one(
+            {"_id": ObjectId(task.id)}, {"$set": done, "$unset": {"lease": ""}}
+        )
+
+
+async def test_a_refused_item_does_not_spoil_its_batch(mongo: MongoStore) -> None:
+    impossible = a_task(lease=replace(a_lease(), session=0))
+    fine = a_task()
+    answers = await mongo.tasks.insert_if_new([impossible, fine])
+    assert isinstance(answers[0], InvariantBroken)
+    assert (await mongo.tasks.get(fine.id)).id == fine.id
+
+
+async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
+    client = mongo.database.client
+    name = "khala_schema_test"
+    database = client.get_database(
+        name,
+        write_concern=database_of(client).write_concern,
+        read_concern=database_of(client).read_concern,
+    )
+    try:
+        await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
+        await ensure_schema(database)
+        indexes = await database[TASKS].index_information()
+        assert set(indexes) == {"_id_", "ready", "leases", "idem", "user", "time"}
+        await database[META].update_one({"_id": "schema"}, {"$set": {"version": 99}})
+        with pytest.raises(Rejected, match=f"version 99.*knows {SCHEMA_VERSION}"):
+            await ensure_schema(database)
+    finally:
+        await client.drop_database(name)
+
+
+async def test_a_hot_document_is_small(mongo: MongoStore) -> None:
+    """Bytes that are not inline cost the document next to nothing, whatever their number."""
+    big = {
+        part: PartRef(size_bytes=1 << 40, sha256=hashlib.sha256(part.encode()).hexdigest())
+        for part in Part
+    }
+    name = "executor-with-a-rather-long-name-0123456789"
+    task = a_task(user=2**31 - 1, key="k" * 64, lease=a_lease(name, by=name))
+    task = replace(task, spec=replace(a_spec(), parts=big))
+    assert len(bson.encode(new_task_doc(task))) < HOT_DOCUMENT_BYTES
+    await mongo.dispatch.accept(task)
+    await mongo.dispatch.progress_if_leased(
+        ProgressItem(id=task.id, attempt=AttemptNo(1), progress=Progress.COMPILING)
+    )
+    stored = await mongo.database[TASKS].find_one({"_id": ObjectId(task.id)})
+    assert stored is not None
+    assert len(bson.encode(stored)) < HOT_DOCUMENT_BYTES
+
+
+async def test_an_outcome_survives_the_round_trip(mongo: MongoStore) -> None:
+    stage = StageOutcome(
+        reason=Reason.MEMORY,
+        exit_code=137,
+        signal=9,
+        limit=8 << 40,
+        observed=9 << 40,
+        wall_ms=1234,
+        cpu_user_ms=1,
+        memory_peak_bytes=9 << 40,
+        note="killed \x00 at é",
+    )
+    outcome = Outcome(
+        ending=Ending.FAILED,
+        reason=Reason.MEMORY,
+        stage=Stage.EXECUTE,
+        compile=replace(stage, reason=Reason.OK),
+        execute=stage,
+        streams={
+            Stream.EXECUTE_OUTPUT: StreamRef(size_bytes=3, inline=b"\x00\xff\n"),
+            Stream.EXECUTE_ERROR: StreamRef(size_bytes=5 << 30),
+        },
+    )
+    task = a_task(lease=a_lease())
+    await mongo.dispatch.accept(task)
+    await mongo.dispatch.finish_if_attempt(
+        FinishItem(id=task.id, attempt=AttemptNo(1), outcome=outcome)
+    )
+    assert (await mongo.tasks.get(task.id)).outcome == outcome
+
+
+def _stages(plan: Document) -> set[str]:
+    found = {str(plan["stage"])} if "stage" in plan else set()
+    for value in plan.values():
+        if isinstance(value, dict):
+            found |= _stages(value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("condition", "sort"),
+    [
+        ({}, {"submitted_at": -1, "_id": -1}),
+        ({}, {"submitted_at": 1, "_id": 1}),
+        ({"user": 1}, {"submitted_at": -1, "_id": -1}),
+        ({"user": 1}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "queued"}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "leased", "lease.executor": "e1"}, None),
+        ({"state": "leased"}, None),
+    ],
+)
+async def test_no_question_scans_or_sorts_the_collection(
+    mongo: MongoStore, condition: Document, sort: Document | None
+) -> None:
+    query = {"find": TASKS, "filter": condition}
+    if sort:
+        query["sort"] = sort
+    explained = await mongo.database.command({"explain": query, "verbosity": "queryPlanner"})
+    stages = _stages(explained["queryPlanner"]["winningPlan"])
+    assert "IXSCAN" in stages
+    assert not stages & {"COLLSCAN", "SORT"}
