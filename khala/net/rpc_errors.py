@@ -1,0 +1,54 @@
+"""Errors across the RPC: what a judicator raised is what its caller sees raised.
+
+The pair lives in one module because both ends must agree on it: a family that got lost on the
+way would turn "retry later" into "do not retry", or the reverse.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import msgspec
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model import errors
+from khala.model.errors import KhalaError, OutcomeUnknown, Rejected
+from khala.net.httpd import Failure
+from khala.protocol.rpc import ErrorBody
+
+_CLASSES: dict[str, type[KhalaError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, KhalaError)
+}
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ErrorBody).decode
+
+
+def render_rpc_failure(_: Request, failure: Failure) -> HTTPResponse:
+    """The judicator's renderer."""
+    error = failure.error
+    # Classes that only this side knows travel under the name of the family they belong to.
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _CLASSES)
+    field = error.field if isinstance(error, Rejected) else None
+    return HTTPResponse(
+        _encode(ErrorBody(error=name, message=error.message, field=field)),
+        status=failure.status,
+        headers=failure.headers,
+        content_type="application/msgpack",
+    )
+
+
+def parse_rpc_failure(status: int, body: bytes) -> KhalaError:
+    """The error that a judicator answered with. One without a family leaves open what happened."""
+    try:
+        answer = _decode(body)
+    except msgspec.MsgspecError:
+        return OutcomeUnknown(f"a judicator answered {status} without an explanation")
+    kind = _CLASSES.get(answer.error, KhalaError)
+    if issubclass(kind, Rejected):
+        return kind(answer.message, field=answer.field)
+    if kind is KhalaError or kind is errors.InvariantBroken:
+        return OutcomeUnknown(answer.message)
+    return kind(answer.message)
