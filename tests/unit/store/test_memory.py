@@ -1,0 +1,47 @@
+"""What a simulation needs of the memory store beyond the shared cases of tests/store."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from khala.model.errors import InvariantBroken, NotFound
+from khala.model.ids import TaskId, mint_task_id
+from khala.model.task import Part
+from khala.store.dates import id_date, to_ms
+from khala.store.memory import MemoryStore, run_now
+
+
+def test_statements_run_without_a_loop() -> None:
+    store = MemoryStore()
+    assert run_now(store.dispatch.find_queued(9, 0.0)) == []
+    with pytest.raises(NotFound):
+        run_now(store.dispatch.get(mint_task_id()))
+
+
+def test_what_suspends_is_refused() -> None:
+    with pytest.raises(InvariantBroken, match="suspended"):
+        run_now(asyncio.sleep(0))
+
+
+def test_dates_come_from_the_given_clock() -> None:
+    """A simulation that starts in 1970 must not look decades old to the sweep, nor the reverse."""
+    now = datetime(1970, 1, 3, tzinfo=UTC)
+    store = MemoryStore(wall=lambda: now)
+    task = TaskId("00000000" + "ab" * 8)
+    run_now(store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"}))
+    assert run_now(store.payloads.collect_orphans(timedelta(days=3))) == 0
+    assert run_now(store.payloads.collect_orphans(timedelta(days=1))) == 1
+
+
+def test_milliseconds_survive_and_nothing_finer() -> None:
+    east = timezone(timedelta(hours=3))
+    date = datetime(2026, 1, 1, 12, 0, 0, 123_456, tzinfo=east)
+    assert to_ms(date) == datetime(2026, 1, 1, 9, 0, 0, 123_000, tzinfo=UTC)
+    assert to_ms(date).tzinfo is UTC
+
+
+def test_an_id_tells_when_it_was_minted() -> None:
+    assert id_date(TaskId("00000e10" + "ab" * 8)) == datetime(1970, 1, 1, 1, tzinfo=UTC)
