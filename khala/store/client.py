@@ -15,6 +15,8 @@ themselves until their deadline (`timeoutMS` with `retryWrites`) and are dedupli
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 
 from msgspec import Struct
 from pymongo import AsyncMongoClient
@@ -25,14 +27,12 @@ from pymongo.write_concern import WriteConcern
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import STORE_TIMEOUT_S
 from khala.store.codec import Database, Document
-from khala.store.failures import changing
+from khala.store.failures import AUTHENTICATION_CODES, changing
 
 DATABASE = "khala"
 _MAJORITY = {"w": "majority", "j": True}
-#: replSetGetStatus on a member that belongs to no set yet.
-_NOT_YET_INITIALIZED = 94
-#: Another process was faster, which is as good.
-_ALREADY_INITIALIZED = 23
+#: The host does not resolve to the member itself, for one.
+_INVALID_CONFIG = 93
 
 
 class MongoSettings(Struct, frozen=True, kw_only=True):
@@ -109,25 +109,73 @@ async def change(database: Database, command: Document) -> Document:
 async def ensure_replica_set(
     host: str, name: str, *, key: str | None = None, deadline_s: float = 60.0
 ) -> None:
-    """Make the mongod at `host` a set of one member, or leave it as it is if it belongs to one.
+    """Make the mongod at `host` (host:port) a set of one member; if it belongs to one, leave it so.
 
     Return when the set has a writable primary (as seen by this member). Raise `Unavailable` when
-    that takes longer than `deadline_s`, and at once when the member belongs to another set.
+    that takes longer than `deadline_s`, and at once when the member belongs to another set or does
+    not accept `key`.
     """
+    deadline = time.monotonic() + deadline_s
+    # Not by the driver: cancelled while it connects, as by `close`, it leaves sockets behind.
+    while not await _listens(host):
+        await _pause(host, deadline, "does not listen")
     client: AsyncMongoClient[Document] = AsyncMongoClient(
-        host, directConnection=True, serverSelectionTimeoutMS=1000, timeoutMS=5000, **_login(key)
+        host,
+        directConnection=True,
+        serverSelectionTimeoutMS=500,
+        socketTimeoutMS=5000,
+        retryReads=False,
+        **_login(key),
     )
     try:
-        async with asyncio.timeout(deadline_s):
-            await _initiate(client, host, name)
-            await _wait_primary(client, name)
-    except TimeoutError:
-        raise Unavailable(
-            f"the MongoDB member {host} has found no primary within {deadline_s:g} s;"
-            " see its log in the data directory"
-        ) from None
+        while not await _has_primary(client, host, name):
+            await _pause(host, deadline, "has found no primary")
     finally:
         await client.close()
+
+
+async def _pause(host: str, deadline: float, fault: str) -> None:
+    if time.monotonic() > deadline:
+        raise Unavailable(
+            f"the MongoDB member {host} {fault} in time; see its log in the data directory"
+        )
+    await asyncio.sleep(0.05)
+
+
+async def _listens(host: str) -> bool:
+    name, _, port = host.rpartition(":")
+    try:
+        async with asyncio.timeout(1.0):
+            _, writer = await asyncio.open_connection(name.strip("[]"), int(port))
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _has_primary(client: AsyncMongoClient[Document], host: str, name: str) -> bool:
+    """One step: look, and initiate the set if there is none yet."""
+    try:
+        hello = await client.admin.command("hello")
+        member_of = hello.get("setName")
+        if member_of is None:
+            await _initiate(client, host, name)
+            return False
+        if member_of != name:
+            raise Unavailable(
+                f"the MongoDB member {host} belongs to the set {member_of!r}, not to {name!r}"
+            )
+        return bool(hello.get("primary"))
+    except OperationFailure as error:
+        if error.code in AUTHENTICATION_CODES:
+            raise Unavailable(
+                f"the MongoDB member {host} does not accept this node's key"
+            ) from error
+        return False
+    except PyMongoError:
+        return False  # still starting
 
 
 async def _initiate(client: AsyncMongoClient[Document], host: str, name: str) -> None:
@@ -137,37 +185,11 @@ async def _initiate(client: AsyncMongoClient[Document], host: str, name: str) ->
         "writeConcernMajorityJournalDefault": True,
         "settings": {"electionTimeoutMillis": 5000, "heartbeatIntervalMillis": 1000},
     }
-    while True:
-        try:
-            await client.admin.command("replSetGetStatus")
-            return
-        except OperationFailure as error:
-            if error.code == _NOT_YET_INITIALIZED:
-                break
-            if error.code in (13, 18):
-                raise Unavailable(
-                    f"the MongoDB member {host} does not accept the key file's content"
-                ) from error
-        except PyMongoError:
-            pass
-        await asyncio.sleep(0.1)
     try:
         await client.admin.command({"replSetInitiate": config})
     except OperationFailure as error:
-        if error.code != _ALREADY_INITIALIZED:
+        # Starting members and those that another process initiates meanwhile are looked at again.
+        if error.code == _INVALID_CONFIG:
             raise Unavailable(f"the replica set cannot be initiated: {error}") from error
-
-
-async def _wait_primary(client: AsyncMongoClient[Document], name: str) -> None:
-    while True:
-        try:
-            hello = await client.admin.command("hello")
-        except PyMongoError:
-            hello = {}
-        if hello.get("setName", name) != name:
-            raise Unavailable(
-                f"this MongoDB member belongs to the set {hello['setName']!r}, not to {name!r}"
-            )
-        if hello.get("isWritablePrimary") or hello.get("primary"):
-            return
-        await asyncio.sleep(0.05)
+        if error.code in AUTHENTICATION_CODES:
+            raise

@@ -36,7 +36,7 @@ DUPLICATE_KEY = 11000
 VALIDATION_FAILED = 121
 #: The node said so before doing anything; other step-down codes may interrupt a write.
 _NOT_PRIMARY = frozenset({10107, 13435, 13436, 10058})
-_AUTHENTICATION = frozenset({13, 18})
+AUTHENTICATION_CODES = frozenset({13, 18})
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def _change_failure(error: Exception) -> KhalaError:
     if code in _NOT_PRIMARY or isinstance(error, DuplicateKeyError):
         # A duplicate key outside of inserts is two upserts of one row at the same time.
         return Unavailable(f"MongoDB did not do it: {_short(error)}")
-    if code in _AUTHENTICATION:
+    if code in AUTHENTICATION_CODES:
         return Unavailable(f"MongoDB does not accept this node's credentials: {_short(error)}")
     if code == VALIDATION_FAILED:
         return InvariantBroken(f"a document broke the rules of its collection: {_short(error)}")

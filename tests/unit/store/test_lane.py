@@ -156,7 +156,7 @@ async def test_an_item_whose_caller_left_is_not_sent() -> None:
         left, stayed = lane.submit(1), lane.submit(2)
         left.cancel()
         statement.gate.set()
-        assert await asyncio.gather(first, stayed) == [0, 4]
+        assert [await first, await stayed] == [0, 4]
     assert statement.batches == [[0], [2]]
 
 
