@@ -2,6 +2,8 @@
 # What build/up and build/test share: a Python environment and dist/khala.pex, made only when their
 # inputs changed. Sourced with `root` set to the checkout; everything it says goes to stderr, because
 # the output of build/up is khala.pex's own.
+set -euo pipefail
+: "${root:?}"
 
 say() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }
 die() {
@@ -11,7 +13,6 @@ die() {
 
 # A mirror or a proxy set for pip stays in force; questions and update notices do not.
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
-export PYTHONDONTWRITEBYTECODE=1
 
 venv=$root/.venv
 wheels=$root/dist/wheels
