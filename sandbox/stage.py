@@ -1,0 +1,303 @@
+"""One stage from its first process to its last: start, watch, kill, measure.
+
+The event loop watches three descriptors (two outputs, the process) and two timers (wall time; one
+for what can only be polled: processor time and out-of-memory kills). Every read is bounded, so a
+flood of output costs the loop a slice per turn and ends at the limit. Nothing here runs long: the
+parts that wait, wait in the loop.
+
+Killing takes the first process of the jail, nsjail's only child: the kernel then ends the whole
+PID namespace at once, stopped processes and daemons included, and nsjail reaps it and exits. Only
+when that takes too long is everything in the cgroup killed one by one. A stage is over when
+nsjail is reaped and the cgroup is empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+from khala.model.errors import Unavailable
+from khala.model.task import Reason, StageOutcome
+from sandbox import nsjail
+from sandbox.cgroup import Leaf
+from sandbox.job import Job
+from sandbox.verdict import Facts, Room, judge
+
+_READ_BYTES = 64 * 1024
+_POLL_MIN_S = 0.005
+_POLL_MAX_S = 0.05
+_KILL_STEP_S = 0.02
+#: A jail with hundreds of processes may take more than a second to die; nsjail is not killed
+#: earlier, because it would leave zombies to whoever is process 1.
+_KILL_GENTLY_S = 5.0
+_EMPTY_S = 10.0
+
+
+class Cancel(Protocol):
+    """What is needed of an `asyncio.Event`."""
+
+    def is_set(self) -> bool: ...
+    async def wait(self) -> object: ...
+
+
+class Output:
+    """One stream of the task: read to its limit, kept in a file of the service."""
+
+    def __init__(self, path: str, limit_bytes: int, uid: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.seen_bytes = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._file_fd = os.open(path, flags, 0o600)
+        self.read_fd, self.write_fd = os.pipe()
+        # /dev/stdout is opened by name inside, which needs the pipe to be the task's own.
+        os.fchown(self.write_fd, uid, uid)
+        os.set_blocking(self.read_fd, False)
+
+    @property
+    def kept_bytes(self) -> int:
+        return min(self.seen_bytes, self.limit_bytes)
+
+    @property
+    def over_limit(self) -> bool:
+        return self.seen_bytes > self.limit_bytes
+
+    def take(self) -> int | None:
+        """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
+        try:
+            data = os.read(self.read_fd, _READ_BYTES)
+        except BlockingIOError:
+            return None
+        room = self.limit_bytes - self.kept_bytes
+        self.seen_bytes += len(data)
+        kept = memoryview(data)[:room]
+        while kept:
+            kept = kept[os.write(self._file_fd, kept) :]
+        return len(data)
+
+    def close_write_end(self) -> None:
+        if self.write_fd >= 0:
+            os.close(self.write_fd)
+            self.write_fd = -1
+
+    def close(self) -> None:
+        self.close_write_end()
+        os.close(self.read_fd)
+        os.close(self._file_fd)
+
+
+class StageRun:
+    """Runs one job once."""
+
+    def __init__(self, place: nsjail.Place, leaf: Leaf, job: Job) -> None:
+        self._place = place
+        self._leaf = leaf
+        self._job = job
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._stopped_for: Reason | None = None
+        self._stopped_at = 0.0
+        self._failure: OSError | None = None
+        self._started_at = 0.0
+        self._wall_ms = 0
+        self._wait_status = 0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    async def run(self, cancel: Cancel, rooms: Callable[[], tuple[Room, ...]]) -> StageOutcome:
+        """Raises SandboxLost, or OSError when the service's own files or cgroups fail.
+
+        Cancelling the calling task kills the jail first, and then lets the cancellation through.
+        """
+        with ExitStack() as closing:
+            closing.callback(self._stop_watching)
+            self._start(closing)
+            interrupted = await self._until_over(cancel)
+            await self._empty_leaf()
+            for output in self._outputs:
+                while not output.over_limit and output.take():
+                    pass
+            if interrupted is not None:
+                raise interrupted
+            if self._failure is not None:
+                raise self._failure
+            return judge(self._facts(rooms()))
+
+    # ---- start ------------------------------------------------------------------------------
+
+    def _start(self, closing: ExitStack) -> None:
+        job, uid = self._job, self._place.uid
+        self._leaf.create(job.limits)
+        stdin_fd = _open_stdin(job.stdin, uid)
+        closing.callback(os.close, stdin_fd)
+        outputs = []
+        for path in (job.stdout, job.stderr):
+            output = Output(path, job.limits.output_bytes, uid)
+            closing.callback(output.close)
+            outputs.append(output)
+        self._outputs = (outputs[0], outputs[1])
+        self._child = nsjail.spawn(
+            self._place, job, (stdin_fd, outputs[0].write_fd, outputs[1].write_fd)
+        )
+        closing.callback(self._child.close)
+        try:
+            nsjail.prepare(self._child.pid)
+            self._leaf.attach(self._child.pid)
+            self._pidfd = os.pidfd_open(self._child.pid)
+        except OSError:
+            # No policy was sent, so there is no jail: nsjail alone can be killed and reaped.
+            os.kill(self._child.pid, signal.SIGKILL)
+            os.waitpid(self._child.pid, 0)
+            raise
+        closing.callback(os.close, self._pidfd)
+        for output in outputs:
+            output.close_write_end()
+        self._watch()
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._pidfd, self._on_exit)
+        for output in self._outputs:
+            self._loop.add_reader(output.read_fd, self._on_output, output)
+        self._started_at = time.monotonic()
+        self._child.open_gate()
+        self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)
+        self._after("poll", _POLL_MAX_S, self._on_poll)
+
+    def _stop_watching(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._started_at:
+            self._loop.remove_reader(self._pidfd)
+            for output in self._outputs:
+                self._loop.remove_reader(output.read_fd)
+
+    def _after(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
+        self._timers[name] = self._loop.call_later(seconds, callback)
+
+    # ---- what happens meanwhile --------------------------------------------------------------
+
+    def _on_output(self, output: Output) -> None:
+        try:
+            ended = output.take() == 0
+        except OSError as error:
+            self._failure = error
+            self.stop(Reason.INTERNAL)
+            ended = True
+        if output.over_limit:
+            self.stop(Reason.OUTPUT_LIMIT)
+            ended = True
+        if ended:
+            self._loop.remove_reader(output.read_fd)
+
+    def _on_wall_time(self) -> None:
+        self.stop(Reason.WALL_TIME)
+
+    def _on_poll(self) -> None:
+        limits = self._job.limits
+        left_s = limits.cpu_ms / 1000 - self._leaf.cpu_ns() / 1e9
+        if self._leaf.oom_kills():
+            self.stop(Reason.MEMORY)
+        elif left_s < 0:
+            self.stop(Reason.CPU_TIME)
+        else:
+            # The quota bounds how soon the limit can be met.
+            pause_s = min(_POLL_MAX_S, max(_POLL_MIN_S, left_s / limits.cpus))
+            self._after("poll", pause_s, self._on_poll)
+
+    def _on_exit(self) -> None:
+        self._wall_ms = round((time.monotonic() - self._started_at) * 1000)
+        self._loop.remove_reader(self._pidfd)
+        _, self._wait_status = os.waitpid(self._child.pid, 0)
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def _until_over(self, cancel: Cancel) -> asyncio.CancelledError | None:
+        interrupted = None
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(self._stop_when_set(cancel))
+            while not self._over.done():
+                try:
+                    await asyncio.shield(self._over)
+                except asyncio.CancelledError as error:
+                    interrupted = error
+                    self.stop(Reason.CANCELLED)
+            watcher.cancel()
+        return interrupted
+
+    async def _stop_when_set(self, cancel: Cancel) -> None:
+        await cancel.wait()
+        self.stop(Reason.CANCELLED)
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def stop(self, reason: Reason) -> None:
+        """Kill everything; the first reason counts."""
+        if self._stopped_for is None and not self._over.done():
+            self._stopped_for = reason
+            self._stopped_at = time.monotonic()
+            self._kill()
+
+    def _kill(self) -> None:
+        pid = self._child.pid
+        if self._over.done():
+            return
+        if time.monotonic() - self._stopped_at > _KILL_GENTLY_S:
+            self._leaf.kill_all()
+        jail = _children_of(pid)
+        with suppress(ProcessLookupError):
+            for child in jail:
+                os.kill(child, signal.SIGKILL)
+            # Without a child it has not made the jail yet, or is about to exit. With one, the
+            # signal wakes it, should it have missed that of its child's death.
+            signal.pidfd_send_signal(self._pidfd, signal.SIGALRM if jail else signal.SIGKILL)
+        self._after("kill", _KILL_STEP_S, self._kill)
+
+    async def _empty_leaf(self) -> None:
+        """Normally a single look; more when nsjail was killed and its jail lives on."""
+        deadline = time.monotonic() + _EMPTY_S
+        while self._leaf.processes():
+            if time.monotonic() > deadline:
+                raise Unavailable(f"the processes of {self._leaf.name} cannot be killed")
+            self._leaf.kill_all()
+            await asyncio.sleep(_POLL_MIN_S)
+
+    def _facts(self, rooms: tuple[Room, ...]) -> Facts:
+        stdout, stderr = self._outputs
+        return Facts(
+            limits=self._job.limits,
+            stopped_for=self._stopped_for,
+            wait_status=self._wait_status,
+            report=self._child.report(),
+            usage=self._leaf.usage(),
+            wall_ms=self._wall_ms,
+            stdout_seen=stdout.seen_bytes,
+            stderr_seen=stderr.seen_bytes,
+            stdout_kept=stdout.kept_bytes,
+            stderr_kept=stderr.kept_bytes,
+            rooms=rooms,
+        )
+
+
+def _open_stdin(path: str | None, gid: int) -> int:
+    if path is None:
+        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        # Readable by /dev/stdin inside; still ours, so the task can neither write nor chmod it.
+        os.fchown(fd, -1, gid)
+        os.fchmod(fd, 0o640)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as children:
+            return [int(child) for child in children.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
