@@ -7,15 +7,20 @@ way would turn "retry later" into "do not retry", or the reverse.
 from __future__ import annotations
 
 import inspect
+from typing import TYPE_CHECKING
 
 import msgspec
-from sanic import Request
-from sanic.response import HTTPResponse
 
 from khala.model import errors
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected
-from khala.net.httpd import Failure
 from khala.protocol.rpc import ErrorBody
+
+if TYPE_CHECKING:
+    # Only servers load Sanic; an executor is a client alone.
+    from sanic import Request
+    from sanic.response import HTTPResponse
+
+    from khala.net.httpd import Failure
 
 _CLASSES: dict[str, type[KhalaError]] = {
     name: kind
@@ -28,6 +33,8 @@ _decode = msgspec.msgpack.Decoder(ErrorBody).decode
 
 def render_rpc_failure(_: Request, failure: Failure) -> HTTPResponse:
     """The judicator's renderer."""
+    from sanic.response import HTTPResponse
+
     error = failure.error
     # Classes that only this side knows travel under the name of the family they belong to.
     name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _CLASSES)

@@ -1,0 +1,98 @@
+"""The events of every known judicator, for a gateway.
+
+Each judicator tells what it changed itself, so a listener connects to all of them. Events are
+hints: whatever is missed during a reconnect is read anew by those who show it, so nothing is
+queued, resumed or acknowledged here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+from websockets.typing import Subprotocol
+
+from khala.model.errors import KhalaError
+from khala.model.limits import FRAME_BYTES
+from khala.net.client import AddressBook
+from khala.net.secrets import SecretFile
+from khala.protocol.rpc import Event
+from khala.protocol.wire import SUBPROTOCOL, Codec
+
+log = structlog.get_logger()
+
+CONNECT_S = 3.0
+#: Events are rare on an idle cluster; a ping tells a quiet judicator from one that is gone.
+PING_S = 5.0
+RECONNECT_MIN_S = 0.2
+RECONNECT_MAX_S = 5.0
+#: How often the judicators connected to are compared with the address book.
+BOOK_INTERVAL_S = 1.0
+
+
+class EventFeed:
+    """Calls `on_event` for each event; `on_gap` after a connection that may have missed some."""
+
+    def __init__(
+        self,
+        book: AddressBook,
+        secret: SecretFile,
+        on_event: Callable[[Event], None],
+        on_gap: Callable[[], None],
+    ) -> None:
+        self._book = book
+        self._secret = secret
+        self._on_event = on_event
+        self._on_gap = on_gap
+        self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
+
+    async def serve(self) -> None:
+        """Until cancelled."""
+        listeners: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                wanted = set(self._book.addresses)
+                for address in wanted - listeners.keys():
+                    listeners[address] = tasks.create_task(self._listen(address))
+                for address in listeners.keys() - wanted:
+                    listeners.pop(address).cancel()
+                await asyncio.sleep(BOOK_INTERVAL_S)
+
+    async def _listen(self, address: str) -> None:
+        delay_s = RECONNECT_MIN_S
+        complaint = ""
+        while True:
+            try:
+                await self._converse(address)
+                delay_s, complaint = RECONNECT_MIN_S, ""
+            except (OSError, TimeoutError, WebSocketException, KhalaError) as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.warning("feed.failed", judicator=address, why=complaint)
+            await asyncio.sleep(random.uniform(RECONNECT_MIN_S, delay_s))
+            delay_s = min(RECONNECT_MAX_S, delay_s * 1.6)
+
+    async def _converse(self, address: str) -> None:
+        async with connect(
+            f"ws://{address}/rpc/v1/events",
+            additional_headers={"Authorization": f"Bearer {self._secret.read()}"},
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            open_timeout=CONNECT_S,
+            close_timeout=1.0,
+            ping_interval=PING_S,
+            ping_timeout=PING_S,
+            max_size=2 * FRAME_BYTES,
+            compression=None,
+            proxy=None,
+        ) as socket:
+            log.info("feed.connected", judicator=address)
+            self._on_gap()
+            async for frame in socket:
+                if isinstance(frame, bytes):
+                    for event in self._codec.decode(frame):
+                        self._on_event(event)

@@ -1,0 +1,142 @@
+"""The gateway process: composition, start and stop.
+
+It keeps nothing: whatever it shows comes from a judicator when it is asked for, so any number of
+gateways can run, and one that is killed loses nothing but its open connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import KhalaError, Unavailable
+from khala.net.client import AddressBook, JudicatorClient
+from khala.net.feed import EventFeed
+from khala.net.httpd import Bind, Routes, Server, create_app, serve
+from khala.net.secrets import SecretFile
+from roles.gateway.bodies import Budget
+from roles.gateway.cluster import Cluster
+from roles.gateway.config import GatewayConfig
+from roles.gateway.guard import Guard
+from roles.gateway.hub import Hub
+from roles.gateway.kv2 import Kv2
+from roles.gateway.pages import NOSNIFF, render_failure
+from roles.gateway.static import StaticSite, find_built_site
+from roles.gateway.v2 import V2
+
+log = structlog.get_logger()
+
+#: Requests under way when the gateway is stopped get this long.
+STOP_S = 5.0
+#: Bodies of everything but submissions.
+SMALL_BODY_BYTES = 64 * 1024
+#: Submissions at their limit that may be under way at once.
+LARGE_AT_ONCE = 2
+
+
+class Gateway:
+    """A running gateway; `start` it, and `stop` it in the same event loop."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        secret = SecretFile(config.secret_file, flag="--secret-file")
+        book = AddressBook(config.judicators)
+        self._client = JudicatorClient(book, secret)
+        self._cluster = Cluster(self._client)
+        self._hub = Hub()
+        self._feed = EventFeed(book, secret, self._hub.on_event, self._hub.on_gap)
+        self._loops: list[asyncio.Task[None]] = []
+        self._server: Server | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that was bound; 0 before `start`."""
+        return self._server.port if self._server else 0
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Listen; raise `Rejected` if the settings do not allow it."""
+        config = self._config
+        token = None
+        if config.token_file is not None:
+            token = SecretFile(config.token_file, flag="--token-file")
+            token.read()
+        app = create_app("gateway", render_failure, body_bytes=SMALL_BODY_BYTES)
+        Guard(config, token).register(app)
+        routes = Routes(app)
+        self._add_routes(routes, token)
+        routes.finish()
+        bind = Bind(host=config.bind, port=config.port, flag="--http-port")
+        self._server = await serve(app, bind)
+        self._loops = [
+            tasks.create_task(self._feed.serve()),
+            tasks.create_task(self._cluster.learn_addresses()),
+        ]
+        log.info("gateway.serving", host=config.bind, port=self.port)
+
+    def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
+        Kv2(
+            client=self._client,
+            cluster=self._cluster,
+            config=self._config,
+            budget=Budget(LARGE_AT_ONCE * self._config.max_body_bytes),
+        ).register(routes)
+        V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
+        routes.add("GET", "/livez", self._answer_live)
+        routes.add("GET", "/readyz", self._answer_ready)
+        StaticSite(find_built_site()).register(routes)
+
+    async def stop(self) -> None:
+        self._hub.stop()
+        if self._server is not None:
+            await self._server.close(STOP_S)
+        for loop in self._loops:
+            loop.cancel()
+        await self._client.close()
+        log.info("gateway.stopped")
+
+    async def _answer_live(self, _: Request) -> HTTPResponse:
+        """This process answers; whether it is of any use is `/readyz`."""
+        return _probe(200, "live")
+
+    async def _answer_ready(self, _: Request) -> HTTPResponse:
+        """A task would be accepted now."""
+        try:
+            seen = await self._cluster.view()
+            if not seen.serving:
+                raise Unavailable("no judicator accepts tasks now")
+        except KhalaError as error:
+            return _probe(503, error.message)
+        return _probe(200, "ready")
+
+
+def _probe(status: int, text: str) -> HTTPResponse:
+    return HTTPResponse(
+        text + "\n",
+        status=status,
+        headers={**NOSNIFF, "Cache-Control": "no-store"},
+        content_type="text/plain; charset=utf-8",
+    )
+
+
+def run(config: GatewayConfig) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    import uvloop
+
+    uvloop.run(_main(config))
+    return 0
+
+
+async def _main(config: GatewayConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = Gateway(config)
+    async with asyncio.TaskGroup() as tasks:
+        await gateway.start(tasks)
+        await stop.wait()
+        await gateway.stop()

@@ -1,0 +1,51 @@
+"""What a gateway needs to know, as it needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from khala.model.task import StageLimits
+
+
+class StageDefaults(Struct, frozen=True, kw_only=True):
+    """Limits of a stage whose submission names none but the time, as KV2's does."""
+
+    memory_bytes: int
+    pids: int
+    output_bytes: int
+    file_bytes: int
+    cpus: float
+
+    def with_timeout(self, timeout_s: int, max_wall_ms: int) -> StageLimits:
+        """`timeout_s` as KV2 means it: 0 sets no limit of the user's own."""
+        wall_ms = min(timeout_s * 1000, max_wall_ms) if timeout_s else max_wall_ms
+        return StageLimits(
+            wall_ms=wall_ms,
+            cpu_ms=int(wall_ms * self.cpus),
+            memory_bytes=self.memory_bytes,
+            pids=self.pids,
+            output_bytes=self.output_bytes,
+            file_bytes=self.file_bytes,
+            cpus=self.cpus,
+        )
+
+
+class GatewayConfig(Struct, frozen=True, kw_only=True):
+    bind: str
+    #: 0 picks a free one.
+    port: int
+    #: Further names under which browsers may reach an open gateway.
+    host_names: tuple[str, ...]
+    #: host:port of the judicators to ask first.
+    judicators: tuple[str, ...]
+    #: The cluster's secret.
+    secret_file: Path
+    #: The token of the API; None leaves it open, which only a loopback address may be.
+    token_file: Path | None
+    #: One request's body.
+    max_body_bytes: int
+    compile: StageDefaults
+    execute: StageDefaults
+    max_wall_ms: int

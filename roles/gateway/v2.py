@@ -1,0 +1,172 @@
+"""The second API, `/api/v2/*`: what the web pages and new clients read.
+
+Answers carry HTTP's own statuses; errors are problem documents (RFC 9457), made by the renderer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+import msgspec
+from msgspec import Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import Rejected
+from khala.model.ids import TaskId, parse_task_id
+from khala.model.limits import EVENT_HEARTBEAT_S, LONG_POLL_MAX_S, VIEW_TEXT_BYTES
+from khala.model.task import TERMINAL, Task
+from khala.net.auth import CLEAR_COOKIE, Session
+from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure, Routes
+from khala.net.secrets import SecretFile, same
+from khala.version import VERSION
+from roles.gateway.cluster import Cluster
+from roles.gateway.hub import Hub, Reader, encode_event
+from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.texts import load_heads
+from roles.gateway.v2_view import StatusView, etag_of, refs_viewed, view_nodes, view_task
+
+#: Whoever waits reads again this often even if no event came: events are hints.
+REREAD_S = 1.0
+#: Events that follow each other this closely leave in one write; browsers draw no faster.
+GATHER_S = 0.05
+SESSION_BODY_CHARS = 4096
+
+_encode = msgspec.json.Encoder().encode
+_NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
+_WAIT = re.compile(r"(\d{1,4})s?\Z")
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """Data of `event: hello`, the first of a stream."""
+
+    version: str
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    token: str
+
+
+class V2(Struct, frozen=True, kw_only=True):
+    """The handlers, and what they answer from."""
+
+    client: JudicatorClient
+    cluster: Cluster
+    hub: Hub
+    token: SecretFile | None
+
+    def register(self, routes: Routes) -> None:
+        routes.add("GET", "/api/v2/tasks/<task_id:str>", self.get_task)
+        routes.add("GET", "/api/v2/events", self.stream_events)
+        routes.add("GET", "/api/v2/nodes", self.get_nodes)
+        routes.add("GET", "/api/v2/status", self.get_status)
+        routes.add("POST", "/api/v2/session", self.open_session)
+        routes.add("DELETE", "/api/v2/session", self.close_session)
+
+    async def get_task(self, request: Request, task_id: str) -> HTTPResponse:
+        """`wait` alone waits for the end; with `since` for any change."""
+        task = await self.client.get(parse_task_id(task_id))
+        wait_s = _parse_wait(request.args.get("wait"))
+        since = request.args.get("since")
+        if wait_s:
+            known = since.strip('"') if since else None
+            task = await self._wait(task, known, wait_s)
+        etag = f'"{etag_of(task)}"'
+        headers = {**NOSNIFF, "Cache-Control": "no-cache", "ETag": etag}
+        known_already = request.headers.get("if-none-match") == etag
+        if known_already or (since is not None and since.strip('"') == etag.strip('"')):
+            return HTTPResponse(None, status=304, headers=headers)
+        heads = await load_heads(self.client, task, refs_viewed(task), VIEW_TEXT_BYTES)
+        body = _encode(view_task(task, heads))
+        return HTTPResponse(body, headers=headers, content_type="application/json")
+
+    async def _wait(self, task: Task, known: str | None, wait_s: float) -> Task:
+        deadline = time.monotonic() + wait_s
+        while task.state not in TERMINAL and (known is None or etag_of(task) == known):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            await self.hub.wait_for(TaskId(task.id), min(REREAD_S, left_s))
+            task = await self.client.get(task.id)
+        return task
+
+    async def stream_events(self, request: Request) -> HTTPResponse | None:
+        headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":
+            return HTTPResponse(None, headers=headers, content_type="text/event-stream")
+        reader = self.hub.open()
+        try:
+            response = await request.respond(headers=headers, content_type="text/event-stream")
+            await response.send(b"retry: 2000\n\n" + encode_event("hello", Hello(version=VERSION)))
+            while not reader.ended:
+                await response.send(await _next_batch(reader))
+            await response.eof()
+        finally:
+            self.hub.close(reader)
+        return None
+
+    async def get_nodes(self, _: Request) -> HTTPResponse:
+        return _json(view_nodes(await self.cluster.view()))
+
+    async def get_status(self, _: Request) -> HTTPResponse:
+        seen = await self.cluster.view()
+        return _json(
+            StatusView(
+                version=VERSION,
+                ready=seen.serving,
+                queued=seen.queued,
+                running=seen.leased,
+                slots=seen.slots,
+                free=seen.free,
+                notes=seen.notes,
+            )
+        )
+
+    async def open_session(self, request: Request) -> HTTPResponse:
+        """Trade the token for a cookie that scripts cannot read."""
+        try:
+            login = msgspec.json.decode(request.body[:SESSION_BODY_CHARS], type=Login)
+        except msgspec.MsgspecError as error:
+            raise Rejected('body: {"token": "..."} is expected', field="token") from error
+        if self.token is None:
+            return HTTPResponse(None, status=204, headers=_NO_STORE)
+        token = self.token.read()
+        if not same(login.token, token):
+            wrong = Rejected("token: this is not the gateway's token", field="token")
+            return problem(Failure(status=401, error=wrong))
+        cookie = Session.of(token).set_cookie
+        return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": cookie})
+
+    async def close_session(self, _: Request) -> HTTPResponse:
+        return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": CLEAR_COOKIE})
+
+
+async def _next_batch(reader: Reader) -> bytes:
+    """What waits, or a comment that shows both ends that the other is alive."""
+    try:
+        async with asyncio.timeout(EVENT_HEARTBEAT_S):
+            await reader.wake.wait()
+    except TimeoutError:
+        return b": alive\n\n"
+    await asyncio.sleep(GATHER_S)
+    return reader.take()
+
+
+def _parse_wait(text: str | None) -> float:
+    """`30`, `30s`; 0 if absent."""
+    if text is None:
+        return 0.0
+    found = _WAIT.match(text)
+    if found is None or float(found.group(1)) > LONG_POLL_MAX_S:
+        raise Rejected(
+            f"wait: 0s to {LONG_POLL_MAX_S:.0f}s is possible, {text[:40]!r} was given",
+            field="wait",
+        )
+    return float(found.group(1))
+
+
+def _json(body: Struct) -> HTTPResponse:
+    return HTTPResponse(_encode(body), headers=_NO_STORE, content_type="application/json")
