@@ -1,0 +1,421 @@
+/**
+ * Everything the pages ask of the gateway, in one place: addresses, answers and failures.
+ *
+ * Two contracts meet here. `/api/*` is KV2's (HTTP 200 with a `result` code), `/api/v2/*` answers
+ * with statuses and problem documents. Both become the same `ApiError`, so that a page never has
+ * to know which of the two it talked to. Every request has a deadline: a page that waits for ever
+ * cannot say what is wrong.
+ */
+
+export type State =
+  "queued" | "starting" | "compiling" | "running" | "succeeded" | "failed" | "cancelled" | "error";
+
+export type StageName = "compile" | "execute";
+
+/** One row of KV2's list; times are naive ISO 8601 in UTC. */
+export interface Brief {
+  id: string;
+  user: number;
+  status: number;
+  done: boolean;
+  executor: string | null;
+  add_time: string;
+  report_time: string;
+}
+
+export interface TaskPage {
+  tasks: Brief[];
+  pages: number;
+}
+
+export interface Limits {
+  wall_ms: number;
+  cpu_ms: number;
+  memory_bytes: number;
+  pids: number;
+  output_bytes: number;
+  file_bytes: number;
+  cpus: number;
+}
+
+/** `size` bytes were written, `kept` are stored, `text` is the beginning of them. */
+export interface Stream {
+  size: number;
+  kept: number;
+  text: string;
+  truncated: boolean;
+}
+
+export interface StageResult {
+  reason: string;
+  exit_code: number | null;
+  signal: number | null;
+  limit: number | null;
+  observed: number | null;
+  wall_ms: number;
+  cpu_user_ms: number;
+  cpu_system_ms: number;
+  memory_peak_bytes: number;
+  pids_peak: number;
+  message: string | null;
+  stdout: Stream;
+  stderr: Stream;
+}
+
+export interface Stage {
+  command: string;
+  timeout_s: number;
+  limits: Limits;
+  result: StageResult | null;
+}
+
+export interface StoredFile {
+  size: number;
+  sha256: string;
+}
+
+export interface TextInput {
+  size: number;
+  text: string;
+}
+
+export interface Task {
+  id: string;
+  user: number;
+  state: State;
+  reason: string | null;
+  message: string | null;
+  attempt: number;
+  crashes: number;
+  executor: string | null;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  updated_at: string;
+  stages: Record<StageName, Stage | null>;
+  inputs: {
+    compile_source: StoredFile | null;
+    execute_data: StoredFile | null;
+    execute_input: TextInput | null;
+    execute_standard: TextInput | null;
+  };
+}
+
+/** KV2's full task, asked for untruncated; the exact text that was submitted. */
+export interface Submitted {
+  user: number;
+  compile: { command: string; source: boolean; timeout: number };
+  execute: {
+    command: string;
+    data: boolean;
+    input: string;
+    standard: string;
+    timeout: number;
+  };
+}
+
+export interface ExecutorNode {
+  name: string;
+  state: "online" | "lost" | "draining";
+  slots: number;
+  free: number;
+  seen_at: string;
+  version: string;
+  enforcement: string;
+}
+
+export interface JudicatorNode {
+  name: string;
+  address: string;
+  leader: boolean;
+  serving: boolean;
+  version: string;
+}
+
+export interface Nodes {
+  executors: ExecutorNode[];
+  judicators: JudicatorNode[];
+}
+
+export interface ClusterStatus {
+  version: string;
+  ready: boolean;
+  queued: number;
+  running: number;
+  slots: number;
+  free: number;
+  notes: string[];
+}
+
+/** The files a task offers for download, by KV2's names. */
+export type FileName =
+  | "compile_source"
+  | "execute_data"
+  | "compile_command"
+  | "execute_command"
+  | "execute_input"
+  | "execute_standard"
+  | "compile_output"
+  | "compile_error"
+  | "execute_output"
+  | "execute_error";
+
+export class ApiError extends Error {
+  /** HTTP status; 0 when no answer came. */
+  readonly status: number;
+  readonly code: string;
+  readonly title: string;
+  readonly retryAfterS: number | null;
+
+  constructor(
+    status: number,
+    code: string,
+    title: string,
+    detail: string,
+    retryAfterS: number | null = null,
+  ) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+    this.title = title;
+    this.retryAfterS = retryAfterS;
+  }
+
+  /** The same request may well work later. */
+  get temporary(): boolean {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+const DEADLINE_MS = 20_000;
+/** A submission carries many MiB, which a slow line needs minutes for. */
+const UPLOAD_DEADLINE_MS = 300_000;
+
+const TITLES: Record<number, string> = {
+  400: "The request was refused",
+  401: "A token is needed",
+  403: "Not allowed",
+  404: "Not found",
+  413: "Too large",
+  429: "Too many requests",
+  500: "The gateway failed",
+  502: "The gateway is not reachable",
+  503: "The cluster cannot answer now",
+  504: "The gateway did not answer in time",
+};
+
+let onUnauthenticated: () => void = () => {};
+
+/** `hook` runs whenever an answer says that a token is needed. */
+export function whenUnauthenticated(hook: () => void): void {
+  onUnauthenticated = hook;
+}
+
+/** Details are written for logs as well: they start small and end without a full stop. */
+export function sentence(text: string): string {
+  const trimmed = text.trim();
+  // A name of a field or flag keeps its spelling.
+  const first = /^[\w-]+:/.test(trimmed)
+    ? trimmed
+    : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?…]$/.test(first) ? first : `${first}.`;
+}
+
+/** An answer that is not a success, as an error that a person can read. */
+export async function failure(response: Response): Promise<ApiError> {
+  if (response.status === 401) onUnauthenticated();
+  const retryAfter = Number(response.headers.get("Retry-After") ?? Number.NaN);
+  let code = `http_${response.status}`;
+  const title = TITLES[response.status] ?? `The gateway answered ${response.status}`;
+  let detail =
+    response.status === 503
+      ? "No judicator can answer at present. Accepted tasks are kept."
+      : "The gateway gave no further explanation.";
+  if ((response.headers.get("Content-Type") ?? "").includes("json")) {
+    const body: unknown = await response.json().catch(() => null);
+    if (body !== null && typeof body === "object") {
+      const problem = body as Record<string, unknown>;
+      if (typeof problem["code"] === "string") code = problem["code"];
+      if (typeof problem["detail"] === "string" && problem["detail"])
+        detail = sentence(problem["detail"]);
+    }
+  }
+  return new ApiError(
+    response.status,
+    code,
+    title,
+    detail,
+    Number.isFinite(retryAfter) ? retryAfter : null,
+  );
+}
+
+/**
+ * `fetch` whose failures are `ApiError`s; an abort by `init.signal` stays an abort. No deadline
+ * (null) is for streams alone, which watch their own heartbeat.
+ */
+export async function request(
+  path: string,
+  init: RequestInit = {},
+  deadlineMs: number | null = DEADLINE_MS,
+): Promise<Response> {
+  const signals = init.signal ? [init.signal] : [];
+  if (deadlineMs !== null) signals.push(AbortSignal.timeout(deadlineMs));
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      ...init,
+      signal: AbortSignal.any(signals),
+      credentials: "same-origin",
+    });
+  } catch (error) {
+    throw init.signal?.aborted ? error : noAnswer(error);
+  }
+  if (!response.ok) throw await failure(response);
+  return response;
+}
+
+function noAnswer(error: unknown): ApiError {
+  if (error instanceof DOMException && error.name === "TimeoutError")
+    return new ApiError(
+      0,
+      "deadline",
+      "No answer in time",
+      "The gateway took too long to answer. It may be busy, or the connection is slow.",
+    );
+  return new ApiError(
+    0,
+    "unreachable",
+    "The gateway is not reachable",
+    "No connection to the gateway. It may be restarting, or this computer is offline.",
+  );
+}
+
+/** The body of an answer; a connection that breaks in the middle of it is no answer either. */
+async function bodyOf<T>(response: Response, signal?: AbortSignal): Promise<T> {
+  try {
+    return (await response.json()) as T;
+  } catch (error) {
+    throw signal?.aborted ? error : noAnswer(error);
+  }
+}
+
+async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return bodyOf<T>(await request(path, signal ? { signal } : {}), signal);
+}
+
+/** KV2's `result` codes other than 0, as errors. */
+function kv2Failure(result: number, what: string): ApiError {
+  switch (result) {
+    case 2:
+      return new ApiError(404, "not_found", "Not found", `${what} does not exist.`);
+    case 3:
+      return new ApiError(
+        413,
+        "too_large",
+        "Too large",
+        `${what} is larger than this gateway takes.`,
+      );
+    case 4:
+      return new ApiError(
+        400,
+        "invalid_request",
+        "The request was refused",
+        `The gateway calls ${what.toLowerCase()} invalid and does not say which part.`,
+      );
+    default:
+      return new ApiError(500, "error", "The gateway failed", `${what} could not be processed.`);
+  }
+}
+
+export interface ListQuery {
+  id: string;
+  user: string;
+  /** Naive ISO 8601 in UTC, or empty. */
+  start: string;
+  end: string;
+  oldToNew: boolean;
+  limit: number;
+  /** From 0. */
+  page: number;
+}
+
+export async function listTasks(query: ListQuery, signal?: AbortSignal): Promise<TaskPage> {
+  const parameters = new URLSearchParams({ limit: `${query.limit}`, page: `${query.page}` });
+  if (query.id) parameters.set("id", query.id);
+  if (query.user) parameters.set("user", query.user);
+  if (query.start) parameters.set("start_time", query.start);
+  if (query.end) parameters.set("end_time", query.end);
+  if (query.oldToNew) parameters.set("old_to_new", "1");
+  const answer = await getJson<TaskPage & { result: number }>(
+    `/api/task/list?${parameters}`,
+    signal,
+  );
+  if (answer.result !== 0) throw kv2Failure(answer.result, "The filter");
+  return answer;
+}
+
+export function getTask(id: string, signal?: AbortSignal): Promise<Task> {
+  return getJson<Task>(`/api/v2/tasks/${encodeURIComponent(id)}`, signal);
+}
+
+export async function getSubmitted(id: string, signal?: AbortSignal): Promise<Submitted> {
+  const answer = await getJson<{ result: number; task: Submitted | null }>(
+    `/api/task?id=${encodeURIComponent(id)}&no_truncate=1`,
+    signal,
+  );
+  if (answer.result !== 0 || !answer.task) throw kv2Failure(answer.result, `Task ${id}`);
+  return answer.task;
+}
+
+/** `key` names this submission, so that sending it twice cannot make two tasks. */
+export async function submitTask(form: FormData, key: string): Promise<string> {
+  const response = await request(
+    "/api/task",
+    { method: "POST", body: form, headers: { "Idempotency-Key": key } },
+    UPLOAD_DEADLINE_MS,
+  );
+  const answer = await bodyOf<{ id: string | null; result: number }>(response);
+  if (answer.result !== 0 || !answer.id) throw kv2Failure(answer.result, "The task");
+  return answer.id;
+}
+
+/** False when there was nothing left to cancel: the task had already ended. */
+export async function cancelTask(id: string): Promise<boolean> {
+  const response = await request(`/api/task?id=${encodeURIComponent(id)}`, { method: "DELETE" });
+  const answer = await bodyOf<{ result: number }>(response);
+  if (answer.result === 2) return false;
+  if (answer.result !== 0) throw kv2Failure(answer.result, "The cancellation");
+  return true;
+}
+
+export function getNodes(signal?: AbortSignal): Promise<Nodes> {
+  return getJson<Nodes>("/api/v2/nodes", signal);
+}
+
+export function getStatus(signal?: AbortSignal): Promise<ClusterStatus> {
+  return getJson<ClusterStatus>("/api/v2/status", signal);
+}
+
+export function fileUrl(id: string, file: FileName): string {
+  return `/api/task?id=${encodeURIComponent(id)}&file=${file}`;
+}
+
+export async function getFile(id: string, file: FileName): Promise<Uint8Array<ArrayBuffer>> {
+  const response = await request(fileUrl(id, file), {}, UPLOAD_DEADLINE_MS);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** Trades a token for a cookie that scripts cannot read. False when the token is wrong. */
+export async function openSession(token: string): Promise<boolean> {
+  try {
+    await request("/api/v2/session", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ token }),
+    });
+    return true;
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) return false;
+    throw error;
+  }
+}

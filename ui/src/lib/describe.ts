@@ -1,0 +1,197 @@
+/**
+ * What happened to a task, in one sentence.
+ *
+ * The server's own sentence is used where it gives one. Otherwise the sentence is built from the
+ * facts (reason, limit, observed) and never says more than they do.
+ */
+
+import { sentence, type StageName, type StageResult, type State, type Task } from "./api";
+import { bytes, duration, plural, signalName } from "./format";
+
+export type Tone = "good" | "bad" | "warn" | "busy" | "calm";
+
+export type Look =
+  | "queued"
+  | "retrying"
+  | "starting"
+  | "compiling"
+  | "running"
+  | "succeeded"
+  | "failed"
+  | "cancelled"
+  | "error"
+  | "unknown";
+
+export interface Badge {
+  look: Look;
+  word: string;
+  tone: Tone;
+}
+
+const BADGES: Record<State, Badge> = {
+  queued: { look: "queued", word: "Queued", tone: "calm" },
+  starting: { look: "starting", word: "Starting", tone: "busy" },
+  compiling: { look: "compiling", word: "Compiling", tone: "busy" },
+  running: { look: "running", word: "Running", tone: "busy" },
+  succeeded: { look: "succeeded", word: "Succeeded", tone: "good" },
+  failed: { look: "failed", word: "Failed", tone: "bad" },
+  cancelled: { look: "cancelled", word: "Cancelled", tone: "calm" },
+  error: { look: "error", word: "Error", tone: "warn" },
+};
+
+/** KV2's nine codes. 2 and 4 say which stage failed, 0 and 6 cover queued and starting alike. */
+const KV2_STATES: (State | undefined)[] = [
+  "queued",
+  "compiling",
+  "failed",
+  "running",
+  "failed",
+  "succeeded",
+  "queued",
+  "cancelled",
+  "error",
+];
+
+export function stateOfKv2(status: number): State | null {
+  return KV2_STATES[status] ?? null;
+}
+
+/** `state` as far as known, `status` as KV2 counts: together they name stage and retries too. */
+export function badge(state: State | null, status: number): Badge {
+  if (state === null) return { look: "unknown", word: `Unknown (${status})`, tone: "warn" };
+  if (state === "failed" && status === 2) return { ...BADGES.failed, word: "Compile failed" };
+  if (state === "failed" && status === 4) return { ...BADGES.failed, word: "Run failed" };
+  if (state === "queued" && status === 6)
+    return { look: "retrying", word: "Retrying", tone: "warn" };
+  return BADGES[state] ?? { look: "unknown", word: `Unknown (${state})`, tone: "warn" };
+}
+
+/** The stage that decided a failed task. */
+export function failedStage(task: Task): StageName | null {
+  if (task.state !== "failed") return null;
+  for (const name of ["compile", "execute"] as const) {
+    const result = task.stages[name]?.result;
+    if (result && result.reason !== "ok") return name;
+  }
+  return null;
+}
+
+export function taskBadge(task: Task): Badge {
+  const stage = failedStage(task);
+  const status = stage === "compile" ? 2 : stage === "execute" ? 4 : -1;
+  if (task.state === "queued" && task.attempt > 0 && task.crashes > 0) return badge("queued", 6);
+  return badge(task.state in BADGES ? task.state : null, status);
+}
+
+export function isDone(state: State): boolean {
+  return state === "succeeded" || state === "failed" || state === "cancelled" || state === "error";
+}
+
+function against(result: StageResult, show: (value: number) => string): string {
+  if (result.observed !== null && result.limit !== null)
+    return `: ${show(result.observed)}, limit ${show(result.limit)}`;
+  return result.limit === null ? "" : `, limit ${show(result.limit)}`;
+}
+
+/** Why a stage ended as it did, without the name of the stage and without a full stop. */
+export function cause(result: StageResult): string {
+  const count = (value: number) => plural(value, "process", "processes");
+  switch (result.reason) {
+    case "ok":
+      return "exited with 0";
+    case "exit_nonzero":
+      return result.exit_code === null
+        ? "exited with a non-zero code"
+        : `exited with code ${result.exit_code}`;
+    case "signal":
+      return result.signal === null
+        ? "was ended by a signal"
+        : `was ended by ${signalName(result.signal)}`;
+    case "wall_time":
+      return `ran out of time${against(result, duration)}`;
+    case "cpu_time":
+      return `used up its processor time${against(result, duration)}`;
+    case "memory":
+      return `ran out of memory${against(result, bytes)}`;
+    case "output_limit":
+      return `wrote too much output${against(result, bytes)}`;
+    case "process_limit":
+      return `started too many processes${against(result, count)}`;
+    case "file_size":
+      return `wrote too large a file${against(result, bytes)}`;
+    case "disk":
+      return `filled its disk space${against(result, bytes)}`;
+    case "syscall":
+      return "made a system call that the sandbox forbids";
+    case "cancelled":
+      return "was cancelled";
+    case "bad_input":
+      return "could not use its input";
+    case "setup_failed":
+      return "could not be set up in its sandbox";
+    default:
+      return `ended with the reason “${result.reason}”`;
+  }
+}
+
+const STAGE_WORDS: Record<StageName, string> = { compile: "Compile", execute: "Execute" };
+
+export function stageWord(name: StageName): string {
+  return STAGE_WORDS[name];
+}
+
+const ERRORS: Record<string, string> = {
+  bad_input: "The task's input could not be used.",
+  executor_lost_repeatedly: "The executors that ran it were lost too often.",
+  setup_failed: "The sandbox could not be set up.",
+  internal: "Khala failed to run it; this is a fault of the platform, not of the task.",
+};
+
+/** The first line of a task's page, after its state. */
+export function headline(task: Task): string {
+  if (isDone(task.state) && task.message) return sentence(task.message);
+  const where = task.executor ? ` on ${task.executor}` : "";
+  switch (task.state) {
+    case "queued":
+      return task.crashes > 0
+        ? `Waiting to run again; an executor was lost ${times(task.crashes)}.`
+        : "Waiting for a free slot.";
+    case "starting":
+      return `Preparing the sandbox${where}.`;
+    case "compiling":
+      return `The compile command runs${where}.`;
+    case "running":
+      return `The execute command runs${where}.`;
+    case "succeeded":
+      return succeeded(task);
+    case "failed": {
+      const stage = failedStage(task);
+      const result = stage ? task.stages[stage]?.result : null;
+      if (stage && result)
+        return result.message
+          ? sentence(`${STAGE_WORDS[stage]}: ${result.message}`)
+          : `The ${stage} command ${cause(result)}.`;
+      return task.reason ? `Reason: ${task.reason}.` : "The server gave no reason.";
+    }
+    case "cancelled":
+      return task.started_at ? "Cancelled while it ran." : "Cancelled before it ran.";
+    case "error":
+      return (
+        ERRORS[task.reason ?? ""] ??
+        (task.reason ? `Reason: ${task.reason}.` : "The server gave no reason.")
+      );
+    default:
+      return `This page does not know the state “${String(task.state)}”.`;
+  }
+}
+
+function times(count: number): string {
+  return count === 1 ? "once" : count === 2 ? "twice" : `${count} times`;
+}
+
+function succeeded(task: Task): string {
+  const ran = (["compile", "execute"] as const).filter((name) => task.stages[name]?.result);
+  if (ran.length === 2) return "Both commands exited with 0.";
+  if (ran.length === 1) return `The ${ran[0]} command exited with 0.`;
+  return "Nothing had to run: both commands are empty.";
+}
