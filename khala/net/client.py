@@ -13,6 +13,7 @@ wait for a cluster that is gone.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -119,6 +120,9 @@ class JudicatorClient:
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
+        # aiohttp would repeat a DELETE on its own when a connection breaks, and report a
+        # cancellation that took effect as one that came too late. There is no public switch.
+        self._session._retry_connection = False
 
     async def close(self) -> None:
         await self._session.close()
@@ -231,7 +235,7 @@ class JudicatorClient:
                 self._session.request(
                     call.method,
                     f"http://{address}{call.path}",
-                    data=call.body or None,
+                    data=_sendable(call.body),
                     headers=self._headers(),
                 ) as response,
             ):
@@ -273,6 +277,13 @@ class JudicatorClient:
                 return
             self.book.blame(address)
         raise failure or Unavailable("no judicator is known; see --join")
+
+
+def _sendable(body: bytes) -> bytes | io.BytesIO | None:
+    """A large body goes out in pieces, between which the event loop serves others."""
+    if len(body) > PIECE_BYTES:
+        return io.BytesIO(body)
+    return body or None
 
 
 #: Nothing of the request has reached a judicator.

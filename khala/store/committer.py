@@ -53,6 +53,7 @@ from khala.store.protocols import OutputStore, TaskStore
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+_STOPPING = "this judicator is stopping"
 #: Pause before the n-th repetition: a random part of this, doubled each time up to the maximum.
 _BACKOFF_S = 0.05
 _BACKOFF_MAX_S = 1.0
@@ -98,9 +99,12 @@ class Lane(Generic[Item, Answer]):
         self._queue: deque[_Waiting[Item, Answer]] = deque()
         self._arrived = asyncio.Event()
         self._flushing = 0
+        self._stopped = False
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """Queue `item`; raise `Unavailable` if the lane is full."""
+        """Queue `item`; raise `Unavailable` if the lane is full or has stopped."""
+        if self._stopped:
+            raise Unavailable(_STOPPING)
         if len(self._queue) >= LANE_QUEUE_ITEMS:
             raise Unavailable(
                 f"{LANE_QUEUE_ITEMS} {self._name} operations are waiting for MongoDB, which is the"
@@ -119,24 +123,31 @@ class Lane(Generic[Item, Answer]):
 
     async def run(self) -> None:
         """Flush batches for ever; run `LANE_FLUSHES` of these. Cancelled or broken, it leaves
-        nobody waiting."""
-        while True:
-            while not self._queue:
-                self._arrived.clear()
-                await self._arrived.wait()
-            batch = self._take()
-            self._flushing += 1
-            try:
-                await self._flush(batch)
-            except BaseException:
-                for waiting in batch:
-                    waiting.doubt = True
-                for waiting in [*batch, *self._queue]:
-                    waiting.give_up("this judicator is stopping")
-                self._queue.clear()
-                raise
-            finally:
-                self._flushing -= 1
+        nobody waiting, and the lane takes nothing more."""
+        try:
+            while True:
+                await self._serve()
+        finally:
+            self._stopped = True
+            for waiting in self._queue:
+                waiting.give_up(_STOPPING)
+            self._queue.clear()
+
+    async def _serve(self) -> None:
+        while not self._queue:
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch = self._take()
+        self._flushing += 1
+        try:
+            await self._flush(batch)
+        except BaseException:
+            for waiting in batch:
+                waiting.doubt = True
+                waiting.give_up(_STOPPING)
+            raise
+        finally:
+            self._flushing -= 1
 
     def _take(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []

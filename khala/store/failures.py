@@ -27,6 +27,7 @@ from khala.model.errors import (
     InvariantBroken,
     KhalaError,
     OutcomeUnknown,
+    Rejected,
     TooLarge,
     Unavailable,
 )
@@ -36,6 +37,8 @@ DUPLICATE_KEY = 11000
 VALIDATION_FAILED = 121
 #: The node said so before doing anything; other step-down codes may interrupt a write.
 _NOT_PRIMARY = frozenset({10107, 13435, 13436, 10058})
+#: The driver cannot encode what it was given (an integer of more than 64 bits, half a character).
+_UNSTORABLE = (BSONError, OverflowError, UnicodeEncodeError)
 AUTHENTICATION_CODES = frozenset({13, 18})
 
 
@@ -62,7 +65,7 @@ def changing() -> Iterator[None]:
     """Around database calls that change something."""
     try:
         yield
-    except (PyMongoError, BSONError, OverflowError) as error:
+    except (PyMongoError, *_UNSTORABLE) as error:
         raise _change_failure(error) from error
 
 
@@ -71,8 +74,8 @@ def _change_failure(error: Exception) -> KhalaError:
         return Unavailable(f"MongoDB cannot be written now: {_short(error)}")
     if isinstance(error, DocumentTooLarge):
         return TooLarge(f"MongoDB refuses a document of this size: {_short(error)}")
-    if isinstance(error, BSONError | OverflowError):
-        return InvariantBroken(f"a value cannot be stored: {_short(error)}")
+    if isinstance(error, _UNSTORABLE):
+        return Rejected(f"a value cannot be stored: {_short(error)}")
     code = error.code if isinstance(error, OperationFailure) else _code(error)
     if code in _NOT_PRIMARY or isinstance(error, DuplicateKeyError):
         # A duplicate key outside of inserts is two upserts of one row at the same time.

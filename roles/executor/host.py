@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import structlog
-from sandbox import SandboxLost
 
 from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import MIB, OUTPUT_CHUNK_BYTES
-from khala.model.task import Outcome, Part, Stream, TaskSpec
+from khala.model.task import Outcome, Stream, TaskSpec
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.journal import Journal
 from roles.executor.link import Link
 from roles.executor.runner import Attempt, Runner
 from roles.executor.spool import Spool
+from sandbox import SandboxLost
 
 log = structlog.get_logger()
 
@@ -30,10 +29,9 @@ log = structlog.get_logger()
 DISK_RESERVE_BYTES = 256 * MIB
 
 
-class Bulk(Protocol):
-    """Large payloads and outputs, by HTTP to the judicator of the link."""
+class Outputs(Protocol):
+    """Takes large outputs, by HTTP to any judicator."""
 
-    def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]: ...
     async def put_chunk(
         self, run: tuple[TaskId, AttemptNo], stream: Stream, n: int, data: bytes
     ) -> None: ...
@@ -48,14 +46,14 @@ class Executor:
     """`khala.core.agent.Host`, implemented."""
 
     def __init__(
-        self, identity: Identity, data_dir: Path, runner: Runner, link: Link, bulk: Bulk
+        self, identity: Identity, data_dir: Path, runner: Runner, link: Link, outputs: Outputs
     ) -> None:
         self._data_dir = data_dir
         self._journal = Journal(data_dir / "journal")
         self._spool = Spool(data_dir)
         self._runner = runner
         self._link = link
-        self._bulk = bulk
+        self._outputs = outputs
         self._attempts: dict[Run, Running] = {}
         self._tasks: asyncio.TaskGroup | None = None
         #: Spooled results whose large outputs the store has.
@@ -189,5 +187,5 @@ class Executor:
         with open(self._spool.stream_path(run, stream), "rb") as file:
             n = 0
             while chunk := file.read(OUTPUT_CHUNK_BYTES):
-                await self._bulk.put_chunk(run, stream, n, chunk)
+                await self._outputs.put_chunk(run, stream, n, chunk)
                 n += 1

@@ -87,7 +87,7 @@ class Journal:
         self._retired = 0
         fresh = self._path.with_suffix(".new")
         with open(fresh, "wb") as file:
-            file.writelines(_line(run) for run in sorted(list(self._started)))
+            file.writelines(_line(run) for run in sorted(self._started.copy()))
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, self._path)

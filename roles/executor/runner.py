@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-from sandbox import BadArchive, Box, Job, Sandbox, SandboxLost
+from typing import Literal, Protocol
 
 from khala.model.errors import Unavailable
 from khala.model.ids import TaskId
@@ -31,6 +30,7 @@ from khala.model.task import (
     TaskSpec,
 )
 from khala.protocol.executor import Run
+from sandbox import BadInput, Box, Job, Sandbox, SandboxLost
 
 _STREAMS = {
     Stage.COMPILE: (Stream.COMPILE_OUTPUT, Stream.COMPILE_ERROR),
@@ -42,6 +42,11 @@ _FILES = {
     Part.EXECUTE_INPUT: "execute.in",
     Part.EXECUTE_COMMAND: "execute.sh",
 }
+#: Archives, and where they are unpacked below the working directory.
+_ARCHIVES: tuple[tuple[Part, Literal["", "data"]], ...] = (
+    (Part.COMPILE_SOURCE, ""),
+    (Part.EXECUTE_DATA, "data"),
+)
 #: Endings that say nothing about the program: the attempt is repeated, at most CRASH_LIMIT times.
 _NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
 
@@ -49,7 +54,9 @@ _NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
 class Payloads(Protocol):
     """Reads a payload part that did not travel with the assignment."""
 
-    def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]: ...
+    def open_part(
+        self, task: TaskId, part: Part
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +98,10 @@ class Runner:
             path = attempt.folder / f"{part}.part"
             received = 0
             with open(path, "wb") as file:
-                async for chunk in self._payloads.read_part(attempt.run[0], part):
-                    received += len(chunk)
-                    file.write(chunk)
+                async with self._payloads.open_part(attempt.run[0], part) as pieces:
+                    async for piece in pieces:
+                        received += len(piece)
+                        file.write(piece)
             if received != ref.size_bytes:
                 raise Unavailable(
                     f"{part}: {received} of {ref.size_bytes} bytes arrived from the judicator"
@@ -106,18 +114,18 @@ class Runner:
     ) -> Outcome | None:
         """Fill the work dir; an archive that cannot be unpacked ends the task."""
         try:
-            for part, into in ((Part.COMPILE_SOURCE, ""), (Part.EXECUTE_DATA, "data")):
+            for part, into in _ARCHIVES:
                 if part in parts:
                     archive = _as_file(parts[part], attempt.folder / f"{part}.part")
                     await box.unpack(archive, into)
-        except BadArchive as error:
+            for part, name in _FILES.items():
+                await box.put(name, parts.get(part, b""))
+        except BadInput as error:
             return Outcome(
                 ending=Ending.ERROR,
                 reason=Reason.BAD_INPUT,
                 note=f"{part}: {error.message}",
             )
-        for part, name in _FILES.items():
-            await box.put(name, parts.get(part, b""))
         return None
 
     async def _run_stages(

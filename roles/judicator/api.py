@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
-from sanic import Request, Sanic
+from sanic import Request
 from sanic.response import HTTPResponse, raw
 
 from khala.core.dispatch import Dispatcher
@@ -16,7 +16,9 @@ from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.statements import ChunkItem
 from khala.model.task import Part, Stream, StreamRef
+from khala.net.httpd import App, Routes
 from khala.protocol.rpc import Cancelled, SearchTasks, SubmitTask
+from khala.protocol.wire import SUBPROTOCOL
 from khala.store.protocols import Lanes, OutputStore, PayloadStore, TaskStore
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
@@ -51,22 +53,24 @@ class Api:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    def register(self, app: Sanic) -> None:  # type: ignore[type-arg]
+    def register(self, app: App) -> None:
         task = "/rpc/v1/tasks/<task_id:str>"
-        app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
-        app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
-        app.add_route(self.get, task, methods=["GET"])
-        app.add_route(self.cancel, task, methods=["DELETE"])
-        app.add_route(self.read_part, f"{task}/parts/<part:str>", methods=["GET"])
-        app.add_route(self.read_stream, f"{task}/streams/<stream:str>", methods=["GET"])
-        app.add_route(
-            self.put_chunk,
+        routes = Routes(app)
+        routes.add("POST", "/rpc/v1/tasks", self.submit)
+        routes.add("POST", "/rpc/v1/tasks/search", self.search)
+        routes.add("GET", task, self.get)
+        routes.add("DELETE", task, self.cancel)
+        routes.add("GET", f"{task}/parts/<part:str>", self.read_part)
+        routes.add("GET", f"{task}/streams/<stream:str>", self.read_stream)
+        routes.add(
+            "PUT",
             "/rpc/v1/outputs/<task_id:str>/<attempt:int>/<stream:str>/<n:int>",
-            methods=["PUT"],
+            self.put_chunk,
         )
-        app.add_route(self.view_cluster, "/rpc/v1/cluster", methods=["GET"])
-        app.add_websocket_route(self.serve_executor, "/rpc/v1/executor", subprotocols=["khala.v1"])
-        app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=["khala.v1"])
+        routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
+        routes.finish()
+        app.add_websocket_route(self.serve_executor, "/rpc/v1/executor", subprotocols=[SUBPROTOCOL])
+        app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=[SUBPROTOCOL])
 
     async def submit(self, request: Request) -> HTTPResponse:
         body = _decode(_decode_submit, request.body)

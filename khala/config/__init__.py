@@ -1,0 +1,1 @@
+"""Settings: one table, four sources (flag, environment, file, default), one frozen result."""

@@ -1,0 +1,324 @@
+"""Every setting of every role, one row each.
+
+A row's key is its place in the TOML file; its flag and its environment variable follow from the
+flag. Whatever shows or reads settings (options, `config`, docs/configuration.md) reads this table,
+so a new setting is one row here and one field in `khala.config.settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from msgspec import Struct
+
+from khala.config.values import Kind, Value
+
+J, E, G = "judicator", "executor", "gateway"
+ALL = (J, E, G)
+MIB = 1 << 20
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    key: str
+    flag: str
+    kind: Kind
+    default: Value
+    help: str
+    #: Roles that read it; `up` takes them all.
+    roles: tuple[str, ...]
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    #: What the documentation shows where the default depends on the host.
+    default_text: str | None = None
+
+    @property
+    def env(self) -> str:
+        return "KHALA_" + self.flag.removeprefix("--").replace("-", "_").upper()
+
+
+def _port(key: str, flag: str, default: int, roles: tuple[str, ...], text: str) -> Setting:
+    return Setting(
+        key=key,
+        flag=flag,
+        kind=Kind.PORT,
+        default=default,
+        help=text,
+        roles=roles,
+        minimum=1,
+        maximum=65535,
+    )
+
+
+def _bytes(key: str, default: int, text: str) -> Setting:
+    """A limit of stages; the flag follows from the key."""
+    flag = "--" + key.removeprefix("limits.").replace(".", "-").replace("_", "-")
+    return Setting(
+        key=key,
+        flag=flag,
+        kind=Kind.SIZE,
+        default=default,
+        help=text,
+        roles=(G,),
+        minimum=64 * 1024,
+        maximum=1 << 40,
+    )
+
+
+def _default_data_dir() -> str:
+    return "/var/lib/khala" if os.geteuid() == 0 else os.path.expanduser("~/.local/share/khala")
+
+
+def _default_name() -> str:
+    return socket.gethostname().partition(".")[0] or "node"
+
+
+GENERAL = (
+    Setting(
+        key="data_dir",
+        flag="--data-dir",
+        kind=Kind.PATH,
+        default=_default_data_dir(),
+        default_text="/var/lib/khala for root, else ~/.local/share/khala",
+        help="Where everything durable of this node is kept.",
+        roles=ALL,
+    ),
+    Setting(
+        key="name",
+        flag="--name",
+        kind=Kind.TEXT,
+        default=_default_name(),
+        default_text="host name",
+        help="Name of this node; unique per role in the cluster.",
+        roles=ALL,
+    ),
+    Setting(
+        key="bind",
+        flag="--bind",
+        kind=Kind.TEXT,
+        default="127.0.0.1",
+        help="Address of etcd, MongoDB and RPC; loopback only, links are not authenticated yet.",
+        roles=(J,),
+    ),
+    Setting(
+        key="join",
+        flag="--join",
+        kind=Kind.LIST,
+        default=(),
+        default_text="127.0.0.1 and the RPC port",
+        help="RPC addresses (host:port, comma-separated) of judicators.",
+        roles=(E, G),
+    ),
+    Setting(
+        key="secret_file",
+        flag="--secret-file",
+        kind=Kind.PATH,
+        default=None,
+        default_text="<data-dir>/secret",
+        help="The cluster's secret, mode 0600; a judicator makes it at its first start.",
+        roles=ALL,
+    ),
+)
+SERVERS = (
+    _port("etcd.peer_port", "--etcd-peer-port", 2000, (J,), "etcd, between judicators."),
+    _port("etcd.client_port", "--etcd-client-port", 2001, (J,), "etcd, for the judicator."),
+    Setting(
+        key="etcd.bin",
+        flag="--etcd-bin",
+        kind=Kind.PATH,
+        default=None,
+        default_text="the one inside the file",
+        help="Another etcd program.",
+        roles=(J,),
+    ),
+    _port("mongodb.port", "--mongodb-port", 3000, (J,), "MongoDB."),
+    Setting(
+        key="mongodb.bin",
+        flag="--mongod-bin",
+        kind=Kind.PATH,
+        default=None,
+        default_text="the one inside the file",
+        help="Another mongod program.",
+        roles=(J,),
+    ),
+    Setting(
+        key="mongodb.replica_set",
+        flag="--mongodb-replica-set",
+        kind=Kind.TEXT,
+        default="rs",
+        help="Name of the replica set; fixed by the first start.",
+        roles=(J,),
+    ),
+    _port("rpc.port", "--rpc-port", 4000, ALL, "RPC of the judicator."),
+)
+EXECUTOR = (
+    Setting(
+        key="executor.slots",
+        flag="--slots",
+        kind=Kind.INT,
+        default=os.cpu_count() or 1,
+        default_text="number of processors",
+        help="Tasks that run at the same time.",
+        roles=(E,),
+        minimum=1,
+        maximum=1024,
+    ),
+    Setting(
+        key="executor.expose",
+        flag="--expose",
+        kind=Kind.LIST,
+        default=(),
+        help="Host directories (comma-separated) that tasks see, read-only, at the same path.",
+        roles=(E,),
+    ),
+    Setting(
+        key="executor.uid_base",
+        flag="--task-uid-base",
+        kind=Kind.INT,
+        default=1_900_000_000,
+        help="Slot i runs tasks as this uid plus i; the range must belong to nobody.",
+        roles=(E,),
+        minimum=65536,
+        maximum=4_000_000_000,
+    ),
+    Setting(
+        key="executor.drain",
+        flag="--drain",
+        kind=Kind.SECONDS,
+        default=10.0,
+        help="How long a stop waits for running tasks before it hands them back.",
+        roles=(E,),
+        minimum=0,
+        maximum=86400,
+    ),
+    Setting(
+        key="executor.box",
+        flag="--box-size",
+        kind=Kind.SIZE,
+        default=256 * MIB,
+        help="Room for a task's files: sources, input and whatever it writes.",
+        roles=(E,),
+        minimum=MIB,
+        maximum=1 << 40,
+    ),
+    Setting(
+        key="executor.box_inodes",
+        flag="--box-inodes",
+        kind=Kind.INT,
+        default=16384,
+        help="Files and directories of a task, at the most.",
+        roles=(E,),
+        minimum=64,
+        maximum=100_000_000,
+    ),
+    Setting(
+        key="nsjail.bin",
+        flag="--nsjail-bin",
+        kind=Kind.PATH,
+        default=None,
+        default_text="the one inside the file",
+        help="Another nsjail program.",
+        roles=(E,),
+    ),
+)
+LIMITS = (
+    Setting(
+        key="limits.wall_max",
+        flag="--wall-max",
+        kind=Kind.SECONDS,
+        default=86400.0,
+        help="Longest a stage may run; what a time-out of 0 (no limit) means.",
+        roles=(G,),
+        minimum=1,
+        maximum=31_536_000,
+    ),
+    Setting(
+        key="limits.cpus",
+        flag="--cpus",
+        kind=Kind.NUMBER,
+        default=1.0,
+        help="Processors a stage may use.",
+        roles=(G,),
+        minimum=0.01,
+        maximum=1024,
+    ),
+    Setting(
+        key="limits.pids",
+        flag="--pids",
+        kind=Kind.INT,
+        default=128,
+        help="Processes and threads of a stage.",
+        roles=(G,),
+        minimum=4,
+        maximum=100_000,
+    ),
+    _bytes("limits.compile_memory", 1024 * MIB, "Memory of the compile stage."),
+    _bytes("limits.execute_memory", 512 * MIB, "Memory of the execute stage."),
+    _bytes("limits.output", 64 * MIB, "Standard output, and standard error, of a stage."),
+    _bytes("limits.file_size", 256 * MIB, "The largest single file a stage may write."),
+)
+GATEWAY = (
+    Setting(
+        key="gateway.bind",
+        flag="--http-bind",
+        kind=Kind.TEXT,
+        default="127.0.0.1",
+        help="Address of the HTTP API and the page; beyond loopback it needs --token-file.",
+        roles=(G,),
+    ),
+    _port("gateway.port", "--http-port", 7000, (G,), "The HTTP API and the page."),
+    Setting(
+        key="gateway.max_body",
+        flag="--max-body",
+        kind=Kind.SIZE,
+        default=64 * MIB,
+        help="Largest request; a task's files travel in one.",
+        roles=(J, G),
+        minimum=MIB,
+        maximum=2048 * MIB,
+    ),
+    Setting(
+        key="gateway.token_file",
+        flag="--token-file",
+        kind=Kind.PATH,
+        default=None,
+        help="A secret of 16 or more characters, mode 0600; every API call must then carry it.",
+        roles=(G,),
+    ),
+    Setting(
+        key="gateway.host_names",
+        flag="--host-names",
+        kind=Kind.LIST,
+        default=(),
+        help="Further host names (comma-separated) under which browsers may reach the page.",
+        roles=(G,),
+    ),
+)
+LOG = (
+    Setting(
+        key="log.level",
+        flag="--log-level",
+        kind=Kind.TEXT,
+        default="info",
+        help="Lowest level that is written to stderr.",
+        roles=ALL,
+        choices=("debug", "info", "warning", "error"),
+    ),
+    Setting(
+        key="log.format",
+        flag="--log-format",
+        kind=Kind.TEXT,
+        default="auto",
+        help="One event a line: console on a terminal, else json.",
+        roles=ALL,
+        choices=("auto", "console", "json"),
+    ),
+)
+SETTINGS: tuple[Setting, ...] = (*GENERAL, *SERVERS, *EXECUTOR, *LIMITS, *GATEWAY, *LOG)
+BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+def settings_of(role: str) -> list[Setting]:
+    """`up` and `config` take every setting, a role only its own."""
+    return [each for each in SETTINGS if role not in ALL or role in each.roles]

@@ -1,0 +1,1 @@
+"""etcd: who leads, and which judicators serve. Soft state only; no fact about a task."""

@@ -1,0 +1,186 @@
+"""A small typed face over the stubs that the `etcd3` package carries, on asyncio.
+
+Only the stubs are used. The package's own client has no default time-out, no fail-over, and a
+watcher that spins and leaks threads while etcd is away; polling ten keys once a second needs none
+of it. What this layer adds: one deadline per call, split over the endpoints; stickiness to the
+endpoint that worked; refusal of answers from a member that lags behind (`raft_term` went back)
+or belongs to another cluster; and errors in Khala's three families.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from etcd3 import etcdrpc
+from msgspec import Struct
+
+from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
+
+#: Less than this is not worth a try at another endpoint.
+TRY_MIN_S = 0.3
+_CHANNEL_OPTIONS = (
+    ("grpc.enable_retries", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # etcd answers pings more often than every 5 s with GOAWAY.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+)
+_MOVE_ON = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+
+
+class EtcdUnavailable(Unavailable):
+    """etcd does not answer."""
+
+
+class EtcdOutcomeUnknown(OutcomeUnknown):
+    """etcd may have carried the change out."""
+
+
+class EtcdRejected(Rejected):
+    """etcd refused the request."""
+
+
+class LeaseGone(EtcdRejected):
+    """The lease has expired or was revoked."""
+
+
+class KeyValue(Struct, frozen=True, kw_only=True):
+    key: str
+    value: bytes
+    lease: int
+
+
+class EtcdRpc:
+    """`endpoints` are host:port of client URLs, the local member first."""
+
+    def __init__(self, endpoints: tuple[str, ...]) -> None:
+        self._channels = [
+            grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS) for endpoint in endpoints
+        ]
+        self._current = 0
+        self._cluster_id: int | None = None
+        self._highest_term = 0
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+    async def grant(self, ttl_s: int, deadline_s: float) -> int:
+        """A new lease's id."""
+        request = etcdrpc.LeaseGrantRequest(TTL=ttl_s)
+        reply = await self._call(
+            lambda channel, left: etcdrpc.LeaseStub(channel).LeaseGrant(request, timeout=left),
+            deadline_s,
+        )
+        return int(reply.ID)
+
+    async def keepalive(self, lease: int, deadline_s: float) -> None:
+        """Renew once, on a stream of its own; raise `LeaseGone` when it cannot be renewed."""
+
+        async def renew(channel: Any, left: float) -> Any:
+            stream = etcdrpc.LeaseStub(channel).LeaseKeepAlive(timeout=left)
+            try:
+                await stream.write(etcdrpc.LeaseKeepAliveRequest(ID=lease))
+                return await stream.read()
+            finally:
+                stream.cancel()
+
+        reply = await self._call(renew, deadline_s)
+        if reply is grpc.aio.EOF or reply.TTL <= 0:
+            raise LeaseGone
+
+    async def revoke(self, lease: int, deadline_s: float) -> None:
+        request = etcdrpc.LeaseRevokeRequest(ID=lease)
+        await self._call(
+            lambda channel, left: etcdrpc.LeaseStub(channel).LeaseRevoke(request, timeout=left),
+            deadline_s,
+        )
+
+    async def put(self, item: KeyValue, deadline_s: float) -> None:
+        request = etcdrpc.PutRequest(key=item.key.encode(), value=item.value, lease=item.lease)
+        await self._call(
+            lambda channel, left: etcdrpc.KVStub(channel).Put(request, timeout=left), deadline_s
+        )
+
+    async def put_if_absent(self, item: KeyValue, deadline_s: float) -> bool:
+        """Create the key unless it exists; whether it was created."""
+        key = item.key.encode()
+        absent = etcdrpc.Compare(
+            key=key,
+            target=etcdrpc.Compare.CREATE,
+            result=etcdrpc.Compare.EQUAL,
+            create_revision=0,
+        )
+        put = etcdrpc.RequestOp(
+            request_put=etcdrpc.PutRequest(key=key, value=item.value, lease=item.lease)
+        )
+        request = etcdrpc.TxnRequest(compare=[absent], success=[put])
+        reply = await self._call(
+            lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left), deadline_s
+        )
+        return bool(reply.succeeded)
+
+    async def list_prefix(self, prefix: str, deadline_s: float) -> list[KeyValue]:
+        """Linearizable read of every key below `prefix`."""
+        start = prefix.encode()
+        request = etcdrpc.RangeRequest(
+            key=start, range_end=start[:-1] + bytes([start[-1] + 1]), limit=1000
+        )
+        reply = await self._call(
+            lambda channel, left: etcdrpc.KVStub(channel).Range(request, timeout=left), deadline_s
+        )
+        return [KeyValue(key=kv.key.decode(), value=kv.value, lease=kv.lease) for kv in reply.kvs]
+
+    async def _call(self, call: Callable[[Any, float], Awaitable[Any]], deadline_s: float) -> Any:
+        """Try the current endpoint, then the others, within one deadline."""
+        end = time.monotonic() + deadline_s
+        tries = len(self._channels)
+        doubt = False
+        why = "no endpoint answered"
+        for left_tries in range(tries, 0, -1):
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            share = max(TRY_MIN_S, left / left_tries)
+            try:
+                async with asyncio.timeout(share):
+                    reply = await call(self._channels[self._current], share)
+                self._check(reply)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    raise LeaseGone(error.details()) from error
+                if error.code() not in _MOVE_ON:
+                    raise EtcdRejected(f"etcd: {error.details()}") from error
+                doubt |= error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                why = error.details() or why
+            except TimeoutError:
+                doubt = True
+            except _StaleMember as error:
+                why = str(error)
+            else:
+                return reply
+            self._current = (self._current + 1) % tries
+        if doubt:
+            raise EtcdOutcomeUnknown(f"etcd did not answer within {deadline_s:g} s")
+        raise EtcdUnavailable(f"etcd: {why}")
+
+    def _check(self, reply: Any) -> None:
+        if reply is grpc.aio.EOF:
+            return
+        header = reply.header
+        if self._cluster_id is None:
+            self._cluster_id = header.cluster_id
+        if header.cluster_id != self._cluster_id:
+            raise _StaleMember("an endpoint belongs to another etcd cluster")
+        if header.raft_term < self._highest_term:
+            raise _StaleMember("an endpoint lags behind the cluster")
+        self._highest_term = header.raft_term
+
+
+class _StaleMember(Exception):
+    """An answer that must not be believed."""

@@ -1,0 +1,193 @@
+"""One judicator's presence in etcd: its entry in the registry, and its claim to lead.
+
+Both hang on one lease that is renewed four times per its time to live. When the lease is gone
+(etcd restarted empty, this process was paused), everything is written anew under a fresh one.
+The directory is polled once a second; nothing is watched.
+
+    /khala/<cluster>/judicators/<name>   Entry, as JSON
+    /khala/<cluster>/leader              name of the leader
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from khala.coordination.etcd_rpc import EtcdRpc, KeyValue, LeaseGone
+from khala.core.trust import Trust
+from khala.model.errors import KhalaError
+from khala.model.executor import JudicatorRecord
+from khala.model.ids import Incarnation, JudicatorName, Term
+from khala.model.limits import LEADER_TTL_S
+
+log = structlog.get_logger()
+
+POLL_S = 1.0
+RENEW_S = LEADER_TTL_S / 4
+CALL_S = LEADER_TTL_S / 3
+#: A directory older than this is not an argument for anything.
+DIRECTORY_TTL_S = 3.0
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """What a judicator says of itself."""
+
+    address: str
+    incarnation: Incarnation
+
+
+class Identity(Struct, frozen=True, kw_only=True):
+    cluster: str
+    name: JudicatorName
+    entry: Entry
+
+
+class Membership:
+    """Registered and possibly leading while `run` runs."""
+
+    def __init__(
+        self, etcd: EtcdRpc, identity: Identity, take_term: Callable[[], Awaitable[Term]]
+    ) -> None:
+        self._etcd = etcd
+        self._identity = identity
+        self._take_term = take_term
+        self._prefix = f"/khala/{identity.cluster}/"
+        self._lease: int | None = None
+        self._leading = False
+        self._term: Term | None = None
+        self._trust = Trust()
+        self._records: list[JudicatorRecord] = []
+        self._read_at = float("-inf")
+
+    def term(self) -> Term | None:
+        """The term this process leads in, None while it does not or cannot be sure."""
+        return self._term if self._trust.holds(time.monotonic()) else None
+
+    def alive(self) -> set[Incarnation] | None:
+        """Incarnations in the registry; None while it cannot be read."""
+        if time.monotonic() - self._read_at > DIRECTORY_TTL_S:
+            return None
+        return {record.incarnation for record in self._records}
+
+    def judicators(self) -> list[JudicatorRecord]:
+        """The directory as it was read last."""
+        return self._records
+
+    async def run(self) -> None:
+        """Until cancelled; gives the lease back then, so that a successor need not wait."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hold_lease())
+                tasks.create_task(self._poll())
+        finally:
+            await self._resign()
+
+    async def _hold_lease(self) -> None:
+        complaint = ""
+        while True:
+            sent_at = time.monotonic()
+            try:
+                if self._lease is None:
+                    await self._register()
+                else:
+                    await self._etcd.keepalive(self._lease, CALL_S)
+                    if self._leading:
+                        self._trust.renewed(sent_at)
+                complaint = ""
+            except LeaseGone:
+                self._forget_lease()
+                continue
+            except KhalaError as error:
+                if error.message != complaint:
+                    complaint = error.message
+                    log.warning("membership.not_renewed", why=complaint)
+            await asyncio.sleep(RENEW_S)
+
+    async def _register(self) -> None:
+        lease = await self._etcd.grant(int(LEADER_TTL_S), CALL_S)
+        key = f"{self._prefix}judicators/{self._identity.name}"
+        value = msgspec.json.encode(self._identity.entry)
+        await self._etcd.put(KeyValue(key=key, value=value, lease=lease), CALL_S)
+        self._lease = lease
+        log.info("membership.registered", name=self._identity.name)
+
+    def _forget_lease(self) -> None:
+        log.warning("membership.lease_lost")
+        self._lease = None
+        self._step_down()
+
+    def _step_down(self) -> None:
+        if self._leading:
+            log.warning("leader.stepped_down", term=self._term)
+        self._leading = False
+        self._term = None
+        self._trust.lost()
+
+    async def _poll(self) -> None:
+        while True:
+            try:
+                await self._read_directory()
+            except KhalaError as error:
+                log.debug("membership.directory_unread", why=error.message)
+            await asyncio.sleep(POLL_S)
+
+    async def _read_directory(self) -> None:
+        found = await self._etcd.list_prefix(self._prefix, CALL_S)
+        by_key = {item.key.removeprefix(self._prefix): item for item in found}
+        leader = by_key.pop("leader", None)
+        leader_name = leader.value.decode() if leader else None
+        self._records = [
+            self._record(key, item, leader_name)
+            for key, item in sorted(by_key.items())
+            if key.startswith("judicators/")
+        ]
+        self._read_at = time.monotonic()
+        mine = leader is not None and leader.lease == self._lease
+        if self._leading and not mine:
+            self._step_down()
+        elif self._lease is not None and (leader is None or (mine and not self._leading)):
+            await self._campaign(self._lease)
+
+    def _record(self, key: str, item: KeyValue, leader: str | None) -> JudicatorRecord:
+        name = JudicatorName(key.removeprefix("judicators/"))
+        entry = msgspec.json.decode(item.value, type=Entry)
+        return JudicatorRecord(
+            name=name,
+            address=entry.address,
+            incarnation=entry.incarnation,
+            leader=name == leader,
+        )
+
+    async def _campaign(self, lease: int) -> None:
+        """Claim the key; the term comes from MongoDB, so it survives the loss of all etcd data."""
+        sent_at = time.monotonic()
+        await self._etcd.keepalive(lease, CALL_S)
+        item = KeyValue(
+            key=f"{self._prefix}leader", value=self._identity.name.encode(), lease=lease
+        )
+        created = await self._etcd.put_if_absent(item, CALL_S)
+        if not created:
+            holder = await self._etcd.list_prefix(item.key, CALL_S)
+            if not any(kv.key == item.key and kv.lease == lease for kv in holder):
+                return
+        if lease != self._lease:
+            return
+        term = await self._take_term()
+        self._leading = True
+        self._term = term
+        self._trust.renewed(sent_at)
+        log.info("leader.elected", term=term)
+
+    async def _resign(self) -> None:
+        lease, self._lease = self._lease, None
+        self._step_down()
+        if lease is not None:
+            try:
+                await self._etcd.revoke(lease, 1.0)
+            except KhalaError as error:
+                log.debug("membership.lease_not_revoked", why=error.message)

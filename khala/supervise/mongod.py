@@ -1,0 +1,42 @@
+"""The command line of a mongod member."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class MongodSettings(Struct, frozen=True, kw_only=True):
+    program: Path
+    data_dir: Path
+    host: str
+    port: int
+    replica_set: str
+
+
+def mongod_argv(settings: MongodSettings) -> tuple[str, ...]:
+    """A replica-set member on one address, small enough to share a host with its Judicator.
+
+    No Unix socket: it would be a door beside the address. The journal is on, as it must be: an
+    accepted task is one that is in the journal.
+    """
+    return (
+        str(settings.program),
+        "--replSet",
+        settings.replica_set,
+        "--dbpath",
+        str(settings.data_dir),
+        "--bind_ip",
+        settings.host,
+        "--port",
+        str(settings.port),
+        "--nounixsocket",
+        "--wiredTigerCacheSizeGB",
+        "0.5",
+        "--oplogSize",
+        "2048",
+        "--quiet",
+        "--setParameter",
+        "diagnosticDataCollectionEnabled=false",
+    )

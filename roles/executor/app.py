@@ -1,0 +1,35 @@
+"""Settings into an executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from khala.config.settings import Settings
+from khala.model.ids import ExecutorName
+from khala.supervise import binaries
+from roles.executor import serve
+from sandbox import SandboxConfig
+
+
+def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    executor = settings.executor
+    return serve.run(
+        serve.ExecutorConfig(
+            name=ExecutorName(settings.name),
+            slots=executor.slots,
+            data_dir=Path(settings.data_dir),
+            join=settings.join,
+            secret_file=Path(settings.secret_file),
+            drain_s=executor.drain,
+            sandbox=SandboxConfig(
+                nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
+                name=settings.name,
+                slots=executor.slots,
+                uid_base=executor.uid_base,
+                box_bytes=executor.box,
+                box_inodes=executor.box_inodes,
+                exposed=executor.expose,
+            ),
+        )
+    )

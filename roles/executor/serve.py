@@ -1,0 +1,117 @@
+"""The executor process: opens the sandbox, connects, runs, and on SIGTERM hands back."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from khala.core.agent import Identity
+from khala.model.errors import Rejected
+from khala.model.ids import BootId, ExecutorName, mint_nonce
+from khala.net.client import AddressBook, JudicatorClient
+from khala.net.secrets import SecretFile
+from khala.version import VERSION
+from roles.executor.host import Executor
+from roles.executor.link import Link
+from roles.executor.runner import Runner
+from sandbox import Sandbox, SandboxConfig
+
+log = structlog.get_logger()
+
+
+class ExecutorConfig(Struct, frozen=True, kw_only=True):
+    """Everything the executor process is told."""
+
+    name: ExecutorName
+    slots: int
+    data_dir: Path
+    #: host:port of judicators' RPC.
+    join: tuple[str, ...]
+    secret_file: Path
+    sandbox: SandboxConfig
+    #: How long a stop waits for running attempts before it gives them back.
+    drain_s: float
+
+
+def run(config: ExecutorConfig) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    import uvloop
+
+    return uvloop.run(_main(config))
+
+
+async def _main(config: ExecutorConfig) -> int:
+    folder = config.data_dir / "executor"
+    lock = _lock(folder)
+    try:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        sandbox = await Sandbox.open(config.sandbox)
+        try:
+            await _serve(config, folder, sandbox, stop)
+        finally:
+            await sandbox.close()
+    finally:
+        os.close(lock)
+    return 0
+
+
+def _lock(folder: Path) -> int:
+    """Two executors on one journal could start one attempt twice."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Rejected(
+            f"--data-dir: {folder} cannot be used: {error.strerror}", field="--data-dir"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise Rejected(
+            f"--data-dir: another executor is running in {folder}; stop it or give another"
+            " directory",
+            field="--data-dir",
+        ) from None
+    return lock
+
+
+async def _serve(
+    config: ExecutorConfig, folder: Path, sandbox: Sandbox, stop: asyncio.Event
+) -> None:
+    secret = SecretFile(config.secret_file, flag="--secret-file")
+    client = JudicatorClient(AddressBook(config.join), secret)
+    link = Link(list(config.join), secret.read)
+    identity = Identity(
+        name=config.name,
+        boot=BootId(mint_nonce()),
+        version=VERSION,
+        enforcement=sandbox.enforcement,
+        slots=config.slots,
+    )
+    executor = Executor(identity, folder, Runner(sandbox, client), link, client)
+    try:
+        log.info("executor.started", slots=config.slots, enforcement=sandbox.enforcement)
+        serving = asyncio.ensure_future(executor.serve())
+        stopped = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done() and not serving.done():
+            await executor.drain(config.drain_s)
+        stopped.cancel()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=False)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    finally:
+        await client.close()
+    log.info("executor.stopped")

@@ -1,0 +1,138 @@
+"""The judicator's supervisor: etcd, mongod and the serving process, in this order.
+
+It does nothing else, so that it has nothing to crash on: killing the serving process costs a
+second and no election, killing a database costs its restart, and when the supervisor itself is
+killed, its children get a signal from the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import structlog
+
+from khala.config.settings import Settings
+from khala.net.secrets import create_secret
+from khala.supervise import binaries
+from khala.supervise.child import ChildSpec
+from khala.supervise.datadir import Node, load_node, lock_dir, make_dir
+from khala.supervise.etcd import EtcdSettings, etcd_argv
+from khala.supervise.mongod import MongodSettings, mongod_argv
+from khala.supervise.probes import http_ok, require_free, tcp_answers
+from khala.supervise.tree import Tree
+from roles.command import command
+
+log = structlog.get_logger()
+
+#: A member of a replica set steps down and checkpoints before it ends.
+MONGOD_STOP_S = 25.0
+
+
+def run(settings: Settings) -> int:
+    """Supervise until SIGTERM or SIGINT; the exit code."""
+    return asyncio.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    data_dir = make_dir(Path(settings.data_dir))
+    lock = lock_dir(data_dir)
+    node = load_node(data_dir, settings.name)
+    create_secret(Path(settings.secret_file))
+    for flag, port in (
+        ("--etcd-peer-port", settings.etcd.peer_port),
+        ("--etcd-client-port", settings.etcd.client_port),
+        ("--mongodb-port", settings.mongodb.port),
+        ("--rpc-port", settings.rpc.port),
+    ):
+        require_free(settings.bind, port, flag)
+    stop, started = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    specs = [_etcd(settings, node, data_dir, lock), _mongod(settings, data_dir, lock)]
+    specs.append(_serve(settings, node))
+    return await Tree("judicator", specs, data_dir / "run" / "judicator.json").run(stop, started)
+
+
+def _etcd(settings: Settings, node: Node, data_dir: Path, lock: int) -> ChildSpec:
+    etcd = EtcdSettings(
+        program=binaries.find_program("etcd", settings.etcd.bin),
+        name=node.name,
+        cluster=node.cluster,
+        data_dir=make_dir(data_dir / "etcd"),
+        host=settings.bind,
+        peer_port=settings.etcd.peer_port,
+        client_port=settings.etcd.client_port,
+    )
+    return ChildSpec(
+        name="etcd",
+        argv=etcd_argv(etcd),
+        probe=partial(http_ok, settings.bind, settings.etcd.client_port, "/health"),
+        on_line=_relay("etcd", _etcd_level),
+        may_give_up=True,
+        inherit=(lock,),
+    )
+
+
+def _mongod(settings: Settings, data_dir: Path, lock: int) -> ChildSpec:
+    mongod = MongodSettings(
+        program=binaries.find_program("mongod", settings.mongodb.bin),
+        data_dir=make_dir(data_dir / "mongodb"),
+        host=settings.bind,
+        port=settings.mongodb.port,
+        replica_set=settings.mongodb.replica_set,
+    )
+    return ChildSpec(
+        name="mongod",
+        argv=mongod_argv(mongod),
+        stop_s=MONGOD_STOP_S,
+        probe=partial(tcp_answers, settings.bind, settings.mongodb.port),
+        on_line=_relay("mongod", _mongod_level),
+        may_give_up=True,
+        inherit=(lock,),
+    )
+
+
+def _serve(settings: Settings, node: Node) -> ChildSpec:
+    return ChildSpec(
+        name="judicator-serve",
+        argv=(
+            *command("judicator-serve", settings),
+            *("--name", node.name, "--cluster", node.cluster),
+        ),
+        death_signal="KILL",
+        probe=partial(tcp_answers, settings.bind, settings.rpc.port),
+        watchdog=True,
+    )
+
+
+def _relay(component: str, level_of: Callable[[dict[str, object]], str]) -> Callable[[str], None]:
+    """Re-emit a database's warnings as events of ours; the rest only at level debug."""
+    relay = log.bind(component=component)
+
+    def on_line(line: str) -> None:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = {}
+        if not isinstance(entry, dict):
+            entry = {}
+        level = level_of(entry)
+        emit = {"warning": relay.warning, "error": relay.error}.get(level, relay.debug)
+        emit(f"{component}.said", line=line[:2000])
+
+    return on_line
+
+
+def _etcd_level(entry: dict[str, object]) -> str:
+    level = str(entry.get("level", ""))
+    return {"warn": "warning", "error": "error", "fatal": "error", "panic": "error"}.get(level, "")
+
+
+def _mongod_level(entry: dict[str, object]) -> str:
+    return {"E": "error", "F": "error"}.get(str(entry.get("s", "")), "")

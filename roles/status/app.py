@@ -1,0 +1,146 @@
+"""`status`: the processes of this data directory, and the cluster as its judicator sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from khala.config.settings import Settings
+from khala.model.errors import KhalaError
+from khala.net.client import AddressBook, JudicatorClient
+from khala.net.secrets import SecretFile
+from khala.protocol.rpc import ClusterView
+from khala.supervise.child import ChildView, State
+from khala.supervise.tree import TreeView
+
+_ASK_S = 5.0
+_NOT_ACCEPTING = 69
+
+
+class Process(Struct, frozen=True, kw_only=True):
+    """One process of this host. `since_s`: seconds since the epoch."""
+
+    name: str
+    state: State
+    pid: int | None
+    restarts: int
+    since_s: float
+    last_exit: str | None
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    accepting: bool
+    data_dir: str
+    processes: list[Process]
+    #: None when no judicator answers; `why` says so then.
+    cluster: ClusterView | None
+    why: str | None
+
+
+def run(settings: Settings, *, as_json: bool) -> int:
+    """Print; 0 if tasks are accepted, 69 if not."""
+    status = asyncio.run(_collect(settings))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(status), indent=2).decode())
+    else:
+        print(_text(status))
+    return 0 if status.accepting else _NOT_ACCEPTING
+
+
+async def _collect(settings: Settings) -> Status:
+    processes = _processes(Path(settings.data_dir) / "run")
+    cluster, why = None, None
+    secret = SecretFile(Path(settings.secret_file), flag="--secret-file")
+    client = JudicatorClient(AddressBook(settings.join), secret)
+    try:
+        cluster = await client.view_from(settings.join[0], _ASK_S)
+    except KhalaError as error:
+        why = error.message
+    finally:
+        await client.close()
+    return Status(
+        accepting=cluster is not None and cluster.serving,
+        data_dir=settings.data_dir,
+        processes=processes,
+        cluster=cluster,
+        why=why,
+    )
+
+
+def _processes(folder: Path) -> list[Process]:
+    """What supervisors wrote, checked against what lives: a killed one leaves its file behind."""
+    found: list[Process] = []
+    for file in sorted(folder.glob("*.json"), reverse=True):
+        try:
+            tree = msgspec.json.decode(file.read_bytes(), type=TreeView)
+        except (OSError, msgspec.MsgspecError):
+            continue
+        if not _lives(tree.pid):
+            continue
+        if not any(each.pid == tree.pid for each in found):
+            own = ChildView(
+                name=tree.role,
+                state=State.UP,
+                pid=tree.pid,
+                restarts=0,
+                since_s=file.stat().st_ctime,
+                last_exit=None,
+            )
+            found.append(_process(own))
+        found += [_process(child) for child in tree.children]
+    return found
+
+
+def _process(view: ChildView) -> Process:
+    return msgspec.convert(msgspec.structs.asdict(view), Process)
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _text(status: Status) -> str:
+    lines = [f"data in {status.data_dir}", ""]
+    if not status.processes:
+        lines.append("No process of Khala runs with this data directory.")
+    for each in status.processes:
+        age = _age(time.time() - each.since_s)
+        ended = f"  last end: {each.last_exit}" if each.last_exit else ""
+        pid = str(each.pid or "-")
+        lines.append(
+            f"{each.name:<16} {each.state:<9} pid {pid:<8} {age:>8}"
+            f"  restarts {each.restarts}{ended}"
+        )
+    lines.append("")
+    if status.cluster is None:
+        lines.append(f"No judicator answers: {status.why}")
+        return "\n".join(lines)
+    cluster = status.cluster
+    lines.append(
+        f"{'Accepting tasks' if cluster.serving else 'NOT accepting tasks'}:"
+        f" {cluster.queued} queued, {cluster.leased} running; version {cluster.version}"
+    )
+    for view in cluster.executors:
+        record = view.record
+        free = "?" if view.free is None else str(view.free)
+        lines.append(
+            f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
+            f" {record.enforcement}"
+        )
+    for judicator in cluster.judicators:
+        lines.append(
+            f"judicator {judicator.name}: {judicator.address}{', leads' * judicator.leader}"
+        )
+    lines += cluster.notes
+    return "\n".join(lines)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
