@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from khala.model.errors import OutcomeUnknown, Unavailable
+from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
 from khala.model.ids import AttemptNo, JudicatorName, mint_task_id
-from khala.model.statements import ChunkItem, FinishResult, NewTask
+from khala.model.statements import AcceptResult, ChunkItem, FinishResult, NewTask
 from khala.model.task import Stream, TaskState
 from khala.store import committer
 from khala.store.client import change
@@ -112,6 +112,17 @@ async def test_single_statements_survive_a_lost_answer(mongo: MongoStore, fault:
     assert result.brief.state is TaskState.CANCELLED
     async with failing(mongo, 1, {"failCommands": ["findAndModify"], **retryable}):
         assert (await mongo.dispatch.open_session(a_hello())).session == 1
+
+
+@pytest.mark.parametrize("key", ["\ud800", None], ids=["half a character", "a huge number"])
+async def test_what_cannot_be_encoded_fails_alone(mongo: MongoStore, key: str | None) -> None:
+    bad = a_task(key=key) if key else a_task(user=2**70)
+    tasks = [a_task(), bad, a_task()]
+    answers = await asyncio.gather(
+        *(mongo.committer.accept(task) for task in tasks), return_exceptions=True
+    )
+    assert isinstance(answers.pop(1), Rejected)
+    assert answers == [AcceptResult(id=task.id, replay=False) for task in (tasks[0], tasks[2])]
 
 
 async def test_at_the_deadline_doubt_is_said(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from pymongo import AsyncMongoClient
 
 from khala.model.errors import NotFound, OutcomeUnknown, Unavailable
 from khala.model.ids import TaskId
 from khala.model.statements import FinishResult
 from khala.model.task import TaskState
 from khala.store import client, committer
+from khala.store.client import MongoSettings
+from khala.store.codec import Document
 from khala.store.schema import ensure_schema
 from tests.store.conftest import opened
 from tests.store.mongod import Mongod
 from tests.store.samples import a_lease, a_task, finish_item
+
+Answer = TypeVar("Answer")
 
 #: A driver that is closed while it reconnects leaves the socket to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -108,3 +115,65 @@ async def test_without_mongod_nothing_is_promised(
     finally:
         if mongod.running:
             mongod.kill()
+
+
+async def add_member(first: Mongod, added: Mongod, number: int) -> None:
+    """Grow the set by one, and wait until the new member can vote with data."""
+    client: AsyncMongoClient[Document] = AsyncMongoClient(first.host, directConnection=True)
+    try:
+        config = (await client.admin.command("replSetGetConfig"))["config"]
+        config["version"] += 1
+        config["members"].append({"_id": number, "host": added.host})
+        await client.admin.command({"replSetReconfig": config})
+        async with asyncio.timeout(30):
+            while True:
+                status = await client.admin.command("replSetGetStatus")
+                states = [member["stateStr"] for member in status["members"]]
+                if sorted(states) == ["PRIMARY"] + ["SECONDARY"] * number:
+                    return
+                await asyncio.sleep(0.1)
+    finally:
+        await client.close()
+
+
+async def patiently(statement: Callable[[], Awaitable[Answer]]) -> Answer:
+    """As every caller may: repeat what is refused or in doubt."""
+    while True:
+        with contextlib.suppress(Unavailable, OutcomeUnknown):
+            return await statement()
+
+
+async def test_a_dead_primary_costs_time_and_nothing_else(tmp_path: Path) -> None:
+    members = [Mongod(tmp_path / str(number)) for number in range(3)]
+    for member in members:
+        member.directory.mkdir()
+        member.start()
+    try:
+        await members[0].ready()
+        for number in (1, 2):
+            await add_member(members[0], members[number], number)
+        settings = MongoSettings(hosts=tuple(member.host for member in members))
+        async with opened(settings) as store:
+            await ensure_schema(store.database)
+            await store.committer.accept(a_task())
+            tasks = [a_task(key=f"key-{number}", lease=a_lease()) for number in range(400)]
+
+            async def submit_and_finish(number: int) -> None:
+                await asyncio.sleep(number / 400)
+                item = finish_item(tasks[number].id)
+                assert not (await patiently(lambda: store.committer.accept(tasks[number]))).replay
+                result = await patiently(lambda: store.committer.finish(item))
+                assert result is FinishResult.RECORDED
+
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                for number in range(400):
+                    group.create_task(submit_and_finish(number))
+                await asyncio.sleep(0.5)
+                members[0].kill()
+            for task in tasks:
+                assert (await store.tasks.get(task.id)).state is TaskState.SUCCEEDED
+            assert await store.database["tasks"].count_documents({}) == 401
+    finally:
+        for member in members:
+            if member.running:
+                member.kill()

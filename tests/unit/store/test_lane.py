@@ -171,6 +171,8 @@ async def test_stopping_leaves_nobody_waiting() -> None:
         await sent
     with pytest.raises(Unavailable, match="stopping"):
         await queued
+    with pytest.raises(Unavailable, match="stopping"):
+        lane.submit(2)
 
 
 async def test_a_fault_of_the_statement_ends_the_lane() -> None:
@@ -182,3 +184,5 @@ async def test_a_fault_of_the_statement_ends_the_lane() -> None:
         await lane.run()
     with pytest.raises(OutcomeUnknown):
         await answer
+    with pytest.raises(Unavailable):
+        lane.submit(2)
