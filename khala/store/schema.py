@@ -56,10 +56,10 @@ _TASK_RULES: Document = {
     },
     "$or": [
         {"state": "queued", "lease": _ABSENT, "outcome": _ABSENT, "progress": _ABSENT},
-        {"state": "leased", "lease": _PRESENT, "outcome": _ABSENT, "attempt": {"$gte": 0}},
+        {"state": "leased", "lease": _PRESENT, "outcome": _ABSENT, "attempt": {"$gte": 1}},
         {"state": "done", "lease": _ABSENT, "outcome": _PRESENT, "done_at": _PRESENT},
     ],
-    "$expr": {"$in": [{"$ifNull": ["$result_attempt", "$attempt"]}, ["$attempt"]]},
+    "$expr": {"$eq": [{"$ifNull": ["$result_attempt", "$attempt"]}, "$attempt"]},
 }
 _EXECUTOR_RULES: Document = {
     "$jsonSchema": {

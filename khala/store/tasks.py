@@ -19,6 +19,7 @@ changed fewer than were sent is a second command needed, to read which.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from bson import Int64
 from msgspec.structs import replace
@@ -113,25 +114,7 @@ class MongoTasks(TaskReads):
     async def lease_if_queued(self, items: Sequence[LeaseItem]) -> list[bool]:
         """S2. Precondition: queued, and `attempt` is the item's. The lease makes it one more."""
         now = to_ms(utc_now())
-        updates: list[Document] = [
-            {
-                "q": {
-                    "_id": object_id(item.id),
-                    "state": QUEUED,
-                    "attempt": Int64(item.attempt),
-                },
-                "u": {
-                    "$set": {
-                        "state": LEASED,
-                        "lease": lease_doc(item.lease),
-                        "started_at": now,
-                        "updated_at": now,
-                    },
-                    "$inc": {"attempt": Int64(1)},
-                },
-            }
-            for item in items
-        ]
+        updates = [_leasing(item, now) for item in items]
         reply = await change(self._database, {"update": TASKS, "updates": updates})
         _check_items(reply)
         if reply["n"] == len(items):
@@ -278,6 +261,19 @@ class MongoTasks(TaskReads):
         with changing():
             result = await self._tasks.update_one(condition, update)
         return answer if result.matched_count == 1 else RequeueResult.STALE
+
+
+def _leasing(item: LeaseItem, now: datetime) -> Document:
+    fields = {
+        "state": LEASED,
+        "lease": lease_doc(item.lease),
+        "started_at": now,
+        "updated_at": now,
+    }
+    return {
+        "q": {"_id": object_id(item.id), "state": QUEUED, "attempt": Int64(item.attempt)},
+        "u": {"$set": fields, "$inc": {"attempt": Int64(1)}},
+    }
 
 
 def _ending(outcome: Outcome, result_attempt: AttemptNo | None) -> Document:

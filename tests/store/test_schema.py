@@ -44,7 +44,7 @@ HOT_DOCUMENT_BYTES = 1536
         {"$set": {"state": "done"}, "$unset": {"lease": ""}},
         {"$unset": {"lease": ""}},
         {"$set": {"outcome": {"ending": "succeeded", "reason": "ok"}}},
-        {"$set": {"attempt": Int64(-1)}},
+        {"$set": {"attempt": Int64(0)}},
         {"$set": {"attempt": 1.5}},
         {"$set": {"attempt": "1"}},
         {"$set": {"result_attempt": Int64(2)}},
