@@ -33,6 +33,7 @@ from sandbox.verdict import Room
 #: Work on more than this leaves the event loop for a thread.
 _LARGE_BYTES = 256 * 1024
 _LARGE_INODES = 500
+_LARGE_BOX_BYTES = 16 * MIB
 _REMOVE_TRIES = 100
 _REMOVE_PAUSE_S = 0.005
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -149,11 +150,8 @@ class Box:
         """
         if cancel.is_set():
             return StageOutcome(reason=Reason.CANCELLED, note="cancelled before it started")
-        # An earlier stage owned the folder and may have locked itself, and us, out of it.
-        os.fchmod(self._source.top_fd, 0o700)
-        script = f"{job.stage}.sh".encode()
         try:
-            replace_file(self._source.top_fd, script, self._place.uid, job.command)
+            self.write_script(job)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -165,24 +163,32 @@ class Box:
         finally:
             await _remove(leaf)
 
+    def write_script(self, job: Job) -> None:
+        """Put the command where bash will find it, whatever an earlier stage left there."""
+        # That stage owned the folder and may have locked itself, and us, out of it.
+        os.fchmod(self._source.top_fd, 0o700)
+        name = f"{job.stage}.sh".encode()
+        replace_file(self._source.top_fd, name, self._place.uid, job.command)
+
     def _rooms(self) -> tuple[Room, ...]:
         return (self._source.room(), self._tmp.room())
 
     async def close(self) -> None:
         """Unmount; what was written is freed."""
-        spaces = (self._source, self._tmp)
-        large = any(
-            room.inodes_used > _LARGE_INODES or room.bytes_used > 64 * _LARGE_BYTES
+        if any(
+            room.inodes_used > _LARGE_INODES or room.bytes_used > _LARGE_BOX_BYTES
             for room in self._rooms()
-        )
-        for space in spaces:
+        ):
+            # Freeing many files takes tens of milliseconds.
+            await _in_thread(self.release)
+        else:
+            self.release()
+
+    def release(self) -> None:
+        """As `close`, for callers without an event loop."""
+        for space in (self._source, self._tmp):
             mounts.unmount(space.mounted_at)
-        for space in spaces:
-            # The last reference: closing it frees everything, which takes a while for many files.
-            if large:
-                await _in_thread(os.close, space.top_fd)
-            else:
-                os.close(space.top_fd)
+            os.close(space.top_fd)
 
 
 def _no_room(room: Room, job: Job) -> StageOutcome:

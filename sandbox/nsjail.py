@@ -17,9 +17,11 @@ import os
 import re
 import resource
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -160,9 +162,28 @@ def prepare(pid: int) -> None:
     hard = resource.prlimit(pid, resource.RLIMIT_CORE)[1]
     core = 0 if hard == 0 else 1
     resource.prlimit(pid, resource.RLIMIT_CORE, (core, core))
+    _write_oom_score(pid, _OOM_SCORE)
+
+
+def spare(pid: int) -> None:
+    """Let an out-of-memory kill take the jail and not nsjail, its largest process at first.
+
+    Without nsjail nobody would reap the jail's first process, and where the service is process 1
+    of a container, the zombies would pile up.
+    """
+    with suppress(ProcessLookupError, FileNotFoundError):
+        _write_oom_score(pid, _own_oom_score())
+
+
+@cache
+def _own_oom_score() -> bytes:
+    return Path("/proc/self/oom_score_adj").read_bytes()
+
+
+def _write_oom_score(pid: int, score: bytes) -> None:
     fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, _OOM_SCORE)
+        os.write(fd, score)
     finally:
         os.close(fd)
 

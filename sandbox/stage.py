@@ -31,6 +31,8 @@ from sandbox.verdict import Facts, Room, judge
 _READ_BYTES = 64 * 1024
 _POLL_MIN_S = 0.005
 _POLL_MAX_S = 0.05
+#: Somewhat more than setting up a jail takes; the shortest tasks never get there.
+_SPARE_S = 0.01
 _KILL_STEP_S = 0.02
 #: A jail with hundreds of processes may take more than a second to die; nsjail is not killed
 #: earlier, because it would leave zombies to whoever is process 1.
@@ -165,6 +167,7 @@ class StageRun:
         self._child.open_gate()
         self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)
         self._after("poll", _POLL_MAX_S, self._on_poll)
+        self._after("spare", _SPARE_S, self._spare_nsjail)
 
     def _stop_watching(self) -> None:
         for timer in self._timers.values():
@@ -191,6 +194,13 @@ class StageRun:
             ended = True
         if ended:
             self._loop.remove_reader(output.read_fd)
+
+    def _spare_nsjail(self) -> None:
+        """Once its child exists, which must not inherit this: see `nsjail.spare`."""
+        if _children_of(self._child.pid):
+            nsjail.spare(self._child.pid)
+        else:
+            self._after("spare", _SPARE_S, self._spare_nsjail)
 
     def _on_wall_time(self) -> None:
         self.stop(Reason.WALL_TIME)

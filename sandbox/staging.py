@@ -86,13 +86,23 @@ def stage_root(root: str, exposed: tuple[str, ...]) -> None:
     _stage_etc(root)
     _stage_devices(root)
     for path in exposed:
-        if not os.path.isabs(path) or not os.path.isdir(path):
-            raise Rejected(
-                f"--expose: {path} is not an absolute path of a directory", field="--expose"
-            )
-        _bind(root, os.path.normpath(path))
+        _expose(root, path)
     flags = mounts.REMOUNT | mounts.RDONLY
     mounts.mount("none", root, flags=flags, options=_ROOT_OPTIONS)
+
+
+def _expose(root: str, path: str) -> None:
+    wanted = os.path.normpath(path)
+    if not os.path.isabs(path) or not os.path.isdir(path):
+        raise Rejected(f"--expose: {path} is not the absolute path of a folder", field="--expose")
+    own = ("/", "/tmp", "/proc", "/dev", BOX, *_SYSTEM)
+    if wanted in own or wanted.startswith(tuple(f"{taken}/" for taken in own[1:])):
+        raise Rejected(
+            f"--expose: {path} is part of every jail or shadowed by it; copy or mount what is"
+            " needed to a place such as /opt",
+            field="--expose",
+        )
+    _bind(root, wanted)
 
 
 def _stage_etc(root: str) -> None:

@@ -1,0 +1,1 @@
+"""The sandbox against programs that mean harm, and programs that do not."""

@@ -1,0 +1,82 @@
+"""One real sandbox for all tests of this folder, and a check after each that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox, SandboxConfig, mounts
+from sandbox.cgroup import CONTROLLERS
+from tests.sandbox.harness import (
+    BOX_BYTES,
+    BOX_INODES,
+    SLOTS,
+    TMP_BYTES,
+    UID_BASE,
+    Runner,
+    find_nsjail,
+    leftovers,
+)
+
+
+@pytest.fixture(scope="session")
+async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runner]:
+    folder = tmp_path_factory.mktemp("sandbox")
+    # Not below /tmp, which is the jail's own.
+    exposed = Path(tempfile.mkdtemp(prefix="khala-test-", dir="/opt"))
+    exposed.chmod(0o755)
+    (exposed / "sub").mkdir()
+    (exposed / "tool").write_text("tool of the operator\n")
+    mounts.enter_namespace()
+    mounts.mount("none", str(exposed / "sub"), "tmpfs", options="mode=1777")
+    config = SandboxConfig(
+        nsjail=find_nsjail(),
+        name=f"test-{os.getpid()}-{secrets.token_hex(3)}",
+        slots=SLOTS,
+        # pytest's folders have mode 0700, so this also shows that such a place works.
+        work_root=str(folder / "work"),
+        uid_base=UID_BASE,
+        box_bytes=BOX_BYTES,
+        box_inodes=BOX_INODES,
+        tmp_bytes=TMP_BYTES,
+        exposed=(str(exposed),),
+    )
+    sandbox = await Sandbox.open(config)
+    yield Runner(sandbox, config, folder, exposed)
+    await sandbox.close()
+    mounts.unmount(str(exposed / "sub"))
+    shutil.rmtree(exposed)
+    assert not [line for line in Path("/proc/mounts").read_text().split("\n") if "khala" in line]
+    for controller in CONTROLLERS:
+        os.rmdir(f"/sys/fs/cgroup/{controller}/khala/{config.name}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "runner" not in request.fixturenames:
+        yield
+        return
+    runner: Runner = request.getfixturevalue("runner")
+    before = len(os.listdir("/proc/self/fd"))
+    yield
+    assert leftovers(runner.config) == []
+    assert len(os.listdir("/proc/self/fd")) == before, "file descriptors were left open"
+
+
+@pytest.fixture
+def folder_fd(tmp_path: Path) -> Iterator[Callable[[], int]]:
+    opened: list[int] = []
+
+    def open_top() -> int:
+        opened.append(os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY))
+        return opened[-1]
+
+    yield open_top
+    for fd in opened:
+        os.close(fd)
