@@ -27,9 +27,7 @@ function themeScript(): Plugin {
           (chunk) => chunk.type === "asset" && chunk.names.includes("theme.js"),
         );
         if (!file || !built) throw new Error("theme.js was not emitted");
-        return [
-          { tag: "script", attrs: { src: `/${file.fileName}` }, injectTo: "head-prepend" as const },
-        ];
+        return [{ tag: "script", attrs: { src: `/${file.fileName}` }, injectTo: "head" as const }];
       },
     },
   };

@@ -10,6 +10,7 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirro
 import {
   bracketMatching,
   HighlightStyle,
+  indentOnInput,
   indentUnit,
   StreamLanguage,
   syntaxHighlighting,
@@ -135,6 +136,7 @@ export function createEditor(options: EditorOptions): Editor {
         highlightActiveLine(),
         highlightActiveLineGutter(),
         bracketMatching(),
+        indentOnInput(),
         indentUnit.of("    "),
         EditorState.tabSize.of(4),
         syntaxHighlighting(highlight),
@@ -173,6 +175,7 @@ export function createEditor(options: EditorOptions): Editor {
 
 function attributesOf(label: string, problem: string, hint: string) {
   return EditorView.contentAttributes.of({
+    tabindex: "0",
     "aria-label": label,
     "aria-description": [problem, hint].filter(Boolean).join(" "),
     "aria-invalid": problem ? "true" : "false",

@@ -93,16 +93,16 @@ export function plural(count: number, one: string, many = `${one}s`): string {
 }
 
 /**
- * A program's output with its control characters made visible (␛ for escape), because a terminal
- * would obey them and a page must not. Tabs and line ends stay; a carriage return before a line
- * end is dropped.
+ * A program's output with its control characters made visible, as `cat -v` does it (^[ for
+ * escape): a terminal would obey them, and a page must not. Tabs and line ends stay; a carriage
+ * return before a line end is dropped. Marks that reorder text could make a line read as another.
  */
 export function visibleText(text: string): string {
   return text
     .replace(/\r\n/g, "\n")
-    .replace(/[\u0000-\u0008\u000b-\u001f]/g, (char) =>
-      String.fromCharCode(0x2400 + char.charCodeAt(0)),
+    .replace(
+      /[\u0000-\u0008\u000b-\u001f\u007f]/g,
+      (char) => `^${String.fromCharCode(char.charCodeAt(0) ^ 0x40)}`,
     )
-    .replace(/\u007f/g, "\u2421")
     .replace(/[\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }

@@ -76,7 +76,8 @@ export function localInput(isoTime: string): string {
   if (!isoTime) return "";
   const date = new Date(isoTime);
   const shifted = new Date(date.getTime() - date.getTimezoneOffset() * 60_000);
-  return shifted.toISOString().slice(0, 19);
+  // Seconds only where there are any: the field is narrow.
+  return shifted.toISOString().slice(0, 19).replace(/:00$/, "");
 }
 
 export function fromLocalInput(value: string): string {
