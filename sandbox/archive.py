@@ -133,6 +133,8 @@ def _extract(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, top_fd: int, uid: 
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise BadArchive(f"the work directory is full at {name!r}") from error
+        if error.errno == errno.EINVAL:  # an offset before the start of the file
+            raise BadArchive(f"the zip archive is broken at {name!r}") from error
         raise
 
 
