@@ -18,11 +18,20 @@ from msgspec import Struct
 from khala.supervise.child import Child, ChildSpec, ChildView
 
 
+class Identity(Struct, frozen=True, kw_only=True):
+    """What a state file says of its supervisor."""
+
+    role: str
+    #: host:port of the RPC of this host's judicator, for whoever finds the file.
+    rpc: str
+
+
 class TreeView(Struct, frozen=True, kw_only=True):
     """Content of a state file."""
 
     role: str
     pid: int
+    rpc: str
     children: list[ChildView]
 
 
@@ -31,12 +40,12 @@ class Tree:
 
     def __init__(
         self,
-        role: str,
+        identity: Identity,
         specs: Sequence[ChildSpec],
         state_file: Path,
         on_change: Callable[[list[ChildView]], None] | None = None,
     ) -> None:
-        self._role = role
+        self._identity = identity
         self._state_file = state_file
         self._on_change = on_change
         self._children = [Child(spec, self._publish) for spec in specs]
@@ -81,7 +90,12 @@ class Tree:
                 return
 
     def _publish(self) -> None:
-        view = TreeView(role=self._role, pid=os.getpid(), children=self.views)
+        view = TreeView(
+            role=self._identity.role,
+            pid=os.getpid(),
+            rpc=self._identity.rpc,
+            children=self.views,
+        )
         draft = self._state_file.with_suffix(".new")
         draft.write_bytes(msgspec.json.encode(view))
         draft.replace(self._state_file)

@@ -24,7 +24,7 @@ from khala.supervise.datadir import Node, load_node, lock_dir, make_dir
 from khala.supervise.etcd import EtcdSettings, etcd_argv
 from khala.supervise.mongod import MongodSettings, mongod_argv
 from khala.supervise.probes import http_ok, require_free, tcp_answers
-from khala.supervise.tree import Tree
+from khala.supervise.tree import Identity, Tree
 from roles.command import command
 
 log = structlog.get_logger()
@@ -56,7 +56,8 @@ async def _main(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     specs = [_etcd(settings, node, data_dir, lock), _mongod(settings, data_dir, lock)]
     specs.append(_serve(settings, node))
-    return await Tree("judicator", specs, data_dir / "run" / "judicator.json").run(stop, started)
+    identity = Identity(role="judicator", rpc=f"{settings.bind}:{settings.rpc.port}")
+    return await Tree(identity, specs, data_dir / "run" / "judicator.json").run(stop, started)
 
 
 def _etcd(settings: Settings, node: Node, data_dir: Path, lock: int) -> ChildSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 
@@ -52,12 +53,15 @@ def run(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _collect(settings: Settings) -> Status:
-    processes = _processes(Path(settings.data_dir) / "run")
+    trees = _trees(Path(settings.data_dir) / "run")
+    processes = _processes(trees)
+    # What runs here knows its port; the settings are for a host without a judicator.
+    address = trees[0].rpc if trees else settings.join[0]
     cluster, why = None, None
     secret = SecretFile(Path(settings.secret_file), flag="--secret-file")
-    client = JudicatorClient(AddressBook(settings.join), secret)
+    client = JudicatorClient(AddressBook([address]), secret)
     try:
-        cluster = await client.view_from(settings.join[0], _ASK_S)
+        cluster = await client.view_from(address, _ASK_S)
     except KhalaError as error:
         why = error.message
     finally:
@@ -71,23 +75,27 @@ async def _collect(settings: Settings) -> Status:
     )
 
 
-def _processes(folder: Path) -> list[Process]:
-    """What supervisors wrote, checked against what lives: a killed one leaves its file behind."""
-    found: list[Process] = []
+def _trees(folder: Path) -> list[TreeView]:
+    """What supervisors wrote, `up` first. A killed one leaves its file behind: left out."""
+    found: list[TreeView] = []
     for file in sorted(folder.glob("*.json"), reverse=True):
-        try:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
             tree = msgspec.json.decode(file.read_bytes(), type=TreeView)
-        except (OSError, msgspec.MsgspecError):
-            continue
-        if not _lives(tree.pid):
-            continue
+            if _lives(tree.pid):
+                found.append(tree)
+    return found
+
+
+def _processes(trees: list[TreeView]) -> list[Process]:
+    found: list[Process] = []
+    for tree in trees:
         if not any(each.pid == tree.pid for each in found):
             own = ChildView(
                 name=tree.role,
                 state=State.UP,
                 pid=tree.pid,
                 restarts=0,
-                since_s=file.stat().st_ctime,
+                since_s=Path(f"/proc/{tree.pid}").stat().st_ctime,
                 last_exit=None,
             )
             found.append(_process(own))
@@ -131,10 +139,10 @@ def _text(status: Status) -> str:
             f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
             f" {record.enforcement}"
         )
-    for judicator in cluster.judicators:
-        lines.append(
-            f"judicator {judicator.name}: {judicator.address}{', leads' * judicator.leader}"
-        )
+    lines += [
+        f"judicator {judicator.name}: {judicator.address}{', leads' * judicator.leader}"
+        for judicator in cluster.judicators
+    ]
     lines += cluster.notes
     return "\n".join(lines)
 

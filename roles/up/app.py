@@ -16,8 +16,8 @@ from pathlib import Path
 from khala.config.settings import Settings
 from khala.supervise.child import ChildSpec, ChildView, State
 from khala.supervise.datadir import make_dir
-from khala.supervise.probes import http_ok, tcp_answers
-from khala.supervise.tree import Tree
+from khala.supervise.probes import http_ok, require_free, tcp_answers
+from khala.supervise.tree import Identity, Tree
 from roles.command import command
 
 #: A judicator gives its databases this long, and itself a little more.
@@ -36,12 +36,19 @@ def run(settings: Settings) -> int:
 
 async def _main(settings: Settings) -> int:
     data_dir = make_dir(Path(settings.data_dir))
+    # Before anything is started: the gateway itself comes last and would tell much later.
+    require_free(settings.gateway.bind, settings.gateway.port, "--http-port")
     stop, started = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     progress = Progress()
-    tree = Tree("up", _specs(settings), data_dir / "run" / "up.json", progress.show)
+    tree = Tree(
+        Identity(role="up", rpc=f"{settings.bind}:{settings.rpc.port}"),
+        _specs(settings),
+        data_dir / "run" / "up.json",
+        progress.show,
+    )
     announce = asyncio.ensure_future(_announce(settings, started))
     farewell = asyncio.ensure_future(_farewell(stop))
     try:

@@ -125,6 +125,14 @@ class Khala:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(60)
+        self.reap()
+
+    def reap(self) -> None:
+        """Forget a process that has ended."""
+        if self.process is not None:
+            self.process.wait(20)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
         self.process = None
 
     def destroy(self) -> None:
@@ -134,6 +142,7 @@ class Khala:
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        self.reap()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     # ---- processes --------------------------------------------------------------------------
@@ -186,9 +195,7 @@ class Khala:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.pids_alive(), 20, "all processes are dead")
-        if self.process is not None:
-            self.process.wait(20)
-            self.process = None
+        self.reap()
 
     def pids_alive(self) -> list[int]:
         """As `pids`, without a child that only waits to be reaped by us."""

@@ -50,9 +50,8 @@ def test_up_dies_and_takes_everything_with_it(own: Khala) -> None:
     wait_started(own, tasks)
     assert own.process is not None
     own.process.kill()
-    own.process.wait(10)
-    wait_until(lambda: not own.pids(), 30, "no child survives its parent")
-    own.process = None
+    wait_until(lambda: not own.pids_alive(), 30, "no child survives its parent")
+    own.reap()
     own.start()
     assert_all_done_once(own, tasks)
 

@@ -63,9 +63,9 @@ def test_missing_capability_is_named(tmp_path: Path) -> None:
 
 def test_not_root_is_told_what_is_missing(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o777)
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     result = subprocess.run(
-        ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-        + [str(PEX), "executor", "--data-dir", str(tmp_path / "data")],
+        [*nobody, str(PEX), "executor", "--data-dir", str(tmp_path / "data")],
         capture_output=True,
         text=True,
         timeout=90,
