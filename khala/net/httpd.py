@@ -192,7 +192,9 @@ def create_app(role: str, render: Renderer, *, body_bytes: int) -> App:
     config.WEBSOCKET_MAX_SIZE = 2 * FRAME_BYTES
     config.WEBSOCKET_PING_INTERVAL = 0  # heartbeats of our own carry more
     # Tests run several apps in one process, and Sanic wants their names to differ.
-    app: App = Sanic(f"{role}-{next(_numbers)}", config=config, configure_logging=False)
+    app: App = Sanic(
+        f"{role}-{next(_numbers)}", config=config, configure_logging=False, strict_slashes=True
+    )
     app.error_handler = _Errors(render)
     # What Sanic logs of a failed request is logged by `_explain`, once and with its context.
     for name in ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets"):

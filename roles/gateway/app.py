@@ -39,26 +39,26 @@ LARGE_AT_ONCE = 2
 
 
 class Gateway:
-    """A running gateway; `start` it, and `stop` it in the same event loop."""
+    """`listen`, then `follow` for as long as it runs; `close` it whatever happened."""
 
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, site: StaticSite) -> None:
         self._config = config
+        self._site = site
         secret = SecretFile(config.secret_file, flag="--secret-file")
         book = AddressBook(config.judicators)
         self._client = JudicatorClient(book, secret)
         self._cluster = Cluster(self._client)
         self._hub = Hub()
         self._feed = EventFeed(book, secret, self._hub.on_event, self._hub.on_gap)
-        self._loops: list[asyncio.Task[None]] = []
         self._server: Server | None = None
 
     @property
     def port(self) -> int:
-        """The port that was bound; 0 before `start`."""
+        """The port that was bound; 0 before `listen`."""
         return self._server.port if self._server else 0
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Listen; raise `Rejected` if the settings do not allow it."""
+    async def listen(self) -> None:
+        """Raise `Rejected` if the settings do not allow it."""
         config = self._config
         token = None
         if config.token_file is not None:
@@ -71,11 +71,13 @@ class Gateway:
         routes.finish()
         bind = Bind(host=config.bind, port=config.port, flag="--http-port")
         self._server = await serve(app, bind)
-        self._loops = [
-            tasks.create_task(self._feed.serve()),
-            tasks.create_task(self._cluster.learn_addresses()),
-        ]
         log.info("gateway.serving", host=config.bind, port=self.port)
+
+    async def follow(self) -> None:
+        """Listen to the judicators; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._feed.serve())
+            tasks.create_task(self._cluster.learn_addresses())
 
     def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
         Kv2(
@@ -87,14 +89,13 @@ class Gateway:
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
         routes.add("GET", "/livez", self._answer_live)
         routes.add("GET", "/readyz", self._answer_ready)
-        StaticSite(find_built_site()).register(routes)
+        self._site.register(routes)
 
-    async def stop(self) -> None:
+    async def close(self) -> None:
+        """End streams, let requests under way finish, and stop listening."""
         self._hub.stop()
         if self._server is not None:
             await self._server.close(STOP_S)
-        for loop in self._loops:
-            loop.cancel()
         await self._client.close()
         log.info("gateway.stopped")
 
@@ -135,8 +136,12 @@ async def _main(config: GatewayConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gateway = Gateway(config)
-    async with asyncio.TaskGroup() as tasks:
-        await gateway.start(tasks)
-        await stop.wait()
-        await gateway.stop()
+    gateway = Gateway(config, StaticSite(find_built_site()))
+    try:
+        await gateway.listen()
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(gateway.follow())
+            await stop.wait()
+            following.cancel()
+    finally:
+        await gateway.close()

@@ -84,7 +84,7 @@ class Hub:
     def __init__(self) -> None:
         self._readers: set[Reader] = set()
         self._waiters: defaultdict[TaskId, set[asyncio.Event]] = defaultdict(set)
-        self._closed = False
+        self.stopping = False
 
     @property
     def readers(self) -> int:
@@ -92,7 +92,7 @@ class Hub:
 
     def open(self) -> Reader:
         """Raise `Unavailable` when there are too many streams, or the gateway stops."""
-        if self._closed:
+        if self.stopping:
             raise Unavailable("the gateway is stopping")
         if len(self._readers) >= EVENT_STREAMS:
             raise Unavailable(f"{EVENT_STREAMS} event streams are open, which is the limit")
@@ -128,7 +128,7 @@ class Hub:
 
     def stop(self) -> None:
         """End every stream for good."""
-        self._closed = True
+        self.stopping = True
         self.on_gap()
 
     async def wait_for(self, task: TaskId, timeout_s: float) -> None:

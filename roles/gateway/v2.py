@@ -87,7 +87,7 @@ class V2(Struct, frozen=True, kw_only=True):
         deadline = time.monotonic() + wait_s
         while task.state not in TERMINAL and (known is None or etag_of(task) == known):
             left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or self.hub.stopping:
                 break
             await self.hub.wait_for(TaskId(task.id), min(REREAD_S, left_s))
             task = await self.client.get(task.id)

@@ -1,0 +1,106 @@
+"""One judicator double and two gateways (open, and with a token) for the whole ring."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from roles.gateway.app import Gateway
+from roles.gateway.config import GatewayConfig, StageDefaults
+from roles.gateway.static import StaticSite
+from tests.unit.gateway.double import JudicatorDouble
+
+MIB = 1024 * 1024
+MAX_BODY = 2 * MIB
+TOKEN = "a-token-that-is-long-enough"
+
+DEFAULTS = StageDefaults(
+    memory_bytes=512 * MIB, pids=128, output_bytes=64 * MIB, file_bytes=256 * MIB, cpus=1.0
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A running gateway, a client of it, and the judicator behind it."""
+
+    base: str
+    http: aiohttp.ClientSession
+    judicator: JudicatorDouble
+
+    def url(self, path: str) -> str:
+        return self.base + path
+
+
+@pytest.fixture(scope="session")
+def secret_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("secret") / "secret"
+    path.write_text("s" * 32)
+    path.chmod(0o600)
+    return path
+
+
+def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
+    return GatewayConfig(
+        bind="127.0.0.1",
+        port=0,
+        host_names=("gateway.example",),
+        judicators=judicators,
+        secret_file=secret_file,
+        token_file=None,
+        max_body_bytes=MAX_BODY,
+        compile=DEFAULTS,
+        execute=DEFAULTS,
+        max_wall_ms=86_400_000,
+    )
+
+
+@asynccontextmanager
+async def running(config: GatewayConfig) -> AsyncIterator[str]:
+    """The address of a gateway that runs in the block."""
+    gateway = Gateway(config, StaticSite(None))
+    try:
+        await gateway.listen()
+        following = asyncio.ensure_future(gateway.follow())
+        yield f"http://127.0.0.1:{gateway.port}"
+        following.cancel()
+    finally:
+        await gateway.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def session_judicator(secret_file: Path) -> AsyncIterator[JudicatorDouble]:
+    judicator = JudicatorDouble(secret_file)
+    await judicator.start()
+    yield judicator
+    await judicator.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def session_site(
+    secret_file: Path, session_judicator: JudicatorDouble
+) -> AsyncIterator[Site]:
+    async with (
+        running(config_of(secret_file, session_judicator.address)) as base,
+        aiohttp.ClientSession() as http,
+    ):
+        yield Site(base=base, http=http, judicator=session_judicator)
+
+
+@pytest.fixture
+def site(session_site: Site) -> Site:
+    """The site with a judicator that knows nothing and refuses nothing."""
+    judicator = session_site.judicator
+    judicator.tasks.clear()
+    judicator.submitted.clear()
+    judicator.searched.clear()
+    judicator.broken = None
+    judicator.swallow = 0
+    judicator.serving = True
+    return session_site

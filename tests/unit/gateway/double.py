@@ -1,0 +1,258 @@
+"""A judicator that answers from a dictionary: what the gateway does with answers is under test,
+not how they come about. Speaks the RPC of `khala.protocol.rpc` over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import msgspec
+from sanic import Request
+from sanic.response import HTTPResponse
+from sanic.server.websockets.impl import WebsocketImplProtocol
+
+from khala.model.errors import AlreadyDone, KhalaError, NotFound
+from khala.model.executor import ExecutorRecord, JudicatorRecord, Owner, SessionState
+from khala.model.ids import (
+    AttemptNo,
+    BootId,
+    ExecutorName,
+    Incarnation,
+    JudicatorName,
+    SessionNo,
+    TaskId,
+    mint_task_id,
+)
+from khala.model.statements import CANCELLED
+from khala.model.task import Dispatch, Outcome, Part, PartRef, Stream, Task, TaskSpec, brief_of
+from khala.net.auth import require_secret
+from khala.net.httpd import App, Bind, Server, create_app, serve
+from khala.net.rpc_errors import render_rpc_failure
+from khala.net.secrets import SecretFile
+from khala.protocol.rpc import (
+    Cancelled,
+    ClusterView,
+    Event,
+    ExecutorView,
+    SearchTasks,
+    SubmitTask,
+    Submitted,
+    TaskChanged,
+    TaskPage,
+)
+from khala.protocol.wire import Codec
+
+START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
+
+
+class JudicatorDouble:
+    """`broken` makes every request fail with that error, until it is None again."""
+
+    def __init__(self, secret_file: Path) -> None:
+        self._secret = SecretFile(secret_file, flag="--secret-file")
+        self.tasks: dict[TaskId, Task] = {}
+        self.submitted: list[SubmitTask] = []
+        self.searched: list[SearchTasks] = []
+        self.keys: dict[str, TaskId] = {}
+        #: Bytes of parts and outputs that are not inline.
+        self.stored: dict[tuple[TaskId, str], bytes] = {}
+        self.broken: KhalaError | None = None
+        #: Requests that are carried out but whose connection is closed before the answer.
+        self.swallow = 0
+        self.serving = True
+        self.requests = 0
+        self._listeners: set[WebsocketImplProtocol] = set()
+        self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
+        self._server: Server | None = None
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.port}"
+
+    async def start(self, port: int = 0) -> None:
+        app = create_app("judicator", render_rpc_failure, body_bytes=80 * 1024 * 1024)
+        require_secret(app, self._secret, render_rpc_failure)
+        app.register_middleware(self._fail, "request")
+        self._register(app)
+        self._server = await serve(app, Bind(host="127.0.0.1", port=port, flag="--rpc-port"))
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            await self._server.close(0.2)
+
+    def _register(self, app: App) -> None:
+        task = "/rpc/v1/tasks/<task_id:str>"
+        app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
+        app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
+        app.add_route(self.get, task, methods=["GET"])
+        app.add_route(self.cancel, task, methods=["DELETE"])
+        app.add_route(self.read, f"{task}/parts/<name:str>", methods=["GET"])
+        app.add_route(self.read, f"{task}/streams/<name:str>", methods=["GET"], name="streams")
+        app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
+        app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
+
+    async def _fail(self, _: Request) -> None:
+        self.requests += 1
+        if self.broken is not None:
+            raise self.broken
+
+    async def _answer(self, request: Request, body: msgspec.Struct) -> HTTPResponse:
+        if self.swallow:
+            self.swallow -= 1
+            cast(asyncio.Transport, request.transport).abort()
+            await asyncio.sleep(3600)  # cancelled with the connection
+        return HTTPResponse(msgspec.msgpack.encode(body), content_type="application/msgpack")
+
+    async def submit(self, request: Request) -> HTTPResponse:
+        body = msgspec.msgpack.decode(request.body, type=SubmitTask)
+        self.submitted.append(body)
+        replay = body.key is not None and body.key in self.keys
+        if replay:
+            assert body.key is not None
+            return await self._answer(request, Submitted(id=self.keys[body.key], replay=True))
+        task = self.add(body)
+        if body.key is not None:
+            self.keys[body.key] = task.id
+        return await self._answer(request, Submitted(id=task.id, replay=False))
+
+    def add(self, body: SubmitTask, outcome: Outcome | None = None) -> Task:
+        size = sum(map(len, body.parts.values()))
+        task_id = mint_task_id()
+        parts: dict[Part, PartRef] = {}
+        for part, data in body.parts.items():
+            if not data:
+                continue
+            inline = data if size <= 16384 else None
+            if inline is None:
+                self.stored[task_id, part] = data
+            digest = hashlib.sha256(data).hexdigest()
+            parts[part] = PartRef(size_bytes=len(data), sha256=digest, inline=inline)
+        task = Task(
+            id=task_id,
+            spec=TaskSpec(
+                user=body.user,
+                compile_timeout_s=body.compile_timeout_s,
+                execute_timeout_s=body.execute_timeout_s,
+                compile_limits=body.compile_limits,
+                execute_limits=body.execute_limits,
+                parts=parts,
+            ),
+            dispatch=Dispatch.DONE if outcome else Dispatch.QUEUED,
+            attempt=AttemptNo(1 if outcome else 0),
+            crashes=0,
+            submitted_at=START,
+            updated_at=START,
+            executor=ExecutorName("executor.1") if outcome else None,
+            outcome=outcome,
+            result_attempt=AttemptNo(1) if outcome else None,
+        )
+        self.tasks[task_id] = task
+        return task
+
+    def _find(self, task_id: str) -> Task:
+        task = self.tasks.get(TaskId(task_id))
+        if task is None:
+            raise NotFound(f"task {task_id} does not exist")
+        return task
+
+    async def get(self, request: Request, task_id: str) -> HTTPResponse:
+        return await self._answer(request, self._find(task_id))
+
+    async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
+        task = self._find(task_id)
+        if task.outcome is not None:
+            raise AlreadyDone
+        ended = msgspec.structs.replace(task, dispatch=Dispatch.DONE, outcome=CANCELLED)
+        await self.change(ended)
+        return await self._answer(request, Cancelled(task=brief_of(ended)))
+
+    async def change(self, task: Task) -> None:
+        """Store a new state, a millisecond later than the last, and tell the listeners."""
+        later = task.updated_at + timedelta(milliseconds=1)
+        self.tasks[task.id] = task = msgspec.structs.replace(task, updated_at=later)
+        await self.publish(TaskChanged(task=brief_of(task)))
+
+    async def publish(self, event: Event) -> None:
+        for frame in self._codec.encode([event]):
+            for listener in list(self._listeners):
+                await listener.send(frame)
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    async def search(self, request: Request) -> HTTPResponse:
+        query = msgspec.msgpack.decode(request.body, type=SearchTasks)
+        self.searched.append(query)
+        found = [
+            task
+            for task in self.tasks.values()
+            if (query.id is None or task.id == query.id)
+            and (query.user is None or task.spec.user == query.user)
+        ]
+        found.sort(key=lambda task: task.id, reverse=not query.oldest_first)
+        rows = found[query.offset :][: query.limit or None]
+        page = TaskPage(total=len(found), tasks=[brief_of(task) for task in rows])
+        return await self._answer(request, page)
+
+    async def read(self, request: Request, task_id: str, name: str) -> None:
+        data = self.stored[TaskId(task_id), name]
+        response = await request.respond(headers={"Content-Length": str(len(data))})
+        for start in range(0, len(data), 100_000):
+            await response.send(data[start : start + 100_000])
+        await response.eof()
+
+    async def view(self, request: Request) -> HTTPResponse:
+        owner = Owner(judicator=JudicatorName("judicator"), incarnation=Incarnation("1"))
+        record = ExecutorRecord(
+            name=ExecutorName("executor.1"),
+            id="6b04d4787d852fb9eb7f7a4e",
+            session=SessionNo(1),
+            boot=BootId("b"),
+            state=SessionState.ONLINE,
+            owner=owner,
+            slots=4,
+            version="1",
+            enforcement="root, cgroup v1",
+            seen_at=START,
+        )
+        view = ClusterView(
+            version="1",
+            serving=self.serving,
+            queued=1,
+            leased=2,
+            executors=[
+                ExecutorView(record=record, free=3),
+                ExecutorView(
+                    record=msgspec.structs.replace(
+                        record, name=ExecutorName("gone"), state=SessionState.LOST
+                    ),
+                    free=None,
+                ),
+            ],
+            judicators=[
+                JudicatorRecord(
+                    name=JudicatorName("judicator"),
+                    address=self.address,
+                    incarnation=Incarnation("1"),
+                    leader=True,
+                )
+            ],
+            notes=["One judicator: the cluster does not survive the loss of its host."],
+        )
+        return await self._answer(request, view)
+
+    async def events(self, _: Request, ws: WebsocketImplProtocol) -> None:
+        self._listeners.add(ws)
+        try:
+            while await ws.recv() is not None:
+                pass
+        finally:
+            self._listeners.discard(ws)
+
+    def store(self, task: Task, stream: Stream, data: bytes) -> None:
+        self.stored[task.id, stream] = data
