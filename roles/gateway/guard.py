@@ -47,7 +47,7 @@ class Guard:
         if self._token is None and not self._is_own_name(request):
             return _refuse(
                 421,
-                "Host: this gateway answers to its own names only; add the name with --advertise,"
+                "Host: this gateway answers to its own names only; add the name with --host-names,"
                 " or configure a token",
             )
         if request.method not in _SAFE_METHODS and not _is_same_origin(request):
