@@ -6,6 +6,9 @@ Assign for a journalled attempt that is neither running nor spooled is answered 
 attempt number ever runs twice; and a result stays spooled, and is sent again with every
 heartbeat, until a Judicator says Recorded or Abandon, so no result is lost on the way.
 
+A number that was dropped stays dropped for the rest of the session, though the journal may forget
+it: a repeated or overtaken Assign must not bring it back.
+
 Sessions only grow (R2): a Welcome for another boot, or not above the highest session seen, and
 orders for any session but the current one are ignored; they are echoes.
 """
@@ -31,7 +34,6 @@ from khala.protocol.executor import (
     Dead,
     Finished,
     FromExecutorMessage,
-    Goodbye,
     Heartbeat,
     HeartbeatAck,
     Hello,
@@ -45,6 +47,12 @@ from khala.protocol.executor import (
     ToExecutorMessage,
     Welcome,
 )
+
+#: Results sent with one heartbeat; the others take their turn with the next ones. A spool that
+#: filled up while no Judicator could write must not come as one burst every two seconds.
+RESEND_ITEMS = 256
+#: Dropped runs that are remembered; far more than an Assign can be late within one session.
+DROPPED_ITEMS = 4096
 
 
 class Host(Protocol):
@@ -103,6 +111,9 @@ class Agent:
         self.stopping = False
         #: False while the disk is too full to take work; set by the shell.
         self.accepts_work = True
+        #: Ended or killed in this session, oldest first.
+        self._dropped: dict[Run, None] = {}
+        self._accepted_before = True
         self._seq = 0
         self._next_heartbeat_at = 0.0
         self._acked_at = host.now()
@@ -139,34 +150,36 @@ class Agent:
         if now - self._acked_at > LINK_TIMEOUT_S:
             self._host.disconnect(f"no answer for {LINK_TIMEOUT_S:.0f} s")
             return
-        if self.link is Link.ONLINE and now >= self._next_heartbeat_at:
+        if self.link is not Link.ONLINE:
+            return
+        if now >= self._next_heartbeat_at or self._accepts() != self._accepted_before:
             self._beat(now)
 
     def _stop_orphans(self) -> None:
         """No Judicator for ORPHAN_TTL_S: by now the attempts have been given to others."""
-        for run in list(self.running):
+        for run in sorted(self.running):
             self.running.discard(run)
             self._host.stop(run)
 
     def _beat(self, now: float) -> None:
         self._seq += 1
         self._next_heartbeat_at = now + HEARTBEAT_S
+        self._accepted_before = self._accepts()
         self._host.send(
             Heartbeat(
                 session=self.session,
                 seq=self._seq,
                 running=sorted(self.running),
                 spooled=sorted(self.spool),
-                free=self._free(),
+                accepts=self._accepted_before,
             )
         )
-        for run, outcome in self.spool.items():
+        for run in list(self.spool)[:RESEND_ITEMS]:
+            outcome = self.spool[run] = self.spool.pop(run)  # to the end of the line
             self._host.send(Finished(session=self.session, run=run, outcome=outcome))
 
-    def _free(self) -> int:
-        if self.stopping or not self.accepts_work or len(self.spool) >= SPOOL_ITEMS:
-            return 0
-        return max(0, self.identity.slots - len(self.running))
+    def _accepts(self) -> bool:
+        return not self.stopping and self.accepts_work and len(self.spool) < SPOOL_ITEMS
 
     # ---- messages ---------------------------------------------------------------------------
 
@@ -198,14 +211,13 @@ class Agent:
         if message.boot != self.identity.boot or message.session <= self.highest_session:
             return
         self.session = self.highest_session = message.session
+        self._dropped.clear()
         self.link = Link.ONLINE
         self.peers = message.peers
         self._acked_at = self._host.now()
         for run in message.kill:
             self._drop(run)
         self._beat(self._acked_at)
-        if self.stopping:
-            self._host.send(Goodbye(session=self.session))
 
     def _on_ack(self, message: HeartbeatAck) -> None:
         if not self._current(message.session):
@@ -224,19 +236,21 @@ class Agent:
         run = message.run
         if run in self.running or run in self.spool:
             return
-        if self._host.has_started(run):
+        if run in self._dropped or self._host.has_started(run):
             self._host.send(Dead(session=self.session, run=run))
-            return
-        if self.stopping or not self.accepts_work:
-            why = "stopping" if self.stopping else "no room on its disk"
-            self._host.send(Refused(session=self.session, run=run, why=why))
-            return
-        if len(self.running) >= self.identity.slots:
-            return  # a lease that landed late; it is assigned again while it stands
-        self.running.add(run)
-        self._host.start(run, message.spec)
+        elif not self._accepts():
+            self._host.send(Refused(session=self.session, run=run, why="it takes no work now"))
+        elif len(self.running) >= self.identity.slots:
+            # A lease that landed late; elsewhere it need not wait.
+            self._host.send(Refused(session=self.session, run=run, why="all slots are busy"))
+        else:
+            self.running.add(run)
+            self._host.start(run, message.spec)
 
     def _drop(self, run: Run) -> None:
+        self._dropped[run] = None
+        if len(self._dropped) > DROPPED_ITEMS:
+            del self._dropped[next(iter(self._dropped))]
         if run in self.running:
             self.running.discard(run)
             self._host.stop(run)
@@ -277,10 +291,10 @@ class Agent:
         """Take nothing new; what runs may end."""
         self.stopping = True
         if self.link is Link.ONLINE:
-            self._host.send(Goodbye(session=self.session))
+            self._beat(self._host.now())
 
     def give_up_runs(self) -> None:
         """Kill what still runs and give it back: another executor runs it as a new attempt."""
-        for run in list(self.running):
+        for run in sorted(self.running):
             self._host.stop(run)
             self.on_refused(run, "the executor is stopping")

@@ -1,14 +1,17 @@
-"""Tasks this Judicator accepted and has not leased yet, in the order they came.
+"""Two short memories that make dispatch cheap: what to lease next, and what not to lease again.
 
-Only a hint: the store's index finds every queued task anyway. It exists because dispatching from
-memory needs no query, and because a Judicator that serves its own submissions first rarely races
-with another one for the same document.
+Both are hints. The store's index finds every queued task anyway, but dispatching from memory needs
+no query, and a Judicator that serves its own submissions first rarely races with another one for
+the same document. And a task that an executor has just refused would be refused again at once: a
+loop as fast as the store, were it not left alone for a while.
 """
 
 from __future__ import annotations
 
-from khala.model.ids import TaskId
-from khala.model.limits import READY_ITEMS
+from collections.abc import Collection
+
+from khala.model.ids import ExecutorName, TaskId
+from khala.model.limits import READY_ITEMS, REFUSAL_PAUSE_S
 from khala.model.statements import Candidate
 
 
@@ -37,3 +40,38 @@ class Ready:
 
     def discard(self, task: TaskId) -> None:
         self._tasks.pop(task, None)
+
+    def clear(self) -> None:
+        self._tasks.clear()
+
+
+class Refusals:
+    """Which executors refused which tasks less than `REFUSAL_PAUSE_S` ago."""
+
+    def __init__(self) -> None:
+        #: In the order of their ends, because the pause is always the same.
+        self._until: dict[tuple[TaskId, ExecutorName], float] = {}
+        self._by_task: dict[TaskId, set[ExecutorName]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_task)
+
+    def add(self, task: TaskId, executor: ExecutorName, now: float) -> None:
+        self._until.pop((task, executor), None)
+        self._until[task, executor] = now + REFUSAL_PAUSE_S
+        self._by_task.setdefault(task, set()).add(executor)
+
+    def of(self, task: TaskId) -> Collection[ExecutorName]:
+        return self._by_task.get(task, ())
+
+    def expire(self, now: float) -> None:
+        """Forget what is over."""
+        while self._until:
+            key = next(iter(self._until))
+            if self._until[key] > now:
+                return
+            del self._until[key]
+            task, executor = key
+            self._by_task[task].discard(executor)
+            if not self._by_task[task]:
+                del self._by_task[task]

@@ -32,6 +32,8 @@ class Held:
 
 @dataclass(slots=True)
 class Session:
+    """Changed through `khala.core.sessions.Sessions` alone, which keeps its indexes right."""
+
     name: ExecutorName
     number: SessionNo
     boot: BootId
@@ -39,20 +41,17 @@ class Session:
     last_seen_at: float
     conn: Conn | None
     closed_at: float | None = None
-    draining: bool = False
-    #: What the executor said it could start now; bounds dispatch when its disk is full.
-    accepts_work: bool = True
+    #: False while the executor says that it takes no work (stopping, disk full, spool full).
+    accepts: bool = True
     held: dict[Run, Held] = field(default_factory=dict)
+    #: Held leases that occupy a slot.
+    used: int = 0
     #: Runs of the last inventory that no lease explains; asked of the store when seen twice.
     strays: set[Run] = field(default_factory=set)
 
     @property
-    def used(self) -> int:
-        return sum(not held.finished for held in self.held.values())
-
-    @property
     def free(self) -> int:
-        if self.conn is None or self.draining or not self.accepts_work:
+        if self.conn is None or not self.accepts:
             return 0
         return max(0, self.slots - self.used)
 
@@ -69,5 +68,5 @@ class Session:
         return [
             run
             for run, held in self.held.items()
-            if not held.pending and not held.finished and now - held.seen_at > REASSIGN_S
+            if not held.pending and now - held.seen_at > REASSIGN_S
         ]

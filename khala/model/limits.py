@@ -48,6 +48,10 @@ READY_ITEMS = 10_000
 #: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.
 STRANGER_AGE_S = 0.25
 SCAN_INTERVAL_S = 0.25
+#: Queued tasks read by one scan; more would be read again before they are leased.
+SCAN_ITEMS = 1000
+#: An executor that refused a task is not given the same one again for this long.
+REFUSAL_PAUSE_S = 5.0
 #: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
 CRASH_LIMIT = 3
 

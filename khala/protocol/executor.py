@@ -32,14 +32,15 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """Every HEARTBEAT_S, and at once when the inventory changes."""
+    """Every HEARTBEAT_S, and at once when `accepts` changes."""
 
     session: SessionNo
     seq: int
     running: list[Run]
     spooled: list[Run]
-    #: Slots that could start something now.
-    free: int
+    #: False: takes nothing new (it is stopping, its disk or its spool is full). Which slots are
+    #: free follows from the leases and is not said.
+    accepts: bool
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
@@ -64,17 +65,11 @@ class Dead(Struct, frozen=True, kw_only=True, tag="dead"):
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
-    """I could not start it, for a reason of mine (disk full, payload unreachable); not a crash."""
+    """I could not run it, for a reason of mine (disk full, payload unreachable); not a crash."""
 
     session: SessionNo
     run: Run
     why: str
-
-
-class Goodbye(Struct, frozen=True, kw_only=True, tag="goodbye"):
-    """I take nothing new: I am stopping. What runs is finished or given back."""
-
-    session: SessionNo
 
 
 class Welcome(Struct, frozen=True, kw_only=True, tag="welcome"):
@@ -133,9 +128,7 @@ class NameInUse(Struct, frozen=True, kw_only=True, tag="name_in_use"):
     name: ExecutorName
 
 
-FromExecutorMessage: TypeAlias = (
-    Hello | Heartbeat | Finished | ProgressReport | Dead | Refused | Goodbye
-)
+FromExecutorMessage: TypeAlias = Hello | Heartbeat | Finished | ProgressReport | Dead | Refused
 ToExecutorMessage: TypeAlias = (
     Welcome | HeartbeatAck | Assign | Kill | Recorded | Abandon | SessionLost | NameInUse
 )

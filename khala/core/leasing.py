@@ -1,0 +1,247 @@
+"""Leases: taken for ready tasks, assigned to executors, repeated until seen, given back.
+
+What makes dispatch safe is the store, not this module: a lease is a compare-and-set that increments
+the attempt. This module may therefore forget everything at any moment (a restart does) and may act
+on stale knowledge; it costs a rerun at worst.
+
+What has to wait for the store is a *flow*, a coroutine that awaits nothing but the ports. While it
+waits the world moves on, so what it knew must be looked at again afterwards: a lease counts as the
+same one only if the very same `Held` is still there.
+"""
+
+from __future__ import annotations
+
+from khala.core.ports import Comm, Store
+from khala.core.ready import Ready, Refusals
+from khala.core.session import Held, Session
+from khala.core.sessions import Sessions
+from khala.model.errors import KhalaError, NotFound
+from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, mint_nonce
+from khala.model.limits import SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
+from khala.model.statements import (
+    Candidate,
+    HeldLease,
+    Lease,
+    LeaseItem,
+    RequeueItem,
+    RequeueResult,
+)
+from khala.model.task import Dispatch, Outcome, Progress, TaskBrief, TaskState
+from khala.protocol.executor import Assign, HeartbeatAck, Kill, Run
+
+
+class Leasing:
+    """The leases of one Judicator's sessions, and the tasks that wait for one."""
+
+    def __init__(self, name: JudicatorName, store: Store, comm: Comm) -> None:
+        self._name = name
+        self._store = store
+        self._comm = comm
+        #: Majority-acknowledged writes succeed; nothing is leased while they do not.
+        self.serving = True
+        self.sessions = Sessions()
+        self.ready = Ready()
+        self.refusals = Refusals()
+        self._next_scan_at = 0.0
+        self._scanning = False
+
+    # ---- taking -----------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Give ready tasks to free slots."""
+        while self.serving and self.ready and (session := self.sessions.roomiest()) is not None:
+            task = self.ready.pop()
+            if task is not None:
+                self._take(session, task)
+
+    def on_tick(self) -> None:
+        """Look for tasks of other Judicators, and for those that were given back."""
+        now = self._comm.now()
+        self.refusals.expire(now)
+        if not self.sessions:
+            self.ready.clear()  # other Judicators' executors run them; the index has them all
+        self.dispatch()
+        if now >= self._next_scan_at and not self._scanning and self.serving and self.sessions.free:
+            self._scanning = True
+            self._next_scan_at = now + SCAN_INTERVAL_S
+            self._comm.spawn(self._scan())
+
+    def scan_soon(self) -> None:
+        """Something was queued that is in nobody's `ready`."""
+        self._next_scan_at = 0.0
+
+    async def _scan(self) -> None:
+        try:
+            # Refused tasks stay at the head of the queue; they must not hide what is behind.
+            wanted = min(2 * self.sessions.free + len(self.refusals), SCAN_ITEMS)
+            found = await self._store.find_queued(wanted, STRANGER_AGE_S) if wanted else []
+        except KhalaError:
+            return  # the next scan is SCAN_INTERVAL_S away
+        finally:
+            self._scanning = False
+        # Two Judicators read the same head of the queue: a random pick makes them collide on few
+        # documents instead of all.
+        self._comm.shuffle(found)
+        for task in found:
+            session = self.sessions.roomiest(self.refusals.of(task.id))
+            if session is not None and task.id not in self.ready and self.serving:
+                self._take(session, task)
+
+    def _take(self, session: Session, task: Candidate) -> None:
+        run = (task.id, AttemptNo(task.attempt + 1))
+        if run not in session.held:
+            held = self.reserve(session, run, task)
+            self._comm.spawn(self._lease(session, run, held, task))
+
+    async def _lease(self, session: Session, run: Run, held: Held, task: Candidate) -> None:
+        item = LeaseItem(id=task.id, attempt=task.attempt, lease=self.new_lease(session))
+        try:
+            taken = await self._store.lease_if_queued(item)
+        except KhalaError:
+            # It may have landed: then the audit (R4) finds the lease and assigns it.
+            taken = False
+        if taken:
+            self.confirm(session, run, held)
+        else:
+            self.unreserve(session, run, held)
+            self.dispatch()
+
+    def new_lease(self, session: Session) -> Lease:
+        return Lease(
+            executor=session.name, session=session.number, claim=mint_nonce(), by=self._name
+        )
+
+    def reserve(self, session: Session, run: Run, task: Candidate) -> Held:
+        """Keep a slot for a lease that the store is being asked for."""
+        held = Held(task=task, seen_at=self._comm.now(), pending=True)
+        return self.sessions.hold(session, run, held)
+
+    def unreserve(self, session: Session, run: Run, held: Held) -> None:
+        if session.held.get(run) is held:
+            self.sessions.drop(session, run)
+
+    def confirm(self, session: Session, run: Run, held: Held) -> None:
+        """The store says that `session` has the lease: tell the executor."""
+        if not self.sessions.is_current(session):
+            # The session ended meanwhile; whoever ended it may have looked before we wrote.
+            self._comm.spawn(self.requeue(session, run, crash=False))
+        elif session.held.get(run) is held:  # else it was cancelled before the answer was here
+            held.pending = False
+            held.seen_at = self._comm.now()
+            if held.task is not None:
+                self._assign(session, run, held.task)
+                self.announce(run, held.task, Progress.STARTING, session.name)
+
+    # ---- assigning --------------------------------------------------------------------------
+
+    def assign_overdue(self, session: Session) -> None:
+        """Assign again what the executor should have shown and has not: it runs it, or has it,
+        or says Dead."""
+        now = self._comm.now()
+        for run in session.overdue(now):
+            held = session.held[run]
+            held.seen_at = now
+            if held.task is not None:
+                self._assign(session, run, held.task)
+            else:
+                self._comm.spawn(self._assign_found(session, run, held))
+
+    async def _assign_found(self, session: Session, run: Run, held: Held) -> None:
+        """As above, for a lease that was found without its spec."""
+        try:
+            task = await self._store.get(run[0])
+        except NotFound:
+            self.unreserve(session, run, held)
+            return
+        except KhalaError:
+            return  # still overdue later
+        if session.held.get(run) is not held:
+            return
+        if task.attempt != run[1] or task.dispatch is not Dispatch.LEASED:
+            self.sessions.drop(session, run)  # it ended between the audit's read and now
+            return
+        held.task = Candidate(
+            id=task.id,
+            attempt=task.attempt,
+            crashes=task.crashes,
+            spec=task.spec,
+            submitted_at=task.submitted_at,
+        )
+        self._assign(session, run, held.task)
+
+    def _assign(self, session: Session, run: Run, task: Candidate) -> None:
+        self.tell(session, Assign(session=session.number, run=run, spec=task.spec))
+
+    def tell(self, session: Session, message: Assign | Kill | HeartbeatAck) -> None:
+        """Send to the session's executor, if it is connected."""
+        if session.conn is not None:
+            self._comm.send(session.conn, message)
+
+    # ---- giving back ------------------------------------------------------------------------
+
+    def give_back(self, session: Session, run: Run, *, crash: bool) -> None:
+        """The executor does not have it and must not get it again under this number."""
+        self.sessions.drop(session, run)
+        self._comm.spawn(self.requeue(session, run, crash=crash))
+
+    async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
+        lease = HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)
+        await self.requeue_lease(lease, crash=crash)
+
+    async def requeue_lease(self, lease: HeldLease, *, crash: bool) -> None:
+        """Put a lease back into the queue; what fails here is found by the audits."""
+        try:
+            result = await self._store.requeue_if_leased_by(
+                RequeueItem(
+                    id=lease.id,
+                    attempt=lease.attempt,
+                    executor=lease.executor,
+                    session=lease.session,
+                    crash=crash,
+                )
+            )
+        except KhalaError:
+            return
+        if result is not RequeueResult.STALE:
+            self._comm.touched(lease.id)
+            self.scan_soon()
+
+    async def explain(self, session: Session, run: Run) -> None:
+        """The executor has a run that no lease of ours explains: take it over if its number still
+        stands (a lease that landed late, a session that was lost by mistake), else have it
+        killed (a cancel whose Kill was lost or that another Judicator took)."""
+        try:
+            adopted = await self._store.adopt_if_attempt(run[0], run[1], self.new_lease(session))
+        except KhalaError:
+            return  # the next heartbeat shows it again
+        if not self.sessions.is_current(session) or run in session.held:
+            return
+        if adopted:
+            self.sessions.hold(session, run, Held(task=None, seen_at=self._comm.now()))
+        else:
+            self.tell(session, Kill(session=session.number, run=run))
+
+    # ---- news -------------------------------------------------------------------------------
+
+    def announce(
+        self,
+        run: Run,
+        task: Candidate,
+        now_is: Progress | Outcome,
+        executor: ExecutorName | None = None,
+    ) -> None:
+        """Tell whoever watches what became of a run, without reading the store again."""
+        outcome = now_is if isinstance(now_is, Outcome) else None
+        self._comm.changed(
+            TaskBrief(
+                id=task.id,
+                user=task.spec.user,
+                state=TaskState(now_is.ending if isinstance(now_is, Outcome) else now_is),
+                attempt=run[1],
+                submitted_at=task.submitted_at,
+                updated_at=self._comm.wall_time(),
+                executor=executor,
+                stage=outcome.stage if outcome else None,
+                reason=outcome.reason if outcome else None,
+            )
+        )

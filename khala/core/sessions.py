@@ -1,0 +1,141 @@
+"""All sessions of a Judicator, found by name, by connection, and by how much room they have.
+
+Every task asks for the roomiest session, every message for the session of its connection; with a
+thousand executors a walk over all of them for each would cost more than everything else. So each
+change of a session goes through here and moves it between the indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, ValuesView
+
+from khala.core.ports import Conn
+from khala.core.session import Held, Session
+from khala.model.ids import ExecutorName, SessionNo
+from khala.protocol.executor import Run
+
+
+class Sessions:
+    """One session a name, at most one a connection."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[ExecutorName, Session] = {}
+        self._by_conn: dict[Conn, Session] = {}
+        #: Open connections whose Hello is being answered.
+        self.greeting: dict[Conn, ExecutorName] = {}
+        #: Sessions by their number of free slots, in the order they got there.
+        self._levels: dict[int, dict[ExecutorName, Session]] = {}
+        self._level_of: dict[ExecutorName, int] = {}
+        #: No level above this one has a session.
+        self._top = 0
+        #: Free slots of all sessions.
+        self.free = 0
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: ExecutorName) -> Session | None:
+        return self._by_name.get(name)
+
+    def values(self) -> ValuesView[Session]:
+        return self._by_name.values()
+
+    def at(self, conn: Conn) -> Session | None:
+        return self._by_conn.get(conn)
+
+    def speaking(self, conn: Conn, number: SessionNo) -> Session | None:
+        """The session that a message of this connection speaks for."""
+        session = self._by_conn.get(conn)
+        return session if session is not None and session.number == number else None
+
+    def is_current(self, session: Session) -> bool:
+        return self._by_name.get(session.name) is session
+
+    def roomiest(self, but_not: Collection[ExecutorName] = ()) -> Session | None:
+        """The session with the most free slots, so that load spreads over hosts; those that
+        have waited longest first. None if nothing is free."""
+        while self._top > 0 and not self._levels.get(self._top):
+            self._top -= 1
+        for level in range(self._top, 0, -1):
+            for name, session in self._levels.get(level, {}).items():
+                if name not in but_not:
+                    return session
+        return None
+
+    # ---- changes ----------------------------------------------------------------------------
+
+    def attach(self, session: Session) -> None:
+        """Make it the current session of its name and connection."""
+        earlier = self._by_name.get(session.name)
+        if earlier is not None:
+            self.detach(earlier)
+        self._by_name[session.name] = session
+        if session.conn is not None:
+            self._by_conn[session.conn] = session
+        self._note(session)
+
+    def detach(self, session: Session) -> None:
+        del self._by_name[session.name]
+        if session.conn is not None:
+            del self._by_conn[session.conn]
+        level = self._level_of.pop(session.name)
+        del self._levels[level][session.name]
+        self.free -= level
+
+    def close(self, conn: Conn, now: float) -> None:
+        """The connection is gone; its session waits for the executor to come back."""
+        self.greeting.pop(conn, None)
+        session = self._by_conn.pop(conn, None)
+        if session is not None:
+            session.conn = None
+            session.closed_at = now
+            self._note(session)
+
+    def set_accepts(self, session: Session, accepts: bool) -> None:
+        session.accepts = accepts
+        self._note(session)
+
+    def hold(self, session: Session, run: Run, held: Held) -> Held:
+        self.drop(session, run)
+        session.held[run] = held
+        session.used += not held.finished
+        self._note(session)
+        return held
+
+    def drop(self, session: Session, run: Run) -> Held | None:
+        held = session.held.pop(run, None)
+        if held is not None:
+            session.used -= not held.finished
+            self._note(session)
+        return held
+
+    def finish(self, session: Session, run: Run, now: float) -> None:
+        """The run's slot is free; its lease stands until the result is recorded."""
+        held = session.held.get(run)
+        if held is not None:
+            session.used -= not held.finished
+            held.finished = True
+            held.seen_at = now
+            self._note(session)
+
+    def forgive(self, seconds: float) -> None:
+        """Time in which this process heard nobody is no one else's silence."""
+        for session in self._by_name.values():
+            session.last_seen_at += seconds
+            if session.closed_at is not None:
+                session.closed_at += seconds
+
+    def _note(self, session: Session) -> None:
+        """Put it on the level of its free slots."""
+        if not self.is_current(session):
+            return
+        free = session.free
+        level = self._level_of.get(session.name)
+        if level == free:
+            return
+        if level is not None:
+            del self._levels[level][session.name]
+        self.free += free - (level or 0)
+        self._level_of[session.name] = free
+        self._levels.setdefault(free, {})[session.name] = session
+        self._top = max(self._top, free)

@@ -1,0 +1,135 @@
+"""What really happened, kept outside the system, and what must be true of it.
+
+I2 `done` never changes; I3 a recorded result is a run of the attempt that was current when it was
+recorded; I4 no (task, attempt) is started twice; I5 attempts and sessions only grow; I6 one task
+per idempotency key; I7 everything accepted ends. Beside them: a cancel that was answered stands,
+an answered submission exists, a cancelled run dies, and after the storm nothing is left over.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from khala.model.errors import NotFound
+from khala.model.ids import ExecutorName, SessionNo, TaskId
+from khala.model.limits import CRASH_LIMIT
+from khala.model.task import Dispatch, Ending, Outcome, Reason, Task
+from khala.protocol.executor import Run
+from khala.store.memory import MemoryStore, run_now
+
+
+class Violation(AssertionError):
+    """The system broke a promise."""
+
+
+def require(condition: bool, rule: str, *details: object) -> None:
+    if not condition:
+        raise Violation(f"{rule}: {' '.join(map(str, details))}")
+
+
+@dataclass(slots=True)
+class Started:
+    executor: ExecutorName
+    boot: str
+    at: float
+
+
+@dataclass(slots=True)
+class History:
+    """Fed by the nodes; `saw` after every landing of a statement."""
+
+    store: MemoryStore
+    started: dict[Run, Started] = field(default_factory=dict)
+    #: Runs whose processes exist now.
+    alive: dict[Run, Started] = field(default_factory=dict)
+    #: Results that some run really produced.
+    produced: dict[Run, Outcome] = field(default_factory=dict)
+    #: Ids answered to submissions, by their numbers.
+    accepted: dict[int, TaskId] = field(default_factory=dict)
+    cancelled: dict[TaskId, float] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    _last: dict[TaskId, Task] = field(default_factory=dict)
+    _sessions: dict[ExecutorName, SessionNo] = field(default_factory=dict)
+    #: The task of each submission (its number travels as the spec's user).
+    _numbers: dict[int, TaskId] = field(default_factory=dict)
+
+    def task(self, task: TaskId) -> Task | None:
+        return self._last.get(task)
+
+    def tasks(self) -> list[Task]:
+        return list(self._last.values())
+
+    def saw(self, task: TaskId) -> None:
+        """Compare a document with what it was."""
+        try:
+            now = run_now(self.store.tasks.get(task))
+        except NotFound:
+            return
+        before = self._last.get(task)
+        self._last[task] = now
+        if before is None:
+            number = now.spec.user
+            require(number not in self._numbers, "I6 one submission, two tasks", number, now)
+            self._numbers[number] = task
+        else:
+            require(now.attempt >= before.attempt, "I5 attempt shrank", before, now)
+            require(now.spec == before.spec, "the spec changed", before, now)
+            if before.dispatch is Dispatch.DONE:
+                require(now == before, "I2 a done task changed", before, now)
+                return
+        if now.dispatch is Dispatch.DONE:
+            self._ended(before, now)
+
+    def _ended(self, before: Task | None, now: Task) -> None:
+        outcome = now.outcome
+        require(outcome is not None, "done without an outcome", now)
+        if outcome is None:
+            return
+        self.counts[f"ended {outcome.ending}"] += 1
+        if now.result_attempt is None:
+            lost = outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
+            require(lost or outcome.ending is Ending.CANCELLED, "ended by nothing", now)
+            require(not lost or now.crashes == CRASH_LIMIT, "lost too early", now)
+            return
+        run = (now.id, now.result_attempt)
+        require(now.result_attempt == now.attempt, "I3 stale attempt recorded", before, now)
+        require(self.produced.get(run) == outcome, "I3 nobody produced this result", now)
+        if before is not None and before.dispatch is Dispatch.QUEUED:
+            self.counts["late results taken"] += 1
+
+    def saw_session(self, name: ExecutorName, session: SessionNo) -> None:
+        require(session > self._sessions.get(name, 0), "I5 session did not grow", name, session)
+        self._sessions[name] = session
+
+    def began(self, run: Run, started: Started) -> None:
+        require(run not in self.started, "I4 the same attempt was started twice", run, started)
+        self.started[run] = self.alive[run] = started
+        self.counts["runs"] += 1
+
+    def submitted(self, number: int, task: TaskId) -> None:
+        known = self.accepted.setdefault(number, task)
+        require(known == task, "I6 one key, two ids", number, known, task)
+        require(self._numbers.get(number) == task, "C1 answered, but not stored", number, task)
+
+    def was_cancelled(self, task: TaskId, now: float) -> None:
+        self.cancelled[task] = now
+
+    def check_results(self) -> None:
+        """After everything had time to end."""
+        for task in self._last.values():
+            require(task.dispatch is Dispatch.DONE, "I7 not done", task)
+        for task_id in self.cancelled:
+            ended = self._last[task_id].outcome
+            require(
+                ended is not None and ended.ending is Ending.CANCELLED, "C5 cancel undone", task_id
+            )
+        self.counts["tasks"] = len(self._last)
+        self.counts["reruns"] = self.counts["runs"] - len({task for task, _ in self.started})
+
+    def check_killed(self, task: TaskId, since: float, now: float) -> None:
+        """P5: a reachable executor stops a cancelled run soon."""
+        for run, started in self.alive.items():
+            require(
+                run[0] != task, "P5 a cancelled run lives on", run, started, f"{now - since:.1f} s"
+            )

@@ -1,0 +1,126 @@
+"""A judicator: the real `Dispatcher` and `Recovery`, ticks, a pulse, and leadership for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from khala.core.dispatch import Dispatcher
+from khala.core.ports import Conn
+from khala.core.recovery import Recovery
+from khala.model.executor import SessionState
+from khala.model.ids import Incarnation, JudicatorName, TaskId
+from khala.model.limits import AUDIT_INTERVAL_S, PULSE_TTL_S
+from khala.model.task import TaskBrief
+from khala.protocol.executor import ToExecutorMessage
+from khala.store.api import DispatchStore
+from khala.store.memory import run_now
+from tests.sim.clock import Clock, Node
+from tests.sim.history import History
+from tests.sim.network import Connection, Network
+from tests.sim.store import DoubtfulStore
+
+if TYPE_CHECKING:
+    from tests.sim.executor import SimExecutor
+
+Item = TypeVar("Item")
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class SimJudicator(Node):
+    """`khala.core.ports.Comm` and the process around it."""
+
+    dispatcher: Dispatcher
+    recovery: Recovery
+
+    def __init__(
+        self, clock: Clock, name: str, store: DispatchStore, history: History, network: Network
+    ) -> None:
+        super().__init__(clock, name)
+        self.store = DoubtfulStore(self, store, history, network.weather)
+        self._truth = store
+        self._network = network
+        self._links: dict[Conn, tuple[SimExecutor, Connection]] = {}
+        #: Every judicator; the ones that are up are what the registry shows.
+        self.all: Sequence[SimJudicator] = ()
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return Incarnation(f"{self.name}/{self.life}")
+
+    def start_process(self) -> None:
+        self.begin()
+        self._links = {}
+        self.dispatcher = Dispatcher(JudicatorName(self.name), self.incarnation, self.store, self)
+        self.recovery = Recovery(self.dispatcher)
+        self.every(0.2, self.dispatcher.on_tick)
+        self.every(0.5, self.recovery.on_tick)
+        self.every(1.0, self._pulse)
+        self.every(AUDIT_INTERVAL_S, lambda: self.spawn(self._lead()))
+
+    def die(self, *, silently: bool) -> None:
+        self.crash()
+        self._network.process_died(self, silently=silently)
+
+    def _pulse(self) -> None:
+        down_since = self.store.down_from
+        down = self.clock.now < self.store.down_until
+        self.dispatcher.serving = not (down and self.clock.now - down_since > PULSE_TTL_S)
+
+    async def _lead(self) -> None:
+        """Everybody leads, and suspects the living now and then: the worst that an election and
+        a registry could do."""
+        alive = {other.incarnation for other in self.all if other.up}
+        await self.recovery.lead_once(alive)
+        if self._network.weather.stormy:
+            for record in run_now(self._truth.list_executors()):
+                if self.clock.random.random() < 0.02 and record.state is SessionState.ONLINE:
+                    self.spawn(self.recovery.expire(record.name, record.session))
+
+    # ---- connections ------------------------------------------------------------------------
+
+    def accept_connection(self, executor: SimExecutor, connection: Connection) -> None:
+        conn = connection.number
+        self._links[conn] = (executor, connection)
+        connection.judicator.closed = lambda: self._closed(conn)
+
+    def _closed(self, conn: Conn) -> None:
+        self._links.pop(conn, None)
+        self.dispatcher.on_closed(conn)
+
+    # ---- khala.core.ports.Comm --------------------------------------------------------------
+
+    def send(self, conn: Conn, message: ToExecutorMessage) -> None:
+        link = self._links.get(conn)
+        if link is not None:
+            executor, connection = link
+            connection.send(connection.judicator, lambda: executor.receive(conn, message))
+
+    def close(self, conn: Conn, why: str) -> None:
+        link = self._links.get(conn)
+        if link is not None:
+            connection = link[1]
+            self.later(0, lambda: connection.shut(connection.judicator))
+
+    def changed(self, brief: TaskBrief) -> None:
+        pass
+
+    def touched(self, task: TaskId) -> None:
+        pass
+
+    def now(self) -> float:
+        return self.clock.now
+
+    def wall_time(self) -> datetime:
+        return wall_of(self.clock)()
+
+    def peers(self) -> list[str]:
+        return [other.name for other in self.all if other.up]
+
+    def shuffle(self, items: list[Item]) -> None:
+        self.clock.random.shuffle(items)
+
+
+def wall_of(clock: Clock) -> Callable[[], datetime]:
+    return lambda: EPOCH + timedelta(seconds=clock.now)

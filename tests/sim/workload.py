@@ -1,0 +1,139 @@
+"""Clients: they submit, retry what they do not know, cancel, and remember what they were told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
+from khala.model.ids import TaskId
+from khala.model.statements import NewTask
+from khala.model.task import StageLimits, TaskSpec
+from tests.sim.clock import Clock
+from tests.sim.history import History, require
+from tests.sim.judicator import SimJudicator, wall_of
+
+#: Longer than an executor waits for a judicator before it gives its runs up.
+LONG_S = 60.0
+LIMITS = StageLimits(
+    wall_ms=1000, cpu_ms=1000, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1
+)
+
+
+class Kind(IntEnum):
+    """What a task does; travels as its time-out."""
+
+    PLAIN = 0
+    LONG = 1
+    #: Kills its executor every time.
+    POISON = 2
+
+
+def kind_of(spec: TaskSpec) -> Kind:
+    return Kind(spec.execute_timeout_s)
+
+
+@dataclass(slots=True)
+class Submission:
+    number: int
+    kind: Kind
+    keyed: bool
+    tries: int = 0
+
+
+class Client:
+    """Talks to any judicator that is up; never hears of a crash, only of silence."""
+
+    def __init__(self, clock: Clock, judicators: Sequence[SimJudicator], history: History) -> None:
+        self._clock = clock
+        self._judicators = judicators
+        self._history = history
+        self._minted = 0
+        self.submissions: list[Submission] = []
+
+    def _pick(self) -> SimJudicator | None:
+        serving = [j for j in self._judicators if j.up and j.dispatcher.serving]
+        return self._clock.random.choice(serving) if serving else None
+
+    # ---- submit -----------------------------------------------------------------------------
+
+    def submission(self, kind: Kind, *, keyed: bool) -> Callable[[], None]:
+        """What submits a new task when it is called."""
+
+        def submit() -> None:
+            submission = Submission(number=len(self.submissions), kind=kind, keyed=keyed)
+            self.submissions.append(submission)
+            self._try(submission)
+
+        return submit
+
+    def _try(self, submission: Submission) -> None:
+        if submission.number in self._history.accepted:
+            return
+        judicator = self._pick()
+        if judicator is None:
+            self._clock.after(1.0, lambda: self._try(submission))
+            return
+        submission.tries += 1
+        judicator.spawn(self._request(judicator, submission))
+        if submission.keyed:
+            # No answer yet: another judicator is asked, whatever became of the first.
+            self._clock.after(self._clock.random.uniform(1, 4), lambda: self._try(submission))
+
+    async def _request(self, judicator: SimJudicator, submission: Submission) -> None:
+        task = self._new_task(submission)
+        try:
+            result = await judicator.dispatcher.submit(task)
+        except Unavailable:
+            if not submission.keyed:
+                self._clock.after(1.0, lambda: self._try(submission))
+        except OutcomeUnknown:
+            pass
+        else:
+            self._history.submitted(submission.number, result.id)
+
+    def _new_task(self, submission: Submission, *, other: bool = False) -> NewTask:
+        self._minted += 1
+        return NewTask(
+            id=TaskId(f"{self._minted:024x}"),
+            spec=TaskSpec(
+                user=submission.number,
+                compile_timeout_s=0,
+                execute_timeout_s=submission.kind,
+                compile_limits=LIMITS,
+                execute_limits=LIMITS,
+                parts={},
+            ),
+            submitted_at=wall_of(self._clock)(),
+            key="again" if submission.keyed else None,
+            fingerprint=b"other" if other else b"same",
+        )
+
+    def reuse_key(self, submission: Submission) -> None:
+        """Another request under a key that was answered must be refused."""
+        judicator = self._pick()
+        if judicator is not None and submission.number in self._history.accepted:
+            judicator.spawn(self._expect_conflict(judicator, submission))
+
+    async def _expect_conflict(self, judicator: SimJudicator, submission: Submission) -> None:
+        try:
+            await judicator.dispatcher.submit(self._new_task(submission, other=True))
+        except (Conflict, Unavailable, OutcomeUnknown):
+            self._history.counts["key conflicts"] += 1
+        else:
+            require(False, "C6 a key was taken twice", submission)
+
+    # ---- cancel -----------------------------------------------------------------------------
+
+    def cancel(self, task: TaskId) -> None:
+        judicator = self._pick()
+        if judicator is not None:
+            judicator.spawn(self._cancel(judicator, task))
+
+    async def _cancel(self, judicator: SimJudicator, task: TaskId) -> None:
+        try:
+            await judicator.dispatcher.cancel(task)
+        except (Unavailable, OutcomeUnknown, AlreadyDone, NotFound):
+            return
+        self._history.was_cancelled(task, self._clock.now)
