@@ -1,0 +1,211 @@
+"""Opening and closing, what the host must offer, and what is left when the service is killed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from khala.model.errors import Rejected
+from khala.model.task import Reason, StageOutcome
+from sandbox import Sandbox, SandboxConfig, cgroup, staging
+from sandbox.cgroup import CONTROLLERS
+from tests.sandbox.harness import Runner, find_nsjail, leftovers
+
+_UID_BASE = 1_900_200_000
+_GUARDIAN = "khala-guardian"
+
+
+@pytest.fixture
+def config() -> Iterator[SandboxConfig]:
+    made = SandboxConfig(
+        nsjail=find_nsjail(),
+        name=f"test-host-{secrets.token_hex(4)}",
+        slots=1,
+        uid_base=_UID_BASE,
+    )
+    yield made
+    for controller in CONTROLLERS:
+        folder = Path(f"/sys/fs/cgroup/{controller}/khala/{made.name}")
+        if folder.exists():
+            folder.rmdir()
+
+
+def _start(config: SandboxConfig, loop: str, command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.sandbox.life",
+            msgspec.json.encode(config).decode(),
+            loop,
+            command,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def _wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def _processes(config: SandboxConfig, name: str) -> list[int]:
+    """Pids below the sandbox's cgroups whose program has that name."""
+    found = []
+    for procs in Path(f"/sys/fs/cgroup/pids/khala/{config.name}").glob("*/cgroup.procs"):
+        for pid in procs.read_text().split():
+            comm = Path(f"/proc/{pid}/comm")
+            if comm.exists() and comm.read_text().strip() == name:
+                found.append(int(pid))
+    return found
+
+
+def _guardians(config: SandboxConfig) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if _GUARDIAN.encode() in words and any(config.name.encode() in word for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+def _living(config: SandboxConfig) -> list[str]:
+    """As `leftovers`; zombies are process 1's to reap."""
+    return [item for item in leftovers(config) if "zombie" not in item]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_both_event_loops(config: SandboxConfig, loop: str) -> None:
+    with _start(config, loop, "echo $KHALA; cat; exit 3") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    outcomes = [msgspec.json.decode(line, type=StageOutcome) for line in output.splitlines()]
+    assert [(one.reason, one.exit_code) for one in outcomes] == [(Reason.EXIT_NONZERO, 3)] * 2
+    assert leftovers(config) == [] and _guardians(config) == []
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_output_limit_under_both_event_loops(config: SandboxConfig, loop: str) -> None:
+    with _start(config, loop, "yes") as process:
+        output, _ = process.communicate(timeout=60)
+    outcomes = [msgspec.json.decode(line, type=StageOutcome) for line in output.splitlines()]
+    assert [one.reason for one in outcomes] == [Reason.OUTPUT_LIMIT] * 2
+
+
+def test_nothing_survives_the_killing_of_the_service(config: SandboxConfig) -> None:
+    with _start(config, "asyncio", "setsid sleep 700 & sleep 700") as process:
+        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        process.kill()
+    _wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
+
+
+async def test_a_successor_clears_what_even_the_guardian_could_not(config: SandboxConfig) -> None:
+    with _start(config, "asyncio", "setsid sleep 700 & sleep 700") as process:
+        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        (guardian,) = _guardians(config)
+        os.kill(guardian, signal.SIGKILL)
+        process.kill()
+    assert len(_processes(config, "sleep")) == 2
+    sandbox = await Sandbox.open(config)
+    assert _living(config) == []
+    await sandbox.close()
+
+
+def test_a_signal_to_the_terminals_group_does_not_reach_the_jails(config: SandboxConfig) -> None:
+    with _start(config, "asyncio", "sleep 700") as process:
+        _wait_for(lambda: _processes(config, "sleep"), "the command does not run")
+        (jailer,) = _processes(config, "nsjail")
+        assert os.getsid(jailer) == jailer
+        (guardian,) = _guardians(config)
+        assert os.getsid(guardian) == guardian
+        process.kill()
+    _wait_for(lambda: not _living(config), "something survived")
+
+
+async def test_a_name_is_used_once(
+    runner: Runner, config: SandboxConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_LOCK_WAIT_S", 0.05)
+    with pytest.raises(Rejected, match=r"another sandbox named .* is open"):
+        await Sandbox.open(msgspec.structs.replace(config, name=runner.config.name))
+
+
+async def test_two_sandboxes_of_one_process(config: SandboxConfig, runner: Runner) -> None:
+    sandbox = await Sandbox.open(config)
+    assert (await runner.run("exit 5")).outcome.exit_code == 5
+    await sandbox.close()
+    assert (await runner.run("exit 6")).outcome.exit_code == 6
+
+
+async def test_the_host_does_not_see_the_mounts(runner: Runner) -> None:
+    async with runner.sandbox.box(0):
+        assert "khala-box" in Path("/proc/self/mounts").read_text()
+        assert "khala" not in Path("/proc/1/mounts").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"nsjail": "/nonexistent"}, "--nsjail-bin: /nonexistent is not", id="none"),
+        pytest.param({"nsjail": "/usr"}, "--nsjail-bin: /usr is not a program", id="a folder"),
+        pytest.param({"nsjail": "/bin/true"}, "a trial jail did not work", id="another program"),
+        pytest.param({"slots": 0}, "--slots must be 1 to .*; 0 was given", id="no slots"),
+        pytest.param({"exposed": ("/nonexistent",)}, "--expose: /nonexistent", id="no folder"),
+        pytest.param({"exposed": ("opt",)}, "--expose: opt is not", id="relative"),
+        pytest.param({"exposed": ("/tmp",)}, "--expose: /tmp is part of", id="shadowed"),
+        pytest.param({"exposed": ("/usr/lib",)}, "--expose: /usr/lib is part", id="there already"),
+        pytest.param({"exposed": ("/",)}, "--expose: / is part", id="everything"),
+    ],
+)
+async def test_refused_settings(
+    config: SandboxConfig, changes: dict[str, object], message: str
+) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(Rejected, match=message):
+        await Sandbox.open(msgspec.structs.replace(config, **changes))
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert config.name not in Path("/proc/self/mounts").read_text()
+    assert _guardians(config) == []
+
+
+async def test_without_root(config: SandboxConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(Rejected, match="needs root; start the executor with sudo"):
+        await Sandbox.open(config)
+
+
+async def test_missing_controllers_are_named(
+    config: SandboxConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_find_controllers", lambda: {"cpu": "/c", "cpuacct": "/c"})
+    with pytest.raises(Rejected, match=r"memory, pids are not mounted; .* mount -t cgroup -o mem"):
+        await Sandbox.open(config)
+
+
+def test_the_work_root_is_one_that_the_slots_can_reach(tmp_path: Path) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    assert tmp_path.parent.parent.stat().st_mode & 0o777 == 0o700
+    chosen = staging.choose_work_root(str(tmp_path / "work"), name)
+    assert chosen == f"{staging.FALLBACK_WORK_ROOT}/{name}"
+    os.rmdir(chosen)
+    reachable = Path(f"/var/tmp/{name}")
+    assert staging.choose_work_root(str(reachable), "n") == f"{reachable}/n"
+    assert reachable.stat().st_mode & 0o777 == 0o711 | reachable.stat().st_mode & 0o044
+    (reachable / "n").rmdir()
+    reachable.rmdir()
