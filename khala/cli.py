@@ -9,17 +9,19 @@ at the top. Whatever goes wrong ends as one line on stderr and an exit code:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from pathlib import Path
 
 import click
 
-from khala.config.load import load
+from khala.config.load import strays
+from khala.config.options import Command, add_options, settings_from
 from khala.config.settings import Settings
-from khala.config.table import BY_KEY, Setting, settings_of
+from khala.config.table import BY_KEY
 from khala.config.values import show
-from khala.model.errors import KhalaError, Rejected, Unavailable
+from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
 
 EXIT_REFUSED = 2
@@ -27,100 +29,91 @@ EXIT_UNAVAILABLE = 69
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
-_HELP = """Khala runs command-line tasks (compile, then execute) in sandboxes: in parallel,
-durably, on one host or many. This one file carries every role.
+_HELP = """Khala runs command-line tasks (compile, then execute) in sandboxes: in parallel and
+durably. A task that was accepted is never lost, its result is recorded once. This one file
+carries every role: judicator, executor and gateway.
 
 \b
-Try it:
-  khala.pex up                      all roles on this host, page on http://127.0.0.1:7000
-  khala.pex status                  what runs here, and how it is
-  khala.pex bench                   how fast this host runs tasks
+Try it, as root:
+  khala.pex up                     all roles on this host; the page is http://127.0.0.1:7000
+  khala.pex status                 what runs here, and how it is
+  khala.pex bench                  how fast this host runs tasks
 
 \b
 A task, with curl:
   curl -s http://127.0.0.1:7000/api/task -F user=0 -F compile_command= -F compile_timeout=10 \\
     -F execute_command='echo hello' -F execute_timeout=1 -F execute_input= -F execute_standard=
+  curl -s 'http://127.0.0.1:7000/api/v2/tasks/ID?wait=30s'
+
+\b
+Two of them on one host:
+  khala.pex up --data-dir /srv/b --http-port 7100 --rpc-port 4100 --mongodb-port 3100 \\
+    --etcd-peer-port 2100 --etcd-client-port 2101
 
 Every option can also be a variable (--rpc-port is KHALA_RPC_PORT) or a line of a TOML file
-(--config). `khala.pex config` shows each value and where it comes from.
+(--config). `khala.pex config` shows each value and where it comes from, `khala.pex COMMAND --help`
+the options of a command.
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(VERSION, prog_name="khala")
 def cli() -> None:
     """Overridden by `_HELP`."""
 
 
-def _options(role: str) -> Callable[[click.Command], click.Command]:
-    """Give a command the options of `role`, in the table's order."""
-
-    def add(command: click.Command) -> click.Command:
-        for setting in settings_of(role):
-            command.params.append(_option(setting))
-        command.params.append(
-            click.Option(
-                ["--config", "config_path"],
-                metavar="FILE",
-                help="TOML file, or directory of them.  [env: KHALA_CONFIG]",
-            )
-        )
-        return command
-
-    return add
-
-
-def _option(setting: Setting) -> click.Option:
-    default = setting.default_text or show(setting.kind, setting.default)
-    hint = f"  [default: {default}]" if default else ""
-    return click.Option(
-        [setting.flag, setting.key.replace(".", "__")],
-        metavar=setting.kind.upper(),
-        help=setting.help + hint,
-    )
-
-
-def _settings(options: dict[str, object]) -> Settings:
-    flags = {key: options.get(key.replace(".", "__")) for key in BY_KEY}
-    config = options.get("config_path")
-    settings, _ = load(flags, os.environ, str(config) if config else None)
-    return settings
-
-
 def _start(role: str, options: dict[str, object]) -> Settings:
-    """Settings of a long-running process, with its log set up."""
-    from khala.obs.log import setup
+    """Settings of a command that runs, with its log set up."""
+    result = settings_from(role, options)
+    settings = result.settings
+    for note in result.notes:
+        click.echo(f"khala: {note}", err=True)
+    from khala.model.limits import check_timers
+    from khala.obs.log import LogOptions, setup
 
-    settings = _settings(options)
-    setup(role, settings.log.level, settings.log.format)
+    check_timers()
+    log = LogOptions(level=settings.log.level, form=settings.log.format, file=settings.log.file)
+    setup({"role": role, "name": settings.name, "version": VERSION}, log)
     return settings
 
 
-@_options("up")
-@cli.command(short_help="All roles on this host.")
+@add_options("up")
+@cli.command(cls=Command, short_help="All roles on this host.")
 def up(**options: object) -> None:
     """Run a judicator, an executor and a gateway here, until Ctrl-C.
 
     Prints one line with the URL when a task would be accepted. Data stays in --data-dir; a second
     `up` finds all tasks again. Needs root, for the sandbox.
     """
+    settings = _start("up", options)
     from roles.up.app import run
 
-    sys.exit(run(_settings(options)))
+    sys.exit(run(settings))
 
 
-@_options("judicator")
-@cli.command(short_help="The managing role: etcd, MongoDB, dispatch.")
-def judicator(**options: object) -> None:
+@add_options("judicator")
+@cli.command(cls=Command, short_help="The managing role: etcd, MongoDB, dispatch.")
+@click.option("--init", is_flag=True, help="Insist on a new cluster: refuse existing data.")
+def judicator(init: bool, **options: object) -> None:
     """Run a judicator: its etcd member, its MongoDB member, and the process that accepts,
-    dispatches and records tasks. The first start makes the cluster and its secret."""
+    dispatches and records tasks. The first start makes the cluster and its secret, later ones
+    continue it."""
     settings = _start("judicator", options)
+    if init and (Path(settings.data_dir) / "node.json").exists():
+        raise Rejected(
+            f"--init: {settings.data_dir} belongs to a cluster already; leave out --init to"
+            " continue it, or give an empty --data-dir",
+            field="--init",
+        )
     from roles.judicator.app import run
 
     sys.exit(run(settings))
 
 
-@_options("judicator")
+@add_options("judicator")
 @cli.command("judicator-serve", hidden=True)
 @click.option("--cluster", required=True)
 @click.option("--watchdog-fd", type=int)
@@ -132,8 +125,8 @@ def judicator_serve(cluster: str, watchdog_fd: int | None, **options: object) ->
     sys.exit(run(settings, cluster, watchdog_fd))
 
 
-@_options("executor")
-@cli.command(short_help="The working role: runs tasks in sandboxes.")
+@add_options("executor")
+@cli.command(cls=Command, short_help="The working role: runs tasks in sandboxes.")
 def executor(**options: object) -> None:
     """Run an executor. Needs root and cgroups; refuses to start where the sandbox cannot be
     enforced, and says what is missing."""
@@ -143,8 +136,8 @@ def executor(**options: object) -> None:
     sys.exit(run(settings))
 
 
-@_options("gateway")
-@cli.command(short_help="The public role: HTTP API and page.")
+@add_options("gateway")
+@cli.command(cls=Command, short_help="The public role: HTTP API and page.")
 def gateway(**options: object) -> None:
     """Run a gateway: KV2's /api, /api/v2 and the page."""
     settings = _start("gateway", options)
@@ -153,20 +146,21 @@ def gateway(**options: object) -> None:
     sys.exit(run(settings))
 
 
-@_options("status")
-@cli.command(short_help="What runs on this host.")
+@add_options("status")
+@cli.command(cls=Command, short_help="What runs on this host.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(as_json: bool, **options: object) -> None:
     """Show the processes of this data directory and the cluster as its judicator sees it.
 
     Exit code 0 if tasks are accepted, 69 if not."""
+    settings = _start("status", options)
     from roles.status.app import run
 
-    sys.exit(run(_settings(options), as_json=as_json))
+    sys.exit(run(settings, as_json=as_json))
 
 
-@_options("bench")
-@cli.command(short_help="How fast this host runs tasks.")
+@add_options("bench")
+@cli.command(cls=Command, short_help="How fast this host runs tasks.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--quick", is_flag=True, help="A sixth of the time; to try it, not for numbers.")
 def bench(as_json: bool, quick: bool, **options: object) -> None:
@@ -174,22 +168,37 @@ def bench(as_json: bool, quick: bool, **options: object) -> None:
 
     Starts its own Khala on free ports in a temporary directory. Needs root; takes about a minute.
     """
+    settings = _start("bench", options)
     from roles.bench.app import Options, run
 
-    sys.exit(run(Options(json=as_json, quick=quick, slots=_settings(options).executor.slots)))
+    sys.exit(run(Options(json=as_json, quick=quick, slots=settings.executor.slots)))
 
 
-@_options("config")
-@cli.command(short_help="Every setting and where its value comes from.")
-def config(**options: object) -> None:
-    """Print value and origin of every setting; refuses what a role would refuse."""
-    flags = {key: options.get(key.replace(".", "__")) for key in BY_KEY}
-    path = options.get("config_path")
-    _, origins = load(flags, os.environ, str(path) if path else None)
-    width = max(map(len, origins))
-    for key, origin in origins.items():
-        value = show(BY_KEY[key].kind, origin.value)
-        click.echo(f"{key:<{width}}  {value or '-':<24}  {origin.source}")
+@add_options("config")
+@cli.command(cls=Command, short_help="Every setting and where its value comes from.")
+@click.option("--check", is_flag=True, help="Print nothing but what is wrong.")
+@click.option("--reference", is_flag=True, help="Print a reference of all settings, in Markdown.")
+def config(check: bool, reference: bool, **options: object) -> None:
+    """Print value and origin of every setting. Exit code 2 for what a role would refuse.
+
+    Values are printed as they are: secrets are in files, and settings only name those."""
+    if reference:
+        from khala.config.document import render
+
+        click.echo(render(), nl=False)
+        return
+    result = settings_from("config", options)
+    for stray in strays(os.environ):
+        click.echo(f"khala: {stray}", err=True)
+    if check:
+        return
+    rows = [
+        (key, show(BY_KEY[key].kind, origin.value) or "-", origin.source)
+        for key, origin in result.origins.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for key, value, source in rows:
+        click.echo(f"{key:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
 @cli.command(short_help="The version.")
@@ -207,11 +216,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(EXIT_REFUSED)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(EXIT_INTERRUPTED)
     except BaseExceptionGroup as group:
         _fail(_first(group))
-    except Exception as error:  # noqa: BLE001 - the outermost boundary of the process
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the process's outermost edge
         _fail(error)
 
 
@@ -224,14 +231,30 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def _fail(error: BaseException) -> None:
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        sys.exit(EXIT_INTERRUPTED)
+    if isinstance(error, BrokenPipeError) and _stdout_is_gone():
+        sys.exit(0)
     if os.environ.get("KHALA_DEBUG") == "1":
         raise error
     if isinstance(error, Rejected):
-        click.echo(f"khala: {error.message}", err=True)
-        sys.exit(EXIT_REFUSED)
-    if isinstance(error, Unavailable):
-        click.echo(f"khala: {error.message}", err=True)
-        sys.exit(EXIT_UNAVAILABLE)
-    text = error.message if isinstance(error, KhalaError) else f"{type(error).__name__}: {error}"
-    click.echo(f"khala: a defect: {text} (KHALA_DEBUG=1 shows the trace)", err=True)
-    sys.exit(EXIT_DEFECT)
+        code, text = EXIT_REFUSED, error.message
+    elif isinstance(error, Unavailable | OutcomeUnknown):
+        code, text = EXIT_UNAVAILABLE, error.message
+    else:
+        what = error.message if isinstance(error, KhalaError) else str(error)
+        text = f"a defect: {type(error).__name__}: {what} (KHALA_DEBUG=1 shows the trace)"
+        code = EXIT_DEFECT
+    click.echo(f"khala: {text}", err=True)
+    sys.exit(code)
+
+
+def _stdout_is_gone() -> bool:
+    """True after `khala.pex config | head -1`; what is left to print is then dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

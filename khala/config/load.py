@@ -1,10 +1,15 @@
-"""Flag before environment before file before default; what is refused, and in which words."""
+"""Flag before environment before file before default; what is refused, and in which words.
+
+Nothing is ignored in silence: an unknown key in a file is an error that names the nearest key, and
+every refusal names the flag, variable or file at fault, the limit and the value given. An empty
+environment variable counts as unset, because that is how unit files and containers clear one.
+"""
 
 from __future__ import annotations
 
 import difflib
 import ipaddress
-import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,10 +18,29 @@ import msgspec
 from msgspec import Struct
 
 from khala.config.settings import Settings
-from khala.config.table import BY_KEY, SETTINGS, Setting
+from khala.config.table import ALL, BY_KEY, SETTINGS, G, J, Setting
 from khala.config.values import Kind, Value, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
+
+#: Variables of the same prefix that are no settings; see `strays`.
+OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG")
+_HOST_ALONE = re.compile(r"[^:\[\]]+\Z|\[[^\[\]]+\]\Z")
+#: What listens, by role; these must not meet on one address.
+_LISTENERS = (
+    ("etcd.peer_port", J),
+    ("etcd.client_port", J),
+    ("mongodb.port", J),
+    ("rpc.port", J),
+    ("gateway.port", G),
+)
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """A value on the command line, and the flag to blame for it."""
+
+    value: object
+    flag: str
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -26,29 +50,52 @@ class Origin(Struct, frozen=True, kw_only=True):
     source: str
 
 
+Origins = dict[str, Origin]
+
+
 def load(
-    flags: Mapping[str, object], environment: Mapping[str, str], config: str | None
-) -> tuple[Settings, dict[str, Origin]]:
-    """`flags` maps keys to the texts given; raise `Rejected` naming flag, variable or file."""
-    files = _read_files(config or environment.get("KHALA_CONFIG"))
-    origins: dict[str, Origin] = {}
+    role: str, flags: Mapping[str, Given], environment: Mapping[str, str], config: str | None
+) -> tuple[Settings, Origins]:
+    """Settings for `role`; `flags` is by key, `config` a file or directory.
+
+    Raise `Rejected` naming the flag, the variable or the file at fault.
+    """
+    origins: Origins = {}
+    files = _read_files(config, environment)
     for setting in SETTINGS:
-        if flags.get(setting.key) is not None:
-            origins[setting.key] = _origin(setting, flags[setting.key], setting.flag)
-        elif setting.env in environment:
-            origins[setting.key] = _origin(setting, environment[setting.env], setting.env)
-        elif setting.key in files:
-            given, path = files[setting.key]
-            origins[setting.key] = _origin(setting, given, f"{path}: {setting.key}")
+        key = setting.key
+        if key in flags:
+            origins[key] = _origin(setting, flags[key].value, flags[key].flag)
+        elif environment.get(setting.env):
+            origins[key] = _origin(setting, environment[setting.env], setting.env)
+        elif key in files:
+            given, path = files[key]
+            origins[key] = _origin(setting, given, f"{path}: {key}")
         else:
-            origins[setting.key] = Origin(value=setting.default, source="default")
+            origins[key] = Origin(value=setting.default, source="default")
     _derive(origins)
-    settings = msgspec.convert(_nest(origins), Settings)
-    _check(settings)
-    return settings, origins
+    _check(role, origins)
+    return msgspec.convert(_nest(origins), Settings), origins
+
+
+def strays(environment: Mapping[str, str]) -> list[str]:
+    """One sentence for each `KHALA_` variable that sets nothing.
+
+    Only a warning: orchestrators make variables of that prefix for a service called khala.
+    """
+    known = [*(setting.env for setting in SETTINGS), *OTHER_VARIABLES]
+    found = [name for name in environment if name.startswith("KHALA_") and name not in known]
+    return [f"{name} is not a setting{_nearest(name, known)}" for name in sorted(found)]
+
+
+def _nearest(text: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _origin(setting: Setting, given: object, source: str) -> Origin:
+    if setting.auto and given == "auto":
+        return Origin(value=setting.default, source=source)
     try:
         value = parse(setting.kind, given)
     except ValueError as error:
@@ -57,39 +104,54 @@ def _origin(setting: Setting, given: object, source: str) -> Origin:
         raise Rejected(
             f"{source}: one of {', '.join(setting.choices)}; {value!r} is not", field=source
         )
-    for bound, sign in ((setting.minimum, -1), (setting.maximum, 1)):
-        if bound is not None and isinstance(value, int | float) and sign * value > sign * bound:
-            word = "at least" if sign < 0 else "at most"
-            limit = parse(setting.kind, bound) if setting.kind is Kind.SECONDS else int(bound)
-            raise Rejected(
-                f"{source}: {word} {show(setting.kind, limit)}; {given} was given", field=source
-            )
+    if isinstance(value, int | float):
+        low, high = setting.minimum, setting.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise Rejected(f"{source}: {limits_of(setting)}; {given} was given", field=source)
     return Origin(value=value, source=source)
 
 
-def _read_files(config: str | None) -> dict[str, tuple[object, Path]]:
+def limits_of(setting: Setting) -> str:
+    """`from 1 to 1024`, in the setting's unit; empty without limits."""
+    parts = [
+        f"{word} {show(setting.kind, int(limit) if setting.kind is not Kind.NUMBER else limit)}"
+        for word, limit in (("from", setting.minimum), ("to", setting.maximum))
+        if limit is not None
+    ]
+    return " ".join(parts)
+
+
+def _read_files(
+    config: str | None, environment: Mapping[str, str]
+) -> dict[str, tuple[object, Path]]:
     """Keys to values; of several files, the last in name order wins."""
-    if config is None:
+    source = "--config" if config else "KHALA_CONFIG"
+    config = config or environment.get("KHALA_CONFIG")
+    if not config:
         return {}
     path = Path(config)
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    if not files:
+        raise Rejected(f"{source}: {path} is a directory without *.toml files", field=source)
     found: dict[str, tuple[object, Path]] = {}
     for file in files:
-        try:
-            tree = tomllib.loads(file.read_text())
-        except OSError as error:
-            raise Rejected(
-                f"--config: {file} cannot be read: {error.strerror}", field="--config"
-            ) from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Rejected(f"{file}: not TOML: {error}", field=str(file)) from error
-        for key, value in _flatten(tree):
+        for key, value in _flatten(_read_file(file, source)):
             if key not in BY_KEY:
-                near = difflib.get_close_matches(key, BY_KEY, n=1, cutoff=0.4)
-                hint = f"; did you mean {near[0]}?" if near else ""
+                hint = _nearest(key, list(BY_KEY))
                 raise Rejected(f"{file}: there is no setting {key!r}{hint}", field=key)
             found[key] = (value, file)
     return found
+
+
+def _read_file(file: Path, source: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise Rejected(
+            f"{source}: {file} cannot be read: {error.strerror}", field=source
+        ) from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise Rejected(f"{file}: not a TOML file: {error}", field=str(file)) from error
 
 
 def _flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -100,18 +162,24 @@ def _flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def _derive(origins: dict[str, Origin]) -> None:
-    """Defaults that follow from other settings."""
-    data_dir = os.path.abspath(str(origins["data_dir"].value))
-    origins["data_dir"] = Origin(value=data_dir, source=origins["data_dir"].source)
+def _derive(origins: Origins) -> None:
+    """Values that follow from others, and other spellings of a value."""
+
+    def put(key: str, value: Value) -> None:
+        origins[key] = Origin(value=value, source=origins[key].source)
+
+    if origins["bind"].value == "localhost":
+        put("bind", "127.0.0.1")  # etcd listens on addresses, not on names
     if origins["secret_file"].value is None:
-        origins["secret_file"] = Origin(value=f"{data_dir}/secret", source="default")
-    if not origins["join"].value:
-        port = origins["rpc.port"].value
-        origins["join"] = Origin(value=(f"127.0.0.1:{port}",), source="default")
+        put("secret_file", f"{origins['data_dir'].value}/secret")
+    join, port = origins["join"].value, origins["rpc.port"].value
+    if isinstance(join, tuple) and join:
+        put("join", tuple(f"{each}:{port}" if _HOST_ALONE.match(each) else each for each in join))
+    else:
+        put("join", (f"{origins['bind'].value}:{port}",))
 
 
-def _nest(origins: Mapping[str, Origin]) -> dict[str, object]:
+def _nest(origins: Origins) -> dict[str, object]:
     tree: dict[str, object] = {}
     for key, origin in origins.items():
         section, dot, name = key.partition(".")
@@ -124,40 +192,60 @@ def _nest(origins: Mapping[str, Origin]) -> dict[str, object]:
     return tree
 
 
-def _check(settings: Settings) -> None:
-    """What no single setting can tell."""
-    check_name(settings.name, field="--name")
-    if not _is_loopback(settings.bind):
+def _check(role: str, origins: Origins) -> None:
+    """What no setting can tell alone."""
+    for key in ("name", "mongodb.replica_set"):
+        check_name(str(origins[key].value), field=_blame(origins, key))
+    bind, http = str(origins["bind"].value), str(origins["gateway.bind"].value)
+    if not (is_loopback(bind) and "." in bind):
+        blame = _blame(origins, "bind")
         raise Rejected(
-            f"--bind: {settings.bind} is not a loopback address, and links between hosts are not"
+            f"{blame}: {bind} is not an IPv4 loopback address, and links between hosts are not"
             " authenticated yet; use 127.0.0.1",
-            field="--bind",
+            field=blame,
         )
-    if not _is_loopback(settings.gateway.bind) and settings.gateway.token_file is None:
+    if not is_loopback(http) and origins["gateway.token_file"].value is None:
+        blame = _blame(origins, "gateway.bind")
         raise Rejected(
-            f"--http-bind: {settings.gateway.bind} can be reached from other hosts; give"
-            " --token-file too, or use 127.0.0.1",
-            field="--http-bind",
+            f"{blame}: {http} can be reached from other hosts; give --token-file too, or use"
+            " 127.0.0.1",
+            field=blame,
         )
-    for address in settings.join:
-        host, colon, port = address.rpartition(":")
-        if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
-            raise Rejected(f"--join: host:port; {address!r} is not", field="--join")
-    ports = {
-        "--etcd-peer-port": settings.etcd.peer_port,
-        "--etcd-client-port": settings.etcd.client_port,
-        "--mongodb-port": settings.mongodb.port,
-        "--rpc-port": settings.rpc.port,
-        "--http-port": settings.gateway.port,
-    }
-    by_port: dict[int, str] = {}
-    for flag, number in ports.items():
-        if number in by_port:
-            raise Rejected(f"{flag}: port {number} is given to {by_port[number]} too", field=flag)
-        by_port[number] = flag
+    _check_join(origins)
+    _check_ports(role, origins)
 
 
-def _is_loopback(host: str) -> bool:
+def _check_join(origins: Origins) -> None:
+    join = origins["join"].value
+    for address in join if isinstance(join, tuple) else ():
+        host, _, port = address.rpartition(":")
+        good = port.isdecimal() and port.isascii() and len(port) < 6 and 0 < int(port) < 65536
+        if not (good and _HOST_ALONE.match(host)):
+            blame = _blame(origins, "join")
+            raise Rejected(
+                f"{blame}: host:port with a port from 1 to 65535; {address!r} is not", field=blame
+            )
+
+
+def _check_ports(role: str, origins: Origins) -> None:
+    """A role is refused for its own ports only; what another one listens on may be elsewhere."""
+    by_port: dict[Value, str] = {}
+    for key, owner in _LISTENERS:
+        if role in ALL and role != owner:
+            continue
+        port = origins[key].value
+        if port in by_port:
+            blame, other = _blame(origins, key), _blame(origins, by_port[port])
+            raise Rejected(f"{blame}: port {port} is given to {other} too", field=blame)
+        by_port[port] = key
+
+
+def _blame(origins: Origins, key: str) -> str:
+    source = origins[key].source
+    return BY_KEY[key].flag if source == "default" else source
+
+
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

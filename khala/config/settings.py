@@ -55,6 +55,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
 class Log(Struct, frozen=True, kw_only=True):
     level: str
     format: str
+    file: str | None
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -8,15 +8,14 @@ so a new setting is one row here and one field in `khala.config.settings`.
 from __future__ import annotations
 
 import os
-import socket
 
 from msgspec import Struct
 
 from khala.config.values import Kind, Value
+from khala.model.limits import MIB, SLOTS_MAX
 
 J, E, G = "judicator", "executor", "gateway"
 ALL = (J, E, G)
-MIB = 1 << 20
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -30,6 +29,8 @@ class Setting(Struct, frozen=True, kw_only=True):
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    #: `auto` is a value too, and means the default.
+    auto: bool = False
     #: What the documentation shows where the default depends on the host.
     default_text: str | None = None
 
@@ -71,7 +72,7 @@ def _default_data_dir() -> str:
 
 
 def _default_name() -> str:
-    return socket.gethostname().partition(".")[0] or "node"
+    return os.uname().nodename.partition(".")[0] or "node"
 
 
 GENERAL = (
@@ -98,7 +99,8 @@ GENERAL = (
         flag="--bind",
         kind=Kind.TEXT,
         default="127.0.0.1",
-        help="Address of etcd, MongoDB and RPC; loopback only, links are not authenticated yet.",
+        help="IPv4 address of etcd, MongoDB and RPC; only a loopback one, because links between"
+        " hosts are not authenticated yet.",
         roles=(J,),
     ),
     Setting(
@@ -106,8 +108,8 @@ GENERAL = (
         flag="--join",
         kind=Kind.LIST,
         default=(),
-        default_text="127.0.0.1 and the RPC port",
-        help="RPC addresses (host:port, comma-separated) of judicators.",
+        default_text="the bind address and the RPC port",
+        help="RPC addresses of judicators, as host or host:port.",
         roles=(E, G),
     ),
     Setting(
@@ -157,19 +159,20 @@ EXECUTOR = (
         key="executor.slots",
         flag="--slots",
         kind=Kind.INT,
-        default=os.cpu_count() or 1,
-        default_text="number of processors",
+        default=len(os.sched_getaffinity(0)),
+        auto=True,
+        default_text="auto, the number of processors",
         help="Tasks that run at the same time.",
         roles=(E,),
         minimum=1,
-        maximum=1024,
+        maximum=SLOTS_MAX,
     ),
     Setting(
         key="executor.expose",
         flag="--expose",
         kind=Kind.LIST,
         default=(),
-        help="Host directories (comma-separated) that tasks see, read-only, at the same path.",
+        help="Host directories that tasks see, read-only, at the same path.",
         roles=(E,),
     ),
     Setting(
@@ -291,7 +294,7 @@ GATEWAY = (
         flag="--host-names",
         kind=Kind.LIST,
         default=(),
-        help="Further host names (comma-separated) under which browsers may reach the page.",
+        help="Further host names under which browsers may reach the page.",
         roles=(G,),
     ),
 )
@@ -314,11 +317,36 @@ LOG = (
         roles=ALL,
         choices=("auto", "console", "json"),
     ),
+    Setting(
+        key="log.file",
+        flag="--log-file",
+        kind=Kind.PATH,
+        default=None,
+        help="A file that gets every event too, as JSON; reopened when it was moved away.",
+        roles=ALL,
+    ),
 )
-SETTINGS: tuple[Setting, ...] = (*GENERAL, *SERVERS, *EXECUTOR, *LIMITS, *GATEWAY, *LOG)
+SECTIONS = {
+    "General": GENERAL,
+    "Servers": SERVERS,
+    "Executor and sandbox": EXECUTOR,
+    "Limits of a stage": LIMITS,
+    "HTTP": GATEWAY,
+    "Log": LOG,
+}
+SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 
 
-def settings_of(role: str) -> list[Setting]:
-    """`up` and `config` take every setting, a role only its own."""
-    return [each for each in SETTINGS if role not in ALL or role in each.roles]
+#: Commands that read less than everything; `up` and `config` take every setting.
+_READ_BY_COMMAND = {
+    "bench": ("executor.slots", "log.level", "log.format"),
+    "status": ("data_dir", "bind", "join", "secret_file", "rpc.port", "log.level", "log.format"),
+}
+
+
+def settings_of(command: str) -> list[Setting]:
+    """What a role or another command reads, in the table's order."""
+    if command in _READ_BY_COMMAND:
+        return [each for each in SETTINGS if each.key in _READ_BY_COMMAND[command]]
+    return [each for each in SETTINGS if command not in ALL or command in each.roles]

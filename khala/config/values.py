@@ -1,7 +1,14 @@
-"""Texts into values: sizes, durations, lists; every refusal says what would have been right."""
+"""Texts into values and back: sizes, durations, lists, paths.
+
+A process hands its settings to its children as flags, so `parse(kind, show(kind, value))` must be
+`value` again. That is why durations and numbers have three decimals and lists no commas inside
+their items. Every refusal says what would have been right.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from enum import StrEnum
 from typing import TypeAlias
@@ -20,19 +27,18 @@ class Kind(StrEnum):
     LIST = "list"
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|B|KiB|MiB|GiB|K|M|G)\Z")
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KiB": 1 << 10,
-    "MiB": 1 << 20,
-    "GiB": 1 << 30,
-    "K": 1 << 10,
-    "M": 1 << 20,
-    "G": 1 << 30,
+_NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
+_SIZE = re.compile(_NUMBER + r"\s*(|B|[KMGT]iB|[KMGT])\Z")
+_UNITS = {"": 1, "B": 1} | {
+    letter + suffix: 1 << shift
+    for letter, shift in (("K", 10), ("M", 20), ("G", 30), ("T", 40))
+    for suffix in ("", "iB")
 }
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(|ms|s|m|h|d)\Z")
+_SECONDS = re.compile(_NUMBER + r"\s*(|ms|s|m|h|d)\Z")
 _FACTORS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_INT = re.compile(r"-?[0-9]{1,18}\Z")
+#: A millisecond, a thousandth of a processor: what `show` can write exactly.
+_DECIMALS = 3
 
 
 def parse(kind: Kind, given: object) -> Value:
@@ -40,7 +46,8 @@ def parse(kind: Kind, given: object) -> Value:
     if kind is Kind.LIST:
         return _list(given)
     if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f"{given!r} is not a {kind}")  # noqa: TRY004 - one class for bad texts
+        article = "an" if kind is Kind.INT else "a"
+        raise ValueError(f"{given!r} is not {article} {kind}")  # noqa: TRY004 - one class for bad texts
     text = str(given).strip()
     match kind:
         case Kind.INT | Kind.PORT:
@@ -51,56 +58,76 @@ def parse(kind: Kind, given: object) -> Value:
             return _seconds(text)
         case Kind.NUMBER:
             return _number(text)
+        case Kind.PATH:
+            return os.path.abspath(os.path.expanduser(_text(text)))
         case _:
-            return text
+            return _text(text)
 
 
 def show(kind: Kind, value: Value) -> str:
-    """As a person would write it into a file."""
+    """As a person would write it into a file; empty for no value."""
     if value is None:
         return ""
     if isinstance(value, tuple):
         return ",".join(value)
     if kind is Kind.SIZE and isinstance(value, int):
-        for unit in ("GiB", "MiB", "KiB"):
+        for unit in ("TiB", "GiB", "MiB", "KiB"):
             if value and value % _UNITS[unit] == 0:
                 return f"{value // _UNITS[unit]}{unit}"
-    if kind is Kind.SECONDS:
-        return f"{value:g}s"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if kind is Kind.SECONDS and isinstance(value, int | float):
+        for unit in ("d", "h", "m"):
+            if value and value % _FACTORS[unit] == 0:
+                return f"{_decimal(value / _FACTORS[unit])}{unit}"
+        return f"{_decimal(value)}s"
+    return _decimal(value) if isinstance(value, float) else str(value)
+
+
+def _decimal(value: float) -> str:
+    """Never with an exponent, which `parse` would refuse."""
+    return f"{value:.{_DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+def _text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError(f"{text!r} is not a printable text of one character or more")
+    return text
 
 
 def _list(given: object) -> tuple[str, ...]:
-    if isinstance(given, str):
-        return tuple(part.strip() for part in given.split(",") if part.strip())
-    if isinstance(given, list | tuple) and all(isinstance(part, str) for part in given):
-        return tuple(given)
-    raise ValueError(f"{given!r} is not a list of texts")
+    """Items are trimmed; empty ones do not count, so that an empty text is an empty list."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{given!r} is not a list of texts")
+    items = [part.strip() for text in texts for part in text.split(",")]
+    return tuple(_text(item) for item in items if item)
 
 
 def _int(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a whole number") from None
+    if not _INT.match(text):
+        raise ValueError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not a number")
+    return round(number, _DECIMALS)
 
 
 def _size(text: str) -> int:
     match = _SIZE.match(text)
     if match is None:
         raise ValueError(f"{text!r} is not a size such as 512MiB or 1073741824")
-    return int(float(match[1]) * _UNITS[match[2]])
+    amount = float(match[1]) if "." in match[1] else int(match[1])
+    return int(amount * _UNITS[match[2]])
 
 
 def _seconds(text: str) -> float:
     match = _SECONDS.match(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 2s, 500ms or 1h")
-    return float(match[1]) * _FACTORS[match[2]]
+    return round(float(match[1]) * _FACTORS[match[2]], _DECIMALS)
