@@ -1,0 +1,121 @@
+import { describe, expect, it } from "vitest";
+import type { Stage, StageResult, Task } from "./api";
+import { badge, headline, taskBadge } from "./describe";
+
+const EMPTY = { size: 0, kept: 0, text: "", truncated: false };
+
+function result(more: Partial<StageResult> = {}): StageResult {
+  return {
+    reason: "ok",
+    exit_code: 0,
+    signal: null,
+    limit: null,
+    observed: null,
+    wall_ms: 10,
+    cpu_user_ms: 1,
+    cpu_system_ms: 1,
+    memory_peak_bytes: 1,
+    pids_peak: 1,
+    message: null,
+    stdout: EMPTY,
+    stderr: EMPTY,
+    ...more,
+  };
+}
+
+function stage(ended: StageResult | null): Stage {
+  return {
+    command: "x",
+    timeout_s: 1,
+    limits: {
+      wall_ms: 1000,
+      cpu_ms: 1000,
+      memory_bytes: 1,
+      pids: 1,
+      output_bytes: 1,
+      file_bytes: 1,
+      cpus: 1,
+    },
+    result: ended,
+  };
+}
+
+function task(more: Partial<Task>): Task {
+  return {
+    id: "6b04d4787d852fb9eb7f7a4e",
+    user: 0,
+    state: "queued",
+    reason: null,
+    message: null,
+    attempt: 0,
+    crashes: 0,
+    executor: null,
+    created_at: "2026-01-01T00:00:00Z",
+    started_at: null,
+    finished_at: null,
+    updated_at: "2026-01-01T00:00:00Z",
+    stages: { compile: null, execute: null },
+    inputs: {
+      compile_source: null,
+      execute_data: null,
+      execute_input: null,
+      execute_standard: null,
+    },
+    ...more,
+  };
+}
+
+describe("headline", () => {
+  it("prefers the server's sentence about an ended task", () => {
+    const ended = task({ state: "error", message: "the archive is not a zip file" });
+    expect(headline(ended)).toBe("The archive is not a zip file.");
+  });
+  it("names stage, cause and numbers of a failure", () => {
+    const memory = result({ reason: "memory", limit: 268_435_456, observed: 268_435_456 });
+    const failed = task({
+      state: "failed",
+      stages: { compile: stage(result()), execute: stage(memory) },
+    });
+    expect(headline(failed)).toBe("The execute command ran out of memory: 256 MiB, limit 256 MiB.");
+    expect(taskBadge(failed).word).toBe("Run failed");
+  });
+  it.each([
+    [{ reason: "exit_nonzero", exit_code: 3 }, "The compile command exited with code 3."],
+    [{ reason: "signal", signal: 11 }, "The compile command was ended by SIGSEGV."],
+    [
+      { reason: "wall_time", limit: 1000, observed: null },
+      "The compile command ran out of time, limit 1 s.",
+    ],
+    [{ reason: "made_up" }, "The compile command ended with the reason “made_up”."],
+    [{ reason: "disk", message: "no space left" }, "Compile: no space left."],
+  ])("%j", (ended, text) => {
+    const failed = task({
+      state: "failed",
+      stages: { compile: stage(result(ended)), execute: stage(null) },
+    });
+    expect(headline(failed)).toBe(text);
+    expect(taskBadge(failed).word).toBe("Compile failed");
+  });
+  it("says nothing that is not known", () => {
+    expect(headline(task({ state: "failed" }))).toBe("The server gave no reason.");
+    expect(headline(task({ state: "starting" }))).toBe("Preparing the sandbox.");
+    expect(headline(task({ state: "hibernating" as never }))).toContain("hibernating");
+  });
+  it("tells a retry from a first wait", () => {
+    const again = task({ attempt: 2, crashes: 2 });
+    expect(headline(again)).toBe("Waiting to run again; an executor was lost twice.");
+    expect(taskBadge(again).word).toBe("Retrying");
+    expect(taskBadge(task({})).word).toBe("Queued");
+  });
+  it("does not claim two commands where one ran", () => {
+    const one = { compile: stage(null), execute: stage(result()) };
+    expect(headline(task({ state: "succeeded", stages: one }))).toBe(
+      "The execute command exited with 0.",
+    );
+  });
+});
+
+it("shows unknown states as unknown", () => {
+  expect(badge(null, 42)).toMatchObject({ look: "unknown", word: "Unknown (42)" });
+  expect(taskBadge(task({ state: "hibernating" as never })).look).toBe("unknown");
+});
