@@ -64,7 +64,7 @@ def run(options: Options) -> int:
 async def _measure(options: Options) -> Report:
     share = 0.15 if options.quick else 1.0
     _say(f"1/3 bare jail, serial and {options.slots} in parallel")
-    floor = await bare.measure(options.slots, duration_s=10 * share)
+    floor = await bare.measure(options.slots, runs=int(1000 * share))
     _say("2/3 end to end through HTTP")
     whole = await end_to_end.measure(
         options.slots, duration_s=15 * share, sequential=int(200 * share)
