@@ -3,13 +3,11 @@
 Rules, and what breaks without them:
 - Every child gets a parent-death signal (through `setpriv`, so its own argv stays what an operator
   expects): kill -9 of the parent must not leave databases behind that hold ports and locks.
-  Linux sends it when the *thread* that spawned the child ends, so spawn from the main thread.
+  Linux sends it when the *thread* that spawned the child ends, so only the main thread may.
 - Children get a session of their own: Ctrl-C in a terminal reaches the top process alone, which
   then stops them in order.
-- Restarts back off from half a second to half a minute, and start over after a minute of health:
-  a crash costs a second, a crash loop costs nothing.
-- A child that ends the same way again and again is left down, and its state says why; a database
-  that aborts on its data must not be hammered.
+- Whoever stops `run`, and at whatever moment, the process is gone when `run` has ended.
+- Restarts follow `khala.supervise.restarts`; output follows `khala.supervise.lines`.
 """
 
 from __future__ import annotations
@@ -18,25 +16,23 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from enum import StrEnum
 
 from msgspec import Struct
 
-BACKOFF_MIN_S = 0.5
-BACKOFF_MAX_S = 30.0
-#: Up for this long, a child is healthy again and its back-off starts over.
-HEALTHY_S = 60.0
-#: This many equal ends within the window, and a child that may give up does.
-GIVE_UP_ENDS = 5
-GIVE_UP_WINDOW_S = 300.0
-#: Without a byte on its watchdog pipe for this long, a child is killed.
-WATCHDOG_S = 10.0
+from khala.model.errors import invariant
+from khala.supervise.lines import Pump
+from khala.supervise.restarts import End, Restarts, end_of
+
+#: After this many ticks without a byte on its watchdog pipe, a child is killed.
+WATCHDOG_TICKS = 10
+WATCHDOG_TICK_S = 1.0
 PROBE_INTERVAL_S = 0.05
-#: Longer lines of a child's output are cut.
-LINE_BYTES = 16 * 1024
 #: Exit code of a Khala role that refuses to start as it is configured; see `khala.cli`.
 REFUSED = 2
 
@@ -60,11 +56,12 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     stop_s: float = 10.0
     #: True when the child serves; polled while it starts. None: up as soon as it runs.
     probe: Callable[[], Awaitable[bool]] | None = None
-    #: Gets lines of stdout and stderr; None: the child writes to our stderr itself.
+    #: Gets lines of stdout and stderr; None: the child writes to ours itself.
     on_line: Callable[[str], None] | None = None
     #: The child is given `--watchdog-fd N` and must write to it about once a second.
     watchdog: bool = False
-    #: Leave it down after GIVE_UP_ENDS equal ends.
+    #: A database: left down after too many equal ends. Any other child is a role of Khala, whose
+    #: exit code `REFUSED` is an answer; a Go program ends with the same code when it panics.
     may_give_up: bool = False
     #: Descriptors the child inherits, such as a lock that must outlive the parent.
     inherit: tuple[int, ...] = ()
@@ -89,10 +86,10 @@ class Child:
         self._on_change = on_change
         self._state = State.STOPPED
         self._since_s = time.time()
+        self._served_at: float | None = None
         self._process: Process | None = None
         self._restarts = 0
         self._last_exit: str | None = None
-        self._ends: list[tuple[float, int]] = []
         self._stopping = asyncio.Event()
         #: Set when the child serves for the first time, or never will.
         self.settled = asyncio.Event()
@@ -112,124 +109,137 @@ class Child:
 
     async def run(self) -> None:
         """Keep the child running until `stop`, or until it is given up or refuses."""
-        backoff_s = BACKOFF_MIN_S
+        try:
+            await self._keep_running(Restarts(may_give_up=self.spec.may_give_up))
+        finally:
+            self.settled.set()
+
+    def stop(self) -> None:
+        """Let `run` end the process (TERM, wait, KILL) and itself."""
+        self._stopping.set()
+
+    async def _keep_running(self, restarts: Restarts) -> None:
         while not self._stopping.is_set():
-            started = time.monotonic()
-            code = await self._live()
+            end = await self._live()
             if self._stopping.is_set():
                 break
-            self._last_exit = describe_exit(code)
-            if code == REFUSED:
+            self._last_exit = end.text
+            if end.code == REFUSED and not self.spec.may_give_up:
                 self.refused = True
                 self._change(State.FAILED)
-                break
-            if self._gives_up(code):
+                return
+            now = time.monotonic()
+            served_s = now - self._served_at if self._served_at is not None else 0.0
+            delay_s = restarts.after(end, now, served_s)
+            if delay_s is None:
+                self._last_exit += ", again and again; not started any more"
                 self._change(State.FAILED)
-                break
-            if time.monotonic() - started > HEALTHY_S:
-                backoff_s = BACKOFF_MIN_S
+                return
             self._change(State.BACKOFF)
-            await self._pause(backoff_s)
-            backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+            await self._pause(delay_s)
             self._restarts += 1
-        if self._stopping.is_set():
-            self._change(State.STOPPED)
-        self.settled.set()
+        self._change(State.STOPPED)
 
-    async def stop(self) -> None:
-        """TERM, wait, KILL; returns when the process is gone."""
-        self._stopping.set()
-        process = self._process
-        if process is None:
-            return
-        _signal(process, signal.SIGTERM)
-        try:
-            async with asyncio.timeout(self.spec.stop_s):
-                await process.wait()
-        except TimeoutError:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
-
-    async def _live(self) -> int:
-        """One life of the process; its exit code, negative for a signal."""
+    async def _live(self) -> End:
+        """One life of the process."""
+        self._served_at = None
         self._change(State.STARTING)
-        watchdog = os.pipe() if self.spec.watchdog else None
-        try:
-            process = self._process = await self._spawn(watchdog[1] if watchdog else None)
-        finally:
-            if watchdog:
-                os.close(watchdog[1])
-        self._change(State.STARTING)
-        helpers = [asyncio.ensure_future(self._probe())]
-        if self.spec.on_line is not None and process.stdout is not None:
-            helpers.append(asyncio.ensure_future(_pump(process.stdout, self.spec.on_line)))
-        if watchdog:
-            helpers.append(asyncio.ensure_future(self._watch(process, watchdog[0])))
-        try:
-            if self._stopping.is_set():
-                _signal(process, signal.SIGTERM)
-            return await process.wait()
-        finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-            if watchdog:
-                os.close(watchdog[0])
-            self._process = None
+        with ExitStack() as cleanup:
+            try:
+                process, watchdog = await self._spawn(cleanup)
+            except OSError as error:
+                return End(code=None, text=f"could not be started: setpriv: {error.strerror}")
+            try:
+                return end_of(await self._attend(process, watchdog))
+            finally:
+                self._process = None
 
-    async def _spawn(self, watchdog_fd: int | None) -> Process:
+    async def _spawn(self, cleanup: ExitStack) -> tuple[Process, int | None]:
+        """The process, and the end of its watchdog pipe to read from."""
+        invariant(
+            threading.current_thread() is threading.main_thread(),
+            "a child was spawned outside the main thread: its parent-death signal would come early",
+        )
         argv = list(self.spec.argv)
         inherit = list(self.spec.inherit)
-        if watchdog_fd is not None:
-            argv += ["--watchdog-fd", str(watchdog_fd)]
-            inherit.append(watchdog_fd)
-        output = PIPE if self.spec.on_line is not None else None
-        return await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", self.spec.death_signal, "--", *argv),
-            stdin=DEVNULL,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT if output else None,
-            start_new_session=True,
-            pass_fds=inherit,
-            limit=LINE_BYTES,
-        )
+        watchdog = output = None
+        with ExitStack() as given:
+            if self.spec.watchdog:
+                watchdog, fed = _pipe(cleanup, given)
+                argv += ["--watchdog-fd", str(fed)]
+                inherit.append(fed)
+            if self.spec.on_line is not None:
+                # A pipe of our own: asyncio's would hold back the child's end while a grandchild
+                # keeps it open.
+                said, output = os.pipe()
+                given.callback(os.close, output)
+                cleanup.callback(Pump(said, self.spec.on_line).close)
+            self._process = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", self.spec.death_signal, "--", *argv),
+                stdin=DEVNULL,
+                stdout=output,
+                stderr=STDOUT if output is not None else None,
+                start_new_session=True,
+                pass_fds=inherit,
+            )
+        return self._process, watchdog
+
+    async def _attend(self, process: Process, watchdog: int | None) -> int:
+        """Look after a running process until it has ended; its return code."""
+        # Once more, now that there is a pid.
+        self._change(State.STARTING)
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            async with asyncio.TaskGroup() as helpers:
+                tasks = [helpers.create_task(self._probe())]
+                if watchdog is not None:
+                    tasks.append(helpers.create_task(self._watch(process, watchdog)))
+                stop = helpers.create_task(self._stopping.wait())
+                await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+                for task in (*tasks, stop):
+                    task.cancel()
+        finally:
+            await self._end(process, ended)
+        return ended.result()
+
+    async def _end(self, process: Process, ended: asyncio.Future[int]) -> None:
+        """TERM, wait, KILL, as far as it takes."""
+        if not ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await asyncio.wait({ended}, timeout=self.spec.stop_s)
+        if not ended.done():
+            _kill_group(process)
+            await asyncio.wait({ended})
 
     async def _probe(self) -> None:
         while self.spec.probe is not None and not await self.spec.probe():
             await asyncio.sleep(PROBE_INTERVAL_S)
+        self._served_at = time.monotonic()
         self._change(State.UP)
         self.settled.set()
 
     async def _watch(self, process: Process, fd: int) -> None:
-        """Kill the child when its event loop stands still; `run` starts it again."""
-        os.set_blocking(fd, False)
-        heard_at = time.monotonic()
-        while True:
-            await asyncio.sleep(1.0)
-            try:
-                if os.read(fd, 4096):
-                    heard_at = time.monotonic()
-            except BlockingIOError:
-                pass
-            # Starting takes as long as its probe says, not as long as the watchdog likes.
-            if self._state is State.UP and time.monotonic() - heard_at > WATCHDOG_S:
-                _signal(process, signal.SIGKILL)
-                return
+        """Kill the child when its event loop stands still; `run` starts it again.
 
-    def _gives_up(self, code: int) -> bool:
-        now = time.monotonic()
-        self._ends = [end for end in self._ends if now - end[0] < GIVE_UP_WINDOW_S]
-        self._ends.append((now, code))
-        equal = sum(end[1] == code for end in self._ends)
-        # A kill from outside says nothing about the child.
-        return self.spec.may_give_up and code != -signal.SIGKILL and equal >= GIVE_UP_ENDS
+        Silence is counted in ticks of our own loop: a pause of the whole host is nobody's fault.
+        Starting takes as long as the probe says, not as long as the watchdog likes.
+        """
+        silent = 0
+        while silent < WATCHDOG_TICKS:
+            await asyncio.sleep(WATCHDOG_TICK_S)
+            silent += 1
+            with contextlib.suppress(BlockingIOError):
+                if os.read(fd, 4096):
+                    silent = 0
+            if self._state is not State.UP:
+                silent = 0
+        _kill_group(process)
 
     async def _pause(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
-        except TimeoutError:
-            pass
 
     def _change(self, state: State) -> None:
         self._state = state
@@ -237,27 +247,16 @@ class Child:
         self._on_change()
 
 
-def describe_exit(code: int) -> str:
-    if code < 0:
-        try:
-            return f"killed by {signal.Signals(-code).name}"
-        except ValueError:
-            return f"killed by signal {-code}"
-    return f"exited with {code}"
+def _pipe(reading: ExitStack, writing: ExitStack) -> tuple[int, int]:
+    """A pipe whose reading end never blocks; each end is closed with its stack."""
+    reader, writer = os.pipe()
+    reading.callback(os.close, reader)
+    writing.callback(os.close, writer)
+    os.set_blocking(reader, False)
+    return reader, writer
 
 
-def _signal(process: Process, number: signal.Signals) -> None:
+def _kill_group(process: Process) -> None:
+    """Only for a process that has not been waited for: its number is still its own."""
     with contextlib.suppress(ProcessLookupError):
-        process.send_signal(number)
-
-
-async def _pump(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
-    """Hand on lines; one that is too long is dropped to its next end, the child never blocks."""
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:
-            continue
-        if not line:
-            return
-        on_line(line.decode(errors="replace").rstrip())
+        os.killpg(process.pid, signal.SIGKILL)

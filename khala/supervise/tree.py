@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from khala.supervise.child import Child, ChildSpec, ChildView
+from khala.supervise.child import REFUSED, Child, ChildSpec, ChildView
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -55,39 +55,51 @@ class Tree:
         return [child.view for child in self._children]
 
     async def run(self, stop: asyncio.Event, started: asyncio.Event) -> int:
-        """Until `stop` is set or a child refuses to start: then 2, else 0. `started` is set when
-        every child serves."""
+        """Until `stop` is set or a child refuses to start: then `REFUSED`, else 0. `started` is
+        set when every child serves, or was given up."""
         self._state_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            async with asyncio.TaskGroup() as group:
+                stopped = group.create_task(stop.wait())
+                await self._supervise(group, stopped, started)
+                stopped.cancel()
+        finally:
+            self._state_file.unlink(missing_ok=True)
+        return REFUSED if self._refused else 0
+
+    @property
+    def _refused(self) -> bool:
+        return any(child.refused for child in self._children)
+
+    async def _supervise(
+        self,
+        group: asyncio.TaskGroup,
+        stopped: asyncio.Task[Literal[True]],
+        started: asyncio.Event,
+    ) -> None:
         runs: list[asyncio.Task[None]] = []
-        stopped = asyncio.ensure_future(stop.wait())
         try:
             for child in self._children:
-                runs.append(asyncio.ensure_future(child.run()))
-                settled = asyncio.ensure_future(child.settled.wait())
+                runs.append(group.create_task(child.run()))
+                settled = group.create_task(child.settled.wait())
                 await asyncio.wait({settled, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 settled.cancel()
-                if stop.is_set() or child.refused:
-                    break
-            else:
-                started.set()
-                await self._until_over(runs, stopped)
+                if stopped.done() or self._refused:
+                    return
+            started.set()
+            await self._until_over(runs, stopped)
         finally:
-            stopped.cancel()
-            for child in reversed(self._children[: len(runs)]):
-                await child.stop()
-            await asyncio.gather(*runs)
-            self._state_file.unlink(missing_ok=True)
-        return 2 if any(child.refused for child in self._children) else 0
+            for child, run in reversed(list(zip(self._children, runs, strict=False))):
+                child.stop()
+                await asyncio.wait({run})
 
     async def _until_over(
         self, runs: list[asyncio.Task[None]], stopped: asyncio.Task[Literal[True]]
     ) -> None:
         """A child that is given up leaves the others running: they may serve without it."""
         waiting: set[asyncio.Future[Literal[True]] | asyncio.Future[None]] = {stopped, *runs}
-        while True:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if stopped in done or any(child.refused for child in self._children):
-                return
+        while not stopped.done() and not self._refused:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     def _publish(self) -> None:
         view = TreeView(
@@ -97,7 +109,13 @@ class Tree:
             children=self.views,
         )
         draft = self._state_file.with_suffix(".new")
-        draft.write_bytes(msgspec.json.encode(view))
-        draft.replace(self._state_file)
+        try:
+            draft.write_bytes(msgspec.json.encode(view))
+            draft.replace(self._state_file)
+        except OSError:
+            # A full disk takes the databases down; it must not take their supervisor too. The
+            # report is gone then rather than wrong.
+            draft.unlink(missing_ok=True)
+            self._state_file.unlink(missing_ok=True)
         if self._on_change is not None:
             self._on_change(view.children)

@@ -1,0 +1,61 @@
+"""When a child that ended is started again, and when it is left down.
+
+Pure: the time is passed in. A crash must cost a second and a crash loop nothing, so restarts back
+off and start over after a minute of service. A database that ends the same way again and again
+has something to say (a damaged file, a full disk), and hammering it would make that worse.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from msgspec import Struct
+
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 30.0
+#: In service for this long, a child is healthy again and its back-off starts over.
+HEALTHY_S = 60.0
+#: This many equal ends within the window, and a child that may give up does.
+GIVE_UP_ENDS = 5
+GIVE_UP_WINDOW_S = 300.0
+
+
+class End(Struct, frozen=True, kw_only=True):
+    """How one life of a child ended. `code` is negative for a signal, None if it never began."""
+
+    code: int | None
+    text: str
+
+
+def end_of(code: int) -> End:
+    """The end of a process, from its return code."""
+    if code >= 0:
+        return End(code=code, text=f"exited with {code}")
+    try:
+        return End(code=code, text=f"killed by {signal.Signals(-code).name}")
+    except ValueError:
+        return End(code=code, text=f"killed by signal {-code}")
+
+
+class Restarts:
+    """One child's history of ends. Instants are monotonic seconds."""
+
+    def __init__(self, *, may_give_up: bool) -> None:
+        self._may_give_up = may_give_up
+        self._backoff_s = BACKOFF_MIN_S
+        self._ends: list[tuple[float, End]] = []
+
+    def after(self, end: End, now: float, served_s: float) -> float | None:
+        """Seconds until the next start of a child that served for `served_s`; None: leave it."""
+        if served_s >= HEALTHY_S:
+            self._backoff_s = BACKOFF_MIN_S
+        self._ends = [past for past in self._ends if now - past[0] < GIVE_UP_WINDOW_S]
+        self._ends.append((now, end))
+        equal = sum(past == end for _, past in self._ends)
+        # A kill from outside says nothing about the child.
+        from_outside = end.code == -signal.SIGKILL
+        if self._may_give_up and not from_outside and equal >= GIVE_UP_ENDS:
+            return None
+        delay_s = self._backoff_s
+        self._backoff_s = min(BACKOFF_MAX_S, self._backoff_s * 2)
+        return delay_s
