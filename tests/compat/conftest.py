@@ -1,0 +1,137 @@
+"""A whole Khala for the contract: started once, from the sources, as a user starts it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.compat.kv2_client import Answer, Kv2Client
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 120.0
+#: In the environment of every process of Khala, and of no task.
+MARKER = "KHALA_COMPAT_MARKER"
+STOP_S = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a running Khala."""
+    folder = tmp_path_factory.mktemp("compat")
+    peer, client, mongodb, rpc, http = free_ports(5)
+    argv = [
+        *(sys.executable, "-m", "khala", "up", "--data-dir", str(folder / "data")),
+        *("--name", f"compat-{secrets.token_hex(4)}", "--slots", "2"),
+        *("--etcd-peer-port", str(peer), "--etcd-client-port", str(client)),
+        *("--mongodb-port", str(mongodb), "--rpc-port", str(rpc), "--http-port", str(http)),
+    ]
+    log = folder / "log"
+    with open(log, "wb") as errors:
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+            start_new_session=True,
+            env={**os.environ, MARKER: "1"},
+        )
+    try:
+        yield _wait_for_url(process, log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            if process.stdout:
+                process.stdout.close()
+
+
+def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    printed = b""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        printed += process.stdout.read() or b""
+        for word in printed.decode().split():
+            if word.startswith("http://") and b"\n" in printed:
+                return word
+        time.sleep(0.05)
+    pytest.fail(f"no URL line of up:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+@pytest.fixture(scope="session")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kv2Client]:
+    """A gateway whose cluster does not exist."""
+    secret = tmp_path_factory.mktemp("lonely") / "secret"
+    secret.touch(0o600)
+    secret.write_text(secrets.token_hex(16))
+    http, nobody = free_ports(2)
+    argv = [
+        *(sys.executable, "-m", "khala", "gateway", "--http-port", str(http)),
+        *("--secret-file", str(secret), "--join", f"127.0.0.1:{nobody}"),
+    ]
+    process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True)
+    client = Kv2Client(f"http://127.0.0.1:{http}")
+    try:
+        deadline = time.monotonic() + START_S
+        while not _lives(client):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield client
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+
+
+def _lives(client: Kv2Client) -> bool:
+    try:
+        return client.get("/livez").status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def kv2(stack: str) -> Kv2Client:
+    return Kv2Client(stack)
+
+
+@pytest.fixture(scope="session")
+def finished(kv2: Kv2Client) -> Answer:
+    """A task that both wrote and read everything there is, once it has ended."""
+    task = kv2.submit(
+        compile_source_name="sub/a.c",
+        compile_source_str="int main;\r\n",
+        execute_data_name="d.txt",
+        execute_data_str="data",
+        compile_command="echo compiled; echo warned >&2\r\n",
+        execute_input="in\r\nput",
+        execute_command="cat; printf '\\377\\000é'; echo failed >&2",
+        execute_standard="std",
+    )
+    return kv2.wait(task)
