@@ -16,6 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 import structlog
@@ -129,11 +130,9 @@ class _Lines:
         self._stream = stream
 
     def msg(self, line: str) -> None:
-        try:
+        with suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
-            pass
 
     debug = info = warning = error = critical = exception = msg
 
@@ -154,27 +153,27 @@ class _Copy:
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         whole = structlog.processors.format_exc_info(logger, method, dict(event))
         line = self._render(logger, method, whole)
-        try:
+        data = line if isinstance(line, bytes) else line.encode()
+        with suppress(OSError):
             self._reopen_if_moved()
-        except OSError:
-            return event
-        _Lines(self._file).msg(line if isinstance(line, str) else line.decode())
+            os.write(self._file, data + b"\n")
         return event
 
-    def _open(self) -> TextIO:
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        return os.fdopen(descriptor, "a", encoding="utf-8")
+    def _open(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(self._path, flags, 0o640)
 
     def _reopen_if_moved(self) -> None:
         """A log rotation renames the file and expects a new one."""
         try:
-            there, ours = os.stat(self._path), os.fstat(self._file.fileno())
-            moved = (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+            there, ours = os.stat(self._path), os.fstat(self._file)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return
         except FileNotFoundError:
-            moved = True
-        if moved:
-            self._file.close()
-            self._file = self._open()
+            pass
+        new = self._open()
+        os.close(self._file)
+        self._file = new
 
 
 class _Bridge(logging.Handler):
