@@ -93,6 +93,8 @@ class AddressBook:
             return []
         self._turn = (self._turn + 1) % len(known)
         rotated = known[self._turn :] + known[: self._turn]
+        if not self._blamed:
+            return rotated
         now = time.monotonic()
         return sorted(rotated, key=lambda address: self._blamed.get(address, 0.0) > now)
 
