@@ -86,6 +86,10 @@ describe("headline", () => {
       { reason: "wall_time", limit: 1000, observed: null },
       "The compile command ran out of time, limit 1 s.",
     ],
+    [
+      { reason: "exit_nonzero", exit_code: 1, message: "exit status 1" },
+      "The compile command exited with code 1.",
+    ],
     [{ reason: "made_up" }, "The compile command ended with the reason “made_up”."],
     [{ reason: "disk", message: "no space left" }, "Compile: no space left."],
   ])("%j", (ended, text) => {

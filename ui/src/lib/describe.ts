@@ -147,9 +147,11 @@ const ERRORS: Record<string, string> = {
   internal: "Khala failed to run it; this is a fault of the platform, not of the task.",
 };
 
+/** Here the number says it all: "exit status 3" is no more than "exited with code 3". */
+const SAYS_LESS = new Set(["exit_nonzero", "signal"]);
+
 /** The first line of a task's page, after its state. */
 export function headline(task: Task): string {
-  if (isDone(task.state) && task.message) return sentence(task.message);
   const where = task.executor ? ` on ${task.executor}` : "";
   switch (task.state) {
     case "queued":
@@ -168,21 +170,25 @@ export function headline(task: Task): string {
       const stage = failedStage(task);
       const result = stage ? task.stages[stage]?.result : null;
       if (stage && result)
-        return result.message
+        return result.message && !SAYS_LESS.has(result.reason)
           ? sentence(`${STAGE_WORDS[stage]}: ${result.message}`)
           : `The ${stage} command ${cause(result)}.`;
-      return task.reason ? `Reason: ${task.reason}.` : "The server gave no reason.";
+      return unexplained(task);
     }
     case "cancelled":
+      if (task.message) return sentence(task.message);
       return task.started_at ? "Cancelled while it ran." : "Cancelled before it ran.";
     case "error":
-      return (
-        ERRORS[task.reason ?? ""] ??
-        (task.reason ? `Reason: ${task.reason}.` : "The server gave no reason.")
-      );
+      if (task.message) return sentence(task.message);
+      return ERRORS[task.reason ?? ""] ?? unexplained(task);
     default:
       return `This page does not know the state “${String(task.state)}”.`;
   }
+}
+
+function unexplained(task: Task): string {
+  if (task.message) return sentence(task.message);
+  return task.reason ? `Reason: ${task.reason}.` : "The server gave no reason.";
 }
 
 function times(count: number): string {
