@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from khala.config.settings import Settings
@@ -24,7 +25,7 @@ def run(settings: Settings) -> int:
             drain_s=executor.drain,
             sandbox=SandboxConfig(
                 nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
-                name=settings.name,
+                name=_sandbox_name(settings),
                 slots=executor.slots,
                 uid_base=executor.uid_base,
                 box_bytes=executor.box,
@@ -33,3 +34,10 @@ def run(settings: Settings) -> int:
             ),
         )
     )
+
+
+def _sandbox_name(settings: Settings) -> str:
+    """Several executors may share a host, also under one name: their data directories differ.
+    The same directory gives the same name, so a restart finds what an earlier life left."""
+    digest = hashlib.sha256(settings.data_dir.encode()).hexdigest()
+    return f"{settings.name}-{digest[:8]}"
