@@ -46,9 +46,9 @@ A task, with curl:
   curl -s 'http://127.0.0.1:7000/api/v2/tasks/ID?wait=30s'
 
 \b
-Two of them on one host:
-  khala.pex up --data-dir /srv/b --http-port 7100 --rpc-port 4100 --mongodb-port 3100 \\
-    --etcd-peer-port 2100 --etcd-client-port 2101
+A second one on the same host:
+  khala.pex up --name b --data-dir /srv/b --http-port 7100 --rpc-port 4100 \\
+    --mongodb-port 3100 --etcd-peer-port 2100 --etcd-client-port 2101
 
 Every option can also be a variable (--rpc-port is KHALA_RPC_PORT) or a line of a TOML file
 (--config). `khala.pex config` shows each value and where it comes from, `khala.pex COMMAND --help`
