@@ -18,6 +18,7 @@ import errno
 import itertools
 import logging
 import os
+import resource
 import socket
 import time
 from collections import defaultdict
@@ -238,6 +239,7 @@ class Server:
 
 async def serve(app: App, bind: Bind) -> Server:
     """Listen; raise `Rejected`, naming the flag, if the address cannot be had."""
+    _raise_file_limit()
     listener = _listen(bind)
     inner = await app.create_server(sock=listener, return_asyncio_server=True)
     if inner is None:
@@ -247,6 +249,12 @@ async def serve(app: App, bind: Bind) -> Server:
     await inner.after_start()  # type: ignore[no-untyped-call]
     await inner.start_serving()  # type: ignore[no-untyped-call]
     return Server(app, inner, listener.getsockname()[1])
+
+
+def _raise_file_limit() -> None:
+    """Each connection is a file, and the usual soft limit is less than our own bounds."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(bind: Bind) -> socket.socket:

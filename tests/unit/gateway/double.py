@@ -48,6 +48,47 @@ from khala.protocol.wire import Codec
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
 
 
+def cluster_view(address: str, *, serving: bool) -> ClusterView:
+    """One judicator, one executor with free slots, one that is lost."""
+    owner = Owner(judicator=JudicatorName("judicator"), incarnation=Incarnation("1"))
+    record = ExecutorRecord(
+        name=ExecutorName("executor.1"),
+        id="6b04d4787d852fb9eb7f7a4e",
+        session=SessionNo(1),
+        boot=BootId("b"),
+        state=SessionState.ONLINE,
+        owner=owner,
+        slots=4,
+        version="1",
+        enforcement="root, cgroup v1",
+        seen_at=START,
+    )
+    return ClusterView(
+        version="1",
+        serving=serving,
+        queued=1,
+        leased=2,
+        executors=[
+            ExecutorView(record=record, free=3),
+            ExecutorView(
+                record=msgspec.structs.replace(
+                    record, name=ExecutorName("gone"), state=SessionState.LOST
+                ),
+                free=None,
+            ),
+        ],
+        judicators=[
+            JudicatorRecord(
+                name=JudicatorName("judicator"),
+                address=address,
+                incarnation=Incarnation("1"),
+                leader=True,
+            )
+        ],
+        notes=["One judicator: the cluster does not survive the loss of its host."],
+    )
+
+
 class JudicatorDouble:
     """`broken` makes every request fail with that error, until it is None again."""
 
@@ -207,43 +248,7 @@ class JudicatorDouble:
         await response.eof()
 
     async def view(self, request: Request) -> HTTPResponse:
-        owner = Owner(judicator=JudicatorName("judicator"), incarnation=Incarnation("1"))
-        record = ExecutorRecord(
-            name=ExecutorName("executor.1"),
-            id="6b04d4787d852fb9eb7f7a4e",
-            session=SessionNo(1),
-            boot=BootId("b"),
-            state=SessionState.ONLINE,
-            owner=owner,
-            slots=4,
-            version="1",
-            enforcement="root, cgroup v1",
-            seen_at=START,
-        )
-        view = ClusterView(
-            version="1",
-            serving=self.serving,
-            queued=1,
-            leased=2,
-            executors=[
-                ExecutorView(record=record, free=3),
-                ExecutorView(
-                    record=msgspec.structs.replace(
-                        record, name=ExecutorName("gone"), state=SessionState.LOST
-                    ),
-                    free=None,
-                ),
-            ],
-            judicators=[
-                JudicatorRecord(
-                    name=JudicatorName("judicator"),
-                    address=self.address,
-                    incarnation=Incarnation("1"),
-                    leader=True,
-                )
-            ],
-            notes=["One judicator: the cluster does not survive the loss of its host."],
-        )
+        view = cluster_view(self.address, serving=self.serving)
         return await self._answer(request, view)
 
     async def events(self, _: Request, ws: WebsocketImplProtocol) -> None:

@@ -1,0 +1,76 @@
+"""Bounds of the event hub: slow readers, gaps, the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from khala.model.errors import Unavailable
+from khala.model.ids import AttemptNo, TaskId
+from khala.model.limits import EVENT_QUEUE_ITEMS
+from khala.model.task import TaskBrief, TaskState
+from khala.protocol.rpc import TaskChanged
+from roles.gateway.hub import Hub
+from tests.unit.gateway.double import START
+
+TASK = TaskId("6b04d4787d852fb9eb7f7a4e")
+CHANGED = TaskChanged(
+    task=TaskBrief(
+        id=TASK,
+        user=0,
+        state=TaskState.QUEUED,
+        attempt=AttemptNo(0),
+        submitted_at=START,
+        updated_at=START,
+    )
+)
+
+
+def test_a_slow_reader_is_ended_and_the_others_are_not() -> None:
+    hub = Hub()
+    slow, quick = hub.open(), hub.open()
+    for _ in range(EVENT_QUEUE_ITEMS + 1):
+        hub.on_event(CHANGED)
+        quick.take()
+    assert slow.ended
+    assert len(slow.waiting) == EVENT_QUEUE_ITEMS
+    assert not quick.ended
+
+
+def test_a_gap_ends_every_stream() -> None:
+    hub = Hub()
+    reader = hub.open()
+    hub.on_gap()
+    assert reader.ended
+    hub.close(reader)
+    assert hub.readers == 0
+
+
+def test_streams_have_a_bound_and_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roles.gateway.hub.EVENT_STREAMS", 2)
+    hub = Hub()
+    first = hub.open()
+    hub.open()
+    with pytest.raises(Unavailable, match="limit"):
+        hub.open()
+    hub.close(first)
+    hub.open()
+    hub.stop()
+    with pytest.raises(Unavailable, match="stopping"):
+        hub.open()
+
+
+async def test_whoever_waits_is_woken_by_the_task_alone() -> None:
+    hub = Hub()
+    waiting = asyncio.ensure_future(hub.wait_for(TASK, 30))
+    await asyncio.sleep(0)
+    other = msgspec.structs.replace(CHANGED.task, id=TaskId("0" * 24))
+    hub.on_event(TaskChanged(task=other))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    hub.on_event(CHANGED)
+    async with asyncio.timeout(5):
+        await waiting
+    await hub.wait_for(TASK, 0.001)  # a forgotten waiter would be woken again
