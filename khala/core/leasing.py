@@ -183,6 +183,7 @@ class Leasing:
         """The executor does not have it and must not get it again under this number."""
         self.sessions.drop(session, run)
         self._comm.spawn(self.requeue(session, run, crash=crash))
+        self.dispatch()
 
     async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
         lease = HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)

@@ -16,7 +16,7 @@ from khala.core.dispatch import Dispatcher
 from khala.core.ports import Conn
 from khala.core.session import Held, Session
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
-from khala.model.executor import Owner, SessionState
+from khala.model.executor import ExecutorRecord, Owner, SessionState
 from khala.model.ids import AttemptNo, BootId, ExecutorName, Incarnation, SessionNo, TaskId
 from khala.model.limits import (
     AUDIT_INTERVAL_S,
@@ -235,16 +235,21 @@ class Recovery:
             session = told[record.name][0] if record.name in told else None
             if session is None or not self._sessions.is_current(session):
                 continue
-            stands = (
-                record.session == session.number
-                and record.state is SessionState.ONLINE
-                and record.owner.incarnation == self._dispatcher.incarnation
-            )
-            if not stands:
-                conn = session.conn
-                self._sessions.detach(session)
-                if conn is not None:
-                    self._comm.send(conn, SessionLost(session=session.number))
+            mine = self._is_mine(record)
+            if mine and record.session == session.number:
+                continue
+            conn = session.conn
+            self._sessions.detach(session)
+            if conn is not None:
+                self._comm.send(conn, SessionLost(session=session.number))
+            if mine:
+                self._unsure[record.name] = self._comm.now()
+
+    def _is_mine(self, record: ExecutorRecord) -> bool:
+        return (
+            record.state is SessionState.ONLINE
+            and record.owner.incarnation == self._dispatcher.incarnation
+        )
 
     def _hold_found(self, view: AuditView) -> None:
         """Leases that landed after their write was given up."""
@@ -276,8 +281,7 @@ class Recovery:
         for record in view.records:
             if (
                 record.name in due
-                and record.state is SessionState.ONLINE
-                and record.owner.incarnation == self._dispatcher.incarnation
+                and self._is_mine(record)
                 and self._sessions.get(record.name) is None
                 and record.name not in self._sessions.greeting.values()
             ):

@@ -17,7 +17,7 @@ from khala.protocol.executor import ToExecutorMessage
 from khala.store.api import DispatchStore
 from khala.store.memory import run_now
 from tests.sim.clock import Clock, Node
-from tests.sim.history import History
+from tests.sim.history import History, require
 from tests.sim.network import Connection, Network
 from tests.sim.store import DoubtfulStore
 
@@ -57,6 +57,7 @@ class SimJudicator(Node):
         self.every(0.2, self.dispatcher.on_tick)
         self.every(0.5, self.recovery.on_tick)
         self.every(1.0, self._pulse)
+        self.every(1.0, self._check_indexes)
         self.every(AUDIT_INTERVAL_S, lambda: self.spawn(self._lead()))
 
     def die(self, *, silently: bool) -> None:
@@ -67,6 +68,23 @@ class SimJudicator(Node):
         down_since = self.store.down_from
         down = self.clock.now < self.store.down_until
         self.dispatcher.serving = not (down and self.clock.now - down_since > PULSE_TTL_S)
+
+    def _check_indexes(self) -> None:
+        """The reactor's picture agrees with itself and with the sockets."""
+        sessions = self.dispatcher.sessions
+        free = sum(session.free for session in sessions.values())
+        require(sessions.free == free, "free slots are miscounted", sessions.free, free)
+        for session in sessions.values():
+            used = sum(not held.finished for held in session.held.values())
+            require(session.used == used, "used slots are miscounted", session)
+            require(
+                session.conn is None or session.conn in self._links,
+                "a session hangs on a connection that is gone",
+                session,
+            )
+        best = sessions.roomiest()
+        room = max((session.free for session in sessions.values()), default=0)
+        require((best.free if best else 0) == room, "the roomiest is not", best, room)
 
     async def _lead(self) -> None:
         """Everybody leads, and suspects the living now and then: the worst that an election and

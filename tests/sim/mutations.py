@@ -1,21 +1,22 @@
 """The rules of the protocol, each removable: a simulation that never failed proves nothing.
 
 A mutation patches one rule out of the real core (there is no switch for it in the product). Those
-with `caught_within` must break a promise within so many seeds. The others do not, and `because`
-says what else covers them: they are kept for speed or as a second belt.
+with `within` must break a promise within so many seeds. For the others `covered` says what else
+holds when they are gone: they are kept for speed or as a second belt, or their absence shows so
+rarely that a unit test stands for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 import khala.core.agent
-import khala.core.ports
 from khala.core.agent import Agent
 from khala.core.leasing import Leasing
+from khala.core.ports import Conn
 from khala.core.recovery import Recovery
 from khala.core.session import Session
 from khala.core.sessions import Sessions
@@ -43,10 +44,11 @@ Patch = pytest.MonkeyPatch
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutation:
     apply: Callable[[Patch], None]
-    #: Seeds, counted from 0, of which one breaks a rule; None if none is known to.
-    caught_within: int | None
-    #: What the rule is for, or what covers it.
-    because: str
+    rule: str
+    #: Seeds, counted from 0, of which one must break a promise.
+    within: int | None
+    #: What the rule's absence costs, or what else covers it.
+    covered: str = ""
 
 
 def _nothing(*_: object) -> None: ...
@@ -117,11 +119,6 @@ def _no_reassign(patch: Patch) -> None:
     patch.setattr(Session, "overdue", overdue)
 
 
-def _no_reassign_nor_found(patch: Patch) -> None:
-    _no_reassign(patch)
-    patch.setattr(Recovery, "_hold_found", _nothing)
-
-
 def _no_leader_audit(patch: Patch) -> None:
     async def audit_all(self: MemorySessions) -> list[HeldLease]:
         return []
@@ -178,11 +175,11 @@ def _no_crash_count(patch: Patch) -> None:
 def _no_greeting(patch: Patch) -> None:
     close = Sessions.close
 
-    def close_late(self: Sessions, conn: int, now: float) -> None:
-        name = self.greeting.get(khala.core.ports.Conn(conn))
-        close(self, khala.core.ports.Conn(conn), now)
+    def close_late(self: Sessions, conn: Conn, now: float) -> None:
+        name = self.greeting.get(conn)
+        close(self, conn, now)
         if name is not None:
-            self.greeting[khala.core.ports.Conn(conn)] = name
+            self.greeting[conn] = name
 
     patch.setattr(Sessions, "close", close_late)
 
@@ -200,35 +197,118 @@ def _without_flow(owner: type, name: str) -> Callable[[Patch], None]:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "nofence": Mutation(apply=_no_fence, caught_within=10, because="R5"),
-    "nolate": Mutation(apply=_no_late_results, caught_within=None, because="R6"),
-    "nojournal": Mutation(apply=_no_journal, caught_within=10, because="R1"),
-    "nodropped": Mutation(apply=_no_dropped, caught_within=10, because="R1"),
-    "noresend": Mutation(apply=_no_resend, caught_within=10, because=""),
-    "regress": Mutation(apply=_regress, caught_within=None, because="R2"),
-    "nosessioncheck": Mutation(apply=_no_session_check, caught_within=None, because="R2"),
-    "noreassign": Mutation(apply=_no_reassign, caught_within=None, because="R3"),
-    "nofound": Mutation(apply=_without(Recovery, "_hold_found"), caught_within=None, because="R4"),
-    "noreassignorfound": Mutation(apply=_no_reassign_nor_found, caught_within=None, because="R4"),
+    "nofence": Mutation(
+        apply=_no_fence,
+        within=20,
+        rule="R5: a result is recorded only while its attempt is the document's",
+    ),
+    "nojournal": Mutation(
+        apply=_no_journal,
+        within=100,
+        rule="R1: an attempt in the started-journal is answered Dead",
+    ),
+    "noreassign": Mutation(
+        apply=_no_reassign,
+        within=40,
+        rule="R3: a held lease that no inventory shows is assigned again",
+    ),
+    "nofound": Mutation(
+        apply=_without(Recovery, "_hold_found"),
+        within=60,
+        rule="R4: the owner's audit finds leases that landed late",
+    ),
     "nosuperseded": Mutation(
-        apply=_without(Recovery, "_drop_superseded"), caught_within=None, because="R4"
+        apply=_without(Recovery, "_drop_superseded"),
+        within=60,
+        rule="R4: the owner's audit ends sessions that the store no longer has",
     ),
-    "noended": Mutation(apply=_without(Recovery, "_drop_ended"), caught_within=None, because="R4"),
-    "nounknown": Mutation(
-        apply=_without(Recovery, "_expire_unknown"), caught_within=None, because="R4"
+    "noended": Mutation(
+        apply=_without(Recovery, "_drop_ended"),
+        within=20,
+        rule="R4: the owner's audit lets go of leases that others ended",
     ),
-    "noleaderaudit": Mutation(apply=_no_leader_audit, caught_within=None, because="S10"),
+    "noexplain": Mutation(
+        apply=_without_flow(Leasing, "explain"),
+        within=20,
+        rule="a run that no lease explains is adopted or killed",
+    ),
+    "noleaderaudit": Mutation(
+        apply=_no_leader_audit,
+        within=100,
+        rule="S10: leases under sessions that are nobody's are requeued",
+    ),
     "noorphans": Mutation(
-        apply=_without_flow(Recovery, "_expire_orphaned"), caught_within=None, because="S10"
+        apply=_without_flow(Recovery, "_expire_orphaned"),
+        within=100,
+        rule="S9: the leader expires the sessions of judicators that are gone",
     ),
-    "noadoption": Mutation(apply=_no_adoption, caught_within=None, because="S7"),
     "noolder": Mutation(
-        apply=_without_flow(Recovery, "_requeue_older"), caught_within=None, because="S7"
+        apply=_without_flow(Recovery, "_requeue_older"),
+        within=60,
+        rule="S8: a Hello of a new boot counts what died with the old one",
     ),
-    "expireonce": Mutation(apply=_expire_once, caught_within=None, because="S9"),
-    "noexplain": Mutation(apply=_without_flow(Leasing, "explain"), caught_within=None, because=""),
-    "nokeys": Mutation(apply=_no_keys, caught_within=None, because="I6"),
-    "nocrashcount": Mutation(apply=_no_crash_count, caught_within=None, because=""),
-    "nogreeting": Mutation(apply=_no_greeting, caught_within=None, because=""),
-    "noforgive": Mutation(apply=_without(Sessions, "forgive"), caught_within=None, because=""),
+    "nocrashcount": Mutation(
+        apply=_no_crash_count,
+        within=60,
+        rule="P3: a task that kills its executors is given up",
+    ),
+    "noresend": Mutation(
+        apply=_no_resend,
+        within=20,
+        rule="a spooled result is sent again with every heartbeat",
+    ),
+    "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
+    "nogreeting": Mutation(
+        apply=_no_greeting,
+        within=20,
+        rule="a session is not attached to a connection that is gone",
+    ),
+    "nodropped": Mutation(
+        apply=_no_dropped,
+        within=None,
+        rule="R1: what was dropped in a session stays dropped",
+        covered="rare; test_agent.py: test_what_was_recorded_does_not_come_back",
+    ),
+    "expireonce": Mutation(
+        apply=_expire_once,
+        within=None,
+        rule="S9 is repeated until its outcome is known",
+        covered="rare; test_recovery.py: test_expiry_is_repeated_until_it_is_known",
+    ),
+    "nounknown": Mutation(
+        apply=_without(Recovery, "_expire_unknown"),
+        within=None,
+        rule="a session that was opened unseen is lost in the end",
+        covered="rare; test_recovery.py: test_a_session_that_was_opened_unseen_is_lost_in_the_end",
+    ),
+    "noforgive": Mutation(
+        apply=_without(Sessions, "forgive"),
+        within=None,
+        rule="a judicator's own pause is nobody's silence",
+        covered="costs reruns; test_recovery.py: test_the_judicators_own_pause_is_nobodys_silence",
+    ),
+    "nolate": Mutation(
+        apply=_no_late_results,
+        within=None,
+        rule="R6: a late result counts while its number stands",
+        covered="costs reruns",
+    ),
+    "noadoption": Mutation(
+        apply=_no_adoption,
+        within=None,
+        rule="S7: what an executor brings along goes on",
+        covered="costs reruns",
+    ),
+    "regress": Mutation(
+        apply=_regress,
+        within=None,
+        rule="R2: a Welcome must be above every session seen",
+        covered="one Hello and so one Welcome a connection",
+    ),
+    "nosessioncheck": Mutation(
+        apply=_no_session_check,
+        within=None,
+        rule="R2: orders of another session are ignored",
+        covered="one session a connection",
+    ),
 }

@@ -1,0 +1,126 @@
+"""The indexes over sessions agree with a walk over all of them, whatever happens."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from khala.core.ports import Conn
+from khala.core.ready import Ready, Refusals
+from khala.core.session import Held, Session
+from khala.core.sessions import Sessions
+from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
+from khala.model.limits import REFUSAL_PAUSE_S
+from khala.model.statements import Candidate
+from tests.unit.core.desk import SPEC, Desk
+from tests.unit.core.rig import run_no
+
+NAMES = [ExecutorName(f"E{n}") for n in range(4)]
+Step = tuple[str, int, int]
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["attach", "detach", "close", "hold", "drop", "finish", "refuse", "take"]),
+        st.integers(0, 3),
+        st.integers(0, 5),
+    ),
+    max_size=60,
+)
+
+
+def session(name: ExecutorName, conn: int, slots: int) -> Session:
+    return Session(
+        name=name,
+        number=SessionNo(1),
+        boot=BootId("b"),
+        slots=slots,
+        last_seen_at=0.0,
+        conn=Conn(conn),
+    )
+
+
+def apply(sessions: Sessions, step: Step, conn: int) -> None:
+    what, who, n = step
+    current = sessions.get(NAMES[who])
+    run = run_no(n)
+    if what == "attach":
+        sessions.attach(session(NAMES[who], conn, slots=n))
+    if current is None:
+        return
+    if what == "detach":
+        sessions.detach(current)
+    elif what == "close" and current.conn is not None:
+        sessions.close(current.conn, 1.0)
+    elif what == "hold":
+        sessions.hold(current, run, Held(task=None, seen_at=0.0, finished=n == 5))
+    elif what == "drop":
+        sessions.drop(current, run)
+    elif what == "finish":
+        sessions.finish(current, run, 1.0)
+    elif what in ("refuse", "take"):
+        sessions.set_accepts(current, what == "take")
+
+
+@given(steps)
+@settings(max_examples=300, deadline=None)
+def test_free_slots_are_counted_right(history: list[Step]) -> None:
+    sessions = Sessions()
+    for conn, step in enumerate(history):
+        apply(sessions, step, conn)
+        everyone = list(sessions.values())
+        for each in everyone:
+            assert each.used == sum(not held.finished for held in each.held.values())
+            if each.conn is not None:
+                assert sessions.at(each.conn) is each
+        assert sessions.free == sum(each.free for each in everyone)
+        best = sessions.roomiest()
+        assert (best.free if best else 0) == max((each.free for each in everyone), default=0)
+        if best is not None:
+            second = sessions.roomiest({best.name})
+            rest = [each.free for each in everyone if each is not best]
+            assert (second.free if second else 0) == max(rest, default=0)
+
+
+def test_equal_executors_take_turns() -> None:
+    sessions = Sessions()
+    for conn, name in enumerate(NAMES):
+        sessions.attach(session(name, conn, slots=2))
+    order: list[ExecutorName] = []
+    for n in range(8):
+        best = sessions.roomiest()
+        assert best is not None
+        sessions.hold(best, run_no(n), Held(task=None, seen_at=0.0))
+        order.append(best.name)
+    assert order == NAMES * 2
+
+
+def candidate(desk: Desk, number: int) -> Candidate:
+    return Candidate(
+        id=TaskId(f"{number:024x}"),
+        attempt=AttemptNo(0),
+        crashes=0,
+        spec=SPEC,
+        submitted_at=desk.wall_time(),
+    )
+
+
+def test_ready_keeps_the_order_and_its_bound(desk: Desk) -> None:
+    ready = Ready(bound=3)
+    tasks = [candidate(desk, number) for number in range(4)]
+    for task in tasks:
+        ready.add(task)
+    ready.discard(tasks[1].id)
+    assert tasks[0].id in ready
+    assert [ready.pop(), ready.pop(), ready.pop()] == [tasks[0], tasks[2], None]
+
+
+def test_refusals_end() -> None:
+    refusals = Refusals()
+    task = TaskId("a" * 24)
+    refusals.add(task, NAMES[0], now=0.0)
+    refusals.add(task, NAMES[1], now=1.0)
+    refusals.add(task, NAMES[0], now=2.0)
+    refusals.expire(now=1.0 + REFUSAL_PAUSE_S)
+    assert set(refusals.of(task)) == {NAMES[0]}
+    refusals.expire(now=2.0 + REFUSAL_PAUSE_S)
+    assert len(refusals) == 0
+    assert not refusals.of(task)
