@@ -68,6 +68,7 @@ class Sandbox:
         invariant(slot not in self._busy, f"slot {slot} is in use")
         self._busy.add(slot)
         try:
+            self._host.ensure_guarded()
             box = Box(self._host, slot)
             try:
                 yield box

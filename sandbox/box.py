@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from khala.model.errors import invariant
 from khala.model.limits import MIB
 from khala.model.task import Reason, StageOutcome
 from sandbox import mounts
@@ -157,7 +156,6 @@ class Box:
                 raise
             return _no_room(self._source.room(), job)
         leaf = Leaf(self._host.tree, f"{self._slot}-{job.stage}")
-        invariant(leaf.try_remove(), f"the cgroup {leaf.name} is still in use")
         try:
             return await StageRun(self._place, leaf, job).run(cancel, self._rooms)
         finally:

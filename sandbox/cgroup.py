@@ -16,6 +16,7 @@ import fcntl
 import os
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,9 +159,14 @@ class Leaf:
         self._fds: dict[str, int] = {}
 
     def create(self, limits: StageLimits) -> None:
-        """Make the leaf with its limits. Raises OSError; `try_remove` cleans up in any case."""
-        for folder in self._places:
-            os.mkdir(folder)
+        """Make the leaf with its limits. Raises Unavailable if the slot's last one is in use,
+        OSError; `try_remove` cleans up in any case."""
+        try:
+            self._make()
+        except FileExistsError:
+            if not self.try_remove():
+                raise Unavailable(f"the cgroup {self.name} is still in use") from None
+            self._make()
         self._write("memory", "memory.limit_in_bytes", limits.memory_bytes)
         if self._tree.limits_swap:
             self._write("memory", "memory.memsw.limit_in_bytes", limits.memory_bytes)
@@ -171,9 +177,15 @@ class Leaf:
             for one, name in (("memory", "memory.oom_control"), ("cpuacct", "cpuacct.usage"))
         }
 
-    def attach(self, pid: int) -> None:
+    def _make(self) -> None:
         for folder in self._places:
-            _write(f"{folder}/cgroup.procs", pid)
+            os.mkdir(folder)
+
+    def attach(self, pid: int) -> None:
+        """Move a child of this process in; one that is gone already is nobody's problem."""
+        with suppress(ProcessLookupError):
+            for folder in self._places:
+                _write(f"{folder}/cgroup.procs", pid)
 
     def cpu_ns(self) -> int:
         return int(os.pread(self._fds["cpuacct.usage"], 32, 0))

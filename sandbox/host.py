@@ -10,6 +10,7 @@ killed too, the next sandbox of the same name sweeps at its start.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import ExitStack, suppress
@@ -41,6 +42,8 @@ done
 for folder in "$@"; do rmdir "$folder"/*/; done
 """
 _GUARDIAN_EXIT_S = 15
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_NSJAILS_FOLDERS = "/run/user"
 _UNLIMITED_SWAP = (
     "swap is on and not limited: a task may use swap beyond its memory limit; repair with:"
     " swapoff -a, or boot with swapaccount=1"
@@ -69,11 +72,22 @@ class Host:
             uid=self.config.uid_base + slot,
         )
 
+    def ensure_guarded(self) -> None:
+        """Replace a guardian that something has killed."""
+        if self.guardian.poll() is not None:
+            if self.guardian.stdin is not None:
+                self.guardian.stdin.close()
+            self.guardian = _start_guardian(self.tree)
+
     def close(self) -> None:
         """Needs all jails to be over."""
         if self.guardian.stdin is not None:
             self.guardian.stdin.close()
-        self.guardian.wait(_GUARDIAN_EXIT_S)
+        try:
+            self.guardian.wait(_GUARDIAN_EXIT_S)
+        except subprocess.TimeoutExpired:
+            self.guardian.kill()
+            self.guardian.wait()
         self.tree.close()
         _remove_work_root(self.work_root)
 
@@ -85,7 +99,7 @@ def open_host(config: SandboxConfig) -> Host:
     """
     _check(config)
     try:
-        mounts.enter_namespace()
+        enter_namespace()
     except OSError as error:
         raise Rejected(
             f"the sandbox cannot have its own mount namespace ({error.strerror}); it needs"
@@ -107,6 +121,12 @@ def open_host(config: SandboxConfig) -> Host:
 def _check(config: SandboxConfig) -> None:
     if os.geteuid() != 0:
         raise Rejected("the sandbox needs root; start the executor with sudo")
+    if not _NAME.fullmatch(config.name):
+        raise Rejected(
+            f"--name: {config.name!r} must be 1 to 128 letters, digits, '.', '_' or '-', and not"
+            " begin with '.'",
+            field="--name",
+        )
     if not 1 <= config.slots <= SLOTS_MAX:
         raise Rejected(
             f"--slots must be 1 to {SLOTS_MAX}; {config.slots} was given", field="--slots"
@@ -119,6 +139,15 @@ def _check(config: SandboxConfig) -> None:
         )
     if shutil.which("bash", path="/usr/bin:/bin") is None:
         raise Rejected("tasks are bash scripts, and /bin/bash is missing; apt-get install bash")
+
+
+def enter_namespace() -> None:
+    """The mount namespace of this process, with a place of its own for nsjail's mount points,
+    which nsjail would otherwise make in everybody's /tmp."""
+    if not mounts.enter_namespace():
+        return
+    os.makedirs(_NSJAILS_FOLDERS, exist_ok=True)
+    mounts.mount("khala", _NSJAILS_FOLDERS, "tmpfs", options="mode=1777,size=64k,nr_inodes=64")
 
 
 def _stage(work_root: str, config: SandboxConfig) -> None:

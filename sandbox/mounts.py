@@ -50,19 +50,20 @@ _libc.unshare.argtypes = [ctypes.c_int]
 _entered_by: list[int] = []
 
 
-def enter_namespace() -> None:
-    """Give this process its own mount namespace; does nothing the second time.
+def enter_namespace() -> bool:
+    """Give this process its own mount namespace; False, and nothing done, the second time.
 
     Raises OSError without CAP_SYS_ADMIN, RuntimeError outside the main thread. Mounts that the
     host makes later still appear (slave), ours never reach the host.
     """
     if _entered_by == [os.getpid()]:
-        return
+        return False
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("the mount namespace must be entered by the main thread")
     _check(_libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
     mount("none", "/", flags=RECURSIVE | SLAVE)
     _entered_by[:] = [os.getpid()]
+    return True
 
 
 def mount(

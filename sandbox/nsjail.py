@@ -50,6 +50,7 @@ _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM,
 _STARTED = re.compile(r"^\[I\]\[[^]]*\] Executing '", re.M)
 _EXITED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* exited with status: (\d+), ", re.M)
 _KILLED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* terminated with signal: \S+ \((\d+)\), ", re.M)
+_PLAIN = re.compile(r"[\w /:=.,@+-]*", re.ASCII)
 _FAULT = re.compile(r"^\[[WEF]\]\[[^]]*\](?:\[\d+\])? (.*)$", re.M)
 
 
@@ -241,6 +242,8 @@ seccomp_policy_file: "/proc/self/fd/{policy_fd}"
 
 def _quote(text: str) -> str:
     """A protobuf text literal: every byte that is not plain is written as octal."""
+    if _PLAIN.fullmatch(text):
+        return f'"{text}"'
     return (
         '"'
         + "".join(

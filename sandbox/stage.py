@@ -103,7 +103,8 @@ class StageRun:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._stopped_for: Reason | None = None
         self._stopped_at = 0.0
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
+        self._interrupted: asyncio.CancelledError | None = None
         self._started_at = 0.0
         self._wall_ms = 0
         self._wait_status = 0
@@ -115,22 +116,40 @@ class StageRun:
         Cancelling the calling task kills the jail first, and then lets the cancellation through.
         """
         with ExitStack() as closing:
-            closing.callback(self._stop_watching)
             self._start(closing)
-            interrupted = await self._until_over(cancel)
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._stop_when_set(cancel))
+                # Moving a process between cgroups waits, now and then, for every processor to
+                # have passed a quiet point: up to 20 ms in which the loop must not stand still.
+                attached = self._loop.run_in_executor(None, self._leaf.attach, self._child.pid)
+                await self._settle(attached)
+                self._failure = self._failure or attached.exception()
+                self._open_gate()
+                await self._settle(self._over)
+                watcher.cancel()
             await self._empty_leaf()
             for output in self._outputs:
                 while not output.over_limit and output.take():
                     pass
-            if interrupted is not None:
-                raise interrupted
+            if self._interrupted is not None:
+                raise self._interrupted
             if self._failure is not None:
                 raise self._failure
             return judge(self._facts(rooms()))
 
+    async def _settle(self, future: asyncio.Future[None]) -> None:
+        """Wait for it in any case: a cancellation stops the stage, and is remembered."""
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                self._interrupted = error
+                self.stop(Reason.CANCELLED)
+
     # ---- start ------------------------------------------------------------------------------
 
     def _start(self, closing: ExitStack) -> None:
+        """Everything up to an nsjail that waits for its policy."""
         job, uid = self._job, self._place.uid
         self._leaf.create(job.limits)
         stdin_fd = _open_stdin(job.stdin, uid)
@@ -147,7 +166,6 @@ class StageRun:
         closing.callback(self._child.close)
         try:
             nsjail.prepare(self._child.pid)
-            self._leaf.attach(self._child.pid)
             self._pidfd = os.pidfd_open(self._child.pid)
         except OSError:
             # No policy was sent, so there is no jail: nsjail alone can be killed and reaped.
@@ -155,14 +173,18 @@ class StageRun:
             os.waitpid(self._child.pid, 0)
             raise
         closing.callback(os.close, self._pidfd)
+        self._started_at = time.monotonic()
+        self._loop.add_reader(self._pidfd, self._on_exit)
         for output in outputs:
             output.close_write_end()
-        self._watch()
-
-    def _watch(self) -> None:
-        self._loop.add_reader(self._pidfd, self._on_exit)
-        for output in self._outputs:
             self._loop.add_reader(output.read_fd, self._on_output, output)
+        closing.callback(self._stop_watching)
+
+    def _open_gate(self) -> None:
+        if self._failure is not None:
+            self.stop(Reason.INTERNAL)
+        if self._stopped_for is not None or self._over.done():
+            return
         self._started_at = time.monotonic()
         self._child.open_gate()
         self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)
@@ -172,10 +194,9 @@ class StageRun:
     def _stop_watching(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        if self._started_at:
-            self._loop.remove_reader(self._pidfd)
-            for output in self._outputs:
-                self._loop.remove_reader(output.read_fd)
+        self._loop.remove_reader(self._pidfd)
+        for output in self._outputs:
+            self._loop.remove_reader(output.read_fd)
 
     def _after(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
         self._timers[name] = self._loop.call_later(seconds, callback)
@@ -186,8 +207,7 @@ class StageRun:
         try:
             ended = output.take() == 0
         except OSError as error:
-            self._failure = error
-            self.stop(Reason.INTERNAL)
+            self._fail(error)
             ended = True
         if output.over_limit:
             self.stop(Reason.OUTPUT_LIMIT)
@@ -195,8 +215,14 @@ class StageRun:
         if ended:
             self._loop.remove_reader(output.read_fd)
 
+    def _fail(self, error: OSError) -> None:
+        self._failure = error
+        self.stop(Reason.INTERNAL)
+
     def _spare_nsjail(self) -> None:
         """Once its child exists, which must not inherit this: see `nsjail.spare`."""
+        if self._over.done():
+            return
         if _children_of(self._child.pid):
             nsjail.spare(self._child.pid)
         else:
@@ -207,8 +233,14 @@ class StageRun:
 
     def _on_poll(self) -> None:
         limits = self._job.limits
-        left_s = limits.cpu_ms / 1000 - self._leaf.cpu_ns() / 1e9
-        if self._leaf.oom_kills():
+        try:
+            left_s = limits.cpu_ms / 1000 - self._leaf.cpu_ns() / 1e9
+            oom_kills = self._leaf.oom_kills()
+        except OSError as error:
+            # Without this look the limits would not be enforced.
+            self._fail(error)
+            return
+        if oom_kills:
             self.stop(Reason.MEMORY)
         elif left_s < 0:
             self.stop(Reason.CPU_TIME)
@@ -220,22 +252,10 @@ class StageRun:
     def _on_exit(self) -> None:
         self._wall_ms = round((time.monotonic() - self._started_at) * 1000)
         self._loop.remove_reader(self._pidfd)
-        _, self._wait_status = os.waitpid(self._child.pid, 0)
+        with suppress(ChildProcessError):  # reaped by others: nsjail's log has to do
+            _, self._wait_status = os.waitpid(self._child.pid, 0)
         if not self._over.done():
             self._over.set_result(None)
-
-    async def _until_over(self, cancel: Cancel) -> asyncio.CancelledError | None:
-        interrupted = None
-        async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(self._stop_when_set(cancel))
-            while not self._over.done():
-                try:
-                    await asyncio.shield(self._over)
-                except asyncio.CancelledError as error:
-                    interrupted = error
-                    self.stop(Reason.CANCELLED)
-            watcher.cancel()
-        return interrupted
 
     async def _stop_when_set(self, cancel: Cancel) -> None:
         await cancel.wait()

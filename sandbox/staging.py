@@ -61,9 +61,15 @@ def choose_work_root(wanted: str, name: str) -> str:
             field="--work-root",
         )
     path = os.path.join(chosen, name)
-    os.makedirs(path, mode=0o711, exist_ok=True)
-    for made in (chosen, path):
-        os.chmod(made, os.stat(made).st_mode | 0o111)
+    try:
+        os.makedirs(path, mode=0o711, exist_ok=True)
+        for made in (chosen, path):
+            os.chmod(made, os.stat(made).st_mode | 0o111)
+    except OSError as error:
+        raise Rejected(
+            f"--work-root: cannot make {path} ({error.strerror}); name a writable place",
+            field="--work-root",
+        ) from error
     return path
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from sandbox import Sandbox, SandboxConfig, mounts
 from sandbox.cgroup import CONTROLLERS
+from sandbox.host import enter_namespace
 from tests.sandbox.harness import (
     BOX_BYTES,
     BOX_INODES,
@@ -33,7 +34,7 @@ async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     exposed.chmod(0o755)
     (exposed / "sub").mkdir()
     (exposed / "tool").write_text("tool of the operator\n")
-    mounts.enter_namespace()
+    enter_namespace()
     mounts.mount("none", str(exposed / "sub"), "tmpfs", options="mode=1777")
     config = SandboxConfig(
         nsjail=find_nsjail(),
@@ -52,7 +53,7 @@ async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     await sandbox.close()
     mounts.unmount(str(exposed / "sub"))
     shutil.rmtree(exposed)
-    assert not [line for line in Path("/proc/mounts").read_text().split("\n") if "khala" in line]
+    assert config.name not in Path("/proc/self/mounts").read_text()
     for controller in CONTROLLERS:
         os.rmdir(f"/sys/fs/cgroup/{controller}/khala/{config.name}")
 

@@ -74,6 +74,7 @@ def _processes(config: SandboxConfig, name: str) -> list[int]:
 
 
 def _guardians(config: SandboxConfig) -> list[int]:
+    """Those that live; the command line of a zombie is empty."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
@@ -146,6 +147,32 @@ async def test_a_name_is_used_once(
         await Sandbox.open(msgspec.structs.replace(config, name=runner.config.name))
 
 
+async def test_a_killed_guardian_is_replaced(runner: Runner) -> None:
+    (guardian,) = _guardians(runner.config)
+    os.kill(guardian, signal.SIGKILL)
+    _wait_for(lambda: not _guardians(runner.config), "the guardian is immortal")
+    assert (await runner.run("exit 4")).outcome.exit_code == 4
+    assert len(_guardians(runner.config)) == 1
+
+
+async def test_a_leaf_that_an_earlier_stage_left_is_replaced(runner: Runner) -> None:
+    for controller in ("pids", "cpuacct"):
+        Path(f"/sys/fs/cgroup/{controller}/khala/{runner.config.name}/0-execute").mkdir()
+    assert (await runner.run("exit 4")).outcome.exit_code == 4
+
+
+async def test_nsjail_makes_nothing_in_everybodys_folders(runner: Runner) -> None:
+    before = {folder: _nsjails_in(folder) for folder in ("/tmp", "/dev/shm")}
+    await runner.run(":")
+    assert {folder: _nsjails_in(folder) for folder in before} == before
+    assert _nsjails_in("/run/user"), "it makes them here, on a mount of this process alone"
+
+
+def _nsjails_in(folder: str) -> list[tuple[str, float]]:
+    """Names and when something was last made in them."""
+    return [(str(path), path.stat().st_ctime) for path in Path(folder).glob("nsjail*")]
+
+
 async def test_two_sandboxes_of_one_process(config: SandboxConfig, runner: Runner) -> None:
     sandbox = await Sandbox.open(config)
     assert (await runner.run("exit 5")).outcome.exit_code == 5
@@ -165,6 +192,8 @@ async def test_the_host_does_not_see_the_mounts(runner: Runner) -> None:
         pytest.param({"nsjail": "/nonexistent"}, "--nsjail-bin: /nonexistent is not", id="none"),
         pytest.param({"nsjail": "/usr"}, "--nsjail-bin: /usr is not a program", id="a folder"),
         pytest.param({"nsjail": "/bin/true"}, "a trial jail did not work", id="another program"),
+        pytest.param({"name": "a/b"}, "--name: 'a/b' must be", id="name with a slash"),
+        pytest.param({"name": ".."}, "--name: '..' must be", id="name with dots"),
         pytest.param({"slots": 0}, "--slots must be 1 to .*; 0 was given", id="no slots"),
         pytest.param({"exposed": ("/nonexistent",)}, "--expose: /nonexistent", id="no folder"),
         pytest.param({"exposed": ("opt",)}, "--expose: opt is not", id="relative"),
