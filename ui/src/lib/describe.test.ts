@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Stage, StageResult, Task } from "./api";
-import { badge, headline, taskBadge } from "./describe";
+import { badge, headline, mayHaveRun, taskBadge } from "./describe";
 
 const EMPTY = { size: 0, kept: 0, text: "", truncated: false };
 
@@ -117,6 +117,16 @@ describe("headline", () => {
       "The execute command exited with 0.",
     );
   });
+});
+
+it("does not say that a cancelled task never ran", () => {
+  const stages = { compile: stage(null), execute: stage(null) };
+  const running = task({ state: "cancelled", started_at: "2026-01-01T00:00:01Z", stages });
+  expect(mayHaveRun(running, "execute")).toBe(true);
+  expect(mayHaveRun(task({ state: "cancelled", stages }), "execute")).toBe(false);
+  expect(mayHaveRun({ ...running, reason: "bad_input" }, "compile")).toBe(false);
+  const broken = { ...stages, compile: stage(result({ reason: "exit_nonzero" })) };
+  expect(mayHaveRun({ ...running, state: "failed", stages: broken }, "execute")).toBe(false);
 });
 
 it("shows unknown states as unknown", () => {

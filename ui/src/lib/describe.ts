@@ -83,6 +83,14 @@ export function taskBadge(task: Task): Badge {
   return badge(task.state in BADGES ? task.state : null, status);
 }
 
+/** Whether a stage may have run: known, unless the task was stopped without a result. */
+export function mayHaveRun(task: Task, name: StageName): boolean {
+  if (task.stages[name]?.result) return true;
+  if (task.started_at === null || task.reason === "bad_input") return false;
+  const compiled = task.stages.compile?.result;
+  return name === "compile" || !compiled || compiled.reason === "ok";
+}
+
 export function isDone(state: State): boolean {
   return state === "succeeded" || state === "failed" || state === "cancelled" || state === "error";
 }
