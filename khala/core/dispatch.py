@@ -21,6 +21,7 @@ from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, Incarnation, JudicatorName, TaskId
+from khala.model.limits import LOSSES_MAX, REST_S
 from khala.model.statements import (
     AcceptResult,
     CancelResult,
@@ -163,9 +164,8 @@ class Dispatcher:
             case ProgressReport():
                 self._on_progress(session, message)
             case Dead():
-                self.leasing.give_back(session, message.run, crash=True)
+                self._on_dead(session, message)
             case Refused():
-                self.leasing.refusals.add(message.run[0], session.name, self.comm.now())
                 self.leasing.give_back(session, message.run, crash=False)
 
     def on_closed(self, conn: Conn) -> None:
@@ -181,7 +181,7 @@ class Dispatcher:
         for run in sorted(strays & session.strays):
             self.comm.spawn(self.leasing.explain(session, run))
         session.strays = strays
-        self.sessions.set_accepts(session, message.accepts)
+        self.sessions.set_accepts(session, message.accepts and now >= session.rests_until)
         self.leasing.tell(
             session,
             HeartbeatAck(
@@ -193,6 +193,13 @@ class Dispatcher:
         )
         self.leasing.assign_overdue(session)
         self.dispatch()
+
+    def _on_dead(self, session: Session, message: Dead) -> None:
+        session.losses += 1
+        if session.losses >= LOSSES_MAX:
+            session.rests_until = self.comm.now() + REST_S
+            self.sessions.set_accepts(session, False)
+        self.leasing.give_back(session, message.run, crash=True)
 
     def _on_progress(self, session: Session, message: ProgressReport) -> None:
         held = session.held.get(message.run)
@@ -216,6 +223,7 @@ class Dispatcher:
         if message.run in self._finishing:
             return
         if session is not None:
+            session.losses = 0
             self.sessions.finish(session, message.run, self.comm.now())
         self._finishing.add(message.run)
         self.comm.spawn(self._finish(conn, session, message))

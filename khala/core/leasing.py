@@ -180,8 +180,9 @@ class Leasing:
     # ---- giving back ------------------------------------------------------------------------
 
     def give_back(self, session: Session, run: Run, *, crash: bool) -> None:
-        """The executor does not have it and must not get it again under this number."""
+        """The executor does not have it, and should not get it again at once."""
         self.sessions.drop(session, run)
+        self.refusals.add(run[0], session.name, self._comm.now())
         self._comm.spawn(self.requeue(session, run, crash=crash))
         self.dispatch()
 

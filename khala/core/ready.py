@@ -2,8 +2,8 @@
 
 Both are hints. The store's index finds every queued task anyway, but dispatching from memory needs
 no query, and a Judicator that serves its own submissions first rarely races with another one for
-the same document. And a task that an executor has just refused would be refused again at once: a
-loop as fast as the store, were it not left alone for a while.
+the same document. And a task that an executor has just refused or lost would meet the same fate
+again at once: a loop as fast as the store, were it not left alone for a while.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ready:
 
 
 class Refusals:
-    """Which executors refused which tasks less than `REFUSAL_PAUSE_S` ago."""
+    """Which executors refused or lost which tasks less than `REFUSAL_PAUSE_S` ago."""
 
     def __init__(self) -> None:
         #: In the order of their ends, because the pause is always the same.

@@ -41,8 +41,12 @@ class Session:
     last_seen_at: float
     conn: Conn | None
     closed_at: float | None = None
-    #: False while the executor says that it takes no work (stopping, disk full, spool full).
+    #: False while the executor takes no work (stopping, disk full, spool full) or rests.
     accepts: bool = True
+    #: Attempts it lost since its last result.
+    losses: int = 0
+    #: It is given nothing before (see `LOSSES_MAX`).
+    rests_until: float = 0.0
     held: dict[Run, Held] = field(default_factory=dict)
     #: Held leases that occupy a slot.
     used: int = 0

@@ -24,7 +24,8 @@ class Trust:
 
     def renewed(self, sent_at: float) -> None:
         """A grant or renewal sent at `sent_at` has succeeded."""
-        self._sent_at = max(sent_at, self._sent_at or sent_at)
+        if self._sent_at is None or sent_at > self._sent_at:
+            self._sent_at = sent_at
 
     def lost(self) -> None:
         self._sent_at = None

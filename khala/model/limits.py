@@ -50,8 +50,12 @@ STRANGER_AGE_S = 0.25
 SCAN_INTERVAL_S = 0.25
 #: Queued tasks read by one scan; more would be read again before they are leased.
 SCAN_ITEMS = 1000
-#: An executor that refused a task is not given the same one again for this long.
+#: An executor that refused or lost a task is not given the same one again for this long.
 REFUSAL_PAUSE_S = 5.0
+#: Attempts lost in a row, without a result between them, after which an executor rests: a host
+#: that breaks whatever it is given is always free, and would use up everybody's `CRASH_LIMIT`.
+LOSSES_MAX = 3
+REST_S = 30.0
 #: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
 CRASH_LIMIT = 3
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId
+from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S
 from khala.model.task import Dispatch
 from khala.store.memory import MemoryStore, run_now
 from tests.sim.clock import Clock
@@ -21,8 +22,8 @@ TASKS = 60
 STORM_S = 90.0
 #: By then everything that was accepted has ended, whatever the storm did.
 CALM_S = 400.0
-#: A cancel that any judicator took reaches the run: an owner's audit and a heartbeat.
-KILL_S = 12.0
+#: A cancel that any judicator took reaches the run: by the owner's audit, at the latest.
+KILL_S = AUDIT_INTERVAL_S + HEARTBEAT_S
 
 
 @dataclass(slots=True)

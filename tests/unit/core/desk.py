@@ -265,6 +265,12 @@ class Desk(Node):
         self.sent = [(c, m) for c, m in self.sent if c != conn]
         return taken
 
+    def take_first(self, conn: Conn) -> ToExecutorMessage:
+        """The oldest message for the connection; the others stay."""
+        found = next(pair for pair in self.sent if pair[0] == conn)
+        self.sent.remove(found)
+        return found[1]
+
     def take_runs(self, conn: Conn) -> list[Run]:
         """As `take`, where all of it must be assignments."""
         messages = self.take(conn)

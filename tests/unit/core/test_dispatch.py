@@ -9,8 +9,10 @@ from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.ids import SessionNo
 from khala.model.limits import (
     CRASH_LIMIT,
+    LOSSES_MAX,
     REASSIGN_S,
     REFUSAL_PAUSE_S,
+    REST_S,
     STRANGER_AGE_S,
 )
 from khala.model.statements import AcceptResult
@@ -275,10 +277,37 @@ def test_dead_attempts_are_tried_again_until_the_limit(desk: Desk) -> None:
     for attempt in range(1, CRASH_LIMIT + 1):
         assert desk.take_runs(conn) == [run_of(task, attempt)]
         desk.hear(conn, Dead(session=S1, run=run_of(task, attempt)))
+        desk.advance(REFUSAL_PAUSE_S - 0.5)
+        assert desk.take(conn) == []
         desk.advance(1)
     outcome = desk.task(task).outcome
     assert outcome is not None
     assert outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
+
+
+def test_a_host_that_breaks_everything_rests(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    tasks = [desk.submit() for _ in range(LOSSES_MAX + 1)]
+    for task in tasks[:LOSSES_MAX]:
+        assert desk.take_runs(conn) == [run_of(task)]
+        desk.hear(conn, Dead(session=S1, run=run_of(task)))
+    desk.beat_for(REST_S - 1, conn, heartbeat())
+    assert desk.take(conn) == []
+    desk.beat_for(2, conn, heartbeat())
+    assert desk.take_runs(conn) == [run_of(tasks[-1])]
+
+
+def test_a_result_between_losses_keeps_an_executor_at_work(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    tasks = [desk.submit() for _ in range(2 * LOSSES_MAX)]
+    for number, task in enumerate(tasks):
+        run = run_of(task)
+        assert run in desk.take_runs(conn)
+        if number % 2:
+            desk.hear(conn, finished(run))
+            assert Recorded(runs=[run]) == desk.take_first(conn)
+        else:
+            desk.hear(conn, Dead(session=S1, run=run))
 
 
 def test_a_refused_task_is_left_alone_by_that_executor(desk: Desk) -> None:
