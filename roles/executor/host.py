@@ -15,7 +15,7 @@ from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import MIB, OUTPUT_CHUNK_BYTES
-from khala.model.task import Outcome, Stream, TaskSpec
+from khala.model.task import Outcome, Progress, Stream, TaskSpec
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.journal import Journal
 from roles.executor.link import Link
@@ -55,6 +55,8 @@ class Executor:
         self._link = link
         self._outputs = outputs
         self._attempts: dict[Run, Running] = {}
+        #: Reported at the next tick: a stage that is over by then was not worth a write.
+        self._progress: dict[Run, Progress] = {}
         self._tasks: asyncio.TaskGroup | None = None
         #: Spooled results whose large outputs the store has.
         self._uploaded: set[Run] = set()
@@ -75,6 +77,9 @@ class Executor:
     async def _tick(self) -> None:
         while True:
             self._watch_disk()
+            progress, self._progress = self._progress, {}
+            for run, stage in progress.items():
+                self.agent.on_progress(run, stage)
             self.agent.on_tick()
             await asyncio.sleep(0.25)
 
@@ -142,7 +147,7 @@ class Executor:
                 spec=spec,
                 slot=slot,
                 folder=self._spool.begin(run),
-                on_progress=self.agent.on_progress,
+                on_progress=self._on_progress,
                 cancel=running.cancel,
             )
             outcome = await self._runner.run(attempt)
@@ -158,8 +163,12 @@ class Executor:
         else:
             self.agent.on_spooled(run, outcome)
         finally:
+            self._progress.pop(run, None)
             del self._attempts[run]
             self._slots.put_nowait(slot)
+
+    def _on_progress(self, run: Run, progress: Progress) -> None:
+        self._progress[run] = progress
 
     # ---- outputs ----------------------------------------------------------------------------
 

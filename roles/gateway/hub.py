@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import structlog
@@ -25,6 +27,9 @@ from khala.protocol.rpc import Event, ExecutorView, TaskChanged
 from roles.gateway.times import rfc3339
 
 log = structlog.get_logger()
+
+#: Tasks remembered as open; more than a gateway's clients can wait for at once.
+OPEN_TASKS = 10_000
 
 
 class TaskEvent(Struct, frozen=True, kw_only=True):
@@ -78,12 +83,38 @@ class Reader:
         return b"".join(batch)
 
 
+class Watch:
+    """What one request wants to know of one task. It is registered before the task is read, so
+    nothing that happens after the read is missed."""
+
+    def __init__(self, *, ends_only: bool) -> None:
+        self._ends_only = ends_only
+        self._wake = asyncio.Event()
+
+    def tell(self, brief: TaskBrief | None) -> None:
+        """Something happened; None: it is not known what."""
+        if brief is None or brief.done or not self._ends_only:
+            self._wake.set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something was said since the last call, or after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+
 class Hub:
     """Fans the judicators' events out; `on_event` and `on_gap` are fed by the feed."""
 
     def __init__(self) -> None:
         self._readers: set[Reader] = set()
-        self._waiters: defaultdict[TaskId, set[asyncio.Event]] = defaultdict(set)
+        self._watches: defaultdict[TaskId, set[Watch]] = defaultdict(set)
+        #: Tasks last heard of as open, the latest last: whoever waits for their end need not
+        #: read them first. Bounded; a task that fell out is read.
+        self._open: dict[TaskId, None] = {}
         self.stopping = False
 
     @property
@@ -105,8 +136,7 @@ class Hub:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
-            for waiter in self._waiters.get(event.task.id, ()):
-                waiter.set()
+            self._note(event.task)
         if not self._readers:
             return
         encoded = (
@@ -122,29 +152,41 @@ class Hub:
         """Events may have been missed: whoever listens must read anew."""
         for reader in self._readers:
             reader.end()
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                waiter.set()
+        self._open.clear()
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.tell(None)
 
     def stop(self) -> None:
         """End every stream for good."""
         self.stopping = True
         self.on_gap()
 
-    async def wait_for(self, task: TaskId, timeout_s: float) -> None:
-        """Return when something was said about `task`, or after `timeout_s`."""
-        waiter = asyncio.Event()
-        waiters = self._waiters[task]
-        waiters.add(waiter)
+    def known_open(self, task: TaskId) -> bool:
+        """It was open when last heard of, on a connection that has missed nothing since."""
+        return task in self._open
+
+    @contextmanager
+    def watch(self, task: TaskId, *, ends_only: bool) -> Iterator[Watch]:
+        """A watch on `task` for as long as the block runs."""
+        watch = Watch(ends_only=ends_only)
+        watches = self._watches[task]
+        watches.add(watch)
         try:
-            async with asyncio.timeout(timeout_s):
-                await waiter.wait()
-        except TimeoutError:
-            pass
+            yield watch
         finally:
-            waiters.discard(waiter)
-            if not waiters and self._waiters.get(task) is waiters:
-                del self._waiters[task]
+            watches.discard(watch)
+            if not watches:
+                self._watches.pop(task, None)
+
+    def _note(self, brief: TaskBrief) -> None:
+        self._open.pop(brief.id, None)
+        if not brief.done:
+            self._open[brief.id] = None
+            if len(self._open) > OPEN_TASKS:
+                del self._open[next(iter(self._open))]
+        for watch in self._watches.get(brief.id, ()):
+            watch.tell(brief)
 
 
 def _encode_task(brief: TaskBrief) -> bytes:

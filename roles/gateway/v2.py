@@ -68,12 +68,15 @@ class V2(Struct, frozen=True, kw_only=True):
 
     async def get_task(self, request: Request, task_id: str) -> HTTPResponse:
         """`wait` alone waits for the end; with `since` for any change."""
-        task = await self.client.get(parse_task_id(task_id))
+        known = parse_task_id(task_id)
         wait_s = _parse_wait(request.args.get("wait"))
         since = request.args.get("since")
-        if wait_s:
-            known = since.strip('"') if since else None
-            task = await self._wait(task, known, wait_s)
+        if not wait_s:
+            task = await self.client.get(known)
+        elif since is None:
+            task = await self._wait_end(known, wait_s)
+        else:
+            task = await self._wait_change(known, since.strip('"'), wait_s)
         etag = f'"{etag_of(task)}"'
         headers = {**NOSNIFF, "Cache-Control": "no-cache", "ETag": etag}
         known_already = request.headers.get("if-none-match") == etag
@@ -83,15 +86,30 @@ class V2(Struct, frozen=True, kw_only=True):
         body = _encode(view_task(task, heads))
         return HTTPResponse(body, headers=headers, content_type="application/json")
 
-    async def _wait(self, task: Task, known: str | None, wait_s: float) -> Task:
+    async def _wait_end(self, known: TaskId, wait_s: float) -> Task:
         deadline = time.monotonic() + wait_s
-        while task.state not in TERMINAL and (known is None or etag_of(task) == known):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or self.hub.stopping:
-                break
-            await self.hub.wait_for(TaskId(task.id), min(REREAD_S, left_s))
-            task = await self.client.get(task.id)
-        return task
+        with self.hub.watch(known, ends_only=True) as watch:
+            # A task that is surely open is not read only to find that it is.
+            task = None if self.hub.known_open(known) else await self.client.get(known)
+            while task is None or task.state not in TERMINAL:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self.hub.stopping:
+                    return task or await self.client.get(known)
+                await watch.wait(min(REREAD_S, left_s))
+                task = await self.client.get(known)
+            return task
+
+    async def _wait_change(self, known: TaskId, since: str, wait_s: float) -> Task:
+        deadline = time.monotonic() + wait_s
+        with self.hub.watch(known, ends_only=False) as watch:
+            task = await self.client.get(known)
+            while task.state not in TERMINAL and etag_of(task) == since:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or self.hub.stopping:
+                    break
+                await watch.wait(min(REREAD_S, left_s))
+                task = await self.client.get(known)
+            return task
 
     async def stream_events(self, request: Request) -> HTTPResponse | None:
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}

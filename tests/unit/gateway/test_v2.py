@@ -95,7 +95,7 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     [
         (f"/api/v2/tasks/{UNKNOWN}", 404, "not_found"),
         ("/api/v2/tasks/nonsense", 400, "invalid_request"),
-        (f"/api/v2/tasks/{UNKNOWN}?wait=1h", 404, "not_found"),
+        (f"/api/v2/tasks/{UNKNOWN}?wait=1h", 400, "invalid_request"),
         ("/api/v2/nothing", 404, "not_found"),
     ],
 )
