@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 from khala.model.errors import Rejected
@@ -23,13 +24,26 @@ _BUNDLED = {
 def find_program(program: str, named: str | None) -> Path:
     """The executable to run; raise `Rejected` naming the flag if there is none."""
     package, inside, flag = _BUNDLED[program]
-    path = Path(named) if named is not None else _bundled(package, inside)
+    if named is not None:
+        found = shutil.which(named)
+        if found is None:
+            raise Rejected(
+                f"{flag}: {named} is not an executable file; give the path of a program,"
+                f" or leave {flag} away to use the one that came with Khala",
+                field=flag,
+            )
+        return Path(found).absolute()
+    path = _bundled(package, inside)
     if path is None:
         raise Rejected(
             f"{flag}: this installation carries no {program}; name one with {flag}", field=flag
         )
-    if not os.access(path, os.X_OK) or path.is_dir():
-        raise Rejected(f"{flag}: {path} is not an executable file", field=flag)
+    if not os.access(path, os.X_OK):
+        raise Rejected(
+            f"{flag}: {path} came with Khala but may not be executed; repair it with"
+            f" chmod +x, or name another one with {flag}",
+            field=flag,
+        )
     return path
 
 

@@ -31,9 +31,16 @@ class Node(Struct, frozen=True, kw_only=True):
 
 
 def make_dir(path: Path) -> Path:
-    """Create a private directory, or check the one that is there."""
+    """Create a private directory, or check that the one that is there is ours to write."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            raise Rejected(
+                f"{_FLAG}: {path} belongs to user {owner}, this process is user {os.geteuid()};"
+                " change its owner or give another directory",
+                field=_FLAG,
+            )
         probe = path / f".probe-{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()
@@ -58,23 +65,31 @@ def lock_dir(path: Path) -> int:
                 time.sleep(0.1)
                 continue
             os.close(lock)
-            who = f"process {holder}" if holder else "a database of an earlier run"
+            who = f"process {holder}" if holder else "a database that an earlier run has left"
             raise Rejected(
                 f"{_FLAG}: {path} is in use by {who}; stop it or give another directory",
                 field=_FLAG,
             ) from None
         os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        os.pwrite(lock, f"{os.getpid()} {_start_time(os.getpid())}".encode(), 0)
         return lock
 
 
 def _holder(lock: int) -> int | None:
     """The supervisor that wrote the file, if it is alive."""
-    text = os.pread(lock, 20, 0)
-    if not text.isdigit():
+    pid, _, start_time = os.pread(lock, 100, 0).decode(errors="replace").partition(" ")
+    if not pid.isdigit() or _start_time(int(pid)) != start_time:
         return None
-    pid = int(text)
-    return pid if Path(f"/proc/{pid}").exists() else None
+    return int(pid)
+
+
+def _start_time(pid: int) -> str | None:
+    """In ticks since boot: with it, a number that was given to another process is not mistaken."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return stat.rpartition(")")[2].split()[19]
 
 
 def load_node(path: Path, name: str) -> Node:
@@ -88,8 +103,33 @@ def load_node(path: Path, name: str) -> Node:
         raise Rejected(
             f"{_FLAG}: {file} cannot be read ({error}); restore it from a backup", field=_FLAG
         ) from error
+    for data in (path / "etcd" / "member", path / "mongodb" / "WiredTiger"):
+        if data.exists():
+            raise Rejected(
+                f"{_FLAG}: {path} has a cluster's data ({data}) but no {file.name} to say which;"
+                " restore the file from a backup or give an empty directory",
+                field=_FLAG,
+            )
     node = Node(cluster=mint_nonce(), name=name)
-    draft = file.with_suffix(".new")
-    draft.write_bytes(msgspec.json.encode(node))
-    draft.replace(file)
+    try:
+        _write_durably(file, msgspec.json.encode(node))
+    except OSError as error:
+        raise Rejected(
+            f"{_FLAG}: {file} cannot be written: {error.strerror}", field=_FLAG
+        ) from error
     return node
+
+
+def _write_durably(file: Path, content: bytes) -> None:
+    """All of it or nothing, and after a power cut still: without its identity the data is lost."""
+    draft = file.with_suffix(".new")
+    with draft.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -7,6 +7,7 @@ to a supervisor that may be the very thing that hangs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class Tree:
                 await self._supervise(group, stopped, started)
                 stopped.cancel()
         finally:
-            self._state_file.unlink(missing_ok=True)
+            self._remove_report()
         return REFUSED if self._refused else 0
 
     @property
@@ -115,7 +116,10 @@ class Tree:
         except OSError:
             # A full disk takes the databases down; it must not take their supervisor too. The
             # report is gone then rather than wrong.
-            draft.unlink(missing_ok=True)
-            self._state_file.unlink(missing_ok=True)
+            self._remove_report()
         if self._on_change is not None:
             self._on_change(view.children)
+
+    def _remove_report(self) -> None:
+        with contextlib.suppress(OSError):
+            self._state_file.unlink(missing_ok=True)
