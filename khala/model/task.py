@@ -198,6 +198,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     execute: StageOutcome | None = None
     streams: dict[Stream, StreamRef] = {}
     note: str | None = None
+    #: Who ran it; None for an ending that no executor reported.
+    executor: ExecutorName | None = None
 
 
 class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):

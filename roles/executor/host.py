@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import structlog
 
 from khala.core.agent import Agent, Identity
@@ -151,6 +152,7 @@ class Executor:
                 cancel=running.cancel,
             )
             outcome = await self._runner.run(attempt)
+            outcome = msgspec.structs.replace(outcome, executor=self.agent.identity.name)
             outcome = self._spool.commit(run, outcome)
         except SandboxLost as error:
             log.warning("attempt.lost", task=run[0], attempt=run[1], why=error.message)

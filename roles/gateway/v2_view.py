@@ -168,7 +168,7 @@ def view_task(task: Task, heads: Heads) -> TaskView:
         message=_message(outcome),
         attempt=task.attempt,
         crashes=task.crashes,
-        executor=task.executor,
+        executor=task.executor or (task.outcome.executor if task.outcome else None),
         created_at=rfc3339(task.submitted_at),
         started_at=rfc3339(task.started_at) if task.started_at else None,
         finished_at=rfc3339(task.done_at) if task.done_at else None,

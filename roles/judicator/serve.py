@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, mint_nonce
 from khala.model.limits import MIB, check_timers
 from khala.net.auth import require_secret
-from khala.net.httpd import Bind, create_app, serve
+from khala.net.httpd import App, Bind, Server, create_app, serve
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
@@ -82,79 +83,95 @@ async def _main(config: ServeConfig) -> int:
         await ensure_replica_set(config.mongodb_hosts[0], config.replica_set)
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
-        await _serve(config, store, etcd, stop)
+        await Judicator(config, store, etcd).serve(stop)
     finally:
         await etcd.close()
         await client.close()
     return 0
 
 
-async def _serve(
-    config: ServeConfig, store: MongoStore, etcd: EtcdRpc, stop: asyncio.Event
-) -> None:
-    incarnation = Incarnation(mint_nonce())
-    events = Events()
-    world = World(events.publish_task)
-    dispatcher = Dispatcher(config.name, incarnation, store.dispatch, world)
-    recovery = Recovery(dispatcher)
-    chores = Chores(dispatcher, recovery, store.sessions)
-    membership = Membership(
-        etcd,
-        Identity(
-            cluster=config.cluster,
-            name=config.name,
-            entry=Entry(address=config.advertise, incarnation=incarnation),
-        ),
-        lambda: store.sessions.take_leadership(config.name, incarnation),
-    )
-    cluster = Cluster(dispatcher, store.tasks, store.sessions, membership)
-    sockets = ExecutorSockets(dispatcher, recovery, world)
-    app = create_app(
-        "judicator", render_rpc_failure, body_bytes=config.max_body_bytes + ENVELOPE_BYTES
-    )
-    secret = SecretFile(config.secret_file, flag="--secret-file")
-    require_secret(app, secret, render_rpc_failure)
-    Api(
-        Services(
-            dispatcher=dispatcher,
-            submissions=Submissions(dispatcher, store.payloads, config.max_body_bytes),
-            tasks=store.tasks,
-            payloads=store.payloads,
-            outputs=store.outputs,
-            lanes=store.committer,
-            cluster=cluster,
-            events=events,
-            sockets=sockets,
-        )
-    ).register(app)
+class Judicator:
+    """The parts of a serving process, put together."""
 
-    async with asyncio.TaskGroup() as tasks:
+    def __init__(self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc) -> None:
+        self._config = config
+        self._store = store
+        self._incarnation = Incarnation(mint_nonce())
+        self._events = Events()
+        self._world = World(self._events.publish_task)
+        self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
+        self._recovery = Recovery(self._dispatcher)
+        self._chores = Chores(self._dispatcher, self._recovery, store.sessions)
+        entry = Entry(address=config.advertise, incarnation=self._incarnation)
+        self._membership = Membership(
+            etcd,
+            Identity(cluster=config.cluster, name=config.name, entry=entry),
+            lambda: store.sessions.take_leadership(config.name, self._incarnation),
+        )
+        self._cluster = Cluster(self._dispatcher, store.tasks, store.sessions, self._membership)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; a defect in a loop or a flow ends it with that defect."""
+        async with asyncio.TaskGroup() as tasks:
+            loops = [tasks.create_task(loop) for loop in self._loops()]
+            bind = Bind(host=self._config.host, port=self._config.port, flag="--rpc-port")
+            server = await serve(self._app(), bind)
+            log.info(
+                "judicator.serving",
+                address=self._config.advertise,
+                incarnation=self._incarnation,
+            )
+            self._world.broken.add_done_callback(lambda _: stop.set())
+            await stop.wait()
+            await self._wind_down(server)
+            for loop in loops:
+                loop.cancel()
+            if self._world.broken.done():
+                self._world.broken.result()
+        log.info("judicator.stopped")
+
+    def _loops(self) -> list[Coroutine[object, object, None]]:
+        store, chores = self._store, self._chores
         loops = [
-            tasks.create_task(store.committer.run()),
-            tasks.create_task(chores.tick()),
-            tasks.create_task(chores.pulse(config.name)),
-            tasks.create_task(chores.touch()),
-            tasks.create_task(chores.lead(membership, store.payloads, store.outputs)),
-            tasks.create_task(membership.run()),
-            tasks.create_task(_share_peers(membership, world)),
-            tasks.create_task(cluster.watch(events)),
-            tasks.create_task(events.announce_touched(world, store.tasks)),
+            store.committer.run(),
+            chores.tick(),
+            chores.pulse(self._config.name),
+            chores.touch(),
+            chores.lead(self._membership, store.payloads, store.outputs),
+            self._membership.run(),
+            _share_peers(self._membership, self._world),
+            self._cluster.watch(self._events),
+            self._events.announce_touched(self._world, store.tasks),
         ]
-        if config.watchdog_fd is not None:
-            loops.append(tasks.create_task(_feed_watchdog(config.watchdog_fd)))
-        server = await serve(app, Bind(host=config.host, port=config.port, flag="--rpc-port"))
-        log.info("judicator.serving", address=config.advertise, incarnation=incarnation)
-        world.broken.add_done_callback(lambda _: stop.set())
-        await stop.wait()
-        dispatcher.serving = False
+        if self._config.watchdog_fd is not None:
+            loops.append(_feed_watchdog(self._config.watchdog_fd))
+        return loops
+
+    def _app(self) -> App:
+        limit = self._config.max_body_bytes
+        app = create_app("judicator", render_rpc_failure, body_bytes=limit + ENVELOPE_BYTES)
+        secret = SecretFile(self._config.secret_file, flag="--secret-file")
+        require_secret(app, secret, render_rpc_failure)
+        services = Services(
+            dispatcher=self._dispatcher,
+            submissions=Submissions(self._dispatcher, self._store.payloads, limit),
+            tasks=self._store.tasks,
+            payloads=self._store.payloads,
+            outputs=self._store.outputs,
+            lanes=self._store.committer,
+            cluster=self._cluster,
+            events=self._events,
+            sockets=ExecutorSockets(self._dispatcher, self._recovery, self._world),
+        )
+        Api(services).register(app)
+        return app
+
+    async def _wind_down(self, server: Server) -> None:
+        """Accept nothing new, let requests, flows and batches under way end."""
+        self._dispatcher.serving = False
         await server.close(STOP_S / 2)
-        await world.drain(STOP_S / 4)
-        await store.committer.drain(STOP_S / 4)
-        for each in loops:
-            each.cancel()
-        if world.broken.done():
-            world.broken.result()
-    log.info("judicator.stopped")
+        await self._world.drain(STOP_S / 4)
+        await self._store.committer.drain(STOP_S / 4)
 
 
 async def _share_peers(membership: Membership, world: World) -> None:
