@@ -79,17 +79,8 @@ def open_tree(name: str) -> Tree:
             " systemd.unified_cgroup_hierarchy=0)"
         )
     folders = {one: f"{roots[one]}/{_PARENT}/{name}" for one in CONTROLLERS}
-    for one, folder in folders.items():
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise Rejected(
-                f"cannot make the cgroup {folder} ({error.strerror}); the {one} hierarchy must be"
-                f" writable: mount -o remount,rw {roots[one]}"
-            ) from error
-    lock_fd = os.open(folders["pids"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock_fd = _lock(folders, name)
     try:
-        _lock(lock_fd, name)
         tree = Tree(
             folders, lock_fd, os.path.exists(f"{folders['memory']}/memory.memsw.usage_in_bytes")
         )
@@ -113,21 +104,40 @@ def _find_controllers() -> dict[str, str]:
     return found
 
 
-def _lock(fd: int, name: str) -> None:
-    """A predecessor that was just killed may still be held by its guardian for a moment."""
+def _lock(folders: dict[str, str], name: str) -> int:
+    """Make the subtree and lock it, waiting a moment for a predecessor's guardian to be done.
+
+    That guardian removes the subtree, the locked folder last: a lock on a folder that is not the
+    one at its path any more is a lock on nothing.
+    """
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
-        try:
+        _make_folders(folders)
+        fd = os.open(folders["pids"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Rejected(
-                    f"--name: another sandbox named {name} is open on this host; stop it or"
-                    " choose another name",
-                    field="--name",
-                ) from None
-            time.sleep(0.02)
+            _make_folders(folders)
+            if os.path.samestat(os.fstat(fd), os.stat(folders["pids"])):
+                return fd
+        os.close(fd)
+        if time.monotonic() > deadline:
+            raise Rejected(
+                f"--name: another sandbox named {name} is open on this host; stop it or choose"
+                " another name",
+                field="--name",
+            )
+        time.sleep(0.02)
+
+
+def _make_folders(folders: dict[str, str]) -> None:
+    for one, folder in folders.items():
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise Rejected(
+                f"cannot make the cgroup {folder} ({error.strerror}); the hierarchy of {one} must"
+                " be writable: mount -o remount,rw on the folder above khala"
+            ) from error
 
 
 def sweep(tree: Tree) -> None:

@@ -23,15 +23,18 @@ from sandbox.job import SandboxConfig
 from sandbox.nsjail import Place
 from sandbox.staging import choose_work_root, stage_root
 
-#: $1 is the pids hierarchy; all arguments are places with leaves to remove.
+#: Arguments: the work root, the subtree of pids, those of the other controllers. That of pids is
+#: the locked one and goes last.
 _GUARDIAN = """
 trap '' INT TERM HUP
 read -r _
-for leaf in "$1"/*/; do [ -d "$leaf" ] && echo 0 > "$leaf/pids.max"; done
+root=$1 pids=$2
+shift 2
+for leaf in "$pids"/*/; do [ -d "$leaf" ] && echo 0 > "$leaf/pids.max"; done
 n=0
 while [ $n -lt 1000 ]; do
   alive=
-  for leaf in "$1"/*/; do
+  for leaf in "$pids"/*/; do
     [ -d "$leaf" ] || continue
     while read -r pid; do kill -9 "$pid"; alive=1; done < "$leaf/cgroup.procs"
   done
@@ -39,7 +42,9 @@ while [ $n -lt 1000 ]; do
   n=$((n + 1))
   sleep 0.01
 done
-for folder in "$@"; do rmdir "$folder"/*/; done
+umount -R -l "$root"
+rmdir "$root"
+for folder in "$@" "$pids"; do rmdir "$folder"/*/ "$folder"; done
 """
 _GUARDIAN_EXIT_S = 15
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -77,10 +82,11 @@ class Host:
         if self.guardian.poll() is not None:
             if self.guardian.stdin is not None:
                 self.guardian.stdin.close()
-            self.guardian = _start_guardian(self.tree)
+            self.guardian = _start_guardian(self.work_root, self.tree)
 
     def close(self) -> None:
         """Needs all jails to be over."""
+        _remove_work_root(self.work_root)
         if self.guardian.stdin is not None:
             self.guardian.stdin.close()
         try:
@@ -89,7 +95,6 @@ class Host:
             self.guardian.kill()
             self.guardian.wait()
         self.tree.close()
-        _remove_work_root(self.work_root)
 
 
 def open_host(config: SandboxConfig) -> Host:
@@ -111,11 +116,12 @@ def open_host(config: SandboxConfig) -> Host:
     with ExitStack() as undo:
         undo.callback(tree.close)
         work_root = choose_work_root(config.work_root, config.name)
-        undo.callback(_remove_work_root, work_root)
-        _stage(work_root, config)
-        guardian = _start_guardian(tree)
+        host = Host(config, work_root, tree, _start_guardian(work_root, tree), _warnings(tree))
         undo.pop_all()
-    return Host(config, work_root, tree, guardian, _warnings(tree))
+        undo.callback(host.close)
+        _stage(work_root, config)
+        undo.pop_all()
+    return host
 
 
 def _check(config: SandboxConfig) -> None:
@@ -167,10 +173,11 @@ def _remove_work_root(work_root: str) -> None:
         os.rmdir(work_root)
 
 
-def _start_guardian(tree: cgroup.Tree) -> subprocess.Popen[bytes]:
-    folders = [tree.folders["pids"], *tree.folders.values()]
+def _start_guardian(work_root: str, tree: cgroup.Tree) -> subprocess.Popen[bytes]:
+    pids = tree.folders["pids"]
+    others = [folder for folder in tree.folders.values() if folder != pids]
     return subprocess.Popen(
-        ["/bin/sh", "-c", _GUARDIAN, "khala-guardian", *folders],
+        ["/bin/sh", "-c", _GUARDIAN, "khala-guardian", work_root, pids, *others],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

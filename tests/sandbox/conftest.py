@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox, SandboxConfig, mounts
-from sandbox.cgroup import CONTROLLERS
 from sandbox.host import enter_namespace
 from tests.sandbox.harness import (
     BOX_BYTES,
@@ -54,8 +53,8 @@ async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
     mounts.unmount(str(exposed / "sub"))
     shutil.rmtree(exposed)
     assert config.name not in Path("/proc/self/mounts").read_text()
-    for controller in CONTROLLERS:
-        os.rmdir(f"/sys/fs/cgroup/{controller}/khala/{config.name}")
+    assert leftovers(config) == []
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/khala/{config.name}"))
 
 
 @pytest.fixture(autouse=True)

@@ -128,7 +128,7 @@ def leftovers(config: SandboxConfig) -> list[str]:
     found = []
     for controller in CONTROLLERS:
         top = Path(f"/sys/fs/cgroup/{controller}/khala/{config.name}")
-        found += [str(leaf) for leaf in top.iterdir() if leaf.is_dir()]
+        found += [str(leaf) for leaf in top.glob("*") if leaf.is_dir()]
     found += [
         line for line in Path("/proc/self/mounts").read_text().splitlines() if "khala-box" in line
     ]

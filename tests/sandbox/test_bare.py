@@ -10,7 +10,6 @@ import pytest
 
 from sandbox import Job, SandboxConfig, SandboxLost
 from sandbox.bare import run_bare
-from sandbox.cgroup import CONTROLLERS
 from tests.sandbox.harness import UID_BASE, Runner, leftovers
 
 
@@ -31,16 +30,9 @@ async def test_bare(runner: Runner, bare_config: SandboxConfig, workers: int) ->
     assert result.cpu_ms_per_run > 0
     assert Path(job.stdout).read_text() == "Seccomp:\t2\n"
     assert leftovers(bare_config) == []
-    _remove(bare_config)
 
 
 async def test_a_failing_command(runner: Runner, bare_config: SandboxConfig) -> None:
     with pytest.raises(SandboxLost, match="wait status"):
         run_bare(bare_config, runner.job("exit 1"), runs=2, workers=2)
     assert leftovers(bare_config) == []
-    _remove(bare_config)
-
-
-def _remove(config: SandboxConfig) -> None:
-    for controller in CONTROLLERS:
-        Path(f"/sys/fs/cgroup/{controller}/khala/{config.name}").rmdir()

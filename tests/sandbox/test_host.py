@@ -17,7 +17,6 @@ import pytest
 from khala.model.errors import Rejected
 from khala.model.task import Reason, StageOutcome
 from sandbox import Sandbox, SandboxConfig, cgroup, staging
-from sandbox.cgroup import CONTROLLERS
 from tests.sandbox.harness import Runner, find_nsjail, leftovers
 
 _UID_BASE = 1_900_200_000
@@ -33,10 +32,7 @@ def config() -> Iterator[SandboxConfig]:
         uid_base=_UID_BASE,
     )
     yield made
-    for controller in CONTROLLERS:
-        folder = Path(f"/sys/fs/cgroup/{controller}/khala/{made.name}")
-        if folder.exists():
-            folder.rmdir()
+    _wait_for(lambda: not _folders(made), "folders were left")
 
 
 def _start(config: SandboxConfig, loop: str, command: str) -> subprocess.Popen[str]:
@@ -53,6 +49,12 @@ def _start(config: SandboxConfig, loop: str, command: str) -> subprocess.Popen[s
         text=True,
         cwd=Path(__file__).parents[2],
     )
+
+
+def _folders(config: SandboxConfig) -> list[Path]:
+    """What carries the sandbox's name on this host."""
+    places = [*Path("/sys/fs/cgroup").glob("*/khala/*"), *Path("/run/khala").glob("*")]
+    return [path for path in places if path.name == config.name]
 
 
 def _wait_for(condition: Callable[[], object], what: str) -> None:
