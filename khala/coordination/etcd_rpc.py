@@ -4,7 +4,12 @@ Only the stubs are used. The package's own client has no default time-out, no fa
 watcher that spins and leaks threads while etcd is away; polling ten keys once a second needs none
 of it. What this layer adds: one deadline per call, split over the endpoints; stickiness to the
 endpoint that worked; refusal of answers from a member that lags behind (`raft_term` went back)
-or belongs to another cluster; and errors in Khala's three families.
+or belongs to another cluster; and errors in Khala's three families, whatever gRPC raises.
+
+A member that is refused may also be right: etcd was restored from a backup, or started anew with
+no data. So when more than half of the endpoints disagree with what was seen before, that is
+forgotten, and the next call believes what it gets. Without this a judicator that outlives its
+etcd's data would never lead or be seen again.
 """
 
 from __future__ import annotations
@@ -30,7 +35,18 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
 )
-_MOVE_ON = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+#: Every member would give the same answer. All else (no leader, disk full, a corrupt member) may
+#: be the trouble of one member, or pass.
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
 
 
 class EtcdUnavailable(Unavailable):
@@ -76,22 +92,26 @@ class EtcdRpc:
         reply = await self._call(
             lambda channel, left: etcdrpc.LeaseStub(channel).LeaseGrant(request, timeout=left),
             deadline_s,
+            changes=True,
         )
         return int(reply.ID)
 
     async def keepalive(self, lease: int, deadline_s: float) -> None:
         """Renew once, on a stream of its own; raise `LeaseGone` when it cannot be renewed."""
+        request = etcdrpc.LeaseKeepAliveRequest(ID=lease)
 
         async def renew(channel: Any, left: float) -> Any:
-            stream = etcdrpc.LeaseStub(channel).LeaseKeepAlive(timeout=left)
+            stream = etcdrpc.LeaseStub(channel).LeaseKeepAlive(iter((request,)), timeout=left)
             try:
-                await stream.write(etcdrpc.LeaseKeepAliveRequest(ID=lease))
-                return await stream.read()
+                reply = await stream.read()
             finally:
                 stream.cancel()
+            if reply is grpc.aio.EOF:
+                raise ConnectionError("an endpoint hung up without an answer")
+            return reply
 
-        reply = await self._call(renew, deadline_s)
-        if reply is grpc.aio.EOF or reply.TTL <= 0:
+        reply = await self._call(renew, deadline_s, changes=False)
+        if reply.TTL <= 0:
             raise LeaseGone
 
     async def revoke(self, lease: int, deadline_s: float) -> None:
@@ -99,16 +119,22 @@ class EtcdRpc:
         await self._call(
             lambda channel, left: etcdrpc.LeaseStub(channel).LeaseRevoke(request, timeout=left),
             deadline_s,
+            changes=True,
         )
 
     async def put(self, item: KeyValue, deadline_s: float) -> None:
         request = etcdrpc.PutRequest(key=item.key.encode(), value=item.value, lease=item.lease)
         await self._call(
-            lambda channel, left: etcdrpc.KVStub(channel).Put(request, timeout=left), deadline_s
+            lambda channel, left: etcdrpc.KVStub(channel).Put(request, timeout=left),
+            deadline_s,
+            changes=True,
         )
 
     async def put_if_absent(self, item: KeyValue, deadline_s: float) -> bool:
-        """Create the key unless it exists; whether it was created."""
+        """Create the key unless it exists; whether this call created it.
+
+        False also when an earlier try of this call did, whose answer was lost: read the key.
+        """
         key = item.key.encode()
         absent = etcdrpc.Compare(
             key=key,
@@ -121,7 +147,9 @@ class EtcdRpc:
         )
         request = etcdrpc.TxnRequest(compare=[absent], success=[put])
         reply = await self._call(
-            lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left), deadline_s
+            lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left),
+            deadline_s,
+            changes=True,
         )
         return bool(reply.succeeded)
 
@@ -132,55 +160,69 @@ class EtcdRpc:
             key=start, range_end=start[:-1] + bytes([start[-1] + 1]), limit=1000
         )
         reply = await self._call(
-            lambda channel, left: etcdrpc.KVStub(channel).Range(request, timeout=left), deadline_s
+            lambda channel, left: etcdrpc.KVStub(channel).Range(request, timeout=left),
+            deadline_s,
+            changes=False,
         )
-        return [KeyValue(key=kv.key.decode(), value=kv.value, lease=kv.lease) for kv in reply.kvs]
+        return [
+            KeyValue(key=kv.key.decode(errors="replace"), value=kv.value, lease=kv.lease)
+            for kv in reply.kvs
+        ]
 
-    async def _call(self, call: Callable[[Any, float], Awaitable[Any]], deadline_s: float) -> Any:
+    async def _call(
+        self, call: Callable[[Any, float], Awaitable[Any]], deadline_s: float, *, changes: bool
+    ) -> Any:
         """Try the current endpoint, then the others, within one deadline."""
         end = time.monotonic() + deadline_s
         tries = len(self._channels)
-        doubt = False
-        why = "no endpoint answered"
-        for left_tries in range(tries, 0, -1):
+        first = self._current
+        maybe_done, distrusted, why = False, 0, "no endpoint answered"
+        for turn in range(tries):
             left = end - time.monotonic()
             if left <= 0:
                 break
-            share = max(TRY_MIN_S, left / left_tries)
+            index = (first + turn) % tries
+            share = min(left, max(TRY_MIN_S, left / (tries - turn)))
             try:
                 async with asyncio.timeout(share):
-                    reply = await call(self._channels[self._current], share)
+                    reply = await call(self._channels[index], share)
                 self._check(reply)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
-                    raise LeaseGone(error.details()) from error
-                if error.code() not in _MOVE_ON:
-                    raise EtcdRejected(f"etcd: {error.details()}") from error
-                doubt |= error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                why = error.details() or why
+                    raise LeaseGone from error
+                why = error.details() or error.code().name
+                if error.code() in _REFUSALS:
+                    raise EtcdRejected(f"etcd: {why}") from error
+                maybe_done |= not why.startswith("failed to connect")
             except TimeoutError:
-                doubt = True
-            except _StaleMember as error:
-                why = str(error)
+                why, maybe_done = f"no answer within {deadline_s:.3g} s", True
+            except ConnectionError as error:
+                why, maybe_done = str(error), True
+            except _Distrusted as error:
+                why, maybe_done = str(error), True
+                distrusted += 1
             else:
+                self._current = index
                 return reply
-            self._current = (self._current + 1) % tries
-        if doubt:
-            raise EtcdOutcomeUnknown(f"etcd did not answer within {deadline_s:g} s")
+            # Calls that run at the same time fail at the same endpoint: move on from it once.
+            if self._current == index:
+                self._current = (index + 1) % tries
+        if 2 * distrusted > tries:
+            self._cluster_id, self._highest_term = None, 0
+        if changes and maybe_done:
+            raise EtcdOutcomeUnknown(f"etcd may or may not have done it: {why}")
         raise EtcdUnavailable(f"etcd: {why}")
 
     def _check(self, reply: Any) -> None:
-        if reply is grpc.aio.EOF:
-            return
         header = reply.header
         if self._cluster_id is None:
             self._cluster_id = header.cluster_id
         if header.cluster_id != self._cluster_id:
-            raise _StaleMember("an endpoint belongs to another etcd cluster")
+            raise _Distrusted("an endpoint belongs to another etcd cluster")
         if header.raft_term < self._highest_term:
-            raise _StaleMember("an endpoint lags behind the cluster")
+            raise _Distrusted("an endpoint lags behind the cluster")
         self._highest_term = header.raft_term
 
 
-class _StaleMember(Exception):
+class _Distrusted(Exception):
     """An answer that must not be believed."""

@@ -2,7 +2,11 @@
 
 Both hang on one lease that is renewed four times per its time to live. When the lease is gone
 (etcd restarted empty, this process was paused), everything is written anew under a fresh one.
-The directory is polled once a second; nothing is watched.
+The directory is polled once a second; nothing is watched. Each round compares what is there with
+what should be: an entry or a claim can vanish under a lease that lives (a late write of an earlier
+lease replaced it and then expired), and would otherwise be missed until the process ends.
+
+etcd may be away for as long as it likes: nobody leads then, and everything else goes on.
 
     /khala/<cluster>/judicators/<name>   Entry, as JSON
     /khala/<cluster>/leader              name of the leader
@@ -58,19 +62,25 @@ class Membership:
         self._take_term = take_term
         self._prefix = f"/khala/{identity.cluster}/"
         self._lease: int | None = None
+        #: The entry was written under this lease; one of an earlier life is no surprise before.
+        self._registered = False
         self._leading = False
         self._term: Term | None = None
         self._trust = Trust()
         self._records: list[JudicatorRecord] = []
+        #: Every entry of the last reading made sense.
+        self._complete = True
         self._read_at = float("-inf")
+        self._warned: set[str] = set()
 
     def term(self) -> Term | None:
         """The term this process leads in, None while it does not or cannot be sure."""
         return self._term if self._trust.holds(time.monotonic()) else None
 
     def alive(self) -> set[Incarnation] | None:
-        """Incarnations in the registry; None while it cannot be read."""
-        if time.monotonic() - self._read_at > DIRECTORY_TTL_S:
+        """Incarnations in the registry; None while it, or any entry in it, cannot be read:
+        whoever is not in this set is taken for dead."""
+        if time.monotonic() - self._read_at > DIRECTORY_TTL_S or not self._complete:
             return None
         return {record.incarnation for record in self._records}
 
@@ -90,35 +100,44 @@ class Membership:
     async def _hold_lease(self) -> None:
         complaint = ""
         while True:
-            sent_at = time.monotonic()
+            began_at = time.monotonic()
             try:
-                if self._lease is None:
-                    await self._register()
-                else:
-                    await self._etcd.keepalive(self._lease, CALL_S)
-                    if self._leading:
-                        self._trust.renewed(sent_at)
+                await self._renew()
+                if complaint:
+                    log.info("membership.renewed_again")
                 complaint = ""
-            except LeaseGone:
-                self._forget_lease()
-                continue
             except KhalaError as error:
                 if error.message != complaint:
                     complaint = error.message
                     log.warning("membership.not_renewed", why=complaint)
-            await asyncio.sleep(RENEW_S)
+            # A renewal that timed out has used its interval up; the lease does not wait.
+            await asyncio.sleep(max(0.0, began_at + RENEW_S - time.monotonic()))
 
-    async def _register(self) -> None:
-        lease = await self._etcd.grant(int(LEADER_TTL_S), CALL_S)
+    async def _renew(self) -> None:
+        if self._lease is not None:
+            sent_at = time.monotonic()
+            try:
+                await self._etcd.keepalive(self._lease, CALL_S)
+            except LeaseGone:
+                self._forget_lease()
+            else:
+                if self._leading:
+                    self._trust.renewed(sent_at)
+                return
+        # Given back by `_resign` even if it is not registered yet.
+        self._lease = await self._etcd.grant(int(LEADER_TTL_S), CALL_S)
+        await self._register(self._lease)
+
+    async def _register(self, lease: int) -> None:
         key = f"{self._prefix}judicators/{self._identity.name}"
         value = msgspec.json.encode(self._identity.entry)
         await self._etcd.put(KeyValue(key=key, value=value, lease=lease), CALL_S)
-        self._lease = lease
+        self._registered = True
         log.info("membership.registered", name=self._identity.name)
 
     def _forget_lease(self) -> None:
         log.warning("membership.lease_lost")
-        self._lease = None
+        self._lease, self._registered = None, False
         self._step_down()
 
     def _step_down(self) -> None:
@@ -137,31 +156,54 @@ class Membership:
             await asyncio.sleep(POLL_S)
 
     async def _read_directory(self) -> None:
+        sent_at, lease, registered = time.monotonic(), self._lease, self._registered
         found = await self._etcd.list_prefix(self._prefix, CALL_S)
         by_key = {item.key.removeprefix(self._prefix): item for item in found}
-        leader = by_key.pop("leader", None)
-        leader_name = leader.value.decode() if leader else None
-        self._records = [
-            self._record(key, item, leader_name)
+        leader = by_key.get("leader")
+        entries = [
+            self._record(key.removeprefix("judicators/"), item, leader)
             for key, item in sorted(by_key.items())
             if key.startswith("judicators/")
         ]
-        self._read_at = time.monotonic()
-        mine = leader is not None and leader.lease == self._lease
+        self._records = [entry for entry in entries if entry is not None]
+        self._complete = None not in entries
+        self._read_at = sent_at
+        mine = leader is not None and leader.lease == lease
         if self._leading and not mine:
             self._step_down()
-        elif self._lease is not None and (leader is None or (mine and not self._leading)):
-            await self._campaign(self._lease)
+        if lease is None:
+            return
+        entry = next((one for one in self._records if one.name == self._identity.name), None)
+        if entry is None or not registered:
+            await self._register(lease)
+        elif entry.incarnation != self._identity.entry.incarnation:
+            self._warn_once(
+                "membership.name_taken",
+                f"{entry.address} calls itself {entry.name} too; give each its own --name",
+            )
+        if leader is None or (mine and not self._leading):
+            await self._campaign(lease)
 
-    def _record(self, key: str, item: KeyValue, leader: str | None) -> JudicatorRecord:
-        name = JudicatorName(key.removeprefix("judicators/"))
-        entry = msgspec.json.decode(item.value, type=Entry)
+    def _record(self, name: str, item: KeyValue, leader: KeyValue | None) -> JudicatorRecord | None:
+        try:
+            entry = msgspec.json.decode(item.value, type=Entry)
+        except msgspec.MsgspecError as error:
+            self._warn_once(
+                "membership.entry_unreadable",
+                f"{item.key}: {error}; nobody is taken for dead until it is right or deleted",
+            )
+            return None
         return JudicatorRecord(
-            name=name,
+            name=JudicatorName(name),
             address=entry.address,
             incarnation=entry.incarnation,
-            leader=name == leader,
+            leader=leader is not None and leader.lease == item.lease,
         )
+
+    def _warn_once(self, event: str, why: str) -> None:
+        if why not in self._warned:
+            self._warned.add(why)
+            log.warning(event, why=why)
 
     async def _campaign(self, lease: int) -> None:
         """Claim the key; the term comes from MongoDB, so it survives the loss of all etcd data."""
@@ -175,9 +217,10 @@ class Membership:
             holder = await self._etcd.list_prefix(item.key, CALL_S)
             if not any(kv.key == item.key and kv.lease == lease for kv in holder):
                 return
-        if lease != self._lease:
-            return
         term = await self._take_term()
+        if lease != self._lease:
+            # Lost meanwhile; renewals of the next one prove nothing about this claim.
+            return
         self._leading = True
         self._term = term
         self._trust.renewed(sent_at)

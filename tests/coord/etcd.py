@@ -1,0 +1,98 @@
+"""Real etcd members on loopback, which can be killed, paused and robbed of their data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+from khala.supervise.binaries import find_program
+from khala.supervise.etcd import EtcdSettings, etcd_argv
+
+HOST = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports, because all are held until the last one is known."""
+    with ExitStack() as held:
+        ports: list[int] = []
+        for _ in range(count):
+            listener = held.enter_context(socket.socket())
+            listener.bind((HOST, 0))
+            ports.append(listener.getsockname()[1])
+        return ports
+
+
+class Member:
+    """One etcd process; `kill` is kill -9, `start` after it finds the same data."""
+
+    def __init__(self, directory: Path, name: str, cluster: str) -> None:
+        self.peer_port, self.client_port = free_ports(2)
+        self.settings = EtcdSettings(
+            program=find_program("etcd", None),
+            name=name,
+            cluster=cluster,
+            data_dir=directory / name,
+            host=HOST,
+            peer_port=self.peer_port,
+            client_port=self.client_port,
+        )
+        self.initial_cluster = f"{name}=http://{HOST}:{self.peer_port}"
+        self._log = directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"{HOST}:{self.client_port}"
+
+    def start(self) -> None:
+        # The last one of two equal flags counts.
+        argv = [*etcd_argv(self.settings), f"--initial-cluster={self.initial_cluster}"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=log)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def lose_data(self) -> None:
+        self.kill()
+        shutil.rmtree(self.settings.data_dir)
+
+
+class Cluster:
+    """Members that know each other."""
+
+    def __init__(self, directory: Path, size: int) -> None:
+        self.members = [Member(directory, f"m{index}", "test") for index in range(size)]
+        everyone = ",".join(member.initial_cluster for member in self.members)
+        for member in self.members:
+            member.initial_cluster = everyone
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return tuple(member.endpoint for member in self.members)
+
+    def start(self) -> None:
+        for member in self.members:
+            member.start()
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
