@@ -55,6 +55,8 @@ async def _main(config: ExecutorConfig) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         sandbox = await Sandbox.open(config.sandbox)
+        for warning in sandbox.warnings:
+            log.warning("sandbox.warned", what=warning)
         try:
             await _serve(config, folder, sandbox, stop)
         finally:
