@@ -1,44 +1,14 @@
 /** The mock's tasks: made up, or added by form, and driven to their ends by timers. */
 import { createHash } from "node:crypto";
+import { LIMITS, stageEnd } from "./outcomes.ts";
+import { storedZip } from "./zip.ts";
 import type { ServerResponse } from "node:http";
-import type { ExecutorNode, Nodes, StageResult, State, Stream, Task } from "../src/lib/api.ts";
+import type { ExecutorNode, Nodes, State, Task } from "../src/lib/types.ts";
 
 interface MockTask {
   view: Task;
   files: Map<string, Buffer<ArrayBuffer>>;
 }
-
-const LIMITS = {
-  wall_ms: 10_000,
-  cpu_ms: 10_000,
-  memory_bytes: 256 * 1024 * 1024,
-  pids: 64,
-  output_bytes: 16 * 1024 * 1024,
-  file_bytes: 64 * 1024 * 1024,
-  cpus: 1,
-};
-
-/** How a stage ends, by a word in its command. */
-const OUTCOMES: Record<string, Partial<StageResult>> = {
-  "exit 3": { reason: "exit_nonzero", exit_code: 3 },
-  segv: { reason: "signal", exit_code: null, signal: 11 },
-  sleep: { reason: "wall_time", exit_code: null, signal: 9, limit: 1000, observed: 1004 },
-  hog: {
-    reason: "memory",
-    exit_code: null,
-    signal: 9,
-    limit: LIMITS.memory_bytes,
-    observed: LIMITS.memory_bytes,
-    memory_peak_bytes: LIMITS.memory_bytes,
-  },
-  flood: {
-    reason: "output_limit",
-    exit_code: null,
-    signal: 9,
-    limit: LIMITS.output_bytes,
-    observed: 90 * 1024 * 1024,
-  },
-};
 
 const COMMANDS = [
   ["g++ -g -Wall -o main main.cpp", "./main"],
@@ -327,7 +297,7 @@ export class Cluster {
     for (const name of ["compile", "execute"] as const) {
       const stage = task.view.stages[name];
       if (!stage || stage.command.trim() === "") continue;
-      const ended = stageEnd(stage.command, name, task);
+      const ended = stageEnd(stage.command, name, task.files);
       stage.result = ended;
       if (ended.reason !== "ok") return this.end(task, "failed", ended.reason);
     }
@@ -363,47 +333,6 @@ export class Cluster {
   }
 }
 
-function stageEnd(command: string, name: string, task: MockTask): StageResult {
-  const known = Object.entries(OUTCOMES).find(([word]) => command.includes(word))?.[1];
-  const failed = known !== undefined;
-  let stdout = name === "execute" ? "From Khala: Hello World!\n" : "";
-  let stderr = "";
-  if (failed && name === "compile")
-    stderr =
-      "main.cpp: In function ‘int main()’:\nmain.cpp:7:5: error: expected ‘;’ before ‘return’\n";
-  if (command.includes("segv")) stderr = "Segmentation fault (core dumped)\n";
-  if (command.includes("flood")) stdout = "\u001b[31my\u001b[0m\n".repeat(40_000);
-  if (command.includes("long")) stdout = `${"0123456789abcdef ".repeat(400)}\n`.repeat(20);
-  return {
-    reason: "ok",
-    exit_code: 0,
-    signal: null,
-    limit: null,
-    observed: null,
-    wall_ms: name === "compile" ? 812 : 43,
-    cpu_user_ms: name === "compile" ? 640 : 12,
-    cpu_system_ms: name === "compile" ? 101 : 6,
-    memory_peak_bytes: name === "compile" ? 117_440_512 : 3_538_944,
-    pids_peak: name === "compile" ? 5 : 1,
-    message: null,
-    ...known,
-    stdout: captured(task, `${name}_output`, stdout),
-    stderr: captured(task, `${name}_error`, stderr),
-  };
-}
-
-function captured(task: MockTask, name: string, text: string): Stream {
-  const bytes = Buffer.from(text);
-  task.files.set(name, bytes);
-  const shown = bytes.subarray(0, 64 * 1024);
-  return {
-    size: bytes.length,
-    kept: bytes.length,
-    text: shown.toString(),
-    truncated: shown.length < bytes.length,
-  };
-}
-
 function isDone(state: State): boolean {
   return ["succeeded", "failed", "cancelled", "error"].includes(state);
 }
@@ -425,29 +354,4 @@ function kv2(task: Task): number {
     default:
       return 0;
   }
-}
-
-/** A zip of one uncompressed entry, as the gateway makes of a name and a text. */
-function storedZip(name: string, text: string): Buffer<ArrayBuffer> {
-  const nameBytes = Buffer.from(name);
-  const content = Buffer.from(text.replaceAll("\r\n", "\n"));
-  const local = Buffer.alloc(30);
-  local.writeUInt32LE(0x04034b50, 0);
-  local.writeUInt16LE(20, 4);
-  local.writeUInt32LE(content.length, 18);
-  local.writeUInt32LE(content.length, 22);
-  local.writeUInt16LE(nameBytes.length, 26);
-  const central = Buffer.alloc(46);
-  central.writeUInt32LE(0x02014b50, 0);
-  central.writeUInt32LE(content.length, 20);
-  central.writeUInt32LE(content.length, 24);
-  central.writeUInt16LE(nameBytes.length, 28);
-  const start = local.length + nameBytes.length + content.length;
-  const end = Buffer.alloc(22);
-  end.writeUInt32LE(0x06054b50, 0);
-  end.writeUInt16LE(1, 8);
-  end.writeUInt16LE(1, 10);
-  end.writeUInt32LE(central.length + nameBytes.length, 12);
-  end.writeUInt32LE(start, 16);
-  return Buffer.concat([local, nameBytes, content, central, nameBytes, end]);
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Stage, StageResult, Task } from "./api";
+import type { Stage, StageResult, Task } from "./types";
 import { badge, headline, mayHaveRun, taskBadge } from "./describe";
 
 const EMPTY = { size: 0, kept: 0, text: "", truncated: false };

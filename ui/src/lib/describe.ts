@@ -5,7 +5,8 @@
  * facts (reason, limit, observed) and never says more than they do.
  */
 
-import { sentence, type StageName, type StageResult, type State, type Task } from "./api";
+import { sentence } from "./api";
+import type { StageName, StageResult, State, Task } from "./types";
 import { bytes, duration, plural, signalName } from "./format";
 
 export type Tone = "good" | "bad" | "warn" | "busy" | "calm";

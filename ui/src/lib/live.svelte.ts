@@ -10,7 +10,8 @@
  * forgotten tabs would otherwise block the seventh.
  */
 
-import { ApiError, request, type State } from "./api";
+import { ApiError, request } from "./api";
+import type { State } from "./types";
 import { SseParser, type ServerEvent } from "./sse";
 
 export interface TaskEvent {

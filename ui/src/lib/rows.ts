@@ -5,7 +5,7 @@
  * above the first row are only counted, until the reader asks for them.
  */
 
-import type { Brief, State } from "./api";
+import type { Brief, State } from "./types";
 import { stateOfKv2 } from "./describe";
 import { parseTime } from "./format";
 import type { TaskEvent } from "./live.svelte";

@@ -5,7 +5,7 @@
  * field instead of being one code for the whole form.
  */
 
-import type { Submitted } from "./api";
+import type { Submitted } from "./types";
 
 export interface Fields {
   user: string;

@@ -1,0 +1,154 @@
+/** What the gateway answers, as it comes over the wire. Times are RFC 3339 unless said otherwise. */
+
+export type State =
+  "queued" | "starting" | "compiling" | "running" | "succeeded" | "failed" | "cancelled" | "error";
+
+export type StageName = "compile" | "execute";
+
+/** One row of KV2's list; times are naive ISO 8601 in UTC. */
+export interface Brief {
+  id: string;
+  user: number;
+  status: number;
+  done: boolean;
+  executor: string | null;
+  add_time: string;
+  report_time: string;
+}
+
+export interface TaskPage {
+  tasks: Brief[];
+  pages: number;
+}
+
+export interface Limits {
+  wall_ms: number;
+  cpu_ms: number;
+  memory_bytes: number;
+  pids: number;
+  output_bytes: number;
+  file_bytes: number;
+  cpus: number;
+}
+
+/** `size` bytes were written, `kept` are stored, `text` is the beginning of them. */
+export interface Stream {
+  size: number;
+  kept: number;
+  text: string;
+  truncated: boolean;
+}
+
+export interface StageResult {
+  reason: string;
+  exit_code: number | null;
+  signal: number | null;
+  limit: number | null;
+  observed: number | null;
+  wall_ms: number;
+  cpu_user_ms: number;
+  cpu_system_ms: number;
+  memory_peak_bytes: number;
+  pids_peak: number;
+  message: string | null;
+  stdout: Stream;
+  stderr: Stream;
+}
+
+export interface Stage {
+  command: string;
+  timeout_s: number;
+  limits: Limits;
+  result: StageResult | null;
+}
+
+export interface StoredFile {
+  size: number;
+  sha256: string;
+}
+
+export interface TextInput {
+  size: number;
+  text: string;
+}
+
+export interface Task {
+  id: string;
+  user: number;
+  state: State;
+  reason: string | null;
+  message: string | null;
+  attempt: number;
+  crashes: number;
+  executor: string | null;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+  updated_at: string;
+  stages: Record<StageName, Stage | null>;
+  inputs: {
+    compile_source: StoredFile | null;
+    execute_data: StoredFile | null;
+    execute_input: TextInput | null;
+    execute_standard: TextInput | null;
+  };
+}
+
+/** KV2's full task, asked for untruncated; the exact text that was submitted. */
+export interface Submitted {
+  user: number;
+  compile: { command: string; source: boolean; timeout: number };
+  execute: {
+    command: string;
+    data: boolean;
+    input: string;
+    standard: string;
+    timeout: number;
+  };
+}
+
+export interface ExecutorNode {
+  name: string;
+  state: "online" | "lost" | "draining";
+  slots: number;
+  free: number;
+  seen_at: string;
+  version: string;
+  enforcement: string;
+}
+
+export interface JudicatorNode {
+  name: string;
+  address: string;
+  leader: boolean;
+  serving: boolean;
+  version: string;
+}
+
+export interface Nodes {
+  executors: ExecutorNode[];
+  judicators: JudicatorNode[];
+}
+
+export interface ClusterStatus {
+  version: string;
+  ready: boolean;
+  queued: number;
+  running: number;
+  slots: number;
+  free: number;
+  notes: string[];
+}
+
+/** The files a task offers for download, by KV2's names. */
+export type FileName =
+  | "compile_source"
+  | "execute_data"
+  | "compile_command"
+  | "execute_command"
+  | "execute_input"
+  | "execute_standard"
+  | "compile_output"
+  | "compile_error"
+  | "execute_output"
+  | "execute_error";
