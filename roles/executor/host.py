@@ -51,7 +51,7 @@ class Executor:
     ) -> None:
         self._data_dir = data_dir
         self._journal = Journal(data_dir / "journal")
-        self._spool = Spool(data_dir)
+        self._spool = Spool(data_dir, identity.slots)
         self._runner = runner
         self._link = link
         self._outputs = outputs
@@ -142,18 +142,18 @@ class Executor:
         try:
             if running.cancel.is_set():
                 return
-            await self._journal.append(run)
             attempt = Attempt(
                 run=run,
                 spec=spec,
                 slot=slot,
-                folder=self._spool.begin(run),
+                folder=self._spool.begin(slot),
                 on_progress=self._on_progress,
+                journal=self._journal.append,
                 cancel=running.cancel,
             )
             outcome = await self._runner.run(attempt)
             outcome = msgspec.structs.replace(outcome, executor=self.agent.identity.name)
-            outcome = self._spool.commit(run, outcome)
+            outcome = self._spool.commit(run, slot, outcome)
         except SandboxLost as error:
             log.warning("attempt.lost", task=run[0], attempt=run[1], why=error.message)
             self._spool.discard(run)

@@ -9,7 +9,7 @@ is this host's own trouble (disk full, payload out of reach): given back without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,8 @@ class Attempt:
     #: Outputs are written here, one file per stream.
     folder: Path
     on_progress: Callable[[Run, Progress], None]
+    #: Puts the attempt into the started-journal (R1); awaited before its first process.
+    journal: Callable[[Run], Awaitable[None]]
     cancel: asyncio.Event
 
 
@@ -81,12 +83,20 @@ class Runner:
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Raise `SandboxLost`, another `KhalaError` or `OSError` as the module says."""
-        parts = await self._fetch(attempt)
-        async with self._sandbox.box(attempt.slot) as box:
-            refused = await self._prepare(attempt, box, parts)
-            if refused is not None:
-                return refused
-            return await self._run_stages(attempt, box, parts)
+        # The disk confirms the journal while the box is being filled.
+        journalled = asyncio.ensure_future(attempt.journal(attempt.run))
+        try:
+            parts = await self._fetch(attempt)
+            async with self._sandbox.box(attempt.slot) as box:
+                refused = await self._prepare(attempt, box, parts)
+                if refused is not None:
+                    return refused
+                await journalled
+                return await self._run_stages(attempt, box, parts)
+        finally:
+            # Where something else failed first, nobody asks for its answer.
+            journalled.add_done_callback(_ignore)
+            journalled.cancel()
 
     async def _fetch(self, attempt: Attempt) -> dict[Part, bytes | Path]:
         """Every part, in memory if it came along, else in a file of ours."""
@@ -143,9 +153,10 @@ class Runner:
         if not spec.executes:
             return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK, compile=compiled)
         attempt.on_progress(attempt.run, Progress.RUNNING)
-        stdin = _as_file(
-            parts.get(Part.EXECUTE_INPUT, b""), attempt.folder / f"{Part.EXECUTE_INPUT}.part"
-        )
+        stdin = None
+        if Part.EXECUTE_INPUT in parts:
+            path = attempt.folder / f"{Part.EXECUTE_INPUT}.part"
+            stdin = _as_file(parts[Part.EXECUTE_INPUT], path)
         command = _as_bytes(parts[Part.EXECUTE_COMMAND])
         job = _job(attempt, Stage.EXECUTE, command, spec.execute_limits, stdin)
         executed = _about_the_task(await box.run(job, attempt.cancel))
@@ -158,6 +169,11 @@ class Runner:
             compile=compiled,
             execute=executed,
         )
+
+
+def _ignore(journalled: asyncio.Future[None]) -> None:
+    if not journalled.cancelled():
+        journalled.exception()
 
 
 def _job(

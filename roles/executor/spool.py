@@ -1,13 +1,19 @@
 """Results that no Judicator has recorded yet, on disk.
 
-An entry is a directory `<task>.<attempt>` with the outcome and the outputs that were too large
-to travel inside it. It is written under another name and renamed, so an entry that exists is
-whole. No fsync: what a power cut takes costs a rerun, which is promised to be possible; a killed
-process loses nothing. An entry goes when the store has it, or has moved on, and never before.
+An entry is a file `<task>.<attempt>.msgpack` with the outcome; outputs that are too large to
+travel inside it lie in a directory `<task>.<attempt>` beside it. The file is written under
+another name and renamed, last of all, so an entry that exists is whole. No fsync: what a power
+cut takes costs a rerun, which is promised to be possible; a killed process loses nothing. An entry
+goes when the store has it, or has moved on, and never before.
+
+Attempts write their outputs into a directory of their slot, which is emptied when the next one
+begins: a small task costs one file here, and no directory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -18,73 +24,99 @@ from khala.model.limits import INLINE_BYTES
 from khala.model.task import Outcome, Stream, StreamRef
 from khala.protocol.executor import Run
 
-_OUTCOME = "outcome.msgpack"
+_SUFFIX = ".msgpack"
 
 
 class Spool:
-    """`<root>/spool` holds entries, `<root>/running` the outputs of attempts under way."""
+    """`<root>/spool` holds entries, `<root>/running/<slot>` the outputs of attempts under way."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, slots: int) -> None:
         self._entries = root / "spool"
         self._running = root / "running"
         self._entries.mkdir(parents=True, exist_ok=True)
         # Outputs of attempts that died with an earlier life of this process.
         shutil.rmtree(self._running, ignore_errors=True)
-        self._running.mkdir(parents=True)
+        for slot in range(slots):
+            (self._running / str(slot)).mkdir(parents=True)
+        #: Entries with a directory.
+        self._large: set[Run] = set()
         self._decoder = msgspec.msgpack.Decoder(Outcome)
         self._encoder = msgspec.msgpack.Encoder()
 
     def load(self) -> dict[Run, Outcome]:
         """Every whole entry; anything else is removed."""
         found: dict[Run, Outcome] = {}
-        for entry in self._entries.iterdir():
-            task, _, attempt = entry.name.partition(".")
-            try:
-                outcome = self._decoder.decode((entry / _OUTCOME).read_bytes())
-                found[(TaskId(task), AttemptNo(int(attempt)))] = outcome
-            except (OSError, ValueError, msgspec.MsgspecError):
-                shutil.rmtree(entry, ignore_errors=True)
+        for path in list(self._entries.iterdir()):
+            task, _, attempt = path.name.removesuffix(_SUFFIX).partition(".")
+            if path.name.endswith(_SUFFIX):
+                try:
+                    outcome = self._decoder.decode(path.read_bytes())
+                    run = (TaskId(task), AttemptNo(int(attempt)))
+                    found[run] = outcome
+                    if any(ref.inline is None for ref in outcome.streams.values()):
+                        self._large.add(run)
+                except (OSError, ValueError, msgspec.MsgspecError):
+                    path.unlink()
+            elif not path.with_name(path.name + _SUFFIX).exists():
+                _remove(path)
         return found
 
-    def begin(self, run: Run) -> Path:
-        """A fresh directory for the attempt's outputs, one file per `Stream` by its name."""
-        folder = self._running / _name(run)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    def begin(self, slot: int) -> Path:
+        """The slot's directory, emptied; one file per `Stream`, by its name."""
+        folder = self._running / str(slot)
+        for name in os.listdir(folder):
+            (folder / name).unlink()
         return folder
 
-    def commit(self, run: Run, outcome: Outcome) -> Outcome:
+    def commit(self, run: Run, slot: int, outcome: Outcome) -> Outcome:
         """Make the result an entry; small outputs move into the returned outcome."""
-        folder = self._running / _name(run)
-        sizes = {
-            stream: path.stat().st_size for stream in Stream if (path := folder / stream).exists()
-        }
+        folder = self._running / str(slot)
+        present = set(os.listdir(folder))
+        sizes = {stream: (folder / stream).stat().st_size for stream in Stream if stream in present}
         inline = sum(sizes.values()) <= INLINE_BYTES
         streams: dict[Stream, StreamRef] = {}
         for stream, size in sizes.items():
-            path = folder / stream
             if inline or size == 0:
-                streams[stream] = StreamRef(size_bytes=size, inline=path.read_bytes())
-                path.unlink()
+                content = (folder / stream).read_bytes() if size else b""
+                streams[stream] = StreamRef(size_bytes=size, inline=content)
             else:
+                self._keep(run, folder / stream)
                 streams[stream] = StreamRef(size_bytes=size)
         outcome = msgspec.structs.replace(outcome, streams=streams)
-        for leftover in folder.glob("*.part"):
-            leftover.unlink()
-        (folder / _OUTCOME).write_bytes(self._encoder.encode(outcome))
-        folder.rename(self._entries / _name(run))
+        entry = self._entry(run)
+        draft = entry.with_suffix(".new")
+        draft.write_bytes(self._encoder.encode(outcome))
+        draft.rename(entry)
         return outcome
 
     def stream_path(self, run: Run, stream: Stream) -> Path:
         """Where a spooled output lies that is not inline."""
-        return self._entries / _name(run) / stream
+        return self._outputs(run) / stream
 
     def discard(self, run: Run) -> None:
-        """Remove the attempt's output, spooled or under way."""
-        for folder in (self._entries / _name(run), self._running / _name(run)):
-            if folder.exists():
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove an entry, or what there is of it."""
+        with contextlib.suppress(FileNotFoundError):
+            self._entry(run).unlink()
+        if run in self._large:
+            self._large.discard(run)
+            shutil.rmtree(self._outputs(run), ignore_errors=True)
+
+    def _keep(self, run: Run, path: Path) -> None:
+        self._large.add(run)
+        folder = self._outputs(run)
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / path.name)
+
+    def _entry(self, run: Run) -> Path:
+        return self._entries / f"{run[0]}.{run[1]}{_SUFFIX}"
+
+    def _outputs(self, run: Run) -> Path:
+        return self._entries / f"{run[0]}.{run[1]}"
 
 
-def _name(run: Run) -> str:
-    return f"{run[0]}.{run[1]}"
+def _remove(path: Path) -> None:
+    """Part of an entry that was never finished."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
