@@ -176,7 +176,8 @@ class EtcdRpc:
         end = time.monotonic() + deadline_s
         tries = len(self._channels)
         first = self._current
-        maybe_done, distrusted, why = False, 0, "no endpoint answered"
+        maybe_done, why = False, "no endpoint answered"
+        distrusted: list[str] = []
         for turn in range(tries):
             left = end - time.monotonic()
             if left <= 0:
@@ -199,16 +200,18 @@ class EtcdRpc:
             except ConnectionError as error:
                 why, maybe_done = str(error), True
             except _Distrusted as error:
-                why, maybe_done = str(error), True
-                distrusted += 1
+                distrusted.append(str(error))
+                maybe_done = True
             else:
                 self._current = index
                 return reply
             # Calls that run at the same time fail at the same endpoint: move on from it once.
             if self._current == index:
                 self._current = (index + 1) % tries
-        if 2 * distrusted > tries:
+        if 2 * len(distrusted) > tries:
             self._cluster_id, self._highest_term = None, 0
+        # Of all reasons the one that somebody has to look into.
+        why = distrusted[0] if distrusted else why
         if changes and maybe_done:
             raise EtcdOutcomeUnknown(f"etcd may or may not have done it: {why}")
         raise EtcdUnavailable(f"etcd: {why}")

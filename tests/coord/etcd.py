@@ -10,6 +10,8 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
+
 from khala.supervise.binaries import find_program
 from khala.supervise.etcd import EtcdSettings, etcd_argv
 
@@ -71,9 +73,12 @@ class Member:
     def resume(self) -> None:
         self.send(signal.SIGCONT)
 
-    def lose_data(self) -> None:
+    def lose_data(self, *, cluster: str | None = None) -> None:
+        """After `start` it is empty, and of another cluster if that is named."""
         self.kill()
         shutil.rmtree(self.settings.data_dir)
+        if cluster is not None:
+            self.settings = msgspec.structs.replace(self.settings, cluster=cluster)
 
 
 class Cluster:
