@@ -31,7 +31,7 @@ from khala.model.statements import (
     NewTask,
     ProgressItem,
 )
-from khala.model.task import Progress
+from khala.model.task import Progress, TaskState
 from khala.protocol.executor import (
     Abandon,
     Dead,
@@ -102,7 +102,9 @@ class Dispatcher:
             return await self._submit_leased(task, session)
         result = await self.store.accept(task)
         if not result.replay:
-            self.ready.add(_candidate(task, AttemptNo(0)))
+            waiting = _candidate(task, AttemptNo(0))
+            self.leasing.announce((task.id, waiting.attempt), waiting, TaskState.QUEUED)
+            self.ready.add(waiting)
             self.dispatch()
         return result
 

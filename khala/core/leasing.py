@@ -229,7 +229,7 @@ class Leasing:
         self,
         run: Run,
         task: Candidate,
-        now_is: Progress | Outcome,
+        now_is: TaskState | Progress | Outcome,
         executor: ExecutorName | None = None,
     ) -> None:
         """Tell whoever watches what became of a run, without reading the store again."""

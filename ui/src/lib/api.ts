@@ -152,8 +152,8 @@ async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
   return bodyOf<T>(await request(path, signal ? { signal } : {}), signal);
 }
 
-/** KV2's `result` codes other than 0, as errors. */
-function kv2Failure(result: number, what: string): ApiError {
+/** KV2's `result` codes other than 0, as errors; `detail` is the gateway's own sentence. */
+function kv2Failure(result: number, what: string, detail: string | null = null): ApiError {
   switch (result) {
     case 2:
       return new ApiError(404, "not_found", "Not found", `${what} does not exist.`);
@@ -162,14 +162,14 @@ function kv2Failure(result: number, what: string): ApiError {
         413,
         "too_large",
         "Too large",
-        `${what} is larger than this gateway takes.`,
+        detail ?? `${what} is larger than this gateway takes.`,
       );
     case 4:
       return new ApiError(
         400,
         "invalid_request",
         "The request was refused",
-        `The gateway calls ${what.toLowerCase()} invalid and does not say which part.`,
+        detail ?? `The gateway calls ${what.toLowerCase()} invalid and does not say which part.`,
       );
     default:
       return new ApiError(500, "error", "The gateway failed", `${what} could not be processed.`);
@@ -224,7 +224,9 @@ export async function submitTask(form: FormData, key: string): Promise<string> {
     UPLOAD_DEADLINE_MS,
   );
   const answer = await bodyOf<{ id: string | null; result: number }>(response);
-  if (answer.result !== 0 || !answer.id) throw kv2Failure(answer.result, "The task");
+  if (answer.result !== 0 || !answer.id) {
+    throw kv2Failure(answer.result, "The task", response.headers.get("Khala-Detail"));
+  }
   return answer.id;
 }
 
