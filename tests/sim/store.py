@@ -82,7 +82,8 @@ class DoubtfulStore:
                 self._history.counts["in doubt"] += 1
             if luck < 0.03:
                 clock.after(clock.random.uniform(0.01, 3), land_late)
-            if 0.015 < luck < 0.03:  # and the driver or the committer tries once more
+            if task is not None and 0.015 < luck < 0.03:
+                # And it is tried once more, as the committer does; never S6, which counts.
                 self._ask(statement, task, resume)
             elif luck < 0.05:
                 clock.after(2, lambda: resume.fail(OutcomeUnknown("timed out")))
