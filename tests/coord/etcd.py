@@ -68,7 +68,10 @@ class Member:
             self._process = None
 
     def pause(self) -> None:
+        """Returns when every thread has stopped."""
         self.send(signal.SIGSTOP)
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         self.send(signal.SIGCONT)
