@@ -240,8 +240,8 @@ class Agent:
             self._host.send(Dead(session=self.session, run=run))
         elif not self._accepts():
             self._host.send(Refused(session=self.session, run=run, why="it takes no work now"))
-        elif len(self.running) >= self.identity.slots:
-            # A lease that landed late; elsewhere it need not wait.
+        elif len(self.running) >= 2 * self.identity.slots:
+            # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
             self._host.send(Refused(session=self.session, run=run, why="all slots are busy"))
         else:
             self.running.add(run)

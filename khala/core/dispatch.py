@@ -168,6 +168,7 @@ class Dispatcher:
             case Dead():
                 self._on_dead(session, message)
             case Refused():
+                self.sessions.wait_no_more(session)
                 self.leasing.give_back(session, message.run, crash=False)
 
     def on_closed(self, conn: Conn) -> None:

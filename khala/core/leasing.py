@@ -113,7 +113,8 @@ class Leasing:
 
     def reserve(self, session: Session, run: Run, task: Candidate) -> Held:
         """Keep a slot for a lease that the store is being asked for."""
-        held = Held(task=task, seen_at=self._comm.now(), pending=True)
+        now = self._comm.now()
+        held = Held(task=task, seen_at=now, pending=True, reserved_at=now)
         return self.sessions.hold(session, run, held)
 
     def unreserve(self, session: Session, run: Run, held: Held) -> None:

@@ -28,6 +28,8 @@ class Held:
     pending: bool = False
     #: Its result is spooled: the slot is free, the lease is not.
     finished: bool = False
+    #: When it was asked of the store; None if this process did not.
+    reserved_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -48,16 +50,24 @@ class Session:
     #: It is given nothing before (see `LOSSES_MAX`).
     rests_until: float = 0.0
     held: dict[Run, Held] = field(default_factory=dict)
-    #: Held leases that occupy a slot.
+    #: Held leases that occupy a slot, or wait for one.
     used: int = 0
+    #: Attempts it may be given beyond its slots (see `SHORT_ATTEMPT_S`).
+    ahead: int = 0
     #: Runs of the last inventory that no lease explains; asked of the store when seen twice.
     strays: set[Run] = field(default_factory=set)
 
     @property
     def free(self) -> int:
+        """Slots that would start an attempt at once."""
         if self.conn is None or not self.accepts:
             return 0
         return max(0, self.slots - self.used)
+
+    @property
+    def takes_ahead(self) -> bool:
+        """It would keep one more attempt waiting, and not for long."""
+        return self.conn is not None and self.accepts and self.used < self.slots + self.ahead
 
     def expires_at(self) -> float:
         """Later than the executor's own view of the same session (it counts from what it SENT

@@ -12,6 +12,7 @@ from collections.abc import Collection, ValuesView
 from khala.core.ports import Conn
 from khala.core.session import Held, Session
 from khala.model.ids import ExecutorName, SessionNo
+from khala.model.limits import SHORT_ATTEMPT_S
 from khala.protocol.executor import Run
 
 
@@ -26,6 +27,8 @@ class Sessions:
         #: Sessions by their number of free slots, in the order they got there.
         self._levels: dict[int, dict[ExecutorName, Session]] = {}
         self._level_of: dict[ExecutorName, int] = {}
+        #: Sessions without a free slot that take an attempt ahead, in the order they got there.
+        self._ahead: dict[ExecutorName, Session] = {}
         #: No level above this one has a session.
         self._top = 0
         #: Free slots of all sessions.
@@ -53,13 +56,16 @@ class Sessions:
 
     def roomiest(self, but_not: Collection[ExecutorName] = ()) -> Session | None:
         """The session with the most free slots, so that load spreads over hosts; those that
-        have waited longest first. None if nothing is free."""
+        have waited longest first. If nothing is free, one that takes an attempt ahead, or None."""
         while self._top > 0 and not self._levels.get(self._top):
             self._top -= 1
         for level in range(self._top, 0, -1):
             for name, session in self._levels.get(level, {}).items():
                 if name not in but_not:
                     return session
+        for name, session in self._ahead.items():
+            if name not in but_not:
+                return session
         return None
 
     # ---- changes ----------------------------------------------------------------------------
@@ -80,6 +86,7 @@ class Sessions:
             del self._by_conn[session.conn]
         level = self._level_of.pop(session.name)
         del self._levels[level][session.name]
+        self._ahead.pop(session.name, None)
         self.free -= level
 
     def close(self, conn: Conn, now: float) -> None:
@@ -116,7 +123,15 @@ class Sessions:
             session.used -= not held.finished
             held.finished = True
             held.seen_at = now
+            if held.reserved_at is not None:
+                short = now - held.reserved_at <= SHORT_ATTEMPT_S
+                session.ahead = session.slots if short else 0
             self._note(session)
+
+    def wait_no_more(self, session: Session) -> None:
+        """It gave an attempt back: what it runs is not short."""
+        session.ahead = 0
+        self._note(session)
 
     def forgive(self, seconds: float) -> None:
         """Time in which this process heard nobody is no one else's silence."""
@@ -130,6 +145,10 @@ class Sessions:
         if not self.is_current(session):
             return
         free = session.free
+        if free == 0 and session.takes_ahead:
+            self._ahead.setdefault(session.name, session)
+        else:
+            self._ahead.pop(session.name, None)
         level = self._level_of.get(session.name)
         if level == free:
             return

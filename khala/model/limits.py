@@ -56,6 +56,13 @@ REFUSAL_PAUSE_S = 5.0
 #: that breaks whatever it is given is always free, and would use up everybody's `CRASH_LIMIT`.
 LOSSES_MAX = 3
 REST_S = 30.0
+#: An executor whose attempts take no longer than this, from lease to result, is given as many
+#: again as it has slots before they are free: the way to the Judicator and back would otherwise
+#: leave its slots idle for as long as such an attempt runs.
+SHORT_ATTEMPT_S = 0.25
+#: An attempt that has waited this long for a slot is given back: the ones before it were not
+#: short after all, and another executor may be free.
+AHEAD_WAIT_S = 1.0
 #: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
 CRASH_LIMIT = 3
 

@@ -15,7 +15,7 @@ import structlog
 from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.limits import MIB, OUTPUT_CHUNK_BYTES
+from khala.model.limits import AHEAD_WAIT_S, MIB, OUTPUT_CHUNK_BYTES
 from khala.model.task import Outcome, Progress, Stream, TaskSpec
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.journal import Journal
@@ -138,7 +138,13 @@ class Executor:
     # ---- attempts ---------------------------------------------------------------------------
 
     async def _attempt(self, run: Run, spec: TaskSpec, running: Running) -> None:
-        slot = await self._slots.get()
+        try:
+            async with asyncio.timeout(AHEAD_WAIT_S):
+                slot = await self._slots.get()
+        except TimeoutError:
+            del self._attempts[run]
+            self.agent.on_refused(run, "no slot became free in time")
+            return
         try:
             if running.cancel.is_set():
                 return

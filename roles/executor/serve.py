@@ -15,6 +15,7 @@ from khala.core.agent import Identity
 from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.net.client import AddressBook, JudicatorClient
+from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from khala.version import VERSION
 from roles.executor.host import Executor
@@ -41,9 +42,7 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
 
 def run(config: ExecutorConfig) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
-    import uvloop
-
-    return uvloop.run(_main(config))
+    return run_loop(_main(config))
 
 
 async def _main(config: ExecutorConfig) -> int:

@@ -17,6 +17,7 @@ from khala.model.errors import KhalaError, Unavailable
 from khala.net.client import AddressBook, JudicatorClient
 from khala.net.feed import EventFeed
 from khala.net.httpd import Bind, Routes, Server, create_app, serve
+from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from roles.gateway.bodies import Budget
 from roles.gateway.cluster import Cluster
@@ -125,9 +126,7 @@ def _probe(status: int, text: str) -> HTTPResponse:
 
 def run(config: GatewayConfig) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    import uvloop
-
-    uvloop.run(_main(config))
+    run_loop(_main(config))
     return 0
 
 

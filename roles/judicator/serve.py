@@ -25,6 +25,7 @@ from khala.model.ids import Incarnation, JudicatorName, mint_nonce
 from khala.model.limits import MIB, check_timers
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Server, create_app, serve
+from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
@@ -67,9 +68,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
 def run(config: ServeConfig) -> int:
     """Serve until SIGTERM; the exit code."""
     check_timers()
-    import uvloop
-
-    return uvloop.run(_main(config))
+    return run_loop(_main(config))
 
 
 async def _main(config: ServeConfig) -> int:

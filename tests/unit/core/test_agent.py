@@ -181,9 +181,10 @@ def test_the_memory_of_what_was_dropped_is_bounded(rig: Rig) -> None:
 
 def test_a_full_executor_says_so(rig: Rig) -> None:
     rig.online()
-    for number in range(3):
+    for number in range(5):
         rig.assign(run_no(number))
-    assert [order for order, _ in rig.take_orders()] == ["start", "start"]
+    # Two slots, and as many given ahead.
+    assert [order for order, _ in rig.take_orders()] == ["start"] * 4
     assert [type(message) for message in rig.take()] == [Refused]
 
 

@@ -13,6 +13,7 @@ from khala.model.limits import (
     REASSIGN_S,
     REFUSAL_PAUSE_S,
     REST_S,
+    SHORT_ATTEMPT_S,
     STRANGER_AGE_S,
 )
 from khala.model.statements import AcceptResult
@@ -304,6 +305,8 @@ def test_a_result_between_losses_keeps_an_executor_at_work(desk: Desk) -> None:
         run = run_of(task)
         assert run in desk.take_runs(conn)
         if number % 2:
+            desk.beat_for(SHORT_ATTEMPT_S + 0.1, conn, heartbeat(running=[run]))
+            desk.take(conn)
             desk.hear(conn, finished(run))
             assert Recorded(runs=[run]) == desk.take_first(conn)
         else:
