@@ -175,6 +175,7 @@ class EtcdRpc:
         """Try the current endpoint, then the others, within one deadline."""
         end = time.monotonic() + deadline_s
         tries = len(self._channels)
+        # Its own order for each call: two that fail together must not skip an endpoint together.
         first = self._current
         maybe_done, why = False, "no endpoint answered"
         distrusted: list[str] = []
@@ -205,9 +206,6 @@ class EtcdRpc:
             else:
                 self._current = index
                 return reply
-            # Calls that run at the same time fail at the same endpoint: move on from it once.
-            if self._current == index:
-                self._current = (index + 1) % tries
         if 2 * len(distrusted) > tries:
             self._cluster_id, self._highest_term = None, 0
         # Of all reasons the one that somebody has to look into.

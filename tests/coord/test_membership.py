@@ -162,6 +162,33 @@ async def test_a_lost_lease_costs_the_term(rpc: EtcdRpc, judicators: Judicators)
     await until(lambda: only.term() == 2 and sees(only, "only-1")())
 
 
+async def test_a_lease_found_lost_costs_the_term_before_the_directory_tells(
+    rpc: EtcdRpc, judicators: Judicators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only, _ = await judicators.join(rpc, "only")
+    await until(leads(only))
+    monkeypatch.setattr(membership_module, "POLL_S", 60.0)
+    await asyncio.sleep(2 * POLL_S)
+    [leader] = await rpc.list_prefix(f"{judicators.prefix}leader", CALL_S)
+    await rpc.revoke(leader.lease, CALL_S)
+    await until(lambda: only.term() is None, within_s=RENEW_S + SLACK_S)
+
+
+async def test_a_leader_whose_claim_was_replaced_steps_down(
+    rpc: EtcdRpc, judicators: Judicators
+) -> None:
+    """Its lease lives on, and proves nothing any more."""
+    only, _ = await judicators.join(rpc, "only")
+    await until(leads(only))
+    lease = await rpc.grant(60, CALL_S)
+    await rpc.put(KeyValue(key=f"{judicators.prefix}leader", value=b"?", lease=lease), CALL_S)
+    await until(lambda: only.term() is None)
+    await asyncio.sleep(RENEW_S + 2 * POLL_S)
+    assert only.term() is None
+    await rpc.revoke(lease, CALL_S)
+    await until(lambda: only.term() == 2)
+
+
 async def test_an_entry_that_vanishes_comes_back(rpc: EtcdRpc, judicators: Judicators) -> None:
     """A late write under a lease that ends takes the entry along."""
     only, _ = await judicators.join(rpc, "only")
