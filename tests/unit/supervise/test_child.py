@@ -268,6 +268,44 @@ def test_a_silent_child_is_killed_and_restarted(run: Run, monkeypatch: pytest.Mo
     run(main())
 
 
+def test_a_child_that_still_starts_may_be_silent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "WATCHDOG_TICK_S", 0.02)
+
+    async def never() -> bool:
+        return False
+
+    async def main() -> None:
+        async with supervised(shell("exec sleep 1000 #", watchdog=True, probe=never)) as (child, _):
+            await until(lambda: child.view.pid is not None)
+            await asyncio.sleep(3 * 0.02 * child_module.WATCHDOG_TICKS)
+            assert child.view.restarts == 0 and child.view.last_exit is None
+
+    run(main())
+
+
+def test_only_service_makes_healthy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That an earlier life has served must not let later ones hammer."""
+    monkeypatch.setattr("khala.supervise.restarts.BACKOFF_MIN_S", 0.05)
+    monkeypatch.setattr("khala.supervise.restarts.HEALTHY_S", 0.0001)
+    lives = 0
+
+    async def first_life() -> bool:
+        return lives == 1
+
+    async def main() -> None:
+        nonlocal lives
+        lives = 1
+        async with supervised(shell("exec sleep 0.1", probe=first_life)) as (child, _):
+            await until_up(child)
+            lives = 2
+            await until(lambda: child.view.restarts == 1)
+            began_at = time.monotonic()
+            await until(lambda: child.view.restarts == 4)
+            assert time.monotonic() - began_at >= 3 * 0.1 + 0.1 + 0.2 + 0.4
+
+    run(main())
+
+
 def test_nothing_is_left_open(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("khala.supervise.restarts.BACKOFF_MIN_S", 0.01)
 
