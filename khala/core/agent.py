@@ -280,6 +280,14 @@ class Agent:
             if self.link is Link.ONLINE:
                 self._host.send(Refused(session=self.session, run=run, why=why))
 
+    def on_waited(self, run: Run) -> None:
+        """It was given ahead, and no slot became free in time."""
+        if run in self.running:
+            self.running.discard(run)
+            if self.link is Link.ONLINE:
+                why = "no slot became free in time"
+                self._host.send(Refused(session=self.session, run=run, why=why, waited=True))
+
     def on_lost(self, run: Run) -> None:
         """Its sandbox was destroyed from outside: nobody knows how it would have ended."""
         if run in self.running:

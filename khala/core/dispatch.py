@@ -17,6 +17,7 @@ from contextlib import suppress
 from khala.core.leasing import Leasing
 from khala.core.ports import Comm, Conn, Store
 from khala.core.ready import Ready
+from khala.core.recent import Recent
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
@@ -60,6 +61,7 @@ class Dispatcher:
         self.store = store
         self.comm = comm
         self.leasing = Leasing(name, store, comm)
+        self.recent = Recent()
         self._finishing: set[Run] = set()
 
     @property
@@ -110,7 +112,8 @@ class Dispatcher:
 
     async def _submit_leased(self, task: NewTask, session: Session) -> AcceptResult:
         run = (task.id, AttemptNo(1))
-        held = self.leasing.reserve(session, run, _candidate(task, AttemptNo(1)))
+        leased = _candidate(task, AttemptNo(1))
+        held = self.leasing.reserve(session, run, leased, task.submitted_at)
         try:
             result = await self.store.accept(
                 NewTask(
@@ -167,8 +170,9 @@ class Dispatcher:
                 self._on_progress(session, message)
             case Dead():
                 self._on_dead(session, message)
+            case Refused() if message.waited:
+                self.leasing.return_waiting(session, message.run)
             case Refused():
-                self.sessions.wait_no_more(session)
                 self.leasing.give_back(session, message.run, crash=False)
 
     def on_closed(self, conn: Conn) -> None:
@@ -225,17 +229,23 @@ class Dispatcher:
     def _on_finished(self, conn: Conn, session: Session | None, message: Finished) -> None:
         if message.run in self._finishing:
             return
+        first = False
         if session is not None:
             session.losses = 0
+            held = session.held.get(message.run)
+            first = held is not None and not held.finished
             self.sessions.finish(session, message.run, self.comm.now())
         self._finishing.add(message.run)
-        self.comm.spawn(self._finish(conn, session, message))
+        self.comm.spawn(self._finish(conn, session, message, first=first))
         self.dispatch()
 
-    async def _finish(self, conn: Conn, session: Session | None, message: Finished) -> None:
+    async def _finish(
+        self, conn: Conn, session: Session | None, message: Finished, *, first: bool
+    ) -> None:
         run = message.run
+        done_at = self.comm.wall_time()
         try:
-            item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome)
+            item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome, at=done_at)
             result = await self.store.finish_if_attempt(item)
         except KhalaError:
             return  # the executor repeats Finished with every heartbeat
@@ -246,6 +256,8 @@ class Dispatcher:
             self.comm.send(conn, Abandon(runs=[run]))
         else:
             self.comm.send(conn, Recorded(runs=[run]))
+            if first and held is not None:
+                self.recent.add(run, held, message.outcome, done_at)
             if held is not None and held.task is not None:
                 self.leasing.announce(run, held.task, message.outcome)
             else:

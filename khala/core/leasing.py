@@ -11,6 +11,8 @@ same one only if the very same `Held` is still there.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from khala.core.ports import Comm, Store
 from khala.core.ready import Ready, Refusals
 from khala.core.session import Held, Session
@@ -90,11 +92,16 @@ class Leasing:
     def _take(self, session: Session, task: Candidate) -> None:
         run = (task.id, AttemptNo(task.attempt + 1))
         if run not in session.held:
-            held = self.reserve(session, run, task)
+            held = self.reserve(session, run, task, self._comm.wall_time())
             self._comm.spawn(self._lease(session, run, held, task))
 
     async def _lease(self, session: Session, run: Run, held: Held, task: Candidate) -> None:
-        item = LeaseItem(id=task.id, attempt=task.attempt, lease=self.new_lease(session))
+        item = LeaseItem(
+            id=task.id,
+            attempt=task.attempt,
+            lease=self.new_lease(session),
+            at=held.started_at,
+        )
         try:
             taken = await self._store.lease_if_queued(item)
         except KhalaError:
@@ -111,10 +118,10 @@ class Leasing:
             executor=session.name, session=session.number, claim=mint_nonce(), by=self._name
         )
 
-    def reserve(self, session: Session, run: Run, task: Candidate) -> Held:
+    def reserve(self, session: Session, run: Run, task: Candidate, started_at: datetime) -> Held:
         """Keep a slot for a lease that the store is being asked for."""
         now = self._comm.now()
-        held = Held(task=task, seen_at=now, pending=True, reserved_at=now)
+        held = Held(task=task, seen_at=now, pending=True, reserved_at=now, started_at=started_at)
         return self.sessions.hold(session, run, held)
 
     def unreserve(self, session: Session, run: Run, held: Held) -> None:
@@ -186,6 +193,12 @@ class Leasing:
         self.refusals.add(run[0], session.name, self._comm.now())
         self._comm.spawn(self.requeue(session, run, crash=crash))
         self.dispatch()
+
+    def return_waiting(self, session: Session, run: Run) -> None:
+        """It waited in vain for a slot that was expected to be free: no more ahead for now."""
+        self.sessions.drop(session, run)
+        self.sessions.wait_no_more(session)
+        self._comm.spawn(self.requeue(session, run, crash=False))
 
     async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
         lease = HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)

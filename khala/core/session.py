@@ -8,6 +8,7 @@ its requeue is known, or the session ends. "Seen once in an inventory" must not 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from khala.core.ports import Conn
 from khala.model.ids import BootId, ExecutorName, SessionNo
@@ -30,6 +31,8 @@ class Held:
     finished: bool = False
     #: When it was asked of the store; None if this process did not.
     reserved_at: float | None = None
+    #: The `started_at` that the store was given with it.
+    started_at: datetime | None = None
 
 
 @dataclass(slots=True)

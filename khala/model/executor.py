@@ -14,8 +14,6 @@ class SessionState(StrEnum):
     ONLINE = "online"
     #: Silent for longer than its time to live; its leases were or will be requeued.
     LOST = "lost"
-    #: Finishes what it runs, takes nothing new.
-    DRAINING = "draining"
 
 
 class Owner(Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ REFUSAL_PAUSE_S = 5.0
 #: that breaks whatever it is given is always free, and would use up everybody's `CRASH_LIMIT`.
 LOSSES_MAX = 3
 REST_S = 30.0
+#: Ended tasks kept in memory for those who waited for them; at 32 KiB each, 16 MiB at most.
+RECENT_TASKS = 512
 #: An executor whose attempts take no longer than this, from lease to result, is given as many
 #: again as it has slots before they are free: the way to the Judicator and back would otherwise
 #: leave its slots idle for as long as such an attempt runs.

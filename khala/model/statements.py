@@ -65,6 +65,8 @@ class LeaseItem(Struct, frozen=True, kw_only=True):
     id: TaskId
     attempt: AttemptNo
     lease: Lease
+    #: The `started_at` to write, in whole milliseconds; None: the store's clock.
+    at: datetime | None = None
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
@@ -91,6 +93,8 @@ class FinishItem(Struct, frozen=True, kw_only=True):
     id: TaskId
     attempt: AttemptNo
     outcome: Outcome
+    #: The `done_at` to write, in whole milliseconds; None: the store's clock.
+    at: datetime | None = None
 
 
 class FinishResult(StrEnum):

@@ -70,6 +70,8 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     session: SessionNo
     run: Run
     why: str
+    #: Nothing is wrong with it here: it was given ahead, and waited for a slot too long.
+    waited: bool = False
 
 
 class Welcome(Struct, frozen=True, kw_only=True, tag="welcome"):

@@ -137,7 +137,7 @@ class MemoryTasks:
             return row.lease.claim == item.lease.claim
         if row.task.dispatch is not Dispatch.QUEUED or row.task.attempt != item.attempt:
             return False
-        now = self._state.now()
+        now = item.at or self._state.now()
         row.lease = item.lease
         row.task = replace(
             row.task,
@@ -166,12 +166,18 @@ class MemoryTasks:
         if row is None:
             return FinishResult.STALE
         if row.task.dispatch is not Dispatch.DONE:
-            self._end(row, item.outcome, item.attempt)
+            self._end(row, item.outcome, item.attempt, item.at)
         ours = row.task.result_attempt == item.attempt
         return FinishResult.RECORDED if ours else FinishResult.STALE
 
-    def _end(self, row: MemoryRow, outcome: Outcome, result_attempt: AttemptNo | None) -> None:
-        now = self._state.now()
+    def _end(
+        self,
+        row: MemoryRow,
+        outcome: Outcome,
+        result_attempt: AttemptNo | None,
+        at: datetime | None = None,
+    ) -> None:
+        now = at or self._state.now()
         row.lease = None
         row.task = replace(
             row.task,

@@ -113,8 +113,7 @@ class MongoTasks(TaskReads):
 
     async def lease_if_queued(self, items: Sequence[LeaseItem]) -> list[bool]:
         """S2. Precondition: queued, and `attempt` is the item's. The lease makes it one more."""
-        now = to_ms(utc_now())
-        updates = [_leasing(item, now) for item in items]
+        updates = [_leasing(item) for item in items]
         reply = await change(self._database, {"update": TASKS, "updates": updates})
         _check_items(reply)
         if reply["n"] == len(items):
@@ -156,7 +155,7 @@ class MongoTasks(TaskReads):
                     "attempt": Int64(item.attempt),
                     "state": _OPEN,
                 },
-                "u": _ending(item.outcome, item.attempt),
+                "u": _ending(item.outcome, item.attempt, item.at),
             }
             for item in items
         ]
@@ -263,7 +262,8 @@ class MongoTasks(TaskReads):
         return answer if result.matched_count == 1 else RequeueResult.STALE
 
 
-def _leasing(item: LeaseItem, now: datetime) -> Document:
+def _leasing(item: LeaseItem) -> Document:
+    now = item.at or to_ms(utc_now())
     fields = {
         "state": LEASED,
         "lease": lease_doc(item.lease),
@@ -276,8 +276,10 @@ def _leasing(item: LeaseItem, now: datetime) -> Document:
     }
 
 
-def _ending(outcome: Outcome, result_attempt: AttemptNo | None) -> Document:
-    now = to_ms(utc_now())
+def _ending(
+    outcome: Outcome, result_attempt: AttemptNo | None, at: datetime | None = None
+) -> Document:
+    now = at or to_ms(utc_now())
     fields: Document = {
         "state": DONE,
         "outcome": outcome_doc(outcome),

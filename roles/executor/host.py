@@ -143,7 +143,7 @@ class Executor:
                 slot = await self._slots.get()
         except TimeoutError:
             del self._attempts[run]
-            self.agent.on_refused(run, "no slot became free in time")
+            self.agent.on_waited(run)
             return
         try:
             if running.cancel.is_set():

@@ -86,6 +86,7 @@ class Gateway:
             cluster=self._cluster,
             config=self._config,
             budget=Budget(LARGE_AT_ONCE * self._config.max_body_bytes),
+            hub=self._hub,
         ).register(routes)
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
         routes.add("GET", "/livez", self._answer_live)

@@ -28,8 +28,8 @@ from roles.gateway.times import rfc3339
 
 log = structlog.get_logger()
 
-#: Tasks remembered as open; more than a gateway's clients can wait for at once.
-OPEN_TASKS = 10_000
+#: Tasks remembered as open, and as ended; more than a gateway's clients wait for at once.
+TASKS_REMEMBERED = 10_000
 
 
 class TaskEvent(Struct, frozen=True, kw_only=True):
@@ -115,6 +115,8 @@ class Hub:
         #: Tasks last heard of as open, the latest last: whoever waits for their end need not
         #: read them first. Bounded; a task that fell out is read.
         self._open: dict[TaskId, None] = {}
+        #: Tasks last heard of as ended; as bounded.
+        self._ended: dict[TaskId, None] = {}
         self.stopping = False
 
     @property
@@ -162,6 +164,11 @@ class Hub:
         self.stopping = True
         self.on_gap()
 
+    def accepted(self, task: TaskId) -> None:
+        """This gateway has just submitted it. The news of its end may have been faster."""
+        if task not in self._ended:
+            _remember(self._open, task)
+
     def known_open(self, task: TaskId) -> bool:
         """It was open when last heard of, on a connection that has missed nothing since."""
         return task in self._open
@@ -180,13 +187,20 @@ class Hub:
                 self._watches.pop(task, None)
 
     def _note(self, brief: TaskBrief) -> None:
-        self._open.pop(brief.id, None)
-        if not brief.done:
-            self._open[brief.id] = None
-            if len(self._open) > OPEN_TASKS:
-                del self._open[next(iter(self._open))]
+        if brief.done:
+            self._open.pop(brief.id, None)
+            _remember(self._ended, brief.id)
+        else:
+            _remember(self._open, brief.id)
         for watch in self._watches.get(brief.id, ()):
             watch.tell(brief)
+
+
+def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:
+    tasks.pop(task, None)
+    tasks[task] = None
+    if len(tasks) > TASKS_REMEMBERED:
+        del tasks[next(iter(tasks))]
 
 
 def _encode_task(brief: TaskBrief) -> bytes:

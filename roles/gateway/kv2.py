@@ -37,6 +37,7 @@ from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, 
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
+from roles.gateway.hub import Hub
 from roles.gateway.kv2_view import (
     CUT_TEXT_BYTES,
     FULL_TEXT_BYTES,
@@ -76,6 +77,7 @@ class Kv2(Struct, frozen=True, kw_only=True):
     cluster: Cluster
     config: GatewayConfig
     budget: Budget
+    hub: Hub
 
     def register(self, routes: Routes) -> None:
         task = "/api/task"
@@ -123,6 +125,8 @@ class Kv2(Struct, frozen=True, kw_only=True):
             else:
                 task = task_of_form(parse_form(content_type, body), self.config, form_key)
             submitted = await self.client.submit(task)
+        if not submitted.replay:
+            self.hub.accepted(submitted.id)
         replayed = {"Idempotency-Replayed": "true"} if submitted.replay else {}
         return HTTPResponse(
             f'{{"id":"{submitted.id}","result":0}}\n',

@@ -83,7 +83,8 @@ class Api:
         return _answer(await self._s.tasks.search(query))
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
-        return _answer(await self._s.tasks.get(parse_task_id(task_id)))
+        known = parse_task_id(task_id)
+        return _answer(self._s.dispatcher.recent.get(known) or await self._s.tasks.get(known))
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
         result = await self._s.dispatcher.cancel(parse_task_id(task_id))

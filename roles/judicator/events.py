@@ -18,7 +18,7 @@ from khala.protocol.rpc import Event, ExecutorChanged, ExecutorView, TaskChanged
 from khala.protocol.wire import Codec
 from khala.store.protocols import TaskStore
 from roles.judicator.executors import Socket
-from roles.judicator.world import World
+from roles.judicator.world import GATHER_S, World
 
 log = structlog.get_logger()
 
@@ -36,28 +36,33 @@ class Events:
     """Fans task and executor changes out to the listeners."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._listeners: set[Listener] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
 
     def publish_task(self, brief: TaskBrief) -> None:
         if self._listeners:
-            self._publish(TaskChanged(task=brief))
+            self._publish(TaskChanged(task=brief), urgent=brief.done)
 
     def publish_executor(self, view: ExecutorView) -> None:
         if self._listeners:
-            self._publish(ExecutorChanged(executor=view))
+            self._publish(ExecutorChanged(executor=view), urgent=True)
 
     @property
     def wanted(self) -> bool:
         return bool(self._listeners)
 
-    def _publish(self, event: Event) -> None:
+    def _publish(self, event: Event, *, urgent: bool) -> None:
         for listener in self._listeners:
             if len(listener.events) >= EVENT_QUEUE_ITEMS:
                 listener.overrun = True
             else:
                 listener.events.append(event)
-            listener.wake.set()
+            if urgent or listener.overrun:
+                listener.wake.set()
+            else:
+                # People watch a task's way, programs wait for its end.
+                self._loop.call_later(GATHER_S, listener.wake.set)
 
     async def serve(self, socket: Socket) -> None:
         """Send events to one gateway until it goes away or falls behind."""

@@ -8,11 +8,11 @@ submission leaves behind is collected as an orphan.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 
 import msgspec
 
 from khala.core.dispatch import Dispatcher
+from khala.model.dates import utc_now
 from khala.model.errors import Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, INLINE_BYTES
@@ -96,7 +96,7 @@ class Submissions:
             NewTask(
                 id=task,
                 spec=spec,
-                submitted_at=datetime.now(UTC),
+                submitted_at=utc_now(),
                 key=request.key,
                 fingerprint=_fingerprint(spec) if request.key is not None else b"",
             )

@@ -6,19 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
 from khala.core.ports import Conn
+from khala.model.dates import utc_now
 from khala.model.errors import InvariantBroken
 from khala.model.ids import TaskId
 from khala.model.task import TaskBrief
-from khala.protocol.executor import ToExecutorMessage
+from khala.protocol.executor import Recorded, ToExecutorMessage
 
 log = structlog.get_logger()
 Item = TypeVar("Item")
+
+
+#: How long a message that nobody waits for may wait for company.
+GATHER_S = 0.02
 
 
 class Outbox:
@@ -47,8 +52,13 @@ class World:
 
     def send(self, conn: Conn, message: ToExecutorMessage) -> None:
         outbox = self.outboxes.get(conn)
-        if outbox is not None:
-            outbox.messages.append(message)
+        if outbox is None:
+            return
+        outbox.messages.append(message)
+        if isinstance(message, Recorded):
+            # Nobody waits for it; it travels with the next assignment if there is one soon.
+            self._loop.call_later(GATHER_S, outbox.wake.set)
+        else:
             outbox.wake.set()
 
     def close(self, conn: Conn, why: str) -> None:
@@ -96,7 +106,7 @@ class World:
         return time.monotonic()
 
     def wall_time(self) -> datetime:
-        return datetime.now(UTC)
+        return utc_now()
 
     def set_peers(self, addresses: list[str]) -> None:
         self._peers = addresses

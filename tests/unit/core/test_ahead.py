@@ -42,8 +42,14 @@ def test_an_attempt_that_came_back_ends_it(desk: Desk) -> None:
     tasks = [desk.submit() for _ in range(4)]
     desk.hear(conn, finished(run_of(tasks[0])))
     assert given(desk, conn) == [run_of(task) for task in tasks[:3]]
-    desk.hear(conn, Refused(session=SessionNo(1), run=run_of(tasks[2]), why="no slot in time"))
+    desk.hear(conn, Refused(session=SessionNo(1), run=run_of(tasks[2]), why="busy", waited=True))
     assert given(desk, conn) == []
+    # Nothing was wrong with the task: the same executor may have it at once.
+    desk.hear(conn, finished(run_of(tasks[1])))
+    assert given(desk, conn) == [run_of(tasks[3])]
+    desk.hear(conn, finished(run_of(tasks[3])))
+    desk.advance(1)
+    assert given(desk, conn) == [run_of(tasks[2], 2)]
 
 
 def test_a_free_slot_elsewhere_comes_first(desk: Desk) -> None:

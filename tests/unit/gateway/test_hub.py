@@ -111,11 +111,20 @@ def test_open_tasks_are_remembered_until_they_end_or_something_may_be_missed() -
     assert not hub.known_open(TASK)
 
 
+def test_the_news_of_an_end_may_be_faster_than_the_answer_to_the_submission() -> None:
+    hub = Hub()
+    hub.on_event(TaskChanged(task=msgspec.structs.replace(CHANGED.task, state=ENDED)))
+    hub.accepted(TASK)
+    assert not hub.known_open(TASK)
+    other = TaskId("1" * 24)
+    hub.accepted(other)
+    assert hub.known_open(other)
+
+
 def test_memory_of_open_tasks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roles.gateway.hub.OPEN_TASKS", 2)
+    monkeypatch.setattr("roles.gateway.hub.TASKS_REMEMBERED", 2)
     hub = Hub()
     for digit in "123":
         task = msgspec.structs.replace(CHANGED.task, id=TaskId(digit * 24), state=OPEN)
         hub.on_event(TaskChanged(task=task))
     assert [hub.known_open(TaskId(digit * 24)) for digit in "123"] == [False, True, True]
-
