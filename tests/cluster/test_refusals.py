@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from tests.cluster.harness import PEX, Khala
+from tests.cluster.harness import PEX, Khala, running
 
 
 def run(*arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -79,3 +79,13 @@ def test_binding_an_unauthenticated_service_beyond_loopback(tmp_path: Path) -> N
     for flag in ("--http-bind", "--bind"):
         result = run("up", "--data-dir", str(tmp_path / "data"), flag, "0.0.0.0")
         refused(result, flag)
+
+
+def test_data_of_a_member_under_another_address(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as khala:
+        task = khala.submit(execute_command="echo kept")
+        khala.wait_done(task)
+        khala.stop()
+        refused(run("up", "--data-dir", str(khala.data_dir)), "--mongodb-port")
+        khala.start()
+        assert khala.task(task)["status"] == 5

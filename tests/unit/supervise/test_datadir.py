@@ -14,7 +14,7 @@ import pytest
 
 from khala.model.errors import Rejected
 from khala.supervise import datadir
-from khala.supervise.datadir import load_node, lock_dir, make_dir
+from khala.supervise.datadir import keep_member_address, load_node, lock_dir, make_dir
 from tests.unit.supervise.waiting import wait_until
 
 
@@ -135,3 +135,11 @@ def test_a_number_in_other_hands_is_not_mistaken(
             lock_dir(tmp_path)
     finally:
         os.kill(orphan, signal.SIGKILL)
+
+
+def test_member_keeps_its_address(tmp_path: Path) -> None:
+    (tmp_path / "mongodb").mkdir()
+    keep_member_address(tmp_path, "127.0.0.1:3000")
+    keep_member_address(tmp_path, "127.0.0.1:3000")
+    with pytest.raises(Rejected, match="--mongodb-port 3000"):
+        keep_member_address(tmp_path, "127.0.0.1:3100")

@@ -14,7 +14,7 @@ import pytest
 
 from khala.model.errors import Rejected
 from khala.supervise import binaries, probes
-from khala.supervise.binaries import find_program
+from khala.supervise.binaries import find_program, require_libraries
 from khala.supervise.etcd import EtcdSettings, etcd_argv
 from khala.supervise.mongod import MongodSettings, mongod_argv
 from khala.supervise.probes import http_ok, require_free, tcp_answers
@@ -155,3 +155,18 @@ async def test_somebody_who_never_answers_is_not_healthy(
 ) -> None:
     monkeypatch.setattr(probes, "_TIMEOUT_S", 0.1)
     assert not await http_ok("127.0.0.1", listener.getsockname()[1], "/health")
+
+
+def test_library_that_the_system_lacks_is_named_with_its_package(tmp_path: Path) -> None:
+    program = tmp_path / "mongod"
+    program.write_text(
+        "#!/bin/sh\necho 'mongod: error while loading shared libraries: libcurl.so.4:"
+        " cannot open shared object file' >&2\nexit 127\n"
+    )
+    program.chmod(0o755)
+    with pytest.raises(Rejected, match=r"libcurl\.so\.4; run: apt-get install libcurl4"):
+        require_libraries(program)
+
+
+def test_program_with_its_libraries_is_accepted() -> None:
+    require_libraries(find_program("mongod", None))
