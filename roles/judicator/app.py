@@ -35,12 +35,15 @@ MONGOD_STOP_S = 25.0
 
 def run(settings: Settings) -> int:
     """Supervise until SIGTERM or SIGINT; the exit code."""
-    return asyncio.run(_main(settings))
-
-
-async def _main(settings: Settings) -> int:
     data_dir = make_dir(Path(settings.data_dir))
+    # Before the event loop takes the signals: this may wait for databases that an earlier run
+    # has left, and Ctrl-C must end that.
+    log.debug("datadir.locking", data_dir=settings.data_dir)
     lock = lock_dir(data_dir)
+    return asyncio.run(_main(settings, data_dir, lock))
+
+
+async def _main(settings: Settings, data_dir: Path, lock: int) -> int:
     node = load_node(data_dir, settings.name)
     create_secret(Path(settings.secret_file))
     for flag, port in (
