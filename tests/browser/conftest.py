@@ -6,6 +6,7 @@ policy or a request to another host fails the test that met it, whatever else it
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,18 @@ class Watch:
             self.troubles.append(f"asked another host: {request.url}")
 
 
+@contextlib.contextmanager
+def new_context(browser: Browser, origin: str, watch: Watch) -> Iterator[BrowserContext]:
+    """A visitor of `origin` with no past, in UTC."""
+    found = browser.new_context(
+        base_url=origin, viewport={"width": 1280, "height": 800}, timezone_id="UTC"
+    )
+    found.set_default_timeout(ACTION_TIMEOUT_MS)
+    watch.attach(found)
+    yield found
+    found.close()
+
+
 @pytest.fixture(scope="session")
 def khala(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
     assert PEX.exists(), f"{PEX} is missing: build/test builds it, or run build/up once"
@@ -94,13 +107,8 @@ def watch(khala: Khala) -> Iterator[Watch]:
 
 @pytest.fixture
 def context(browser: Browser, khala: Khala, watch: Watch) -> Iterator[BrowserContext]:
-    found = browser.new_context(
-        base_url=khala.url, viewport={"width": 1280, "height": 800}, timezone_id="UTC"
-    )
-    found.set_default_timeout(ACTION_TIMEOUT_MS)
-    watch.attach(found)
-    yield found
-    found.close()
+    with new_context(browser, khala.url, watch) as found:
+        yield found
 
 
 @pytest.fixture

@@ -1,0 +1,156 @@
+"""The task list: what its filters find, its pages, and what changes without a reload."""
+
+from __future__ import annotations
+
+import datetime
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.cluster.harness import Khala
+
+
+def rows(page: Page) -> Locator:
+    return page.get_by_test_id("task-row")
+
+
+def shown_ids(page: Page) -> list[str]:
+    return [str(row.get_attribute("data-id")) for row in rows(page).all()]
+
+
+def expect_settled(page: Page, count: int) -> None:
+    """`count` rows, none of them left over from the view before."""
+    expect(page.locator("[data-testid=tasks].dim")).to_have_count(0)
+    expect(rows(page)).to_have_count(count)
+
+
+def expect_live(page: Page) -> None:
+    expect(page.get_by_test_id("live")).to_have_attribute("data-state", "live")
+
+
+@pytest.fixture(scope="module")
+def three(khala: Khala) -> list[str]:
+    """Tasks of user 301, oldest first."""
+    found = [khala.submit(user="301") for _ in range(3)]
+    for task in found:
+        khala.wait_done(task)
+    return found
+
+
+def test_filter_by_id_and_by_user(page: Page, three: list[str]) -> None:
+    page.goto("/search")
+    page.get_by_label("User Id", exact=True).fill("301")
+    page.keyboard.press("Enter")
+    expect_settled(page, 3)
+    assert shown_ids(page) == three[::-1]
+
+    page.get_by_label("Task Id", exact=True).fill(three[1].upper())
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect_settled(page, 1)
+    assert shown_ids(page) == [three[1]]
+
+    page.reload()  # the address holds the filter
+    expect_settled(page, 1)
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page).to_have_url(re.compile("/tasks$"))
+    expect(page.get_by_label("Task Id", exact=True)).to_have_value("")
+
+
+def test_filter_by_time(page: Page, three: list[str]) -> None:
+    page.goto("/tasks?user=301")
+    expect_settled(page, 3)
+    hour = datetime.timedelta(hours=1)
+    now = datetime.datetime.now(datetime.UTC)
+    start, end = (page.get_by_label(label, exact=True) for label in ("Start Time", "End Time"))
+
+    def search(first: datetime.datetime, last: datetime.datetime) -> None:
+        start.fill(f"{first:%Y-%m-%dT%H:%M}")
+        end.fill(f"{last:%Y-%m-%dT%H:%M}")
+        page.get_by_role("button", name="Search", exact=True).click()
+
+    search(now + hour, now + 2 * hour)
+    expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
+    search(now - hour, now + hour)
+    expect_settled(page, 3)
+    search(now + hour, now - hour)
+    expect(page.get_by_text("The end is before the start.")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "said"),
+    [
+        ("Task Id", "xyz", "A task id has 24 hexadecimal digits; this has 3 characters."),
+        ("User Id", "-1", "A user id is a whole number from 0 to 2147483647."),
+    ],
+)
+def test_filter_that_cannot_match_says_so(page: Page, label: str, value: str, said: str) -> None:
+    page.goto("/search")
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text(said)).to_be_visible()
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+
+
+def test_pager_shows_every_task_once(page: Page, khala: Khala) -> None:
+    submitted = [khala.submit(user="302") for _ in range(26)]
+    page.goto("/tasks?user=302")
+    pager = page.get_by_test_id("pager")
+    pager.get_by_label("Rows").select_option("10")
+    expect_settled(page, 10)
+    seen = shown_ids(page)
+    for number, count in ((2, 10), (3, 6)):
+        pager.get_by_role("link", name="Next page").click()
+        expect(pager.get_by_label("Page", exact=True)).to_have_value(str(number))
+        expect_settled(page, count)
+        seen += shown_ids(page)
+    assert seen == submitted[::-1]
+    expect(pager.get_by_role("link", name="Next page")).to_have_count(0)
+
+    pager.get_by_label("Page", exact=True).fill("1")
+    page.keyboard.press("Enter")
+    expect_settled(page, 10)
+    page.get_by_role("link", name=re.compile("Created")).click()
+    expect(page.locator("th[aria-sort=ascending]")).to_be_visible()
+    expect_settled(page, 10)
+    assert shown_ids(page) == submitted[:10]
+
+
+def test_new_tasks_and_states_arrive_without_a_reload(page: Page, khala: Khala) -> None:
+    page.goto("/tasks?user=303")
+    expect(page.get_by_test_id("no-tasks")).to_be_visible()
+    expect_live(page)
+    first = khala.submit(user="303", execute_command="sleep 2", execute_timeout="30")
+    expect(rows(page)).to_have_count(1)
+    expect(page.locator(f"[data-id='{first}'][data-status='3']")).to_be_visible()
+    expect(page.locator(f"[data-id='{first}'][data-status='5']")).to_be_visible()
+
+    # What somebody may be about to click is not pushed down: the new one is announced.
+    second = khala.submit(user="303")
+    newer = page.get_by_test_id("show-newer")
+    expect(newer).to_contain_text("1 newer")
+    assert shown_ids(page) == [first]
+    newer.click()
+    expect_settled(page, 2)
+    assert shown_ids(page) == [second, first]
+    expect(newer).to_have_count(0)
+
+
+def test_cancel_from_the_list_asks_first(page: Page, khala: Khala) -> None:
+    task = khala.submit(user="304", execute_command="sleep 60", execute_timeout="90")
+    page.goto("/tasks?user=304")
+    row = page.locator(f"[data-id='{task}']")
+    cancel = row.get_by_role("button", name="Cancel")
+    cancel.click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_test_id("confirm")).to_have_count(0)
+    assert khala.task(task)["done"] is False
+
+    cancel.click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(row).to_have_attribute("data-status", "7")
+    expect(row).to_contain_text("Cancelled")
+    expect(cancel).to_have_count(0)
+    assert khala.wait_done(task)["status"] == 7
