@@ -1,0 +1,117 @@
+"""Pages on a phone, in both themes, for people who do not see them, and with less motion.
+
+The checks in `page_checks.js` find what a rule can find: names, structure, contrast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.cluster.harness import Khala
+
+CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
+LONG_LINE = "x" * 3000
+DESKTOP, PHONE = (1280, 800), (390, 844)
+
+Theme = Literal["light", "dark"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tasks:
+    """One task of each look."""
+
+    succeeded: str
+    failed: str
+    running: str
+
+
+@pytest.fixture(scope="module")
+def tasks(khala: Khala) -> Tasks:
+    succeeded = khala.submit(
+        user="601",
+        compile_source_name="notes.txt",
+        compile_source_str="a",
+        compile_command=f"echo {LONG_LINE}",
+        execute_command="seq 300; seq 300 | tr '\\n' ' '",
+        execute_input=LONG_LINE,
+        execute_standard="kept",
+    )
+    failed = khala.submit(user="601", execute_command="echo no >&2; exit 3")
+    running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
+    khala.wait_done(succeeded)
+    khala.wait_done(failed)
+    return Tasks(succeeded, failed, running)
+
+
+def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
+    """What is wrong, page by page; each page is looked at once it is complete."""
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    found = []
+
+    def look(name: str) -> None:
+        expect(page.get_by_test_id("live")).to_have_attribute("data-state", "live")
+        expect(page.get_by_test_id("cluster-health")).to_have_text("Ready")
+        needed = page.evaluate("() => document.documentElement.scrollWidth")
+        if needed > width:
+            found.append(f"{name}: {needed} px wide on a screen of {width} px")
+        found.extend(f"{name}: {problem}" for problem in page.evaluate(CHECKS))
+
+    page.goto("/tasks?user=601")
+    expect(page.get_by_test_id("task-row")).to_have_count(3)
+    look("list")
+    page.goto("/tasks?user=699")
+    expect(page.get_by_test_id("no-tasks")).to_be_visible()
+    look("empty list")
+    page.goto("/tasks?user=x")
+    expect(page.get_by_text("These filters cannot match anything")).to_be_visible()
+    look("refused filter")
+    for name in ("succeeded", "failed", "running"):
+        page.goto(f"/tasks/{getattr(tasks, name)}")
+        expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", name)
+        look(f"{name} task")
+    page.get_by_test_id("cancel").click()
+    expect(page.get_by_test_id("confirm")).to_be_visible()
+    look("question")
+    page.goto("/tasks/new")
+    page.get_by_test_id("example").click()
+    page.get_by_label("Execute Data File Name", exact=True).fill("table.csv")
+    expect(page.locator(".cm-content")).to_have_count(2)
+    page.get_by_label("User Id", exact=True).fill("")
+    page.get_by_test_id("submit-task").click()
+    expect(page.get_by_test_id("problems")).to_be_visible()
+    look("refused form")
+    page.goto("/cluster")
+    expect(page.get_by_test_id("executors")).to_be_visible()
+    look("cluster")
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_every_page_in(page: Page, tasks: Tasks, theme: Theme, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+    assert visit_every_page(page, tasks) == []
+
+
+def test_theme_is_kept_and_overrules_the_system(page: Page) -> None:
+    def brightness() -> int:
+        color = page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor")
+        return sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(","))
+
+    page.emulate_media(color_scheme="light")
+    page.goto("/tasks")
+    bright = brightness()
+    page.get_by_role("group", name="Theme").get_by_title("Dark").click()
+    dark = brightness()
+    assert dark < 300 < 600 < bright
+    page.reload()
+    assert brightness() == dark
+    page.emulate_media(color_scheme="dark")
+    page.get_by_role("group", name="Theme").get_by_title("Light").click()
+    assert brightness() == bright
