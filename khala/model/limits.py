@@ -64,7 +64,7 @@ RECENT_TASKS = 512
 SHORT_ATTEMPT_S = 0.25
 #: An attempt that has waited this long for a slot is given back: the ones before it were not
 #: short after all, and another executor may be free.
-AHEAD_WAIT_S = 1.0
+AHEAD_WAIT_S = 3.0
 #: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
 CRASH_LIMIT = 3
 

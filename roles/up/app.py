@@ -15,7 +15,7 @@ from pathlib import Path
 
 from khala.config.settings import Settings
 from khala.supervise.child import ChildSpec, ChildView, State
-from khala.supervise.datadir import make_dir
+from khala.supervise.datadir import lock_dir, make_dir
 from khala.supervise.probes import http_ok, require_free, tcp_answers
 from khala.supervise.tree import Identity, Tree
 from roles.command import command
@@ -36,6 +36,8 @@ def run(settings: Settings) -> int:
 
 async def _main(settings: Settings) -> int:
     data_dir = make_dir(Path(settings.data_dir))
+    # A second `up` here must not even say what runs: the report is the first one's.
+    lock_dir(make_dir(data_dir / "run"))
     # Before anything is started: the gateway itself comes last and would tell much later.
     require_free(settings.gateway.bind, settings.gateway.port, "--http-port")
     stop, started = asyncio.Event(), asyncio.Event()

@@ -185,10 +185,16 @@ class Khala:
                 return pid
         raise AssertionError(f"no process of {word!r} among {self.argv_by_pid()}")
 
-    def kill9(self, word: str) -> int:
-        pid = self.pid_of(word)
-        os.kill(pid, signal.SIGKILL)
-        return pid
+    def kill9(self, word: str) -> None:
+        """Kill the first one found; jails come and go, so it may take a few looks."""
+
+        def killed() -> bool:
+            with contextlib.suppress(AssertionError, ProcessLookupError):
+                os.kill(self.pid_of(word), signal.SIGKILL)
+                return True
+            return False
+
+        wait_until(killed, 10, f"a process of {word!r} is killed")
 
     def kill9_everything(self) -> None:
         for pid in self.pids():

@@ -24,7 +24,9 @@ def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_second_up_in_the_same_directory(shared: Khala) -> None:
+    report = (shared.data_dir / "run" / "up.json").read_bytes()
     refused(run("up", "--data-dir", str(shared.data_dir)), str(shared.data_dir))
+    assert (shared.data_dir / "run" / "up.json").read_bytes() == report
     assert shared.wait_done(shared.submit(execute_command="echo unharmed"))["status"] == 5
 
 
