@@ -53,6 +53,20 @@ class MemoryRow:
     fingerprint: bytes
     lease: Lease | None
 
+    def end(self, outcome: Outcome, result_attempt: AttemptNo | None, at: datetime) -> None:
+        """Done for good; `result_attempt` is None where no attempt brought the outcome."""
+        self.lease = None
+        self.task = replace(
+            self.task,
+            dispatch=Dispatch.DONE,
+            executor=None,
+            progress=None,
+            outcome=outcome,
+            result_attempt=result_attempt,
+            updated_at=at,
+            done_at=at,
+        )
+
 
 @dataclass(slots=True)
 class MemoryState:
@@ -166,29 +180,9 @@ class MemoryTasks:
         if row is None:
             return FinishResult.STALE
         if row.task.dispatch is not Dispatch.DONE:
-            self._end(row, item.outcome, item.attempt, item.at)
+            row.end(item.outcome, item.attempt, item.at or self._state.now())
         ours = row.task.result_attempt == item.attempt
         return FinishResult.RECORDED if ours else FinishResult.STALE
-
-    def _end(
-        self,
-        row: MemoryRow,
-        outcome: Outcome,
-        result_attempt: AttemptNo | None,
-        at: datetime | None = None,
-    ) -> None:
-        now = at or self._state.now()
-        row.lease = None
-        row.task = replace(
-            row.task,
-            dispatch=Dispatch.DONE,
-            executor=None,
-            progress=None,
-            outcome=outcome,
-            result_attempt=result_attempt,
-            updated_at=now,
-            done_at=now,
-        )
 
     async def cancel_if_open(self, task: TaskId) -> CancelResult:
         row = self._state.tasks.get(task)
@@ -197,7 +191,7 @@ class MemoryTasks:
         if row.task.dispatch is Dispatch.DONE:
             raise AlreadyDone(f"task {task} has already ended: {row.task.state}")
         before = row.lease
-        self._end(row, CANCELLED, None)
+        row.end(CANCELLED, None, self._state.now())
         attempt = row.task.attempt if before is not None else None
         return CancelResult(before=before, attempt=attempt, brief=brief_of(row.task))
 
@@ -228,7 +222,7 @@ class MemoryTasks:
         crashes = row.task.crashes + item.crash
         row.task = replace(row.task, crashes=crashes)
         if item.crash and crashes >= CRASH_LIMIT:
-            self._end(row, lost_repeatedly(crashes), None)
+            row.end(lost_repeatedly(crashes), None, self._state.now())
             return RequeueResult.ENDED
         row.lease = None
         row.task = replace(

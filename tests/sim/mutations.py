@@ -61,7 +61,7 @@ def _no_fence(patch: Patch) -> None:
     def finish(self: MemoryTasks, item: FinishItem) -> FinishResult:
         row = self._state.tasks.get(item.id)
         if row is not None and row.task.dispatch is not Dispatch.DONE:
-            self._end(row, item.outcome, item.attempt)
+            row.end(item.outcome, item.attempt, self._state.now())
         ours = row is not None and row.task.result_attempt == item.attempt
         return FinishResult.RECORDED if ours else FinishResult.STALE
 

@@ -1,35 +1,25 @@
-"""What clients and executors say, and what the judicator answers."""
+"""Tasks that are submitted, and who is given them."""
 
 from __future__ import annotations
 
 import pytest
 
-from khala.core.ports import Conn
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.ids import SessionNo
 from khala.model.limits import (
-    CRASH_LIMIT,
-    LOSSES_MAX,
     REASSIGN_S,
-    REFUSAL_PAUSE_S,
-    REST_S,
-    SHORT_ATTEMPT_S,
     STRANGER_AGE_S,
 )
 from khala.model.statements import AcceptResult
-from khala.model.task import Dispatch, Progress, Reason, TaskState
+from khala.model.task import Dispatch, TaskState
 from khala.protocol.executor import (
-    Abandon,
     Dead,
     HeartbeatAck,
     Kill,
-    ProgressReport,
     Recorded,
-    Refused,
-    SessionLost,
 )
 from khala.store.memory import run_now
-from tests.unit.core.desk import DONE, Desk, finished, heartbeat, run_of
+from tests.unit.core.desk import Desk, finished, heartbeat, run_of
 
 S1 = SessionNo(1)
 
@@ -187,166 +177,6 @@ def test_a_found_lease_that_has_moved_on_is_not_assigned(desk: Desk, moved: str)
     assert run not in desk.take_runs(conn)
 
 
-# ---- results --------------------------------------------------------------------------------
-
-
-def test_a_result_is_recorded_once(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    desk.hear(conn, finished(run))
-    desk.hear(conn, finished(run))
-    assert desk.take(conn) == [Recorded(runs=[run]), Recorded(runs=[run])]
-    assert desk.task(run[0]).outcome == DONE
-    assert desk.announced[-1].state is TaskState.SUCCEEDED
-    assert desk.dispatcher.free == 2
-
-
-def test_a_result_under_way_is_not_sent_to_the_store_twice(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    gate = desk.store.hold_next()
-    desk.hear(conn, finished(run))
-    desk.hear(conn, finished(run))
-    gate.release()
-    desk.settle()
-    assert desk.take(conn) == [Recorded(runs=[run])]
-
-
-def test_a_result_of_an_older_attempt_is_abandoned(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.hear(conn, Refused(session=S1, run=run, why="no"))
-    desk.take(conn)
-    desk.advance(REFUSAL_PAUSE_S + 1)
-    assert desk.take_runs(conn) == [run_of(run[0], 2)]
-    desk.hear(conn, finished(run))
-    assert desk.take(conn) == [Abandon(runs=[run])]
-
-
-def test_a_late_result_counts_while_its_number_stands(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.hear(conn, Dead(session=S1, run=run))
-    assert desk.task(run[0]).dispatch is Dispatch.QUEUED
-    desk.take(conn)
-    desk.hear(conn, finished(run))
-    assert desk.take(conn) == [Recorded(runs=[run])]
-
-
-def test_a_result_that_could_not_be_written_is_taken_again(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    desk.store.fail_next(OutcomeUnknown())
-    desk.hear(conn, finished(run))
-    assert desk.take(conn) == []
-    assert desk.dispatcher.free == 2
-    desk.hear(conn, finished(run))
-    assert desk.take(conn) == [Recorded(runs=[run])]
-
-
-def test_a_result_counts_without_a_session_and_nothing_else_does(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    stranger = Conn(9)
-    desk.hear(stranger, finished(run, session=7))
-    desk.hear(stranger, heartbeat(session=7))
-    assert desk.take(stranger) == [Recorded(runs=[run]), SessionLost(session=SessionNo(7))]
-
-
-def test_progress_is_stored_and_announced(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    desk.hear(conn, ProgressReport(session=S1, run=run, progress=Progress.COMPILING))
-    assert desk.task(run[0]).state is TaskState.COMPILING
-    desk.hear(conn, finished(run))
-    desk.hear(conn, ProgressReport(session=S1, run=run, progress=Progress.RUNNING))
-    assert [brief.state for brief in desk.announced] == ["starting", "compiling", "succeeded"]
-    assert desk.take(conn) == [Recorded(runs=[run])]
-
-
-# ---- attempts that end otherwise ------------------------------------------------------------
-
-
-def test_dead_attempts_are_tried_again_until_the_limit(desk: Desk) -> None:
-    conn = desk.attach(1)
-    task = desk.submit()
-    for attempt in range(1, CRASH_LIMIT + 1):
-        assert desk.take_runs(conn) == [run_of(task, attempt)]
-        desk.hear(conn, Dead(session=S1, run=run_of(task, attempt)))
-        desk.advance(REFUSAL_PAUSE_S - 0.5)
-        assert desk.take(conn) == []
-        desk.advance(1)
-    outcome = desk.task(task).outcome
-    assert outcome is not None
-    assert outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
-
-
-def test_a_host_that_breaks_everything_rests(desk: Desk) -> None:
-    conn = desk.attach(1, slots=1)
-    tasks = [desk.submit() for _ in range(LOSSES_MAX + 1)]
-    for task in tasks[:LOSSES_MAX]:
-        assert desk.take_runs(conn) == [run_of(task)]
-        desk.hear(conn, Dead(session=S1, run=run_of(task)))
-    desk.beat_for(REST_S - 1, conn, heartbeat())
-    assert desk.take(conn) == []
-    desk.beat_for(2, conn, heartbeat())
-    assert desk.take_runs(conn) == [run_of(tasks[-1])]
-
-
-def test_a_result_between_losses_keeps_an_executor_at_work(desk: Desk) -> None:
-    conn = desk.attach(1, slots=1)
-    tasks = [desk.submit() for _ in range(2 * LOSSES_MAX)]
-    for number, task in enumerate(tasks):
-        run = run_of(task)
-        assert run in desk.take_runs(conn)
-        if number % 2:
-            desk.beat_for(SHORT_ATTEMPT_S + 0.1, conn, heartbeat(running=[run]))
-            desk.take(conn)
-            desk.hear(conn, finished(run))
-            assert Recorded(runs=[run]) == desk.take_first(conn)
-        else:
-            desk.hear(conn, Dead(session=S1, run=run))
-
-
-def test_a_refused_task_is_left_alone_by_that_executor(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    assert desk.take_runs(conn) == [run]
-    desk.hear(conn, Refused(session=S1, run=run, why="disk"))
-    desk.advance(REFUSAL_PAUSE_S - 0.5)
-    assert desk.take(conn) == []
-    desk.advance(1)
-    assert desk.take_runs(conn) == [run_of(run[0], 2)]
-    assert desk.task(run[0]).crashes == 0
-
-
-def test_a_refused_task_goes_to_another_executor_at_once(desk: Desk) -> None:
-    first = desk.attach(1, name="E1")
-    run = run_of(desk.submit())
-    assert desk.take_runs(first) == [run]
-    second = desk.attach(2, name="E2", slots=1)
-    desk.advance(STRANGER_AGE_S)
-    desk.hear(first, Refused(session=S1, run=run, why="disk"))
-    desk.advance(0.5)
-    assert desk.take_runs(second) == [run_of(run[0], 2)]
-
-
-def test_refused_tasks_hide_nothing_behind_them(desk: Desk) -> None:
-    conn = desk.attach(1, slots=1)
-    tasks = [desk.submit_elsewhere() for _ in range(8)]
-    desk.advance(0.5)
-    for task in tasks[:7]:
-        assert desk.take_runs(conn) == [run_of(task)]
-        desk.hear(conn, Refused(session=S1, run=run_of(task), why="payload"))
-        desk.advance(0.5)
-    assert desk.take_runs(conn) == [run_of(tasks[7])]
-
-
 def test_an_executor_that_takes_nothing_gets_nothing(desk: Desk) -> None:
     conn = desk.attach(1)
     desk.hear(conn, heartbeat(accepts=False))
@@ -366,56 +196,3 @@ def test_a_judicator_that_cannot_write_assigns_nothing(desk: Desk) -> None:
     acks = [message for _, message in desk.sent if isinstance(message, HeartbeatAck)]
     assert [ack.serving for ack in acks] == [False]
     assert desk.take(conn) == []
-
-
-# ---- cancel ---------------------------------------------------------------------------------
-
-
-def test_a_cancel_kills_the_run(desk: Desk) -> None:
-    conn = desk.attach(1)
-    task = desk.submit()
-    desk.take(conn)
-    desk.cancel(task)
-    assert desk.take(conn) == [Kill(session=S1, run=run_of(task))]
-    assert desk.task(task).state is TaskState.CANCELLED
-    assert desk.dispatcher.free == 2
-
-
-def test_a_cancel_takes_a_waiting_task_out(desk: Desk) -> None:
-    task = desk.submit()
-    desk.cancel(task)
-    assert len(desk.dispatcher.ready) == 0
-    desk.attach(1)
-
-
-def test_a_cancel_by_another_judicator_kills_the_run(desk: Desk) -> None:
-    conn = desk.attach(1)
-    task = desk.submit()
-    desk.take(conn)
-    run_now(desk.memory.dispatch.cancel_if_open(task))
-    desk.beat_for(6, conn, heartbeat(running=[run_of(task)]))
-    assert Kill(session=S1, run=run_of(task)) in desk.take(conn)
-
-
-def test_a_kill_that_got_lost_is_repeated(desk: Desk) -> None:
-    conn = desk.attach(1)
-    task = desk.submit()
-    desk.cancel(task)
-    desk.take(conn)
-    desk.hear(conn, heartbeat(running=[run_of(task)]))
-    assert desk.take(conn) == []
-    desk.hear(conn, heartbeat(running=[run_of(task)]))
-    assert desk.take(conn) == [Kill(session=S1, run=run_of(task))]
-
-
-def test_a_run_that_was_requeued_by_mistake_goes_on(desk: Desk) -> None:
-    conn = desk.attach(1)
-    run = run_of(desk.submit())
-    desk.take(conn)
-    desk.hear(conn, Dead(session=S1, run=run))
-    desk.hear(conn, heartbeat(running=[run]))
-    desk.hear(conn, heartbeat(running=[run]))
-    assert desk.task(run[0]).dispatch is Dispatch.LEASED
-    assert desk.task(run[0]).attempt == 1
-    assert desk.take(conn) == []
-    assert desk.dispatcher.free == 1
