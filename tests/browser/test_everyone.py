@@ -6,6 +6,7 @@ The checks in `page_checks.js` find what a rule can find: names, structure, cont
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +32,7 @@ class Tasks:
 
 
 @pytest.fixture(scope="module")
-def tasks(khala: Khala) -> Tasks:
+def tasks(khala: Khala) -> Iterator[Tasks]:
     succeeded = khala.submit(
         user="601",
         compile_source_name="notes.txt",
@@ -45,7 +46,8 @@ def tasks(khala: Khala) -> Tasks:
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
     khala.wait_done(succeeded)
     khala.wait_done(failed)
-    return Tasks(succeeded, failed, running)
+    yield Tasks(succeeded, failed, running)
+    khala.call("DELETE", f"/api/task?id={running}")
 
 
 def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
