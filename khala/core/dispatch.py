@@ -15,9 +15,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from khala.core.leasing import Leasing
+from khala.core.news import announce
 from khala.core.ports import Comm, Conn, Store
 from khala.core.ready import Ready
 from khala.core.recent import Recent
+from khala.core.results import Results
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
@@ -27,21 +29,17 @@ from khala.model.statements import (
     AcceptResult,
     CancelResult,
     Candidate,
-    FinishItem,
-    FinishResult,
     NewTask,
     ProgressItem,
 )
 from khala.model.task import Progress, TaskState
 from khala.protocol.executor import (
-    Abandon,
     Dead,
     Finished,
     Heartbeat,
     HeartbeatAck,
     Kill,
     ProgressReport,
-    Recorded,
     Refused,
     Run,
     SessionLost,
@@ -61,8 +59,7 @@ class Dispatcher:
         self.store = store
         self.comm = comm
         self.leasing = Leasing(name, store, comm)
-        self.recent = Recent()
-        self._finishing: set[Run] = set()
+        self._results = Results(self.leasing, store, comm)
 
     @property
     def sessions(self) -> Sessions:
@@ -71,6 +68,10 @@ class Dispatcher:
     @property
     def ready(self) -> Ready:
         return self.leasing.ready
+
+    @property
+    def recent(self) -> Recent:
+        return self._results.recent
 
     @property
     def free(self) -> int:
@@ -105,7 +106,7 @@ class Dispatcher:
         result = await self.store.accept(task)
         if not result.replay:
             waiting = _candidate(task, AttemptNo(0))
-            self.leasing.announce((task.id, waiting.attempt), waiting, TaskState.QUEUED)
+            announce(self.comm, (task.id, waiting.attempt), waiting, TaskState.QUEUED)
             self.ready.add(waiting)
             self.dispatch()
         return result
@@ -156,7 +157,7 @@ class Dispatcher:
         if session is None:
             if isinstance(message, Finished):
                 # Results are fenced by attempt alone; refusing one here would only cost a rerun.
-                self._on_finished(conn, None, message)
+                self._results.on_finished(conn, None, message)
             else:
                 self.comm.send(conn, SessionLost(session=message.session))
             return
@@ -165,7 +166,7 @@ class Dispatcher:
             case Heartbeat():
                 self._on_heartbeat(session, message)
             case Finished():
-                self._on_finished(conn, session, message)
+                self._results.on_finished(conn, session, message)
             case ProgressReport():
                 self._on_progress(session, message)
             case Dead():
@@ -214,7 +215,7 @@ class Dispatcher:
             return
         held.seen_at = self.comm.now()
         if held.task is not None:
-            self.leasing.announce(message.run, held.task, message.progress, session.name)
+            announce(self.comm, message.run, held.task, message.progress, session.name)
         self.comm.spawn(self._record_progress(message.run, message.progress))
 
     async def _record_progress(self, run: Run, progress: Progress) -> None:
@@ -223,46 +224,6 @@ class Dispatcher:
             await self.store.progress_if_leased(
                 ProgressItem(id=run[0], attempt=run[1], progress=progress)
             )
-
-    # ---- results ----------------------------------------------------------------------------
-
-    def _on_finished(self, conn: Conn, session: Session | None, message: Finished) -> None:
-        if message.run in self._finishing:
-            return
-        first = False
-        if session is not None:
-            session.losses = 0
-            held = session.held.get(message.run)
-            first = held is not None and not held.finished
-            self.sessions.finish(session, message.run, self.comm.now())
-        self._finishing.add(message.run)
-        self.comm.spawn(self._finish(conn, session, message, first=first))
-        self.dispatch()
-
-    async def _finish(
-        self, conn: Conn, session: Session | None, message: Finished, *, first: bool
-    ) -> None:
-        run = message.run
-        done_at = self.comm.wall_time()
-        try:
-            item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome, at=done_at)
-            result = await self.store.finish_if_attempt(item)
-        except KhalaError:
-            return  # the executor repeats Finished with every heartbeat
-        finally:
-            self._finishing.discard(run)
-        held = self.sessions.drop(session, run) if session is not None else None
-        if result is FinishResult.STALE:
-            self.comm.send(conn, Abandon(runs=[run]))
-        else:
-            self.comm.send(conn, Recorded(runs=[run]))
-            if first and held is not None:
-                self.recent.add(run, held, message.outcome, done_at)
-            if held is not None and held.task is not None:
-                self.leasing.announce(run, held.task, message.outcome)
-            else:
-                self.comm.touched(run[0])
-        self.dispatch()
 
 
 def _candidate(task: NewTask, attempt: AttemptNo) -> Candidate:

@@ -1,4 +1,4 @@
-"""Leases: taken for ready tasks, assigned to executors, repeated until seen, given back.
+"""Leases: taken for ready tasks, assigned to executors, repeated until seen, taken back.
 
 What makes dispatch safe is the store, not this module: a lease is a compare-and-set that increments
 the attempt. This module may therefore forget everything at any moment (a restart does) and may act
@@ -13,22 +13,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from khala.core.news import announce
 from khala.core.ports import Comm, Store
 from khala.core.ready import Ready, Refusals
+from khala.core.returns import Returns
 from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError, NotFound
-from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, mint_nonce
+from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
 from khala.model.limits import SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
 from khala.model.statements import (
     Candidate,
-    HeldLease,
     Lease,
     LeaseItem,
-    RequeueItem,
-    RequeueResult,
 )
-from khala.model.task import Dispatch, Outcome, Progress, TaskBrief, TaskState
+from khala.model.task import Dispatch, Progress
 from khala.protocol.executor import Assign, HeartbeatAck, Kill, Run
 
 
@@ -44,6 +43,7 @@ class Leasing:
         self.sessions = Sessions()
         self.ready = Ready()
         self.refusals = Refusals()
+        self.returns = Returns(store, comm)
         self._next_scan_at = 0.0
         self._scanning = False
 
@@ -63,14 +63,12 @@ class Leasing:
         if not self.sessions:
             self.ready.clear()  # other Judicators' executors run them; the index has them all
         self.dispatch()
-        if now >= self._next_scan_at and not self._scanning and self.serving and self.sessions.free:
+        due = now >= self._next_scan_at or self.returns.unscanned
+        if due and not self._scanning and self.serving and self.sessions.free:
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
+            self.returns.unscanned = False
             self._comm.spawn(self._scan())
-
-    def scan_soon(self) -> None:
-        """Something was queued that is in nobody's `ready`."""
-        self._next_scan_at = 0.0
 
     async def _scan(self) -> None:
         try:
@@ -132,13 +130,13 @@ class Leasing:
         """The store says that `session` has the lease: tell the executor."""
         if not self.sessions.is_current(session):
             # The session ended meanwhile; whoever ended it may have looked before we wrote.
-            self._comm.spawn(self.requeue(session, run, crash=False))
+            self._comm.spawn(self.returns.requeue(session, run, crash=False))
         elif session.held.get(run) is held:  # else it was cancelled before the answer was here
             held.pending = False
             held.seen_at = self._comm.now()
             if held.task is not None:
                 self._assign(session, run, held.task)
-                self.announce(run, held.task, Progress.STARTING, session.name)
+                announce(self._comm, run, held.task, Progress.STARTING, session.name)
 
     # ---- assigning --------------------------------------------------------------------------
 
@@ -185,42 +183,20 @@ class Leasing:
         if session.conn is not None:
             self._comm.send(session.conn, message)
 
-    # ---- giving back ------------------------------------------------------------------------
+    # ---- taking back ------------------------------------------------------------------------
 
     def give_back(self, session: Session, run: Run, *, crash: bool) -> None:
         """The executor does not have it, and should not get it again at once."""
         self.sessions.drop(session, run)
         self.refusals.add(run[0], session.name, self._comm.now())
-        self._comm.spawn(self.requeue(session, run, crash=crash))
+        self._comm.spawn(self.returns.requeue(session, run, crash=crash))
         self.dispatch()
 
     def return_waiting(self, session: Session, run: Run) -> None:
         """It waited in vain for a slot that was expected to be free: no more ahead for now."""
         self.sessions.drop(session, run)
         self.sessions.wait_no_more(session)
-        self._comm.spawn(self.requeue(session, run, crash=False))
-
-    async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
-        lease = HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)
-        await self.requeue_lease(lease, crash=crash)
-
-    async def requeue_lease(self, lease: HeldLease, *, crash: bool) -> None:
-        """Put a lease back into the queue; what fails here is found by the audits."""
-        try:
-            result = await self._store.requeue_if_leased_by(
-                RequeueItem(
-                    id=lease.id,
-                    attempt=lease.attempt,
-                    executor=lease.executor,
-                    session=lease.session,
-                    crash=crash,
-                )
-            )
-        except KhalaError:
-            return
-        if result is not RequeueResult.STALE:
-            self._comm.touched(lease.id)
-            self.scan_soon()
+        self._comm.spawn(self.returns.requeue(session, run, crash=False))
 
     async def explain(self, session: Session, run: Run) -> None:
         """The executor has a run that no lease of ours explains: take it over if its number still
@@ -236,28 +212,3 @@ class Leasing:
             self.sessions.hold(session, run, Held(task=None, seen_at=self._comm.now()))
         else:
             self.tell(session, Kill(session=session.number, run=run))
-
-    # ---- news -------------------------------------------------------------------------------
-
-    def announce(
-        self,
-        run: Run,
-        task: Candidate,
-        now_is: TaskState | Progress | Outcome,
-        executor: ExecutorName | None = None,
-    ) -> None:
-        """Tell whoever watches what became of a run, without reading the store again."""
-        outcome = now_is if isinstance(now_is, Outcome) else None
-        self._comm.changed(
-            TaskBrief(
-                id=task.id,
-                user=task.spec.user,
-                state=TaskState(now_is.ending if isinstance(now_is, Outcome) else now_is),
-                attempt=run[1],
-                submitted_at=task.submitted_at,
-                updated_at=self._comm.wall_time(),
-                executor=executor,
-                stage=outcome.stage if outcome else None,
-                reason=outcome.reason if outcome else None,
-            )
-        )

@@ -15,9 +15,11 @@ import pytest
 
 import khala.core.agent
 from khala.core.agent import Agent
+from khala.core.audits import LeadersAudit, OwnersAudit
 from khala.core.leasing import Leasing
+from khala.core.opening import Opening
 from khala.core.ports import Conn
-from khala.core.recovery import Recovery
+from khala.core.returns import Returns
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
@@ -134,16 +136,16 @@ def _no_adoption(patch: Patch) -> None:
 
 
 def _expire_once(patch: Patch) -> None:
-    async def expire(self: Recovery, name: ExecutorName, number: SessionNo) -> None:
+    async def expire(self: Returns, name: ExecutorName, number: SessionNo) -> None:
         try:
             await self._store.expire_session(name, number)
             leases = await self._store.leases_of(name, number)
         except KhalaError:
             return
         for lease in leases:
-            await self._leasing.requeue_lease(lease, crash=True)
+            await self.requeue_lease(lease, crash=True)
 
-    patch.setattr(Recovery, "expire", expire)
+    patch.setattr(Returns, "expire", expire)
 
 
 def _no_keys(patch: Patch) -> None:
@@ -213,17 +215,17 @@ MUTATIONS: dict[str, Mutation] = {
         rule="R3: a held lease that no inventory shows is assigned again",
     ),
     "nofound": Mutation(
-        apply=_without(Recovery, "_hold_found"),
+        apply=_without(OwnersAudit, "_hold_found"),
         within=60,
         rule="R4: the owner's audit finds leases that landed late",
     ),
     "nosuperseded": Mutation(
-        apply=_without(Recovery, "_drop_superseded"),
+        apply=_without(OwnersAudit, "_drop_superseded"),
         within=60,
         rule="R4: the owner's audit ends sessions that the store no longer has",
     ),
     "noended": Mutation(
-        apply=_without(Recovery, "_drop_ended"),
+        apply=_without(OwnersAudit, "_drop_ended"),
         within=20,
         rule="R4: the owner's audit lets go of leases that others ended",
     ),
@@ -238,12 +240,12 @@ MUTATIONS: dict[str, Mutation] = {
         rule="S10: leases under sessions that are nobody's are requeued",
     ),
     "noorphans": Mutation(
-        apply=_without_flow(Recovery, "_expire_orphaned"),
+        apply=_without_flow(LeadersAudit, "_expire_orphaned"),
         within=100,
         rule="S9: the leader expires the sessions of judicators that are gone",
     ),
     "noolder": Mutation(
-        apply=_without_flow(Recovery, "_requeue_older"),
+        apply=_without_flow(Opening, "_requeue_older"),
         within=60,
         rule="S8: a Hello of a new boot counts what died with the old one",
     ),
@@ -276,7 +278,7 @@ MUTATIONS: dict[str, Mutation] = {
         covered="rare; test_recovery.py: test_expiry_is_repeated_until_it_is_known",
     ),
     "nounknown": Mutation(
-        apply=_without(Recovery, "_expire_unknown"),
+        apply=_without(OwnersAudit, "_expire_unknown"),
         within=None,
         rule="a session that was opened unseen is lost in the end",
         covered="rare; test_recovery.py: test_a_session_that_was_opened_unseen_is_lost_in_the_end",

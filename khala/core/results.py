@@ -1,0 +1,69 @@
+"""Results on their way into the store, and what the executor is told of each.
+
+A result is fenced by its attempt alone (R5) and counts while its number stands (R6), whoever holds
+the lease by now; refusing one for any other reason would only cost a rerun. An executor repeats
+what was not answered, so a result that could not be written is simply dropped here.
+"""
+
+from __future__ import annotations
+
+from khala.core.leasing import Leasing
+from khala.core.news import announce
+from khala.core.ports import Comm, Conn, Store
+from khala.core.recent import Recent
+from khala.core.session import Session
+from khala.model.errors import KhalaError
+from khala.model.statements import FinishItem, FinishResult
+from khala.protocol.executor import Abandon, Finished, Recorded, Run
+
+
+class Results:
+    """Records what executors finished, each at most once at a time."""
+
+    def __init__(self, leasing: Leasing, store: Store, comm: Comm) -> None:
+        self._leasing = leasing
+        self._sessions = leasing.sessions
+        self._store = store
+        self._comm = comm
+        self.recent = Recent()
+        #: Under way to the store; an executor that repeats itself adds nothing.
+        self._finishing: set[Run] = set()
+
+    def on_finished(self, conn: Conn, session: Session | None, message: Finished) -> None:
+        """Its slot is free at once; `session` is None if it came from no current session."""
+        if message.run in self._finishing:
+            return
+        first = False
+        if session is not None:
+            session.losses = 0
+            held = session.held.get(message.run)
+            first = held is not None and not held.finished
+            self._sessions.finish(session, message.run, self._comm.now())
+        self._finishing.add(message.run)
+        self._comm.spawn(self._finish(conn, session, message, first=first))
+        self._leasing.dispatch()
+
+    async def _finish(
+        self, conn: Conn, session: Session | None, message: Finished, *, first: bool
+    ) -> None:
+        run = message.run
+        done_at = self._comm.wall_time()
+        try:
+            item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome, at=done_at)
+            result = await self._store.finish_if_attempt(item)
+        except KhalaError:
+            return  # the executor repeats Finished with every heartbeat
+        finally:
+            self._finishing.discard(run)
+        held = self._sessions.drop(session, run) if session is not None else None
+        if result is FinishResult.STALE:
+            self._comm.send(conn, Abandon(runs=[run]))
+        else:
+            self._comm.send(conn, Recorded(runs=[run]))
+            if first and held is not None:
+                self.recent.add(run, held, message.outcome, done_at)
+            if held is not None and held.task is not None:
+                announce(self._comm, run, held.task, message.outcome)
+            else:
+                self._comm.touched(run[0])
+        self._leasing.dispatch()
