@@ -83,7 +83,12 @@ class Khala:
         peer, client, mongodb, rpc, http = free_ports(5)
         self.http_port = http
         self.url = f"http://127.0.0.1:{http}"
-        self.ports = {"etcd": (peer, client), "mongodb": mongodb, "rpc": rpc, "http": http}
+        self.ports = {
+            "etcd_peer": peer,
+            "etcd_client": client,
+            "mongodb": mongodb,
+            "rpc": rpc,
+        }
         self._argv = [
             *(str(PEX), "up", "--data-dir", str(data_dir), "--slots", str(slots)),
             *("--etcd-peer-port", str(peer), "--etcd-client-port", str(client)),
