@@ -96,6 +96,54 @@ class Link(StrEnum):
     ONLINE = "online"
 
 
+class Patience:
+    """What the executor makes of its Judicator's silence, and of one that cannot write."""
+
+    def __init__(self, now: float) -> None:
+        self._acked_at = now
+        self._not_serving_since: float | None = None
+
+    def connected(self, now: float) -> None:
+        self._acked_at = now
+        self._not_serving_since = None
+
+    def acked(self, now: float) -> None:
+        self._acked_at = now
+
+    def orphaned(self, now: float) -> bool:
+        """By now the attempts have been given to others."""
+        return now - self._acked_at > ORPHAN_TTL_S
+
+    def silent(self, now: float) -> bool:
+        return now - self._acked_at > LINK_TIMEOUT_S
+
+    def unserved(self, now: float, *, serving: bool) -> bool:
+        """Told whether the Judicator can write: has it been unable to for too long?"""
+        if serving:
+            self._not_serving_since = None
+            return False
+        since = self._not_serving_since = self._not_serving_since or now
+        return now - since > PULSE_TTL_S
+
+
+class Dropped:
+    """Ended or killed in this session; bounded, the oldest fall out."""
+
+    def __init__(self) -> None:
+        self._runs: dict[Run, None] = {}
+
+    def __contains__(self, run: Run) -> bool:
+        return run in self._runs
+
+    def add(self, run: Run) -> None:
+        self._runs[run] = None
+        if len(self._runs) > DROPPED_ITEMS:
+            del self._runs[next(iter(self._runs))]
+
+    def clear(self) -> None:
+        self._runs.clear()
+
+
 class Agent:
     """Everything an executor knows; see the module docstring."""
 
@@ -111,20 +159,17 @@ class Agent:
         self.stopping = False
         #: False while the disk is too full to take work; set by the shell.
         self.accepts_work = True
-        #: Ended or killed in this session, oldest first.
-        self._dropped: dict[Run, None] = {}
+        self._dropped = Dropped()
         self._accepted_before = True
         self._seq = 0
         self._next_heartbeat_at = 0.0
-        self._acked_at = host.now()
-        self._not_serving_since: float | None = None
+        self._patience = Patience(host.now())
 
     # ---- link -------------------------------------------------------------------------------
 
     def on_connected(self) -> None:
         self.link = Link.GREETING
-        self._acked_at = self._host.now()
-        self._not_serving_since = None
+        self._patience.connected(self._host.now())
         self._host.send(
             Hello(
                 name=self.identity.name,
@@ -144,10 +189,10 @@ class Agent:
         """Call a few times a second."""
         now = self._host.now()
         if self.link is Link.DOWN:
-            if now - self._acked_at > ORPHAN_TTL_S and self.running:
+            if self.running and self._patience.orphaned(now):
                 self._stop_orphans()
             return
-        if now - self._acked_at > LINK_TIMEOUT_S:
+        if self._patience.silent(now):
             self._host.disconnect(f"no answer for {LINK_TIMEOUT_S:.0f} s")
             return
         if self.link is not Link.ONLINE:
@@ -156,7 +201,6 @@ class Agent:
             self._beat(now)
 
     def _stop_orphans(self) -> None:
-        """No Judicator for ORPHAN_TTL_S: by now the attempts have been given to others."""
         for run in sorted(self.running):
             self.running.discard(run)
             self._host.stop(run)
@@ -214,22 +258,19 @@ class Agent:
         self._dropped.clear()
         self.link = Link.ONLINE
         self.peers = message.peers
-        self._acked_at = self._host.now()
+        now = self._host.now()
+        self._patience.acked(now)
         for run in message.kill:
             self._drop(run)
-        self._beat(self._acked_at)
+        self._beat(now)
 
     def _on_ack(self, message: HeartbeatAck) -> None:
         if not self._current(message.session):
             return
         now = self._host.now()
-        self._acked_at = now
+        self._patience.acked(now)
         self.peers = message.peers
-        if message.serving:
-            self._not_serving_since = None
-            return
-        since = self._not_serving_since = self._not_serving_since or now
-        if now - since > PULSE_TTL_S and len(self.peers) > 1:
+        if self._patience.unserved(now, serving=message.serving) and len(self.peers) > 1:
             self._host.disconnect("the judicator cannot write")
 
     def _on_assign(self, message: Assign) -> None:
@@ -248,9 +289,7 @@ class Agent:
             self._host.start(run, message.spec)
 
     def _drop(self, run: Run) -> None:
-        self._dropped[run] = None
-        if len(self._dropped) > DROPPED_ITEMS:
-            del self._dropped[next(iter(self._dropped))]
+        self._dropped.add(run)
         if run in self.running:
             self.running.discard(run)
             self._host.stop(run)
@@ -275,25 +314,22 @@ class Agent:
 
     def on_refused(self, run: Run, why: str) -> None:
         """It could not be started or finished here for a reason that is not the task's."""
-        if run in self.running:
-            self.running.discard(run)
-            if self.link is Link.ONLINE:
-                self._host.send(Refused(session=self.session, run=run, why=why))
+        self._give_back(Refused(session=self.session, run=run, why=why))
 
     def on_waited(self, run: Run) -> None:
         """It was given ahead, and no slot became free in time."""
-        if run in self.running:
-            self.running.discard(run)
-            if self.link is Link.ONLINE:
-                why = "no slot became free in time"
-                self._host.send(Refused(session=self.session, run=run, why=why, waited=True))
+        why = "no slot became free in time"
+        self._give_back(Refused(session=self.session, run=run, why=why, waited=True))
 
     def on_lost(self, run: Run) -> None:
         """Its sandbox was destroyed from outside: nobody knows how it would have ended."""
-        if run in self.running:
-            self.running.discard(run)
+        self._give_back(Dead(session=self.session, run=run))
+
+    def _give_back(self, message: Refused | Dead) -> None:
+        if message.run in self.running:
+            self.running.discard(message.run)
             if self.link is Link.ONLINE:
-                self._host.send(Dead(session=self.session, run=run))
+                self._host.send(message)
 
     def begin_stop(self) -> None:
         """Take nothing new; what runs may end."""
