@@ -5,10 +5,7 @@ for what can only be polled: processor time and out-of-memory kills). Every read
 flood of output costs the loop a slice per turn and ends at the limit. Nothing here runs long: the
 parts that wait, wait in the loop.
 
-Killing takes the first process of the jail, nsjail's only child: the kernel then ends the whole
-PID namespace at once, stopped processes and daemons included, and nsjail reaps it and exits. Only
-when that takes too long is everything in the cgroup killed one by one. A stage is over when
-nsjail is reaped and the cgroup is empty.
+A stage is over when nsjail is reaped and the cgroup is empty (see `sandbox.killing`).
 """
 
 from __future__ import annotations
@@ -21,11 +18,11 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
-from khala.model.errors import Unavailable
 from khala.model.task import Reason, StageOutcome
 from sandbox import nsjail
 from sandbox.cgroup import Leaf
 from sandbox.job import Job
+from sandbox.killing import Killer, children_of, empty
 from sandbox.verdict import Facts, Room, judge
 
 _READ_BYTES = 64 * 1024
@@ -33,11 +30,6 @@ _POLL_MIN_S = 0.005
 _POLL_MAX_S = 0.05
 #: Somewhat more than setting up a jail takes; the shortest tasks never get there.
 _SPARE_S = 0.01
-_KILL_STEP_S = 0.02
-#: A jail with hundreds of processes may take more than a second to die; nsjail is not killed
-#: earlier, because it would leave zombies to whoever is process 1.
-_KILL_GENTLY_S = 5.0
-_EMPTY_S = 10.0
 
 
 class Cancel(Protocol):
@@ -102,7 +94,6 @@ class StageRun:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._stopped_for: Reason | None = None
-        self._stopped_at = 0.0
         self._failure: BaseException | None = None
         self._interrupted: asyncio.CancelledError | None = None
         self._started_at = 0.0
@@ -127,7 +118,7 @@ class StageRun:
                 self._open_gate()
                 await self._settle(self._over)
                 watcher.cancel()
-            await self._empty_leaf()
+            await empty(self._leaf)
             for output in self._outputs:
                 while not output.over_limit and output.take():
                     pass
@@ -173,6 +164,8 @@ class StageRun:
             os.waitpid(self._child.pid, 0)
             raise
         closing.callback(os.close, self._pidfd)
+        self._killer = Killer(self._leaf, self._child.pid, self._pidfd, self._over)
+        closing.callback(self._killer.close)
         self._started_at = time.monotonic()
         self._loop.add_reader(self._pidfd, self._on_exit)
         for output in outputs:
@@ -223,7 +216,7 @@ class StageRun:
         """Once its child exists, which must not inherit this: see `nsjail.spare`."""
         if self._over.done():
             return
-        if _children_of(self._child.pid):
+        if children_of(self._child.pid):
             nsjail.spare(self._child.pid)
         else:
             self._after("spare", _SPARE_S, self._spare_nsjail)
@@ -267,32 +260,7 @@ class StageRun:
         """Kill everything; the first reason counts."""
         if self._stopped_for is None and not self._over.done():
             self._stopped_for = reason
-            self._stopped_at = time.monotonic()
-            self._kill()
-
-    def _kill(self) -> None:
-        pid = self._child.pid
-        if self._over.done():
-            return
-        if time.monotonic() - self._stopped_at > _KILL_GENTLY_S:
-            self._leaf.kill_all()
-        jail = _children_of(pid)
-        with suppress(ProcessLookupError):
-            for child in jail:
-                os.kill(child, signal.SIGKILL)
-            # Without a child it has not made the jail yet, or is about to exit. With one, the
-            # signal wakes it, should it have missed that of its child's death.
-            signal.pidfd_send_signal(self._pidfd, signal.SIGALRM if jail else signal.SIGKILL)
-        self._after("kill", _KILL_STEP_S, self._kill)
-
-    async def _empty_leaf(self) -> None:
-        """Normally a single look; more when nsjail was killed and its jail lives on."""
-        deadline = time.monotonic() + _EMPTY_S
-        while self._leaf.processes():
-            if time.monotonic() > deadline:
-                raise Unavailable(f"the processes of {self._leaf.name} cannot be killed")
-            self._leaf.kill_all()
-            await asyncio.sleep(_POLL_MIN_S)
+            self._killer.begin()
 
     def _facts(self, rooms: tuple[Room, ...]) -> Facts:
         stdout, stderr = self._outputs
@@ -323,11 +291,3 @@ def _open_stdin(path: str | None, gid: int) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def _children_of(pid: int) -> list[int]:
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as children:
-            return [int(child) for child in children.read().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
