@@ -116,6 +116,8 @@ make_pex() {
   if [[ ! -x $pex ]] || ! holds "$pex.inputs" "$want"; then
     dependency_wheels
     build_pex
+    say "unpacking it for its first start"
+    "$pex" version >/dev/null
     printf '%s\n' "$want" >"$pex.inputs"
   fi
   exec {lock}>&-

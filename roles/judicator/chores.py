@@ -28,7 +28,8 @@ RECOVERY_TICK_S = 0.5
 PULSE_INTERVAL_S = 1.0
 #: Chunks that no task refers to; far longer than the slowest submission can take.
 ORPHAN_AGE = timedelta(hours=1)
-ORPHAN_INTERVAL_S = 600.0
+#: Each sweep looks at one page of keys and goes on from there at the next.
+ORPHAN_INTERVAL_S = 60.0
 #: Executors that have been gone this long disappear from the lists.
 FORGET_AGE = timedelta(days=7)
 
