@@ -158,8 +158,8 @@ export function validate(draft: Draft, archives: Archives): Problems {
 function integerProblem(text: string, what: string): string | null {
   const trimmed = text.trim();
   if (trimmed === "") return `Enter ${what}; 0 is allowed.`;
-  if (!/^\+?\d+$/.test(trimmed)) return `Must be ${what}: a whole number of at least 0.`;
-  return Number(trimmed) > INTEGER_MAX ? `At most ${INTEGER_MAX} is possible.` : null;
+  const fits = /^\+?\d+$/.test(trimmed) && Number(trimmed) <= INTEGER_MAX;
+  return fits ? null : `“${trimmed}” is not a whole number from 0 to ${INTEGER_MAX}.`;
 }
 
 function nameProblem(name: string, text: string): string | null {
