@@ -21,7 +21,7 @@ from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError, NotFound
 from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
-from khala.model.limits import SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
+from khala.model.limits import OWN_SCAN_ITEMS, SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
 from khala.model.statements import (
     Candidate,
     Lease,
@@ -59,26 +59,37 @@ class Leasing:
     def on_tick(self) -> None:
         """Look for tasks of other Judicators, and for those that were given back."""
         now = self._comm.now()
-        self.refusals.expire(now)
+        if self.refusals.expire(now):
+            self.returns.unscanned = True
         if not self.sessions:
             self.ready.clear()  # other Judicators' executors run them; the index has them all
         self.dispatch()
-        due = now >= self._next_scan_at or self.returns.unscanned
-        if due and not self._scanning and self.serving and self.sessions.free:
+        if not self.serving or self._scanning or not self.sessions:
+            return
+        # What was given back is older than all that waits in `ready`: it must not wait until
+        # that is empty, which under load may be never.
+        if self.returns.unscanned or (now >= self._next_scan_at and self.sessions.free):
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
             self.returns.unscanned = False
             self._comm.spawn(self._scan())
 
     async def _scan(self) -> None:
+        # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
+        own = len(self._comm.peers()) <= 1 or not self.sessions.free
         try:
             # Refused tasks stay at the head of the queue; they must not hide what is behind.
-            wanted = min(2 * self.sessions.free + len(self.refusals), SCAN_ITEMS)
-            found = await self._store.find_queued(wanted, STRANGER_AGE_S) if wanted else []
+            wanted = OWN_SCAN_ITEMS if own else 2 * self.sessions.free
+            wanted = min(wanted + len(self.refusals), SCAN_ITEMS)
+            found = await self._store.find_queued(wanted, STRANGER_AGE_S)
         except KhalaError:
             return  # the next scan is SCAN_INTERVAL_S away
         finally:
             self._scanning = False
+        if own:
+            self.ready.put_back([task for task in found if not self.refusals.of(task.id)])
+            self.dispatch()
+            found = [task for task in found if self.refusals.of(task.id)]
         # Two Judicators read the same head of the queue: a random pick makes them collide on few
         # documents instead of all.
         self._comm.shuffle(found)

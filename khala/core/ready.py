@@ -8,7 +8,7 @@ again at once: a loop as fast as the store, were it not left alone for a while.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from khala.model.ids import ExecutorName, TaskId
 from khala.model.limits import READY_ITEMS, REFUSAL_PAUSE_S
@@ -31,6 +31,14 @@ class Ready:
     def add(self, task: Candidate) -> None:
         if len(self._tasks) < self._bound:
             self._tasks[task.id] = task
+
+    def put_back(self, tasks: Sequence[Candidate]) -> None:
+        """Before everything else, in their order: they have waited longest. Makes room for them
+        at the other end, which the index still has."""
+        new = {task.id: task for task in tasks if task.id not in self._tasks}
+        self._tasks = new | self._tasks
+        while len(self._tasks) > self._bound:
+            self._tasks.popitem()
 
     def pop(self) -> Candidate | None:
         """The oldest one, or None."""
@@ -64,14 +72,17 @@ class Refusals:
     def of(self, task: TaskId) -> Collection[ExecutorName]:
         return self._by_task.get(task, ())
 
-    def expire(self, now: float) -> None:
-        """Forget what is over."""
+    def expire(self, now: float) -> bool:
+        """Forget what is over; whether anything was."""
+        expired = False
         while self._until:
             key = next(iter(self._until))
             if self._until[key] > now:
-                return
+                break
+            expired = True
             del self._until[key]
             task, executor = key
             self._by_task[task].discard(executor)
             if not self._by_task[task]:
                 del self._by_task[task]
+        return expired

@@ -50,6 +50,8 @@ STRANGER_AGE_S = 0.25
 SCAN_INTERVAL_S = 0.25
 #: Queued tasks read by one scan; more would be read again before they are leased.
 SCAN_ITEMS = 1000
+#: The same where what is read becomes this Judicator's own queue.
+OWN_SCAN_ITEMS = 100
 #: An executor that refused or lost a task is not given the same one again for this long.
 REFUSAL_PAUSE_S = 5.0
 #: Attempts lost in a row, without a result between them, after which an executor rests: a host
