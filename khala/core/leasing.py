@@ -79,13 +79,17 @@ class Leasing:
         own = len(self._comm.peers()) <= 1 or not self.sessions.free
         try:
             # Refused tasks stay at the head of the queue; they must not hide what is behind.
-            wanted = OWN_SCAN_ITEMS if own else 2 * self.sessions.free
+            wanted = 2 * self.sessions.free
+            if own:
+                wanted = max(wanted, OWN_SCAN_ITEMS)
             wanted = min(wanted + len(self.refusals), SCAN_ITEMS)
             found = await self._store.find_queued(wanted, STRANGER_AGE_S)
         except KhalaError:
             return  # the next scan is SCAN_INTERVAL_S away
         finally:
             self._scanning = False
+        if len(found) == wanted:
+            self._next_scan_at = 0.0  # there is more: look again as soon as a slot is free
         if own:
             self.ready.put_back([task for task in found if not self.refusals.of(task.id)])
             self.dispatch()

@@ -18,6 +18,9 @@ from khala.version import VERSION
 from roles.bench import bare, control_plane, end_to_end
 from roles.bench.stats import Latency
 
+#: Turns of bare jail and whole.
+ROUNDS = 6
+
 
 class Options(Struct, frozen=True, kw_only=True):
     """How long to measure; `quick` is for trying the command, not for numbers."""
@@ -63,13 +66,8 @@ def run(options: Options) -> int:
 
 async def _measure(options: Options) -> Report:
     share = 0.15 if options.quick else 1.0
-    _say(f"1/3 bare jail, serial and {options.slots} in parallel")
-    floor = await bare.measure(options.slots, runs=int(1000 * share))
-    _say("2/3 end to end through HTTP")
-    whole = await end_to_end.measure(
-        options.slots, duration_s=15 * share, sequential=int(200 * share)
-    )
-    _say("3/3 control plane with simulated executors")
+    floor, whole = await _compare(options.slots, share)
+    _say("control plane with simulated executors")
     plane = await control_plane.measure(tasks=int(6000 * share))
     return Report(
         ratios=Ratios(
@@ -88,6 +86,23 @@ async def _measure(options: Options) -> Report:
             khala=VERSION,
         ),
     )
+
+
+async def _compare(slots: int, share: float) -> tuple[bare.Bare, end_to_end.EndToEnd]:
+    """The bare jail and the whole, in turns: what else the host does meets both alike."""
+    floors: list[bare.Slice] = []
+    wholes: list[end_to_end.Slice] = []
+    _say("starting a whole Khala")
+    async with end_to_end.started(slots) as session:
+        for turn in range(1, ROUNDS + 1):
+            _say(f"round {turn} of {ROUNDS}: bare jail, then end to end through HTTP")
+            floors.append(await bare.measure(slots, runs=int(160 * share)))
+            wholes.append(
+                await end_to_end.measure(
+                    session, slots, duration_s=3 * share, sequential=int(40 * share)
+                )
+            )
+    return bare.combine(slots, floors), end_to_end.combine(slots, wholes)
 
 
 def _say(step: str) -> None:

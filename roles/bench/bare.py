@@ -33,6 +33,14 @@ _LIMITS = StageLimits(
 _WARM_UP = 20
 
 
+class Slice(Struct, frozen=True, kw_only=True):
+    """One round: `serial_s` has the time of each jail, the parallel loop only its whole."""
+
+    serial_s: list[float]
+    parallel_s: float
+    cpu_ms_per_run: float
+
+
 class Bare(Struct, frozen=True, kw_only=True):
     serial_per_s: float
     serial: Latency
@@ -43,7 +51,7 @@ class Bare(Struct, frozen=True, kw_only=True):
     cpu_ms_per_run: float
 
 
-async def measure(slots: int, runs: int) -> Bare:
+async def measure(slots: int, runs: int) -> Slice:
     """Time `runs` serial and `runs` parallel no-op jails."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "roles.bench.bare", str(slots), str(runs)), stdout=PIPE
@@ -51,10 +59,23 @@ async def measure(slots: int, runs: int) -> Bare:
     printed, _ = await process.communicate()
     if process.returncode != 0:
         raise Unavailable("the bare jail could not be measured; its message is above")
-    return msgspec.json.decode(printed, type=Bare)
+    return msgspec.json.decode(printed, type=Slice)
 
 
-def _measure(slots: int, runs: int) -> Bare:
+def combine(slots: int, slices: list[Slice]) -> Bare:
+    """Rounds of equal length into one figure each."""
+    serial = [sample for each in slices for sample in each.serial_s]
+    runs = len(serial)
+    return Bare(
+        serial_per_s=round(runs / sum(serial), 2),
+        serial=summarize(serial),
+        parallel=slots,
+        parallel_per_s=round(runs / sum(each.parallel_s for each in slices), 2),
+        cpu_ms_per_run=round(sum(each.cpu_ms_per_run for each in slices) / len(slices), 3),
+    )
+
+
+def _measure(slots: int, runs: int) -> Slice:
     from sandbox.bare import run_bare
     from sandbox.job import Job, SandboxConfig
 
@@ -75,12 +96,10 @@ def _measure(slots: int, runs: int) -> Bare:
         run_bare(config, job, runs=_WARM_UP, workers=1)
         serial = run_bare(config, job, runs=runs, workers=1)
         parallel = run_bare(config, job, runs=runs, workers=slots)
-    return Bare(
-        serial_per_s=round(runs / serial.elapsed_s, 2),
-        serial=summarize([ms / 1000 for ms in serial.latencies_ms]),
-        parallel=slots,
-        parallel_per_s=round(runs / parallel.elapsed_s, 2),
-        cpu_ms_per_run=round(serial.cpu_ms_per_run, 3),
+    return Slice(
+        serial_s=[ms / 1000 for ms in serial.latencies_ms],
+        parallel_s=parallel.elapsed_s,
+        cpu_ms_per_run=serial.cpu_ms_per_run,
     )
 
 

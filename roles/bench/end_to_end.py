@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 from msgspec import Struct
@@ -35,20 +37,42 @@ class EndToEnd(Struct, frozen=True, kw_only=True):
     latency: Latency
 
 
-async def measure(slots: int, duration_s: float, sequential: int) -> EndToEnd:
-    """Start a whole Khala, load it for `duration_s`, then time `sequential` single tasks."""
+class Slice(Struct, frozen=True, kw_only=True):
+    """One round."""
+
+    tasks: int
+    elapsed_s: float
+    sequential_s: list[float]
+
+
+@asynccontextmanager
+async def started(slots: int) -> AsyncIterator[aiohttp.ClientSession]:
+    """A whole Khala, warm, and a client of it."""
     async with run_up(slots) as stack:
         url = f"http://127.0.0.1:{stack.ports.http}"
         async with aiohttp.ClientSession(base_url=url) as session:
             await _wait_for_slots(session)
-            await _load(session, clients=2 * slots, duration_s=min(2.0, duration_s))  # warm up
-            count, elapsed_s = await _load(session, clients=2 * slots, duration_s=duration_s)
-            samples = [await _one(session) for _ in range(sequential)]
+            await _load(session, clients=2 * slots, duration_s=2.0)
+            yield session
+
+
+async def measure(
+    session: aiohttp.ClientSession, slots: int, duration_s: float, sequential: int
+) -> Slice:
+    """Load it for `duration_s`, then time `sequential` tasks, one after another."""
+    tasks, elapsed_s = await _load(session, clients=2 * slots, duration_s=duration_s)
+    samples = [await _one(session) for _ in range(sequential)]
+    return Slice(tasks=tasks, elapsed_s=elapsed_s, sequential_s=samples)
+
+
+def combine(slots: int, slices: list[Slice]) -> EndToEnd:
+    """Rounds of equal length into one figure each."""
+    tasks = sum(each.tasks for each in slices)
     return EndToEnd(
-        tasks=count,
+        tasks=tasks,
         clients=2 * slots,
-        tasks_per_s=round(count / elapsed_s, 2),
-        latency=summarize(samples),
+        tasks_per_s=round(tasks / sum(each.elapsed_s for each in slices), 2),
+        latency=summarize([sample for each in slices for sample in each.sequential_s]),
     )
 
 
