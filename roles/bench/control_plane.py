@@ -59,7 +59,6 @@ class Instant:
     def __init__(self, number: int, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self.assigned = 0
         self.recorded = 0
         self.first_at: float | None = None
         self.last_assigned_at = 0.0
@@ -95,7 +94,6 @@ class Instant:
         return False
 
     def start(self, run: Run, spec: TaskSpec) -> None:
-        self.assigned += 1
         self.last_assigned_at = time.monotonic()
         self.first_at = self.first_at or self.last_assigned_at
         self._loop.call_soon(self.agent.on_spooled, run, _OUTCOME)

@@ -23,7 +23,6 @@ from khala.protocol.wire import SUBPROTOCOL, Codec
 
 log = structlog.get_logger()
 
-TICK_S = 0.25
 #: Pause before another judicator is tried: full jitter, so that a thousand executors that lose
 #: one judicator do not arrive at the next in the same instant.
 RECONNECT_MIN_S = 0.2

@@ -15,10 +15,11 @@ from khala.core.dispatch import Dispatcher
 from khala.model.dates import utc_now
 from khala.model.errors import Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
-from khala.model.limits import COMMAND_BYTES, INLINE_BYTES
+from khala.model.limits import COMMAND_BYTES
 from khala.model.statements import NewTask
-from khala.model.task import Part, PartRef, TaskSpec
+from khala.model.task import Part, TaskSpec
 from khala.protocol.rpc import SubmitTask, Submitted
+from khala.store.parts import plan_parts
 from khala.store.protocols import PayloadStore
 
 #: Bytes of submissions being stored at once; above it the next one waits for a retry.
@@ -50,7 +51,7 @@ class Submissions:
             raise Unavailable("too many large submissions at once; retry in a second")
         self._in_flight += size
         try:
-            return await self._store(request, parts, inline=size <= INLINE_BYTES)
+            return await self._store(request, parts)
         finally:
             self._in_flight -= size
 
@@ -70,27 +71,18 @@ class Submissions:
         if request.key is not None and not 0 < len(request.key) <= KEY_CHARS:
             raise Rejected(f"key: 1 to {KEY_CHARS} characters", field="key")
 
-    async def _store(
-        self, request: SubmitTask, parts: dict[Part, bytes], *, inline: bool
-    ) -> Submitted:
+    async def _store(self, request: SubmitTask, parts: dict[Part, bytes]) -> Submitted:
         task = mint_task_id()
-        refs = {
-            part: PartRef(
-                size_bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-                inline=data if inline else None,
-            )
-            for part, data in parts.items()
-        }
-        if not inline:
-            await self._payloads.put_parts(task, parts)
+        plan = plan_parts(parts)
+        if plan.apart:
+            await self._payloads.put_parts(task, plan.apart)
         spec = TaskSpec(
             user=request.user,
             compile_timeout_s=request.compile_timeout_s,
             execute_timeout_s=request.execute_timeout_s,
             compile_limits=request.compile_limits,
             execute_limits=request.execute_limits,
-            parts=refs,
+            parts=plan.refs,
         )
         result = await self._dispatcher.submit(
             NewTask(
