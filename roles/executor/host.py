@@ -89,7 +89,12 @@ class Executor:
         enough = DISK_RESERVE_BYTES * (1 if self.agent.accepts_work else 2)
         if (free >= enough) != self.agent.accepts_work:
             self.agent.accepts_work = free >= enough
-            log.warning("executor.disk", free_bytes=free, accepts_work=self.agent.accepts_work)
+            log.warning(
+                "executor.disk",
+                free_bytes=free,
+                needed_bytes=enough,
+                accepts_work=self.agent.accepts_work,
+            )
 
     async def drain(self, timeout_s: float) -> None:
         """Stop: let what runs end within `timeout_s`, give the rest back, deliver results."""

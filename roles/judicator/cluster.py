@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from khala.core.dispatch import Dispatcher
+from khala.core.session import Session
 from khala.model.errors import KhalaError
 from khala.model.executor import ExecutorRecord, JudicatorRecord
 from khala.model.ids import ExecutorName
@@ -40,7 +42,11 @@ class Cluster:
             leased=counts.leased,
             executors=await self._executors(),
             judicators=self._leadership.judicators(),
-            notes=self._notes(self._leadership.judicators()),
+            notes=notes_of(
+                list(self._dispatcher.sessions.values()),
+                self._leadership.judicators(),
+                serving=self._dispatcher.serving,
+            ),
         )
 
     async def _executors(self) -> list[ExecutorView]:
@@ -50,16 +56,6 @@ class Cluster:
         session = self._dispatcher.sessions.get(record.name)
         mine = session is not None and session.number == record.session
         return ExecutorView(record=record, free=session.free if session and mine else None)
-
-    def _notes(self, judicators: list[JudicatorRecord]) -> list[str]:
-        notes: list[str] = []
-        if not self._dispatcher.serving:
-            notes.append("The store does not acknowledge writes: tasks are not accepted now.")
-        if len(judicators) == 1:
-            notes.append("One judicator: the cluster does not survive the loss of its host.")
-        if len(judicators) == 2:
-            notes.append("Two judicators survive no failure; add a third.")
-        return notes
 
     async def watch(self, events: Events) -> None:
         """Publish executors whose state or free slots changed."""
@@ -79,3 +75,27 @@ class Cluster:
                 if published.get(record.name) != seen:
                     published[record.name] = seen
                     events.publish_executor(view)
+
+
+def notes_of(
+    sessions: Sequence[Session], judicators: Sequence[JudicatorRecord], *, serving: bool
+) -> list[str]:
+    """Sentences for people: what keeps tasks from being accepted or run, or the cluster from
+    surviving a loss."""
+    notes: list[str] = []
+    if not serving:
+        notes.append("The store does not acknowledge writes: tasks are not accepted now.")
+    # With several judicators, another one's executors may run what waits here.
+    if len(judicators) <= 1 and not any(session.conn is not None for session in sessions):
+        notes.append("No executor is connected: tasks are accepted and wait.")
+    notes += [
+        f"Executor {session.name} takes no work: it is stopping, or its disk or spool is full;"
+        " see its log."
+        for session in sessions
+        if session.conn is not None and not session.accepts
+    ]
+    if len(judicators) == 1:
+        notes.append("One judicator: the cluster does not survive the loss of its host.")
+    if len(judicators) == 2:
+        notes.append("Two judicators survive no failure; add a third.")
+    return notes

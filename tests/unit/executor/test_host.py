@@ -1,0 +1,208 @@
+"""The executor's shell around its reactor, with a runner that does what the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from khala.core.agent import Identity
+from khala.model.errors import Unavailable
+from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
+from khala.model.limits import INLINE_BYTES, OUTPUT_CHUNK_BYTES
+from khala.model.task import Ending, Outcome, Reason, StageLimits, Stream, TaskSpec
+from khala.protocol.executor import (
+    Assign,
+    Dead,
+    Finished,
+    FromExecutorMessage,
+    Recorded,
+    Refused,
+    Run,
+    Welcome,
+)
+from roles.executor import host as module
+from roles.executor.host import DISK_RESERVE_BYTES, Executor
+from roles.executor.runner import Attempt
+from sandbox import SandboxLost
+
+LIMITS = StageLimits(wall_ms=1, cpu_ms=1, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1)
+SPEC = TaskSpec(
+    user=0,
+    compile_timeout_s=1,
+    execute_timeout_s=1,
+    compile_limits=LIMITS,
+    execute_limits=LIMITS,
+    parts={},
+)
+S1 = SessionNo(1)
+
+
+def run_no(number: int) -> Run:
+    return TaskId(f"{number:024x}"), AttemptNo(1)
+
+
+class FakeLink:
+    """Records what is sent; the connection is the test's."""
+
+    def __init__(self) -> None:
+        self.sent: list[FromExecutorMessage] = []
+
+    def send(self, message: FromExecutorMessage) -> None:
+        self.sent.append(message)
+
+    def disconnect(self, why: str) -> None:
+        raise AssertionError(why)
+
+    async def serve(self, _: object) -> None:
+        await asyncio.Event().wait()
+
+
+class FakeRunner:
+    def __init__(self) -> None:
+        self.output = b"hi"
+        self.error: Exception | None = None
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.began: list[Run] = []
+
+    async def run(self, attempt: Attempt) -> Outcome:
+        await attempt.journal(attempt.run)
+        self.began.append(attempt.run)
+        await self.may_end.wait()
+        if self.error is not None:
+            raise self.error
+        (attempt.folder / Stream.EXECUTE_OUTPUT).write_bytes(self.output)
+        return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
+
+
+class FakeOutputs:
+    def __init__(self) -> None:
+        self.fails = 0
+        self.chunks: list[tuple[int, int]] = []
+
+    async def put_chunk(self, run: Run, stream: Stream, n: int, data: bytes) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise Unavailable
+        self.chunks.append((n, len(data)))
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.link, self.runner, self.outputs = FakeLink(), FakeRunner(), FakeOutputs()
+        identity = Identity(
+            name=ExecutorName("e"), boot=BootId("b"), version="1", enforcement="none", slots=1
+        )
+        self.executor = Executor(
+            identity,
+            folder,
+            self.runner,  # type: ignore[arg-type]
+            self.link,  # type: ignore[arg-type]
+            self.outputs,
+        )
+        agent = self.executor.agent
+        agent.on_connected()
+        agent.on_message(
+            Welcome(session=S1, boot=BootId("b"), judicator="j", peers=[], kill=[])  # type: ignore[arg-type]
+        )
+        self.link.sent.clear()
+
+    def assign(self, number: int) -> Run:
+        run = run_no(number)
+        self.executor.agent.on_message(Assign(session=S1, run=run, spec=SPEC))
+        return run
+
+    async def until(self, kind: type[FromExecutorMessage]) -> FromExecutorMessage:
+        async with asyncio.timeout(10):
+            while True:
+                for message in self.link.sent:
+                    if isinstance(message, kind):
+                        return message
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> object:
+    rig = Rig(tmp_path)
+    serving = asyncio.ensure_future(rig.executor.serve())
+    await asyncio.sleep(0)
+    yield rig
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_small_result_goes_with_its_output_and_its_executor(rig: Rig) -> None:
+    run = rig.assign(1)
+    finished = await rig.until(Finished)
+    assert isinstance(finished, Finished)
+    assert finished.run == run
+    assert finished.outcome.streams[Stream.EXECUTE_OUTPUT].inline == b"hi"
+    assert finished.outcome.executor == "e"
+    assert rig.executor.has_started(run)
+    rig.executor.agent.on_message(Recorded(runs=[run]))
+    assert not rig.executor.has_started(run)
+
+
+async def test_large_output_is_stored_before_the_result_is_sent(rig: Rig) -> None:
+    rig.runner.output = b"x" * (OUTPUT_CHUNK_BYTES + INLINE_BYTES)
+    rig.outputs.fails = 1
+    rig.assign(1)
+    async with asyncio.timeout(10):
+        while rig.outputs.fails:
+            await asyncio.sleep(0.005)
+    assert not any(isinstance(message, Finished) for message in rig.link.sent)
+    await rig.until(Finished)  # with the next heartbeat
+    assert rig.outputs.chunks == [(0, OUTPUT_CHUNK_BYTES), (1, INLINE_BYTES)]
+
+
+async def test_attempt_that_waits_too_long_for_a_slot_goes_back_unstarted(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AHEAD_WAIT_S", 0.05)
+    rig.runner.may_end.clear()
+    first, second = rig.assign(1), rig.assign(2)
+    refused = await rig.until(Refused)
+    assert refused == Refused(
+        session=S1, run=second, why="no slot became free in time", waited=True
+    )
+    assert rig.runner.began == [first]
+    assert not rig.executor.has_started(second)
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [(SandboxLost(), Dead), (Unavailable("payload"), Refused), (OSError(28, "full"), Refused)],
+    ids=["sandbox lost", "payload out of reach", "disk full"],
+)
+async def test_trouble_of_the_host_is_never_a_result(
+    rig: Rig, error: Exception, answer: type[FromExecutorMessage]
+) -> None:
+    rig.runner.error = error
+    rig.assign(1)
+    await rig.until(answer)
+    assert not any(isinstance(message, Finished) for message in rig.link.sent)
+    # The slot is free again.
+    rig.runner.error = None
+    rig.assign(2)
+    await rig.until(Finished)
+
+
+async def test_full_disk_stops_new_work_until_there_is_twice_the_reserve(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for free, accepts in (
+        (DISK_RESERVE_BYTES - 1, False),
+        (DISK_RESERVE_BYTES + 1, False),
+        (2 * DISK_RESERVE_BYTES, True),
+        (DISK_RESERVE_BYTES, True),
+    ):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        async with asyncio.timeout(10):
+            while rig.executor.agent.accepts_work is not accepts:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # a tick more: it stays so
+        assert rig.executor.agent.accepts_work is accepts
