@@ -15,6 +15,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.limits import MIB
 
 
 class Dispatch(StrEnum):
@@ -120,6 +121,9 @@ class StageLimits(Struct, frozen=True, kw_only=True):
     file_bytes: int
     #: Share of processor time, in cores.
     cpus: float = 1.0
+    #: Of the work directory, which both stages share: the larger of their limits holds for it.
+    disk_bytes: int = 128 * MIB
+    disk_files: int = 16384
 
 
 class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,6 +133,15 @@ class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
     #: The bytes themselves when the whole payload is small enough to travel with the document.
     inline: bytes | None = None
+
+
+class ArtifactRequest(Struct, frozen=True, kw_only=True):
+    """Which files of the work directory are kept when the stages are over."""
+
+    #: Patterns relative to the work directory: `*` within a folder, `**` across folders.
+    globs: tuple[str, ...]
+    max_bytes: int
+    max_files: int
 
 
 class TaskSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -144,6 +157,13 @@ class TaskSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compile_limits: StageLimits
     execute_limits: StageLimits
     parts: dict[Part, PartRef]
+    #: Variables of both stages, on top of what the sandbox sets.
+    environment: dict[str, str] = {}
+    #: Label of the root file system to run in; empty: the executor's own programs.
+    image: str = ""
+    #: Whether a compile stage may be answered from an executor's cache.
+    cache: bool = True
+    artifacts: ArtifactRequest | None = None
 
     @property
     def compiles(self) -> bool:

@@ -23,6 +23,7 @@ from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.statements import Candidate, HeldLease, Lease, NewTask, OpenSession
 from khala.model.task import (
+    ArtifactRequest,
     Dispatch,
     Ending,
     Outcome,
@@ -109,13 +110,22 @@ def _part_of(doc: Mapping[str, Any]) -> PartRef:
 
 
 def _spec_doc(spec: TaskSpec) -> Document:
-    return {
+    doc: Document = {
         "compile_timeout_s": spec.compile_timeout_s,
         "execute_timeout_s": spec.execute_timeout_s,
         "compile_limits": msgspec.to_builtins(spec.compile_limits),
         "execute_limits": msgspec.to_builtins(spec.execute_limits),
         "parts": {part.value: _part_doc(ref) for part, ref in spec.parts.items()},
     }
+    if spec.environment:
+        doc["environment"] = spec.environment
+    if spec.image:
+        doc["image"] = spec.image
+    if not spec.cache:
+        doc["cache"] = False
+    if spec.artifacts is not None:
+        doc["artifacts"] = msgspec.to_builtins(spec.artifacts)
+    return doc
 
 
 def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
@@ -127,6 +137,10 @@ def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
         compile_limits=msgspec.convert(spec["compile_limits"], StageLimits),
         execute_limits=msgspec.convert(spec["execute_limits"], StageLimits),
         parts={Part(name): _part_of(part) for name, part in spec["parts"].items()},
+        environment=spec.get("environment", {}),
+        image=spec.get("image", ""),
+        cache=spec.get("cache", True),
+        artifacts=msgspec.convert(spec.get("artifacts"), ArtifactRequest | None),
     )
 
 

@@ -17,7 +17,16 @@ from khala.model.ids import (
     mint_task_id,
 )
 from khala.model.statements import FinishItem, Lease, LeaseItem, NewTask, OpenSession
-from khala.model.task import Ending, Outcome, Part, Reason, Stage, StageLimits, TaskSpec
+from khala.model.task import (
+    ArtifactRequest,
+    Ending,
+    Outcome,
+    Part,
+    Reason,
+    Stage,
+    StageLimits,
+    TaskSpec,
+)
 from khala.store.parts import plan_parts
 
 LIMITS = StageLimits(
@@ -41,6 +50,10 @@ def a_spec(user: int = 7, parts: dict[Part, bytes] | None = None) -> TaskSpec:
         compile_limits=LIMITS,
         execute_limits=LIMITS,
         parts=plan_parts(COMMANDS if parts is None else parts).refs,
+        environment={"GREETING": "ä=b"},
+        image="gcc-13",
+        cache=False,
+        artifacts=ArtifactRequest(globs=("out/**",), max_bytes=1 << 20, max_files=10),
     )
 
 
