@@ -13,6 +13,7 @@ from khala.model.limits import MIB
 from khala.model.task import Reason, Stage, StageLimits
 from sandbox.box import Box
 from sandbox.host import Host, open_host
+from sandbox.identity import HostIdentity
 from sandbox.job import Job, SandboxConfig
 
 _PROBE_LIMITS = StageLimits(
@@ -38,11 +39,17 @@ class Sandbox:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._busy: set[int] = set()
+        self._own_programs = HostIdentity(host.config.exposed)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What works less well on this host than it could; for the log."""
         return self._host.warnings
+
+    async def toolchain_identity(self, image: str = "") -> str:
+        """Changes whenever the programs that stages see do; empty: those of this host."""
+        invariant(image == "", f"there is no image {image!r}")
+        return await self._own_programs.get()
 
     @classmethod
     async def open(cls, config: SandboxConfig) -> Sandbox:
