@@ -250,9 +250,17 @@ class Khala:
         return found
 
     def explain(self, task: str) -> dict[str, Any]:
-        status, answer = self.call("GET", f"/api/v2/tasks/{task}")
-        assert status == 200, answer
-        found: dict[str, Any] = answer
+        """A task by the second API; asks again while the service says that it cannot know now, as
+        it does for a moment after one of its processes was killed."""
+
+        def told() -> dict[str, Any] | None:
+            with contextlib.suppress(OSError):
+                status, answer = self.call("GET", f"/api/v2/tasks/{task}")
+                assert status in {200, 503}, answer
+                return answer if status == 200 else None
+            return None
+
+        found: dict[str, Any] = wait_until(told, 60, f"task {task} can be read")
         return found
 
     def wait_done(self, task: str, timeout_s: float = 60) -> dict[str, Any]:
