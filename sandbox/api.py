@@ -44,7 +44,7 @@ class Sandbox:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What works less well on this host than it could; for the log."""
-        return self._host.warnings
+        return self._host.tree.warnings
 
     async def toolchain_identity(self, image: str = "") -> str:
         """Changes whenever the programs that stages see do; empty: those of this host."""

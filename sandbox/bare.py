@@ -18,7 +18,6 @@ from msgspec import Struct
 from khala.model.errors import invariant
 from sandbox import nsjail
 from sandbox.box import Box
-from sandbox.cgroup import Leaf
 from sandbox.errors import SandboxLost
 from sandbox.host import Host, open_host
 from sandbox.job import Job, SandboxConfig
@@ -74,10 +73,11 @@ def run_bare(config: SandboxConfig, job: Job, *, runs: int, workers: int) -> Bar
 
 def _run_once(host: Host, slot: int, job: Job) -> None:
     box = Box(host, slot)
-    leaf = Leaf(host.tree, f"{slot}-{job.stage}")
+    leaf = host.tree.leaf(f"{slot}-{job.stage}")
     try:
         box.write_script(job)
-        leaf.create(job.limits)
+        leaf.create()
+        leaf.limit(job.limits)
         stdio = (
             os.open(job.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC),
             os.open(job.stdout, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600),

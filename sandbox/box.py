@@ -19,9 +19,9 @@ from khala.model.limits import MIB
 from khala.model.task import Reason, StageOutcome
 from sandbox import mounts
 from sandbox.archive import unpack
-from sandbox.cgroup import Leaf
 from sandbox.errors import BadInput
 from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
+from sandbox.group import Leaf
 from sandbox.host import Host
 from sandbox.job import Job
 from sandbox.nsjail import Place
@@ -155,7 +155,7 @@ class Box:
             if error.errno != errno.ENOSPC:
                 raise
             return _no_room(self._source.room(), job)
-        leaf = Leaf(self._host.tree, f"{self._slot}-{job.stage}")
+        leaf = self._host.tree.leaf(f"{self._slot}-{job.stage}")
         try:
             return await StageRun(self._place, leaf, job).run(cancel, self._rooms)
         finally:

@@ -18,41 +18,15 @@ from dataclasses import dataclass
 
 from khala.model.errors import Rejected
 from khala.model.limits import SLOTS_MAX
-from sandbox import cgroup, mounts
+from sandbox import cgroup_v1, mounts
+from sandbox.group import Tree
 from sandbox.job import SandboxConfig
 from sandbox.nsjail import Place
 from sandbox.staging import choose_work_root, stage_root
 
-#: Arguments: the work root, the subtree of pids, those of the other controllers. That of pids is
-#: the locked one and goes last.
-_GUARDIAN = """
-trap '' INT TERM HUP
-read -r _
-root=$1 pids=$2
-shift 2
-for leaf in "$pids"/*/; do [ -d "$leaf" ] && echo 0 > "$leaf/pids.max"; done
-n=0
-while [ $n -lt 1000 ]; do
-  alive=
-  for leaf in "$pids"/*/; do
-    [ -d "$leaf" ] || continue
-    while read -r pid; do kill -9 "$pid"; alive=1; done < "$leaf/cgroup.procs"
-  done
-  [ -z "$alive" ] && break
-  n=$((n + 1))
-  sleep 0.01
-done
-umount -R -l "$root"
-rmdir "$root"
-for folder in "$@" "$pids"; do rmdir "$folder"/*/ "$folder"; done
-"""
 _GUARDIAN_EXIT_S = 15
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _NSJAILS_FOLDERS = "/run/user"
-_UNLIMITED_SWAP = (
-    "swap is on and not limited: a task may use swap beyond its memory limit; repair with:"
-    " swapoff -a, or boot with swapaccount=1"
-)
 
 
 @dataclass(slots=True)
@@ -61,10 +35,8 @@ class Host:
 
     config: SandboxConfig
     work_root: str
-    tree: cgroup.Tree
+    tree: Tree
     guardian: subprocess.Popen[bytes]
-    #: What works less well here than it could, for the log.
-    warnings: tuple[str, ...]
 
     def place(self, slot: int) -> Place:
         return Place(
@@ -112,11 +84,11 @@ def open_host(config: SandboxConfig) -> Host:
             " seccomp=unconfined --security-opt apparmor=unconfined"
             " --security-opt systempaths=unconfined"
         ) from error
-    tree = cgroup.open_tree(config.name)
+    tree: Tree = cgroup_v1.open_tree(config.name)
     with ExitStack() as undo:
         undo.callback(tree.close)
         work_root = choose_work_root(config.work_root, config.name)
-        host = Host(config, work_root, tree, _start_guardian(work_root, tree), _warnings(tree))
+        host = Host(config, work_root, tree, _start_guardian(work_root, tree))
         undo.pop_all()
         undo.callback(host.close)
         _stage(work_root, config)
@@ -173,11 +145,9 @@ def _remove_work_root(work_root: str) -> None:
         os.rmdir(work_root)
 
 
-def _start_guardian(work_root: str, tree: cgroup.Tree) -> subprocess.Popen[bytes]:
-    pids = tree.folders["pids"]
-    others = [folder for folder in tree.folders.values() if folder != pids]
+def _start_guardian(work_root: str, tree: Tree) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        ["/bin/sh", "-c", _GUARDIAN, "khala-guardian", work_root, pids, *others],
+        ["/bin/sh", "-c", *tree.guardian(work_root)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -186,11 +156,3 @@ def _start_guardian(work_root: str, tree: cgroup.Tree) -> subprocess.Popen[bytes
         start_new_session=True,
         env={"PATH": "/usr/bin:/bin"},
     )
-
-
-def _warnings(tree: cgroup.Tree) -> tuple[str, ...]:
-    with open("/proc/swaps") as swaps:
-        has_swap = len(swaps.readlines()) > 1
-    if has_swap and not tree.limits_swap:
-        return (_UNLIMITED_SWAP,)
-    return ()

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 from khala.model.errors import Unavailable
-from sandbox.cgroup import Leaf
+from sandbox.group import Leaf
 
 _STEP_S = 0.02
 #: A jail with hundreds of processes may take more than a second to die; nsjail is not killed

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from khala.model.task import Reason, StageOutcome
 from sandbox import nsjail
-from sandbox.cgroup import Leaf
+from sandbox.group import Leaf
 from sandbox.job import Job
 from sandbox.killing import Killer, children_of, empty
 from sandbox.output import Output
@@ -97,7 +97,8 @@ class StageRun:
     def _start(self, closing: ExitStack) -> None:
         """Everything up to an nsjail that waits for its policy."""
         job, uid = self._job, self._place.uid
-        self._leaf.create(job.limits)
+        self._leaf.create()
+        self._leaf.limit(job.limits)
         stdin_fd = _open_stdin(job.stdin, uid)
         closing.callback(os.close, stdin_fd)
         outputs = []

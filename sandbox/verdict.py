@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from khala.model.limits import KIB, MIB
 from khala.model.task import Reason, StageLimits, StageOutcome
-from sandbox.cgroup import Usage
 from sandbox.errors import SandboxLost
+from sandbox.group import Usage
 from sandbox.nsjail import JailReport
 
 _NS_PER_MS = 1_000_000

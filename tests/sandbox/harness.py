@@ -13,7 +13,7 @@ import msgspec
 from khala.model.limits import MIB
 from khala.model.task import Stage, StageLimits, StageOutcome
 from sandbox import Box, Job, Sandbox, SandboxConfig
-from sandbox.cgroup import CONTROLLERS
+from sandbox.cgroup_v1 import CONTROLLERS
 
 UID_BASE = 1_900_100_000
 SLOTS = 2

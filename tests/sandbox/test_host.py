@@ -16,7 +16,7 @@ import pytest
 
 from khala.model.errors import Rejected
 from khala.model.task import Reason, StageOutcome
-from sandbox import Sandbox, SandboxConfig, cgroup, staging
+from sandbox import Sandbox, SandboxConfig, cgroup_v1, staging, subtree
 from tests.sandbox.harness import Runner, find_nsjail, leftovers
 
 _UID_BASE = 1_900_200_000
@@ -144,7 +144,7 @@ def test_a_signal_to_the_terminals_group_does_not_reach_the_jails(config: Sandbo
 async def test_a_name_is_used_once(
     runner: Runner, config: SandboxConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cgroup, "_LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(subtree, "_LOCK_WAIT_S", 0.05)
     with pytest.raises(Rejected, match=r"another sandbox named .* is open"):
         await Sandbox.open(msgspec.structs.replace(config, name=runner.config.name))
 
@@ -224,7 +224,7 @@ async def test_without_root(config: SandboxConfig, monkeypatch: pytest.MonkeyPat
 async def test_missing_controllers_are_named(
     config: SandboxConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cgroup, "_find_controllers", lambda: {"cpu": "/c", "cpuacct": "/c"})
+    monkeypatch.setattr(cgroup_v1, "_find_controllers", lambda: {"cpu": "/c", "cpuacct": "/c"})
     with pytest.raises(Rejected, match=r"memory, pids are not mounted; .* mount -t cgroup -o mem"):
         await Sandbox.open(config)
 

@@ -11,7 +11,7 @@ import pytest
 from khala.model.limits import MIB
 from khala.model.task import Reason, StageLimits
 from sandbox import SandboxLost
-from sandbox.cgroup import Usage
+from sandbox.group import Usage
 from sandbox.nsjail import JailReport
 from sandbox.verdict import Facts, Room, judge
 

@@ -1,51 +1,54 @@
-"""The cgroups of version 1 that a stage is limited and measured by.
+"""Mode `cgroup_v1`: root, and the controllers mounted one by one.
 
 One leaf per stage, `khala/<name>/<slot>-<stage>`, in four controllers. nsjail has flags for this,
 but it removes its groups on exit and the count of out-of-memory kills goes with them; so the
 executor makes the leaf, moves nsjail in before the jail exists, reads it when all is over and
-removes it. A leaf is never used twice: not all of its counters can be reset.
-
-The subtree is locked for as long as a sandbox of that name, or the guardian of one, lives. That
-is why a sweep may kill whatever it finds.
+removes it.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import Struct
-
 from khala.model.errors import Rejected, Unavailable
 from khala.model.task import StageLimits
+from sandbox import subtree
+from sandbox.group import OWN_PIDS, Usage
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
-_PARENT = "khala"
 _PERIOD_US = 100_000
-#: nsjail itself and the first process of the jail.
-_OWN_PIDS = 2
-_LOCK_WAIT_S = 10.0
-_SWEEP_S = 10.0
-
-
-class Usage(Struct, frozen=True, kw_only=True):
-    """What a leaf counted in its life."""
-
-    cpu_ns: int
-    cpu_user_ns: int
-    memory_peak_bytes: int
-    #: Processes killed because memory ran out, here or on the whole host.
-    oom_kills: int
-    #: Processes of the command, the two of the jail not counted.
-    pids_peak: int
-    #: Forks refused because of the limit.
-    pids_refused: int
+#: Arguments: the work root, the subtree of pids, those of the other controllers. That of pids is
+#: the locked one and goes last.
+_GUARDIAN = """
+trap '' INT TERM HUP
+read -r _
+root=$1 pids=$2
+shift 2
+for leaf in "$pids"/*/; do [ -d "$leaf" ] && echo 0 > "$leaf/pids.max"; done
+n=0
+while [ $n -lt 1000 ]; do
+  alive=
+  for leaf in "$pids"/*/; do
+    [ -d "$leaf" ] || continue
+    while read -r pid; do kill -9 "$pid"; alive=1; done < "$leaf/cgroup.procs"
+  done
+  [ -z "$alive" ] && break
+  n=$((n + 1))
+  sleep 0.01
+done
+umount -R -l "$root"
+rmdir "$root"
+for folder in "$@" "$pids"; do rmdir "$folder"/*/ "$folder"; done
+"""
+_UNLIMITED_SWAP = (
+    "swap is on and not limited: a task may use swap beyond its memory limit; repair with:"
+    " swapoff -a, or boot with swapaccount=1"
+)
 
 
 @dataclass(slots=True)
@@ -55,6 +58,15 @@ class Tree:
     folders: dict[str, str]
     lock_fd: int
     limits_swap: bool
+    warnings: tuple[str, ...]
+
+    def leaf(self, name: str) -> Leaf:
+        return Leaf(self, name)
+
+    def guardian(self, work_root: str) -> list[str]:
+        pids = self.folders["pids"]
+        others = [folder for folder in self.folders.values() if folder != pids]
+        return [_GUARDIAN, "khala-guardian", work_root, pids, *others]
 
     def close(self) -> None:
         os.close(self.lock_fd)
@@ -78,15 +90,14 @@ def open_tree(name: str) -> Tree:
             + " (a host with cgroup v2 only must be started with"
             " systemd.unified_cgroup_hierarchy=0)"
         )
-    folders = {one: f"{roots[one]}/{_PARENT}/{name}" for one in CONTROLLERS}
-    lock_fd = _lock(folders, name)
+    folders = {one: f"{roots[one]}/{subtree.PARENT}/{name}" for one in CONTROLLERS}
+    lock_fd = subtree.make_and_lock(folders.values(), folders["pids"], name)
+    limits_swap = os.path.exists(f"{folders['memory']}/memory.memsw.usage_in_bytes")
+    tree = Tree(folders, lock_fd, limits_swap, _warnings(limits_swap))
     try:
-        tree = Tree(
-            folders, lock_fd, os.path.exists(f"{folders['memory']}/memory.memsw.usage_in_bytes")
-        )
-        sweep(tree)
+        subtree.sweep(tree.leaf(name) for name in _leaves(folders))
     except BaseException:
-        os.close(lock_fd)
+        tree.close()
         raise
     return tree
 
@@ -104,61 +115,26 @@ def _find_controllers() -> dict[str, str]:
     return found
 
 
-def _lock(folders: dict[str, str], name: str) -> int:
-    """Make the subtree and lock it, waiting a moment for a predecessor's guardian to be done.
-
-    That guardian removes the subtree, the locked folder last: a lock on a folder that is not the
-    one at its path any more is a lock on nothing.
-    """
-    deadline = time.monotonic() + _LOCK_WAIT_S
-    while True:
-        _make_folders(folders)
-        fd = os.open(folders["pids"], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _make_folders(folders)
-            if os.path.samestat(os.fstat(fd), os.stat(folders["pids"])):
-                return fd
-        os.close(fd)
-        if time.monotonic() > deadline:
-            raise Rejected(
-                f"--name: another sandbox named {name} is open on this host; stop it or choose"
-                " another name",
-                field="--name",
-            )
-        time.sleep(0.02)
+def _leaves(folders: dict[str, str]) -> list[str]:
+    """Of an earlier life; some may exist in a part of the controllers only."""
+    return sorted(
+        {
+            entry.name
+            for folder in folders.values()
+            for entry in os.scandir(folder)
+            if entry.is_dir()
+        }
+    )
 
 
-def _make_folders(folders: dict[str, str]) -> None:
-    for one, folder in folders.items():
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise Rejected(
-                f"cannot make the cgroup {folder} ({error.strerror}); the hierarchy of {one} must"
-                " be writable: mount -o remount,rw on the folder above khala"
-            ) from error
-
-
-def sweep(tree: Tree) -> None:
-    """Kill and remove every leaf. Raises Unavailable when one cannot be emptied."""
-    leaves = {
-        entry.name
-        for folder in tree.folders.values()
-        for entry in os.scandir(folder)
-        if entry.is_dir()
-    }
-    deadline = time.monotonic() + _SWEEP_S
-    for leaf in (Leaf(tree, name) for name in sorted(leaves)):
-        while not leaf.try_remove():
-            if time.monotonic() > deadline:
-                raise Unavailable(f"the cgroup {leaf.name} of an earlier life cannot be emptied")
-            leaf.kill_all()
-            time.sleep(0.005)
+def _warnings(limits_swap: bool) -> tuple[str, ...]:
+    with open("/proc/swaps") as swaps:
+        has_swap = len(swaps.readlines()) > 1
+    return (_UNLIMITED_SWAP,) if has_swap and not limits_swap else ()
 
 
 class Leaf:
-    """The cgroups of one stage."""
+    """See `group.Leaf`."""
 
     def __init__(self, tree: Tree, name: str) -> None:
         self.name = name
@@ -168,31 +144,29 @@ class Leaf:
         self._places = list(dict.fromkeys(self._folders.values()))
         self._fds: dict[str, int] = {}
 
-    def create(self, limits: StageLimits) -> None:
-        """Make the leaf with its limits. Raises Unavailable if the slot's last one is in use,
-        OSError; `try_remove` cleans up in any case."""
+    def create(self) -> None:
         try:
             self._make()
         except FileExistsError:
             if not self.try_remove():
                 raise Unavailable(f"the cgroup {self.name} is still in use") from None
             self._make()
-        self._write("memory", "memory.limit_in_bytes", limits.memory_bytes)
-        if self._tree.limits_swap:
-            self._write("memory", "memory.memsw.limit_in_bytes", limits.memory_bytes)
-        self._write("pids", "pids.max", limits.pids + _OWN_PIDS)
-        self._write("cpu", "cpu.cfs_quota_us", max(1000, int(limits.cpus * _PERIOD_US)))
-        self._fds = {
-            name: os.open(f"{self._folders[one]}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            for one, name in (("memory", "memory.oom_control"), ("cpuacct", "cpuacct.usage"))
-        }
+        for one, name in (("memory", "memory.oom_control"), ("cpuacct", "cpuacct.usage")):
+            path = f"{self._folders[one]}/{name}"
+            self._fds[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def _make(self) -> None:
         for folder in self._places:
             os.mkdir(folder)
 
+    def limit(self, limits: StageLimits) -> None:
+        self._write("memory", "memory.limit_in_bytes", limits.memory_bytes)
+        if self._tree.limits_swap:
+            self._write("memory", "memory.memsw.limit_in_bytes", limits.memory_bytes)
+        self._write("pids", "pids.max", limits.pids + OWN_PIDS)
+        self._write("cpu", "cpu.cfs_quota_us", max(1000, int(limits.cpus * _PERIOD_US)))
+
     def attach(self, pid: int) -> None:
-        """Move a child of this process in; one that is gone already is nobody's problem."""
         with suppress(ProcessLookupError):
             for folder in self._places:
                 _write(f"{folder}/cgroup.procs", pid)
@@ -214,31 +188,26 @@ class Leaf:
             cpu_user_ns=int(user),
             memory_peak_bytes=int(self._read("memory", "memory.max_usage_in_bytes")),
             oom_kills=self.oom_kills(),
-            pids_peak=max(0, peak - _OWN_PIDS),
+            pids_peak=max(0, peak - OWN_PIDS),
             pids_refused=int(self._read("pids", "pids.events").split()[1]),
         )
 
     def processes(self) -> list[int]:
-        """Host pids of everything in the leaf; empty when there is no leaf."""
         try:
             return [int(pid) for pid in self._read("pids", "cgroup.procs").split()]
         except FileNotFoundError:
             return []
 
     def kill_all(self) -> None:
-        """SIGKILL everything that is in the leaf now, and let nothing be forked any more."""
         try:
             self._write("pids", "pids.max", 0)
         except FileNotFoundError:
             return
         for pid in self.processes():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
 
     def try_remove(self) -> bool:
-        """Remove the leaf; False while something in it is not quite dead."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds = {}
