@@ -19,6 +19,18 @@ OUTPUT_CHUNK_BYTES = 1 * MIB
 #: A command is a script, not a payload; more is answered with `TooLarge`.
 COMMAND_BYTES = 1 * MIB
 
+# --- files that tasks leave --------------------------------------------------------------------
+#: Patterns of one task, and characters of one pattern.
+ARTIFACT_GLOBS = 32
+GLOB_CHARS = 256
+#: Artifacts of one task; what is beyond is left out and counted. Their list travels in one frame
+#: with the result and stands in the task document.
+ARTIFACT_FILES = 1000
+ARTIFACT_NAMES_BYTES = 64 * KIB
+ARTIFACT_BYTES = 256 * MIB
+#: Reading them out of the work directory holds a slot.
+ARTIFACT_SECONDS = 30.0
+
 # --- group commit ----------------------------------------------------------------------------
 #: Waiting transitions per lane; above it the caller gets `Unavailable` (503, Retry-After).
 LANE_QUEUE_ITEMS = 4096

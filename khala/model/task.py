@@ -108,6 +108,12 @@ class Stream(StrEnum):
     EXECUTE_ERROR = "execute_error"
 
 
+class Bundle(StrEnum):
+    """What is stored in chunks beside the streams."""
+
+    ARTIFACTS = "artifacts"
+
+
 class StageLimits(Struct, frozen=True, kw_only=True):
     """What one stage may use; every limit is positive and enforced by the executor."""
 
@@ -182,6 +188,62 @@ class StreamRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inline: bytes | None = None
 
 
+class Omission(StrEnum):
+    """Why a file that was asked for is not among the artifacts."""
+
+    TOO_MANY = "too_many"
+    TOO_LARGE = "too_large"
+    #: A link, a pipe, a socket or a device; nothing is followed or read from.
+    NOT_A_FILE = "not_a_file"
+    #: A folder below the depth that is looked at.
+    TOO_DEEP = "too_deep"
+    UNREADABLE = "unreadable"
+    #: Not looked at: the time or the number of names to look at was used up.
+    NOT_REACHED = "not_reached"
+
+
+class ArtifactRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One kept file. Its bytes begin where those of the one before it in the list end."""
+
+    #: Relative to the work directory; a task may use any bytes but NUL.
+    name: bytes
+    size_bytes: int
+    sha256: bytes
+    crc32: int
+    #: Seconds since 1970, within what a zip archive can say.
+    modified_s: int
+    executable: bool = False
+
+
+class LeftOut(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    count: int
+    #: The first few, cut to a length that can be shown.
+    names: tuple[bytes, ...] = ()
+
+
+class Artifacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The files one attempt left and was asked for: one stream of bytes, stored in chunks."""
+
+    #: Of every chunk but the last, so that a part of the stream can be found.
+    chunk_bytes: int
+    files: tuple[ArtifactRef, ...] = ()
+    left_out: dict[Omission, LeftOut] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+class CacheUse(StrEnum):
+    """What the executor's cache of compile stages had to do with one."""
+
+    #: Not run: an earlier run of the same was restored, with its outputs and its measurements.
+    HIT = "hit"
+    MISS = "miss"
+    #: Not asked: the task or the operator does not want it, or the toolchain is being looked at.
+    OFF = "off"
+
+
 class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was measured of one stage. `limit` and `observed` share the unit of the reason:
     ms for times, bytes for sizes, a count for processes."""
@@ -201,6 +263,8 @@ class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stderr_bytes: int = 0
     #: One sentence for people: "killed after 1.00 s of wall time (limit 1 s)".
     note: str | None = None
+    #: Of a compile stage; a hit's measurements are those of the run that was cached.
+    cache: CacheUse | None = None
 
     @property
     def ok(self) -> bool:
@@ -217,6 +281,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compile: StageOutcome | None = None
     execute: StageOutcome | None = None
     streams: dict[Stream, StreamRef] = {}
+    #: None if none were asked for, or nothing ran.
+    artifacts: Artifacts | None = None
     note: str | None = None
     #: Who ran it; None for an ending that no executor reported.
     executor: ExecutorName | None = None
