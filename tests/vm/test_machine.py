@@ -1,0 +1,55 @@
+"""A machine that does not do what it should ends at once, says why and leaves nothing running."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.vm.machine import Machine, Place
+
+_TEST = "tests/vm/guest.py::test_the_hierarchy_is_pure_v2"
+
+
+def test_a_silent_machine_is_ended_and_quoted(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Place.ROOT, [_TEST])
+    try:
+        assert machine.processes()
+        with pytest.raises(AssertionError, match=r"silent for 0\.3 s\n--- console\.log ---\n.*\w"):
+            machine.result(_TEST, silence_s=0.3)
+        assert machine.processes() == []
+    finally:
+        machine.stop()
+
+
+def test_a_machine_whose_pytest_fails_to_start_is_quoted(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Place.ROOT, ["tests/vm/guest.py::test_nothing_of_that_name"])
+    try:
+        with pytest.raises(AssertionError) as failed:
+            machine.result(_TEST)
+    finally:
+        machine.stop()
+    assert "the machine ended before this test" in str(failed.value)
+    assert "pytest ended with 4" in str(failed.value), "the end of the console"
+    assert "test_nothing_of_that_name" in str(failed.value), "the end of pytest's output"
+    _until_nothing_runs(machine)
+
+
+def test_a_machine_ends_by_itself(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, Place.DELEGATED, [_TEST])
+    try:
+        assert machine.result(_TEST).outcome == "passed"
+        with pytest.raises(AssertionError, match="the machine ended before this test"):
+            machine.result("another test")
+        _until_nothing_runs(machine)
+    finally:
+        machine.stop()
+
+
+def _until_nothing_runs(machine: Machine) -> None:
+    """Its first process kills the others before it ends, and does not wait for them."""
+    deadline = time.monotonic() + 30
+    while pids := machine.processes():
+        assert time.monotonic() < deadline, f"{pids} run on"
+        time.sleep(0.01)
