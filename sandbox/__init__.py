@@ -10,6 +10,7 @@ What it promises, and the tests in `tests/sandbox` check, on a host with root an
 - When `Box.run` is over, every process of the stage is gone; when `Sandbox.box` is left, so is
   everything it wrote. Should the service itself be killed, its guardian ends what ran, and its
   mounts vanish with it.
+- What a stage left is read through open directories only, follows nothing and is bounded.
 - A jail that something else destroyed is reported as `SandboxLost`, never as the task's end.
 
 It needs the standard library, msgspec and `khala.model`, and works under asyncio and uvloop.
@@ -20,6 +21,7 @@ from sandbox.api import Sandbox
 from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost
 from sandbox.job import Job, SandboxConfig
+from sandbox.snapshot import Snapshot, Witness
 
 __all__ = [
     "BadArchive",
@@ -29,6 +31,8 @@ __all__ = [
     "Sandbox",
     "SandboxConfig",
     "SandboxLost",
+    "Snapshot",
     "StageLimits",
     "StageOutcome",
+    "Witness",
 ]

@@ -12,19 +12,23 @@ import asyncio
 import errno
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from khala.model.limits import MIB
-from khala.model.task import Reason, StageOutcome
+from khala.model.task import ArtifactRequest, Artifacts, Reason, StageOutcome
 from sandbox import mounts
 from sandbox.archive import unpack
+from sandbox.artifacts import collect_artifacts
 from sandbox.errors import BadInput
 from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
 from sandbox.group import Leaf
 from sandbox.host import Host
 from sandbox.job import Job
 from sandbox.nsjail import Place
+from sandbox.offload import offload
+from sandbox.snapshot import Snapshot, Witness, capture, restore
 from sandbox.stage import Cancel, StageRun
 from sandbox.staging import SOURCE
 from sandbox.verdict import Room
@@ -167,6 +171,35 @@ class Box:
         os.fchmod(self._source.top_fd, 0o700)
         name = f"{job.stage}.sh".encode()
         replace_file(self._source.top_fd, name, self._place.uid, job.command)
+
+    # ---- what a stage left ------------------------------------------------------------------
+
+    async def collect(self, request: ArtifactRequest, target: Path) -> Artifacts:
+        """Write the files that `request` asks for to `target`, a file of the service. Only when
+        no stage runs. Raises OSError if `target` cannot be written."""
+        return await offload(partial(collect_artifacts, self._source.top_fd, request, target))
+
+    def watch(self, name: str) -> Witness:
+        """Of a file at the top of the work directory: whether a stage reads or changes it."""
+        return Witness(self._source.top_fd, name.encode())
+
+    async def capture(
+        self, sink_fd: int, leave: frozenset[bytes], max_bytes: int
+    ) -> Snapshot | None:
+        """Copy everything in the box but the files named in `leave`; see `sandbox.snapshot`. Only
+        when no stage runs."""
+        return await offload(partial(capture, self._tops, sink_fd, leave, max_bytes))
+
+    async def restore(self, snapshot: Snapshot, source_fd: int) -> None:
+        """Put a snapshot into this box, which nothing was put into before. Raises OSError; then
+        the box is of no use any more."""
+        os.rmdir(b"data", dir_fd=self._source.top_fd)
+        uid = self._place.uid
+        await offload(lambda _: restore(self._tops, uid, snapshot, source_fd))
+
+    @property
+    def _tops(self) -> tuple[int, int]:
+        return (self._source.top_fd, self._tmp.top_fd)
 
     def _rooms(self) -> tuple[Room, ...]:
         return (self._source.room(), self._tmp.room())
