@@ -76,12 +76,13 @@ def test_documents_and_dashboard_name_what_there_is(shared: Khala) -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/readyz", 200), ("/leader", 200)])
 def test_a_judicators_probes_need_no_secret(shared: Khala, path: str, status: int) -> None:
-    with urllib.request.urlopen(f"http://127.0.0.1:{shared.rpc_port}{path}") as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{shared.ports['rpc']}{path}") as response:
         assert response.status == status
 
 
 def test_a_judicators_numbers_do(shared: Khala) -> None:
-    url = f"http://127.0.0.1:{shared.rpc_port}/rpc/v1/metrics"
+    url = f"http://127.0.0.1:{shared.ports['rpc']}/rpc/v1/metrics"
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(url)
-    assert refused.value.code == 401
+    with refused.value as answer:
+        assert answer.code == 401
