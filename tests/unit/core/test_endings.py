@@ -45,8 +45,10 @@ def test_dead_attempts_are_tried_again_until_the_limit(desk: Desk) -> None:
 def test_lost_and_returned_attempts_are_told_apart(desk: Desk) -> None:
     conn = desk.attach(2)
     lost, refused = run_of(desk.submit()), run_of(desk.submit())
+    assert desk.take_runs(conn) == [lost, refused]
     desk.hear(conn, Dead(session=S1, run=lost))
     desk.hear(conn, Refused(session=S1, run=refused, why="no"))
+    desk.take(conn)
     assert desk.facts == [AttemptReturned(crash=True), AttemptReturned(crash=False)]
 
 
