@@ -84,7 +84,7 @@ def _run_once(host: Host, slot: int, job: Job) -> None:
             os.open(job.stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600),
         )
         child = nsjail.spawn(host.place(slot), job, stdio)
-        nsjail.prepare(child.pid)
+        nsjail.prepare(child.pid, job.limits)
         leaf.attach(child.pid)
         child.open_gate()
         _, status = os.waitpid(child.pid, 0)

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from khala.model.errors import Rejected, Unavailable
+from khala.model.limits import MIB
 from khala.model.task import StageLimits
 from sandbox import subtree
 from sandbox.group import OWN_PIDS, Usage
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+#: For what lies in the buffers of a stage's sockets.
+_SOCKETS_BYTES = 32 * MIB
 _PERIOD_US = 100_000
 #: Arguments: the work root, the subtree of pids, those of the other controllers. That of pids is
 #: the locked one and goes last.
@@ -163,6 +166,11 @@ class Leaf:
         self._write("memory", "memory.limit_in_bytes", limits.memory_bytes)
         if self._tree.limits_swap:
             self._write("memory", "memory.memsw.limit_in_bytes", limits.memory_bytes)
+        # What lies in the buffers of sockets is not part of the limit above, and without one of its
+        # own it is bounded by nothing but the host's memory (version 2 has one limit for both).
+        with suppress(FileNotFoundError):
+            sockets = min(limits.memory_bytes, _SOCKETS_BYTES)
+            self._write("memory", "memory.kmem.tcp.limit_in_bytes", sockets)
         self._write("pids", "pids.max", limits.pids + OWN_PIDS)
         self._write("cpu", "cpu.cfs_quota_us", max(1000, int(limits.cpus * _PERIOD_US)))
 

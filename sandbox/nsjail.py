@@ -25,6 +25,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from khala.model.limits import KIB
+from khala.model.task import StageLimits
 from sandbox.job import Job
 from sandbox.staging import SOURCE
 
@@ -33,6 +35,11 @@ _UID_INSIDE = 1000
 #: nsjail's own time limit, on top of the job's; only for an executor that has stopped working.
 _BACKSTOP_S = 5
 _OPEN_FILES = 1024
+_PENDING_SIGNALS = 1024
+#: Two queues of the usual size: like pending signals, they are counted for root too.
+_QUEUE_BYTES = 200_000
+#: More than nsjail ever writes to its log.
+_LOG_BYTES = 64 * KIB
 _FAULT_CHARS = 1000
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -157,8 +164,15 @@ def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
     return Child(pid, log, gate)
 
 
-def prepare(pid: int) -> None:
+def prepare(pid: int, limits: StageLimits) -> None:
     """Set what the jail inherits from nsjail and nsjail has no option for."""
+    # The first shell sets the exact limit, but a task may have made that shell do its bidding
+    # (LD_PRELOAD). nsjail's own log must fit.
+    file_bytes = max(limits.file_bytes, _LOG_BYTES)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    # Signals and timers in waiting are counted for root too, in whose name the jail was made: one
+    # task could leave the host's services none.
+    resource.prlimit(pid, resource.RLIMIT_SIGPENDING, (_PENDING_SIGNALS, _PENDING_SIGNALS))
     # One byte, not none: a limit of 0 does not stop core handlers that are fed by a pipe.
     hard = resource.prlimit(pid, resource.RLIMIT_CORE)[1]
     core = 0 if hard == 0 else 1
@@ -226,7 +240,7 @@ rlimit_memlock: 64
 rlimit_rtprio_type: VALUE
 rlimit_rtprio: 0
 rlimit_msgqueue_type: VALUE
-rlimit_msgqueue: 819200
+rlimit_msgqueue: {_QUEUE_BYTES}
 uidmap {{ inside_id: "{_UID_INSIDE}" outside_id: "{place.uid}" }}
 gidmap {{ inside_id: "{_UID_INSIDE}" outside_id: "{place.uid}" }}
 mount {{ src: {_quote(place.root)} dst: "/" is_bind: true rw: false nosuid: true }}

@@ -112,7 +112,7 @@ class StageRun:
         )
         closing.callback(self._child.close)
         try:
-            nsjail.prepare(self._child.pid)
+            nsjail.prepare(self._child.pid, job.limits)
             self._pidfd = os.pidfd_open(self._child.pid)
         except OSError:
             # No policy was sent, so there is no jail: nsjail alone can be killed and reaped.

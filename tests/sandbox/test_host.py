@@ -17,9 +17,9 @@ import pytest
 from khala.model.errors import Rejected
 from khala.model.task import Reason, StageOutcome
 from sandbox import Sandbox, SandboxConfig, cgroup_v1, staging, subtree
-from tests.sandbox.harness import Runner, find_nsjail, leftovers
+from tests.sandbox.harness import UID_BASE, Runner, find_nsjail, leftovers
 
-_UID_BASE = 1_900_200_000
+_UID_BASE = UID_BASE + 150
 _GUARDIAN = "khala-guardian"
 
 
