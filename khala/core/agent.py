@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from khala.model.executor import ImageInfo
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import (
     HEARTBEAT_S,
@@ -87,6 +88,11 @@ class Identity:
     version: str
     enforcement: str
     slots: int
+    images: tuple[ImageInfo, ...] = ()
+
+    def has_image(self, name: str) -> bool:
+        """Without a name: its own programs."""
+        return name == "" or any(image.name == name for image in self.images)
 
 
 class Link(StrEnum):
@@ -179,6 +185,7 @@ class Agent:
                 slots=self.identity.slots,
                 running=sorted(self.running),
                 spooled=sorted(self.spool),
+                images=self.identity.images,
             )
         )
 
@@ -279,14 +286,19 @@ class Agent:
             return
         if run in self._dropped or self._host.has_started(run):
             self._host.send(Dead(session=self.session, run=run))
-        elif not self._accepts():
-            self._host.send(Refused(session=self.session, run=run, why="it takes no work now"))
-        elif len(self.running) >= 2 * self.identity.slots:
-            # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
-            self._host.send(Refused(session=self.session, run=run, why="all slots are busy"))
+        elif (why := self._why_not(message.spec)) is not None:
+            self._host.send(Refused(session=self.session, run=run, why=why))
         else:
             self.running.add(run)
             self._host.start(run, message.spec)
+
+    def _why_not(self, spec: TaskSpec) -> str | None:
+        if not self._accepts():
+            return "it takes no work now"
+        if not self.identity.has_image(spec.image):
+            return f"it has no image {spec.image!r}"
+        # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
+        return "all slots are busy" if len(self.running) >= 2 * self.identity.slots else None
 
     def _drop(self, run: Run) -> None:
         self._dropped.add(run)

@@ -20,6 +20,7 @@ from khala.core.ports import Comm, Conn, Store
 from khala.core.ready import Ready
 from khala.core.recent import Recent
 from khala.core.results import Results
+from khala.core.scanning import Scanning
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
@@ -59,6 +60,7 @@ class Dispatcher:
         self.store = store
         self.comm = comm
         self.leasing = Leasing(name, store, comm)
+        self._scanning = Scanning(self.leasing, store, comm)
         self._results = Results(self.leasing, store, comm)
 
     @property
@@ -93,14 +95,17 @@ class Dispatcher:
 
     def on_tick(self) -> None:
         """Call a few times a second."""
-        self.leasing.on_tick()
+        self._scanning.on_tick()
 
     # ---- clients ----------------------------------------------------------------------------
 
     async def submit(self, task: NewTask) -> AcceptResult:
         """Make a task durable. With a free slot at hand it is inserted already leased, which
         saves a write; an answer that got lost leaves a lease that the audit (R4) finds."""
-        session = self.sessions.roomiest() if self.serving and not self.ready else None
+        image = task.spec.image
+        # Every slot that is free has nothing to do: what waits now, waits for other images.
+        free = self.serving and not self.ready.waits(image)
+        session = self.sessions.roomiest(image) if free else None
         if session is not None:
             return await self._submit_leased(task, session)
         result = await self.store.accept(task)

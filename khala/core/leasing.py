@@ -21,7 +21,6 @@ from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError, NotFound
 from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
-from khala.model.limits import OWN_SCAN_ITEMS, SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
 from khala.model.statements import (
     Candidate,
     Lease,
@@ -44,65 +43,25 @@ class Leasing:
         self.ready = Ready()
         self.refusals = Refusals()
         self.returns = Returns(store, comm)
-        self._next_scan_at = 0.0
-        self._scanning = False
 
     # ---- taking -----------------------------------------------------------------------------
 
     def dispatch(self) -> None:
         """Give ready tasks to free slots."""
-        while self.serving and self.ready and (session := self.sessions.roomiest()) is not None:
-            task = self.ready.pop()
-            if task is not None:
-                self._take(session, task)
+        while self.serving and self._dispatch_one():
+            pass
 
-    def on_tick(self) -> None:
-        """Look for tasks of other Judicators, and for those that were given back."""
-        now = self._comm.now()
-        if self.refusals.expire(now):
-            self.returns.unscanned = True
-        if not self.sessions:
-            self.ready.clear()  # other Judicators' executors run them; the index has them all
-        self.dispatch()
-        if not self.serving or self._scanning or not self.sessions:
-            return
-        # What was given back is older than all that waits in `ready`: it must not wait until
-        # that is empty, which under load may be never.
-        if self.returns.unscanned or (now >= self._next_scan_at and self.sessions.free):
-            self._scanning = True
-            self._next_scan_at = now + SCAN_INTERVAL_S
-            self.returns.unscanned = False
-            self._comm.spawn(self._scan())
+    def _dispatch_one(self) -> bool:
+        """Lease the task that has waited longest of those that a slot is free for."""
+        for task in self.ready.heads():
+            session = self.sessions.roomiest(task.spec.image)
+            if session is not None:
+                self.ready.discard(task.id)
+                self.take(session, task)
+                return True
+        return False
 
-    async def _scan(self) -> None:
-        # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
-        own = len(self._comm.peers()) <= 1 or not self.sessions.free
-        try:
-            # Refused tasks stay at the head of the queue; they must not hide what is behind.
-            wanted = 2 * self.sessions.free
-            if own:
-                wanted = max(wanted, OWN_SCAN_ITEMS)
-            wanted = min(wanted + len(self.refusals), SCAN_ITEMS)
-            found = await self._store.find_queued(wanted, STRANGER_AGE_S)
-        except KhalaError:
-            return  # the next scan is SCAN_INTERVAL_S away
-        finally:
-            self._scanning = False
-        if len(found) == wanted:
-            self._next_scan_at = 0.0  # there is more: look again as soon as a slot is free
-        if own:
-            self.ready.put_back([task for task in found if not self.refusals.of(task.id)])
-            self.dispatch()
-            found = [task for task in found if self.refusals.of(task.id)]
-        # Two Judicators read the same head of the queue: a random pick makes them collide on few
-        # documents instead of all.
-        self._comm.shuffle(found)
-        for task in found:
-            session = self.sessions.roomiest(self.refusals.of(task.id))
-            if session is not None and task.id not in self.ready and self.serving:
-                self._take(session, task)
-
-    def _take(self, session: Session, task: Candidate) -> None:
+    def take(self, session: Session, task: Candidate) -> None:
         run = (task.id, AttemptNo(task.attempt + 1))
         if run not in session.held:
             held = self.reserve(session, run, task, self._comm.wall_time())

@@ -56,6 +56,7 @@ class Opening:
                     slots=hello.slots,
                     version=hello.version,
                     enforcement=hello.enforcement,
+                    images=hello.images,
                 )
             )
         except KhalaError:
@@ -81,6 +82,7 @@ class Opening:
             number=opened.session,
             boot=hello.boot,
             slots=hello.slots,
+            images=tuple(image.name for image in hello.images),
             last_seen_at=self._comm.now(),
             conn=None,
         )

@@ -1,7 +1,6 @@
 """All sessions of a Judicator, found by name, by connection, and by how much room they have.
 
-Every task asks for the roomiest session, every message for the session of its connection; with a
-thousand executors a walk over all of them for each would cost more than everything else. So each
+Every task asks for the roomiest session, every message for the session of its connection. So each
 change of a session goes through here and moves it between the indexes.
 """
 
@@ -10,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, ValuesView
 
 from khala.core.ports import Conn
+from khala.core.room import Room
 from khala.core.session import Held, Session
 from khala.model.ids import ExecutorName, SessionNo
 from khala.model.limits import SHORT_ATTEMPT_S
@@ -24,15 +24,22 @@ class Sessions:
         self._by_conn: dict[Conn, Session] = {}
         #: Open connections whose Hello is being answered.
         self.greeting: dict[Conn, ExecutorName] = {}
-        #: Sessions by their number of free slots, in the order they got there.
-        self._levels: dict[int, dict[ExecutorName, Session]] = {}
-        self._level_of: dict[ExecutorName, int] = {}
-        #: Sessions without a free slot that take an attempt ahead, in the order they got there.
-        self._ahead: dict[ExecutorName, Session] = {}
-        #: No level above this one has a session.
-        self._top = 0
-        #: Free slots of all sessions.
-        self.free = 0
+        #: Where tasks of each image may run; the empty label is every session's.
+        self._rooms: dict[str, Room] = {}
+
+    @property
+    def free(self) -> int:
+        """Free slots of all sessions."""
+        return self.free_for("")
+
+    def free_for(self, image: str) -> int:
+        room = self._rooms.get(image)
+        return room.free if room is not None else 0
+
+    @property
+    def images(self) -> Collection[str]:
+        """What can be run here: the empty label (no image) and those of the sessions."""
+        return self._rooms.keys()
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -54,19 +61,10 @@ class Sessions:
     def is_current(self, session: Session) -> bool:
         return self._by_name.get(session.name) is session
 
-    def roomiest(self, but_not: Collection[ExecutorName] = ()) -> Session | None:
-        """The session with the most free slots, so that load spreads over hosts; those that
-        have waited longest first. If nothing is free, one that takes an attempt ahead, or None."""
-        while self._top > 0 and not self._levels.get(self._top):
-            self._top -= 1
-        for level in range(self._top, 0, -1):
-            for name, session in self._levels.get(level, {}).items():
-                if name not in but_not:
-                    return session
-        for name, session in self._ahead.items():
-            if name not in but_not:
-                return session
-        return None
+    def roomiest(self, image: str = "", but_not: Collection[ExecutorName] = ()) -> Session | None:
+        """Where a task of that image should go; see `Room.roomiest`."""
+        room = self._rooms.get(image)
+        return room.roomiest(but_not) if room is not None else None
 
     # ---- changes ----------------------------------------------------------------------------
 
@@ -78,16 +76,19 @@ class Sessions:
         self._by_name[session.name] = session
         if session.conn is not None:
             self._by_conn[session.conn] = session
+        for image in ("", *session.images):
+            self._rooms.setdefault(image, Room())
         self._note(session)
 
     def detach(self, session: Session) -> None:
         del self._by_name[session.name]
         if session.conn is not None:
             del self._by_conn[session.conn]
-        level = self._level_of.pop(session.name)
-        del self._levels[level][session.name]
-        self._ahead.pop(session.name, None)
-        self.free -= level
+        for image in ("", *session.images):
+            room = self._rooms[image]
+            room.remove(session)
+            if not room:
+                del self._rooms[image]
 
     def close(self, conn: Conn, now: float) -> None:
         """The connection is gone; its session waits for the executor to come back."""
@@ -141,20 +142,8 @@ class Sessions:
                 session.closed_at += seconds
 
     def _note(self, session: Session) -> None:
-        """Put it on the level of its free slots."""
         if not self.is_current(session):
             return
-        free = session.free
-        if free == 0 and session.takes_ahead:
-            self._ahead.setdefault(session.name, session)
-        else:
-            self._ahead.pop(session.name, None)
-        level = self._level_of.get(session.name)
-        if level == free:
-            return
-        if level is not None:
-            del self._levels[level][session.name]
-        self.free += free - (level or 0)
-        self._level_of[session.name] = free
-        self._levels.setdefault(free, {})[session.name] = session
-        self._top = max(self._top, free)
+        self._rooms[""].note(session)
+        for image in session.images:
+            self._rooms[image].note(session)

@@ -23,6 +23,16 @@ class Owner(Struct, frozen=True, kw_only=True):
     incarnation: Incarnation
 
 
+class ImageInfo(Struct, frozen=True, kw_only=True):
+    """A root file system that an executor has registered."""
+
+    #: The label that tasks name.
+    name: str
+    #: Equal on two executors: the same contents.
+    identity: str
+    size_bytes: int
+
+
 class ExecutorRecord(Struct, frozen=True, kw_only=True):
     """An executor's row in the store. `id` is a 24-digit id for KV2's clients."""
 
@@ -37,6 +47,7 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     #: What its host lets it enforce ("root, cgroup v1").
     enforcement: str
     seen_at: datetime
+    images: tuple[ImageInfo, ...] = ()
 
 
 class JudicatorRecord(Struct, frozen=True, kw_only=True):

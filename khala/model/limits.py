@@ -54,9 +54,14 @@ SPOOL_ITEMS = 1024
 #: Slots of one executor; more is a typing error.
 SLOTS_MAX = 1024
 
+#: Images of one executor; each is mounted, probed and looked through at its start.
+IMAGES_MAX = 64
+
 # --- dispatch --------------------------------------------------------------------------------
 #: Own submissions remembered in memory; the store's index finds the rest.
 READY_ITEMS = 10_000
+#: The same for each image: many labels must not make many times as much.
+IMAGE_READY_ITEMS = 1000
 #: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.
 STRANGER_AGE_S = 0.25
 SCAN_INTERVAL_S = 0.25

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from khala.model.executor import ExecutorRecord, Owner
+from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Ending, Outcome, Progress, Reason, Stream, TaskBrief, TaskSpec
 
@@ -152,6 +152,7 @@ class OpenSession(Struct, frozen=True, kw_only=True):
     slots: int
     version: str
     enforcement: str
+    images: tuple[ImageInfo, ...] = ()
 
 
 class OpenedSession(Struct, frozen=True, kw_only=True):

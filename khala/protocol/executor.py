@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from khala.model.executor import ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Outcome, Progress, TaskSpec
 
@@ -29,6 +30,8 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     slots: int
     running: list[Run] = []
     spooled: list[Run] = []
+    #: Root file systems it can run tasks in, beside its own programs.
+    images: tuple[ImageInfo, ...] = ()
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):

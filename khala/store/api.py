@@ -99,8 +99,8 @@ class DispatchStore:
     async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
         return await self._tasks.requeue_if_leased_by(item)
 
-    async def find_queued(self, limit: int, older_than_s: float) -> list[Candidate]:
-        return await self._tasks.find_queued(limit, older_than_s)
+    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
+        return await self._tasks.find_queued(image, limit, older_than_s)
 
     async def get(self, task: TaskId) -> Task:
         return await self._tasks.get(task)

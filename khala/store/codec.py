@@ -247,6 +247,7 @@ def session_fields(item: OpenSession) -> Document:
         "slots": item.slots,
         "version": item.version,
         "enforcement": item.enforcement,
+        "images": msgspec.to_builtins(item.images),
     }
 
 

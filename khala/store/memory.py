@@ -80,6 +80,7 @@ class MemorySessions:
             version=item.version,
             enforcement=item.enforcement,
             seen_at=self._state.now(),
+            images=item.images,
         )
         return OpenedSession(session=session, previous=previous)
 

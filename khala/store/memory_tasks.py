@@ -263,12 +263,14 @@ class MemoryTasks:
         rows = (self._state.tasks.get(task) for task in dict.fromkeys(tasks))
         return [brief_of(row.task) for row in rows if row is not None]
 
-    async def find_queued(self, limit: int, older_than_s: float) -> list[Candidate]:
+    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
         before = self._state.now() - timedelta(seconds=older_than_s)
         found = [
             row.task
             for row in self._state.tasks.values()
-            if row.task.dispatch is Dispatch.QUEUED and row.task.submitted_at <= before
+            if row.task.dispatch is Dispatch.QUEUED
+            and row.task.spec.image == image
+            and row.task.submitted_at <= before
         ]
         found.sort(key=lambda t: (t.submitted_at, t.id))
         return [

@@ -7,13 +7,13 @@ it is done, a recorded result belongs to the attempt that stood at that moment (
 
 Indexes, each of which costs every write of the fields in it:
 
-    ready    what waits, oldest first; empty when idle
+    queue    what waits, by image, oldest first; empty when idle
     leases   who holds what, for audits; as large as the cluster has slots
     idem     at most one task per user and idempotency key
     user     one user's tasks by submission, for searches
     time     everybody's
 
-`ready` and `leases` carry `state` although it is constant in them: only then can MongoDB count
+`queue` and `leases` carry `state` although it is constant in them: only then can MongoDB count
 from the index alone.
 
 Any Judicator may run `ensure_schema` at any time, also several at once.
@@ -29,7 +29,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -78,11 +78,11 @@ _COLLECTIONS: dict[str, Document] = {
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }
-READY_KEY = [("state", 1), ("submitted_at", 1), ("_id", 1)]
+QUEUE_KEY = [("state", 1), ("spec.image", 1), ("submitted_at", 1), ("_id", 1)]
 _TASK_INDEXES: list[Document] = [
     {
-        "name": "ready",
-        "key": dict(READY_KEY),
+        "name": "queue",
+        "key": dict(QUEUE_KEY),
         "partialFilterExpression": {"state": "queued"},
     },
     {
@@ -117,6 +117,8 @@ async def ensure_schema(database: Database) -> None:
         await _ensure_collection(database, name, rules)
     with changing():
         await database.command({"createIndexes": TASKS, "indexes": _TASK_INDEXES})
+    if version == 1:
+        await _drop_index(database, "ready")  # `queue` does its work
     await change(
         database,
         {
@@ -126,6 +128,15 @@ async def ensure_schema(database: Database) -> None:
             ],
         },
     )
+
+
+async def _drop_index(database: Database, name: str) -> None:
+    with changing():
+        try:
+            await database.command({"dropIndexes": TASKS, "index": name})
+        except OperationFailure as error:
+            if error.code != 27:  # IndexNotFound: another Judicator was faster
+                raise
 
 
 async def _ensure_collection(database: Database, name: str, rules: Document) -> None:

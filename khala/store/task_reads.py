@@ -29,7 +29,7 @@ from khala.store.codec import (
 )
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import reading
-from khala.store.schema import READY_KEY
+from khala.store.schema import QUEUE_KEY
 
 #: Without a condition MongoDB would count the documents instead of an index, at twice the price.
 _EVERYTHING: Document = {"submitted_at": {"$gte": MinKey()}}
@@ -63,7 +63,7 @@ class TaskReads:
 
     async def counts(self) -> Counts:
         with reading():
-            queued = await self._tasks.count_documents({"state": "queued"}, hint="ready")
+            queued = await self._tasks.count_documents({"state": "queued"}, hint="queue")
             leased = await self._tasks.count_documents({"state": "leased"}, hint="leases")
         return Counts(queued=queued, leased=leased)
 
@@ -74,14 +74,20 @@ class TaskReads:
             docs = await self._tasks.find({"_id": {"$in": ids}}, BRIEF_FIELDS).to_list()
         return [brief_of_doc(doc) for doc in docs]
 
-    async def find_queued(self, limit: int, older_than_s: float) -> list[Candidate]:
-        """The longest waiting first, but none submitted less than `older_than_s` ago."""
+    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
+        """Of the tasks for this image (empty: for none), the longest waiting first, but none
+        submitted less than `older_than_s` ago."""
         before = to_ms(utc_now() - timedelta(seconds=older_than_s))
-        condition = {"state": Dispatch.QUEUED.value, "submitted_at": {"$lte": before}}
+        condition = {
+            "state": Dispatch.QUEUED.value,
+            # Stored only where there is one, so that most documents do without.
+            "spec.image": image or None,
+            "submitted_at": {"$lte": before},
+        }
         with reading():
             docs = (
-                await self._tasks.find(condition, CANDIDATE_FIELDS, hint="ready")
-                .sort(READY_KEY[1:])
+                await self._tasks.find(condition, CANDIDATE_FIELDS, hint="queue")
+                .sort(QUEUE_KEY[2:])
                 .limit(limit)
                 .to_list()
             )

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from khala.core.agent import Agent, Identity
 from khala.core.ports import Conn
+from khala.model.executor import ImageInfo
 from khala.model.ids import BootId, ExecutorName
 from khala.model.limits import SESSION_TTL_S
 from khala.model.task import Ending, Outcome, Progress, Reason, TaskSpec
-from khala.protocol.executor import FromExecutorMessage, Hello, Run, ToExecutorMessage
+from khala.protocol.executor import FromExecutorMessage, Hello, Refused, Run, ToExecutorMessage
 from tests.sim.clock import Clock, Node
-from tests.sim.history import History, Started
+from tests.sim.history import History, Started, require
 from tests.sim.judicator import SimJudicator
 from tests.sim.network import Connection, Network
 from tests.sim.workload import LONG_S, Kind, kind_of
@@ -24,8 +25,12 @@ class SimExecutor(Node):
 
     agent: Agent
 
-    def __init__(self, clock: Clock, name: str, network: Network, history: History) -> None:
+    def __init__(
+        self, clock: Clock, name: str, network: Network, history: History, images: Sequence[str]
+    ) -> None:
         super().__init__(clock, name)
+        #: What the next process registers.
+        self.images = images
         self._network = network
         self._history = history
         self.judicators: Sequence[SimJudicator] = ()
@@ -47,6 +52,7 @@ class SimExecutor(Node):
             version="1",
             enforcement="simulated",
             slots=SLOTS,
+            images=tuple(ImageInfo(name=name, identity="", size_bytes=0) for name in self.images),
         )
         self.agent = self.make_agent(identity)
         self.every(0.25, self.agent.on_tick)
@@ -105,6 +111,9 @@ class SimExecutor(Node):
         connection = self._connection
         if connection is None:
             return
+        if isinstance(message, Refused):
+            # A process keeps its images, and a connection its process.
+            require("no image" not in message.why, "given to one without the image", self, message)
         judicator = connection.judicator.node
         if isinstance(judicator, SimJudicator):
             number = connection.number

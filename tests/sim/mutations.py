@@ -8,7 +8,7 @@ rarely that a unit test stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pytest
@@ -20,6 +20,7 @@ from khala.core.leasing import Leasing
 from khala.core.opening import Opening
 from khala.core.ports import Conn
 from khala.core.returns import Returns
+from khala.core.scanning import Scanning
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
@@ -174,6 +175,27 @@ def _no_crash_count(patch: Patch) -> None:
     patch.setattr(MemoryTasks, "requeue_if_leased_by", requeue_only)
 
 
+def _no_place(patch: Patch) -> None:
+    roomiest = Sessions.roomiest
+
+    def roomiest_of_all(
+        self: Sessions, image: str = "", but_not: Collection[ExecutorName] = ()
+    ) -> Session | None:
+        return roomiest(self, "", but_not)
+
+    patch.setattr(Sessions, "roomiest", roomiest_of_all)
+
+
+def _no_image_scan(patch: Patch) -> None:
+    scan_for = Scanning._scan_for
+
+    async def scan_for_none(self: Scanning, image: str) -> None:
+        if not image:
+            await scan_for(self, image)
+
+    patch.setattr(Scanning, "_scan_for", scan_for_none)
+
+
 def _no_greeting(patch: Patch) -> None:
     close = Sessions.close
 
@@ -258,6 +280,16 @@ MUTATIONS: dict[str, Mutation] = {
         apply=_no_resend,
         within=20,
         rule="a spooled result is sent again with every heartbeat",
+    ),
+    "noplace": Mutation(
+        apply=_no_place,
+        within=20,
+        rule="a task is given to executors with its image alone",
+    ),
+    "noimages": Mutation(
+        apply=_no_image_scan,
+        within=20,
+        rule="what waits for an image is looked for when an executor has it",
     ),
     "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
     "nogreeting": Mutation(

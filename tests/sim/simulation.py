@@ -16,12 +16,14 @@ from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of
 from tests.sim.network import Network
 from tests.sim.store import Weather
-from tests.sim.workload import Client, Kind
+from tests.sim.workload import IMAGES, LATE, Client, Kind
 
 TASKS = 60
 STORM_S = 90.0
 #: By then everything that was accepted has ended, whatever the storm did.
 CALM_S = 400.0
+#: The same for what waits for an image that comes only then.
+LATE_S = 700.0
 #: A cancel that any judicator took reaches the run: by the owner's audit, at the latest.
 KILL_S = AUDIT_INTERVAL_S + HEARTBEAT_S
 
@@ -51,7 +53,8 @@ class Simulation:
             for n in range(3)
         ]
         self.executors = [
-            SimExecutor(self.clock, f"E{n}", self.network, self.history) for n in range(4)
+            SimExecutor(self.clock, f"E{n}", self.network, self.history, images)
+            for n, images in enumerate(IMAGES)
         ]
         for judicator in self.judicators:
             judicator.all = self.judicators
@@ -165,7 +168,12 @@ class Simulation:
         self.weather.stormy = False
         self.clock.run(STORM_S + 40)
         self._check_cancel_reaches_runs()
-        while self.clock.now < CALM_S and not self._quiet():
+        while self.clock.now < CALM_S and self._open_but_late():
+            self.clock.run(self.clock.now + 5)
+        require(not self._open_but_late(), "held up by what nobody can run", self.clock.now)
+        self.executors[2].images = (LATE,)
+        self.executors[2].replace_process(1.0, silently=False)
+        while self.clock.now < LATE_S and not self._quiet():
             self.clock.run(self.clock.now + 5)
         done_at = self.clock.now
         self.history.check_results()
@@ -187,6 +195,13 @@ class Simulation:
         self.clock.run(at + KILL_S)
         for task in self.history.cancelled:
             self.history.check_killed(task, at, self.clock.now)
+
+    def _open_but_late(self) -> bool:
+        """Something waits, other than for the image that no executor has yet."""
+        return any(
+            task.dispatch is not Dispatch.DONE and task.spec.image != LATE
+            for task in self.history.tasks()
+        )
 
     def _quiet(self) -> bool:
         return (

@@ -156,8 +156,8 @@ class DoubtfulStore:
     async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
         return await self._do(lambda: self._store.expire_session(name, session))
 
-    async def find_queued(self, limit: int, older_than_s: float) -> list[Candidate]:
-        return await self._do(lambda: self._store.find_queued(limit, older_than_s))
+    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
+        return await self._do(lambda: self._store.find_queued(image, limit, older_than_s))
 
     async def get(self, task: TaskId) -> Task:
         return await self._do(lambda: self._store.get(task))

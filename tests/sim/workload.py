@@ -30,6 +30,16 @@ class Kind(IntEnum):
     POISON = 2
 
 
+#: Images of tasks, and of the executors that have them from the beginning. `LATE` comes last.
+LATE = "late"
+IMAGES: tuple[tuple[str, ...], ...] = (("a",), ("a", "b"), (), ())
+
+
+def image_of(number: int) -> str:
+    """Of every six submissions, half need an image: two of them one that executors have."""
+    return {1: "a", 3: "b", 5: LATE if number < 12 else "a"}.get(number % 6, "")
+
+
 def kind_of(spec: TaskSpec) -> Kind:
     return Kind(spec.execute_timeout_s)
 
@@ -104,6 +114,7 @@ class Client:
                 compile_limits=LIMITS,
                 execute_limits=LIMITS,
                 parts={},
+                image=image_of(submission.number),
             ),
             submitted_at=wall_of(self._clock)(),
             key="again" if submission.keyed else None,

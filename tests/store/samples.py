@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from khala.model.executor import Owner
+from khala.model.executor import ImageInfo, Owner
 from khala.model.ids import (
     AttemptNo,
     BootId,
@@ -42,7 +42,9 @@ SUCCESS = Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
 FAILURE = Outcome(ending=Ending.FAILED, reason=Reason.EXIT_NONZERO, stage=Stage.EXECUTE)
 
 
-def a_spec(user: int = 7, parts: dict[Part, bytes] | None = None) -> TaskSpec:
+def a_spec(
+    user: int = 7, parts: dict[Part, bytes] | None = None, image: str = "gcc-13"
+) -> TaskSpec:
     return TaskSpec(
         user=user,
         compile_timeout_s=10,
@@ -51,7 +53,7 @@ def a_spec(user: int = 7, parts: dict[Part, bytes] | None = None) -> TaskSpec:
         execute_limits=LIMITS,
         parts=plan_parts(COMMANDS if parts is None else parts).refs,
         environment={"GREETING": "ä=b"},
-        image="gcc-13",
+        image=image,
         cache=False,
         artifacts=ArtifactRequest(globs=("out/**",), max_bytes=1 << 20, max_files=10),
     )
@@ -64,10 +66,11 @@ def a_task(
     fingerprint: bytes = b"f" * 32,
     lease: Lease | None = None,
     submitted_at: datetime | None = None,
+    image: str = "gcc-13",
 ) -> NewTask:
     return NewTask(
         id=mint_task_id(),
-        spec=a_spec(user),
+        spec=a_spec(user, image=image),
         submitted_at=submitted_at or datetime.now(UTC),
         key=key,
         fingerprint=fingerprint,
@@ -100,4 +103,5 @@ def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSe
         slots=4,
         version="1",
         enforcement="root, cgroup v1",
+        images=(ImageInfo(name="gcc-13", identity="0f1e", size_bytes=5 << 30),),
     )

@@ -97,12 +97,31 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        assert set(indexes) == {"_id_", "ready", "leases", "idem", "user", "time"}
+        assert set(indexes) == {"_id_", "queue", "leases", "idem", "user", "time"}
+        await database[TASKS].create_index([("state", 1)], name="ready")
+        await database[META].update_one({"_id": "schema"}, {"$set": {"version": 1}})
+        await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
+        assert set(await database[TASKS].index_information()) == set(indexes)
         await database[META].update_one({"_id": "schema"}, {"$set": {"version": 99}})
         with pytest.raises(Rejected, match=f"version 99.*knows {SCHEMA_VERSION}"):
             await ensure_schema(database)
     finally:
         await client.drop_database(name)
+
+
+async def test_what_waits_is_found_without_reading_what_waits_for_other_images(
+    mongo: MongoStore,
+) -> None:
+    await mongo.tasks.insert_if_new([a_task(image=f"i{n % 4}") for n in range(200)])
+    plain = [a_task(image="") for _ in range(3)]
+    await mongo.tasks.insert_if_new(plain)
+    condition = {"state": "queued", "spec.image": None}
+    query = {"find": TASKS, "filter": condition, "sort": {"submitted_at": 1, "_id": 1}}
+    explained = await mongo.database.command({"explain": query, "verbosity": "executionStats"})
+    stats = explained["executionStats"]
+    assert stats["nReturned"] == 3
+    assert stats["totalDocsExamined"] == 3
+    assert stats["totalKeysExamined"] <= 5
 
 
 async def test_a_hot_document_is_small(mongo: MongoStore) -> None:
@@ -158,8 +177,9 @@ async def test_an_outcome_survives_the_round_trip(mongo: MongoStore) -> None:
 def _stages(plan: Document) -> set[str]:
     found = {str(plan["stage"])} if "stage" in plan else set()
     for value in plan.values():
-        if isinstance(value, dict):
-            found |= _stages(value)
+        for below in value if isinstance(value, list) else [value]:
+            if isinstance(below, dict):
+                found |= _stages(below)
     return found
 
 
@@ -170,7 +190,8 @@ def _stages(plan: Document) -> set[str]:
         ({}, {"submitted_at": 1, "_id": 1}),
         ({"user": 1}, {"submitted_at": -1, "_id": -1}),
         ({"user": 1}, {"submitted_at": 1, "_id": 1}),
-        ({"state": "queued"}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "queued", "spec.image": None}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "queued", "spec.image": "gcc-13"}, {"submitted_at": 1, "_id": 1}),
         ({"state": "leased", "lease.executor": "e1"}, None),
         ({"state": "leased"}, None),
     ],

@@ -310,17 +310,27 @@ async def test_the_longest_waiting_are_found_first(store: Store) -> None:
     tasks = [a_task(submitted_at=now - timedelta(seconds=age)) for age in (5, 50, 500, 0)]
     for task in tasks:
         await store.dispatch.accept(task)
-    found = await store.dispatch.find_queued(2, 1.0)
+    found = await store.dispatch.find_queued("gcc-13", 2, 1.0)
     assert [candidate.id for candidate in found] == [tasks[2].id, tasks[1].id]
     assert found[0].spec == tasks[2].spec
-    assert len(await store.dispatch.find_queued(9, 1.0)) == 3
+    assert len(await store.dispatch.find_queued("gcc-13", 9, 1.0)) == 3
+
+
+async def test_each_image_has_a_queue_of_its_own(store: Store) -> None:
+    plain, other, mine = a_task(image=""), a_task(image="gcc-14"), a_task(image="gcc-13")
+    for task in (plain, other, mine):
+        await store.dispatch.accept(task)
+    for task in (plain, other, mine):
+        [found] = await store.dispatch.find_queued(task.spec.image, 9, -1.0)
+        assert (found.id, found.spec.image) == (task.id, task.spec.image)
+    assert await store.dispatch.find_queued("gcc", 9, -1.0) == []
 
 
 async def test_only_what_waits_is_found(store: Store) -> None:
     task = await leased(store)
-    assert await store.dispatch.find_queued(9, -1.0) == []
+    assert await store.dispatch.find_queued("gcc-13", 9, -1.0) == []
     await store.dispatch.requeue_if_leased_by(requeue_item(task.id, crash=True))
-    [candidate] = await store.dispatch.find_queued(9, -1.0)
+    [candidate] = await store.dispatch.find_queued("gcc-13", 9, -1.0)
     assert (candidate.attempt, candidate.crashes) == (1, 1)
 
 
@@ -350,7 +360,7 @@ async def test_three_dispatchers_never_lease_the_same_attempt(judicators: list[S
     won: list[TaskId] = []
 
     async def dispatch(store: Store, executor: str) -> None:
-        while candidates := await store.dispatch.find_queued(40, -1.0):
+        while candidates := await store.dispatch.find_queued("gcc-13", 40, -1.0):
             items = [
                 lease_item(one.id, one.attempt, a_lease(executor, by=executor))
                 for one in candidates

@@ -8,14 +8,17 @@ fails on anything unexpected.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from khala.core.dispatch import Dispatcher, SessionMessage
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
 from khala.model.errors import KhalaError
+from khala.model.executor import ImageInfo
 from khala.model.ids import (
     AttemptNo,
     BootId,
@@ -193,6 +196,7 @@ class Desk(Node):
         slots: int = 2,
         running: list[Run] | None = None,
         spooled: list[Run] | None = None,
+        images: Sequence[str] = (),
     ) -> Conn:
         number = Conn(conn)
         self.recovery.on_hello(
@@ -205,6 +209,7 @@ class Desk(Node):
                 slots=slots,
                 running=running or [],
                 spooled=spooled or [],
+                images=tuple(ImageInfo(name=each, identity="", size_bytes=0) for each in images),
             ),
         )
         self.settle()
@@ -226,21 +231,25 @@ class Desk(Node):
         self.dispatcher.on_closed(conn)
         self.settle()
 
-    def submit(self, *, key: str | None = None) -> TaskId:
+    def submit(self, *, key: str | None = None, image: str = "") -> TaskId:
         """Minted by the request; the answer goes to `answers`."""
-        self._minted += 1
-        task = TaskId(f"{self._minted:024x}")
-        new = NewTask(id=task, spec=SPEC, submitted_at=self.wall_time(), key=key)
+        new = self._new(image, key)
         self.spawn(self._submit(new))
         self.settle()
-        return task
+        return new.id
 
-    def submit_elsewhere(self) -> TaskId:
+    def submit_elsewhere(self, *, image: str = "") -> TaskId:
         """Another judicator accepts it."""
+        return run_now(self.memory.dispatch.accept(self._new(image))).id
+
+    def _new(self, image: str, key: str | None = None) -> NewTask:
         self._minted += 1
-        task = TaskId(f"{self._minted:024x}")
-        new = NewTask(id=task, spec=SPEC, submitted_at=self.wall_time())
-        return run_now(self.memory.dispatch.accept(new)).id
+        return NewTask(
+            id=TaskId(f"{self._minted:024x}"),
+            spec=replace(SPEC, image=image),
+            submitted_at=self.wall_time(),
+            key=key,
+        )
 
     async def _submit(self, task: NewTask) -> None:
         try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from khala.core.agent import Agent, Identity
+from khala.model.executor import ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Ending, Outcome, Reason, TaskSpec
 from khala.protocol.executor import (
@@ -30,7 +33,12 @@ class Rig:
         self.orders: list[tuple[str, object]] = []
         self.journal: set[Run] = set()
         identity = Identity(
-            name=ExecutorName("E"), boot=BOOT, version="1", enforcement="none", slots=2
+            name=ExecutorName("E"),
+            boot=BOOT,
+            version="1",
+            enforcement="none",
+            slots=2,
+            images=(ImageInfo(name="clang-17", identity="", size_bytes=0),),
         )
         self.agent = Agent(identity, self, spool if spool is not None else {})
 
@@ -79,8 +87,9 @@ class Rig:
             )
         )
 
-    def assign(self, run: Run, *, session: int = 1) -> None:
-        self.agent.on_message(Assign(session=SessionNo(session), run=run, spec=SPEC))
+    def assign(self, run: Run, *, session: int = 1, image: str = "") -> None:
+        spec = replace(SPEC, image=image)
+        self.agent.on_message(Assign(session=SessionNo(session), run=run, spec=spec))
 
     def acknowledge(self, *, session: int = 1, serving: bool = True, peers: int = 1) -> None:
         self.agent.on_message(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from khala.core.ports import Conn
 from khala.core.ready import Ready, Refusals
@@ -15,6 +16,7 @@ from khala.model.statements import Candidate
 from tests.unit.core.desk import SPEC, Desk
 from tests.unit.core.rig import run_no
 
+IMAGES = ("a", "b")
 NAMES = [ExecutorName(f"E{n}") for n in range(4)]
 Step = tuple[str, int, int]
 steps = st.lists(
@@ -35,6 +37,7 @@ def session(name: ExecutorName, conn: int, slots: int) -> Session:
         slots=slots,
         last_seen_at=0.0,
         conn=Conn(conn),
+        images=IMAGES[: conn % 3],
     )
 
 
@@ -75,9 +78,16 @@ def test_free_slots_are_counted_right(history: list[Step]) -> None:
         best = sessions.roomiest()
         assert (best.free if best else 0) == max((each.free for each in everyone), default=0)
         if best is not None:
-            second = sessions.roomiest({best.name})
+            second = sessions.roomiest(but_not={best.name})
             rest = [each.free for each in everyone if each is not best]
             assert (second.free if second else 0) == max(rest, default=0)
+        for image in IMAGES:
+            able = [each for each in everyone if image in each.images]
+            assert (image in sessions.images) == (able != [])
+            assert sessions.free_for(image) == sum(each.free for each in able)
+            best = sessions.roomiest(image)
+            assert best is None or image in best.images
+            assert (best.free if best else 0) == max((each.free for each in able), default=0)
 
 
 def test_equal_executors_take_turns() -> None:
@@ -93,12 +103,12 @@ def test_equal_executors_take_turns() -> None:
     assert order == NAMES * 2
 
 
-def candidate(desk: Desk, number: int) -> Candidate:
+def candidate(desk: Desk, number: int, image: str = "") -> Candidate:
     return Candidate(
         id=TaskId(f"{number:024x}"),
         attempt=AttemptNo(0),
         crashes=0,
-        spec=SPEC,
+        spec=replace(SPEC, image=image),
         submitted_at=desk.wall_time(),
     )
 
@@ -110,7 +120,28 @@ def test_ready_keeps_the_order_and_its_bound(desk: Desk) -> None:
         ready.add(task)
     ready.discard(tasks[1].id)
     assert tasks[0].id in ready
-    assert [ready.pop(), ready.pop(), ready.pop()] == [tasks[0], tasks[2], None]
+    order = []
+    while ready:
+        [head] = ready.heads()
+        ready.discard(head.id)
+        order.append(head)
+    assert order == [tasks[0], tasks[2]]
+
+
+def test_ready_keeps_images_apart(desk: Desk) -> None:
+    ready = Ready(bound=3, image_bound=2)
+    for number in range(4):
+        ready.add(candidate(desk, number, "a"))
+    plain = candidate(desk, 4)
+    ready.add(plain)
+    assert ready.heads() == [candidate(desk, 0, "a"), plain]
+    assert len(ready) == 3
+    ready.put_back("a", [candidate(desk, number, "a") for number in (7, 8)])
+    assert ready.heads() == [plain, candidate(desk, 7, "a")]
+    assert len(ready) == 3
+    ready.keep(["", "b"])
+    assert ready.heads() == [plain]
+    assert ready.waits("") and not ready.waits("a")
 
 
 def test_refusals_end() -> None:

@@ -16,7 +16,7 @@ from khala.store.memory import MemoryStore, run_now
 
 def test_statements_run_without_a_loop() -> None:
     store = MemoryStore()
-    assert run_now(store.dispatch.find_queued(9, 0.0)) == []
+    assert run_now(store.dispatch.find_queued("", 9, 0.0)) == []
     with pytest.raises(NotFound):
         run_now(store.dispatch.get(mint_task_id()))
 

@@ -1,0 +1,83 @@
+"""The store's queue, looked through for what this Judicator's memory does not have.
+
+Tasks of other Judicators, tasks that were given back, tasks of an earlier life: all of them wait in
+the store's index, and a scan a few times a second finds them. Image by image, because the index is
+ordered by age, and a thousand old tasks for an image that is busy or nowhere would otherwise be all
+that a scan ever sees.
+"""
+
+from __future__ import annotations
+
+from khala.core.leasing import Leasing
+from khala.core.ports import Comm, Store
+from khala.model.errors import KhalaError
+from khala.model.limits import OWN_SCAN_ITEMS, SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
+
+
+class Scanning:
+    """Feeds a `Leasing`; one scan at a time."""
+
+    def __init__(self, leasing: Leasing, store: Store, comm: Comm) -> None:
+        self._leasing = leasing
+        self._ready = leasing.ready
+        self._refusals = leasing.refusals
+        self._returns = leasing.returns
+        self._sessions = leasing.sessions
+        self._store = store
+        self._comm = comm
+        self._next_scan_at = 0.0
+        self._scanning = False
+
+    def on_tick(self) -> None:
+        """Look for tasks of other Judicators, and for those that were given back."""
+        now = self._comm.now()
+        if self._refusals.expire(now):
+            self._returns.unscanned = True
+        # Other Judicators' executors run the others, or nobody's; the index has them all.
+        self._ready.keep(self._sessions.images)
+        self._leasing.dispatch()
+        if not self._leasing.serving or self._scanning or not self._sessions:
+            return
+        # What was given back is older than all that waits in `ready`: it must not wait until
+        # that is empty, which under load may be never.
+        if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
+            self._scanning = True
+            self._next_scan_at = now + SCAN_INTERVAL_S
+            self._returns.unscanned = False
+            self._comm.spawn(self._scan())
+
+    async def _scan(self) -> None:
+        """Image by image: a long queue for one must not hide what waits for the others."""
+        try:
+            for image in list(self._sessions.images):
+                await self._scan_for(image)
+        except KhalaError:
+            pass  # the next scan is SCAN_INTERVAL_S away
+        finally:
+            self._scanning = False
+
+    async def _scan_for(self, image: str) -> None:
+        # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
+        own = len(self._comm.peers()) <= 1 or not self._sessions.free
+        wanted = 2 * self._sessions.free_for(image)
+        if own:
+            wanted = max(wanted, OWN_SCAN_ITEMS)
+        if not wanted:
+            return
+        # Refused tasks stay at the head of the queue; they must not hide what is behind.
+        wanted = min(wanted + len(self._refusals), SCAN_ITEMS)
+        found = await self._store.find_queued(image, wanted, STRANGER_AGE_S)
+        if len(found) == wanted:
+            self._next_scan_at = 0.0  # there is more: look again as soon as a slot is free
+        if own:
+            fresh = [task for task in found if not self._refusals.of(task.id)]
+            self._ready.put_back(image, fresh)
+            self._leasing.dispatch()
+            found = [task for task in found if self._refusals.of(task.id)]
+        # Two Judicators read the same head of the queue: a random pick makes them collide on few
+        # documents instead of all.
+        self._comm.shuffle(found)
+        for task in found:
+            session = self._sessions.roomiest(image, self._refusals.of(task.id))
+            if session is not None and task.id not in self._ready and self._leasing.serving:
+                self._leasing.take(session, task)
