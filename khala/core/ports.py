@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import NewType, Protocol, TypeVar
 
+from khala.core.facts import Fact
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.statements import (
@@ -70,6 +71,10 @@ class Comm(Protocol):
 
     def touched(self, task: TaskId) -> None:
         """As `changed`, where the new state is not at hand and must be read."""
+        ...
+
+    def happened(self, fact: Fact) -> None:
+        """Tell whoever counts; it neither waits nor fails."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

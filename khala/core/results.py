@@ -7,6 +7,7 @@ what was not answered, so a result that could not be written is simply dropped h
 
 from __future__ import annotations
 
+from khala.core.facts import AttemptRecorded
 from khala.core.leasing import Leasing
 from khala.core.news import announce
 from khala.core.ports import Comm, Conn, Store
@@ -63,6 +64,14 @@ class Results:
             if first and held is not None:
                 self.recent.add(run, held, message.outcome, done_at)
             if held is not None and held.task is not None:
+                self._comm.happened(
+                    AttemptRecorded(
+                        task=held.task,
+                        outcome=message.outcome,
+                        started_at=held.started_at,
+                        recorded_at=done_at,
+                    )
+                )
                 announce(self._comm, run, held.task, message.outcome)
             else:
                 self._comm.touched(run[0])

@@ -6,6 +6,7 @@ may give the same lease back at once, and a wrong suspicion costs a rerun, never
 
 from __future__ import annotations
 
+from khala.core.facts import AttemptReturned
 from khala.core.ports import Comm, Store
 from khala.core.session import Session
 from khala.model.errors import KhalaError
@@ -45,6 +46,7 @@ class Returns:
         except KhalaError:
             return
         if result is not RequeueResult.STALE:
+            self._comm.happened(AttemptReturned(crash=crash))
             self._comm.touched(lease.id)
             self.unscanned = True
 

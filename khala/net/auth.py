@@ -10,7 +10,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Rejected
-from khala.net.httpd import App, Failure, Renderer
+from khala.net.httpd import PROBES, App, Failure, Renderer
 from khala.net.secrets import SecretFile, same
 
 
@@ -21,10 +21,10 @@ def bearer_of(request: Request) -> str | None:
 
 
 def require_secret(app: App, secret: SecretFile, render: Renderer) -> None:
-    """Every request of `app` must carry the cluster's secret."""
+    """Every request of `app` must carry the cluster's secret, its probes apart."""
 
     async def check(request: Request) -> HTTPResponse | None:
-        if same(bearer_of(request), secret.read()):
+        if request.path in PROBES or same(bearer_of(request), secret.read()):
             return None
         error = Rejected("the cluster's secret is missing or wrong; see --secret-file")
         headers = {"WWW-Authenticate": "Bearer"}

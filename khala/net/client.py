@@ -32,6 +32,7 @@ from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (
     Cancelled,
     ClusterView,
+    MetricsView,
     SearchTasks,
     SubmitTask,
     Submitted,
@@ -61,6 +62,7 @@ _decode_submitted = msgspec.msgpack.Decoder(Submitted)
 _decode_cancelled = msgspec.msgpack.Decoder(Cancelled)
 _decode_page = msgspec.msgpack.Decoder(TaskPage)
 _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
+_decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
 
 class AddressBook:
@@ -205,6 +207,11 @@ class JudicatorClient:
         """The cluster as that one judicator sees it."""
         call = _Call(method="GET", path="/rpc/v1/cluster")
         return _parse(_decode_cluster, await self._try(address, call, timeout_s))
+
+    async def metrics_from(self, address: str, timeout_s: float) -> MetricsView:
+        """What that one judicator counted."""
+        call = _Call(method="GET", path="/rpc/v1/metrics")
+        return _parse(_decode_metrics, await self._try(address, call, timeout_s))
 
     # ---- one request ------------------------------------------------------------------------
 

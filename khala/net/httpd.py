@@ -52,6 +52,8 @@ from khala.model.limits import FRAME_BYTES
 log = structlog.get_logger()
 
 App: TypeAlias = Sanic[Config, SimpleNamespace]
+#: Told of each answer: its route (method and pattern), status, and the seconds it took.
+Observer: TypeAlias = Callable[[str, int, float], None]
 Handler: TypeAlias = Callable[..., Coroutine[object, object, HTTPResponse | None]]
 
 #: A peer that neither sends nor reads for this long is dropped; longer than any long poll.
@@ -142,17 +144,34 @@ def _log_defect(request: Request, exception: BaseException) -> None:
     log.error("http.defect", method=request.method, path=request.path, exc_info=exception)
 
 
+#: Answered to anybody, by any address, with one word.
+PROBES = frozenset({"/livez", "/readyz", "/leader"})
+
+
+def probe(status: int, text: str) -> HTTPResponse:
+    """A line for load balancers and people."""
+    return HTTPResponse(
+        text + "\n",
+        status=status,
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
+        content_type="text/plain; charset=utf-8",
+    )
+
+
 class Routes:
     """Collects an app's routes, so that each path knows every method it has."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, observe: Observer | None = None) -> None:
         self._app = app
+        self._observe = observe
         self._methods: dict[str, list[str]] = defaultdict(list)
 
     def add(self, method: str, path: str, handler: Handler, *, stream: bool = False) -> None:
         """`stream` leaves the body unread: the handler reads and bounds it itself."""
         methods = ["GET", "HEAD"] if method == "GET" else [method]
         name = f"{method} {path}".translate(_PLAIN)
+        if self._observe is not None:
+            handler = _observed(handler, f"{method} {path}", self._observe)
         self._app.add_route(handler, path, methods=methods, name=name, stream=stream)
         self._methods[path] += methods
 
@@ -162,6 +181,26 @@ class Routes:
             handler = _options_handler(", ".join([*methods, "OPTIONS"]))
             name = f"OPTIONS {path}".translate(_PLAIN)
             self._app.add_route(handler, path, methods=["OPTIONS"], name=name)
+
+
+def _observed(handler: Handler, route: str, observe: Observer) -> Handler:
+    async def timed(request: Request, *args: object, **fields: object) -> HTTPResponse | None:
+        started = time.monotonic()
+        status = 500
+        try:
+            response = await handler(request, *args, **fields)
+            status = response.status if response is not None else 200
+        except KhalaError as error:
+            status = failure_of(error).status
+            raise
+        except _GONE:
+            status = 499  # as proxies log it: the client went away
+            raise
+        finally:
+            observe(route, status, time.monotonic() - started)
+        return response
+
+    return timed
 
 
 #: Sanic builds regular expressions out of route names' parts; letters and underscores are safe.

@@ -12,6 +12,7 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output
     PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output (idempotent)
     GET    /rpc/v1/cluster                        -> ClusterView
+    GET    /rpc/v1/metrics                        -> MetricsView
     GET    /rpc/v1/events                         WebSocket: frames of `Event`, judicator to gateway
     GET    /rpc/v1/executor                       WebSocket: see `khala.protocol.executor`
 """
@@ -24,7 +25,8 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from khala.model.executor import ExecutorRecord, JudicatorRecord
-from khala.model.ids import TaskId
+from khala.model.ids import JudicatorName, TaskId
+from khala.model.metrics import MetricFamily
 from khala.model.task import Part, StageLimits, TaskBrief
 
 
@@ -85,6 +87,13 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     executors: list[ExecutorView]
     judicators: list[JudicatorRecord]
     notes: list[str]
+
+
+class MetricsView(Struct, frozen=True, kw_only=True):
+    """What one judicator counted since it started."""
+
+    judicator: JudicatorName
+    families: list[MetricFamily]
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):

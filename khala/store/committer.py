@@ -28,7 +28,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.limits import (
@@ -100,6 +100,8 @@ class Lane(Generic[Item, Answer]):
         self._arrived = asyncio.Event()
         self._flushing = 0
         self._stopped = False
+        #: Told of each batch that left: its items, and the seconds until all had their answer.
+        self.observe: Callable[[int, float], None] = lambda items, seconds: None
 
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """Queue `item`; raise `Unavailable` if the lane is full or has stopped."""
@@ -116,6 +118,15 @@ class Lane(Generic[Item, Answer]):
         self._queue.append(_Waiting(item, self._size_bytes(item), deadline, future))
         self._arrived.set()
         return future
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        return len(self._queue)
 
     @property
     def idle(self) -> bool:
@@ -139,8 +150,11 @@ class Lane(Generic[Item, Answer]):
             await self._arrived.wait()
         batch = self._take()
         self._flushing += 1
+        clock = asyncio.get_running_loop().time
+        started = clock()
         try:
             await self._flush(batch)
+            self.observe(len(batch), clock() - started)
         except BaseException:
             for waiting in batch:
                 waiting.doubt = True
@@ -240,22 +254,21 @@ class Committer:
         self._progress = Lane[ProgressItem, None]("progress", progress, lambda _: _BASE_BYTES)
         self._output = Lane[ChunkItem, None]("output", output, lambda chunk: len(chunk.data))
 
+    @property
+    def lanes(self) -> tuple[Lane[Any, Any], ...]:
+        return (self._accept, self._lease, self._finish, self._progress, self._output)
+
     async def run(self) -> None:
         """Serve the lanes until cancelled. A fault of a statement ends it with that fault."""
         async with asyncio.TaskGroup() as group:
-            for _ in range(LANE_FLUSHES):
-                group.create_task(self._accept.run())
-                group.create_task(self._lease.run())
-                group.create_task(self._finish.run())
-                group.create_task(self._progress.run())
-                group.create_task(self._output.run())
+            for lane in self.lanes * LANE_FLUSHES:
+                group.create_task(lane.run())
 
     async def drain(self, deadline_s: float) -> bool:
         """Wait until nothing is queued or under way; False if that takes longer."""
-        lanes = (self._accept, self._lease, self._finish, self._progress, self._output)
         try:
             async with asyncio.timeout(deadline_s):
-                while not all(lane.idle for lane in lanes):
+                while not all(lane.idle for lane in self.lanes):
                     await asyncio.sleep(0.01)
         except TimeoutError:
             return False

@@ -16,7 +16,7 @@ from sanic.response import HTTPResponse
 from khala.model.errors import KhalaError, Unavailable
 from khala.net.client import AddressBook, JudicatorClient
 from khala.net.feed import EventFeed
-from khala.net.httpd import Bind, Routes, Server, create_app, serve
+from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from roles.gateway.bodies import Budget
@@ -25,7 +25,8 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
 from roles.gateway.kv2 import Kv2
-from roles.gateway.pages import NOSNIFF, render_failure
+from roles.gateway.metrics import Metrics
+from roles.gateway.pages import render_failure
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 
@@ -50,6 +51,7 @@ class Gateway:
         self._client = JudicatorClient(book, secret)
         self._cluster = Cluster(self._client)
         self._hub = Hub()
+        self._metrics = Metrics(self._client, self._hub)
         self._feed = EventFeed(book, secret, self._hub.on_event, self._hub.on_gap)
         self._server: Server | None = None
 
@@ -67,7 +69,7 @@ class Gateway:
             token.read()
         app = create_app("gateway", render_failure, body_bytes=SMALL_BODY_BYTES)
         Guard(config, token).register(app)
-        routes = Routes(app)
+        routes = Routes(app, self._metrics.observe)
         self._add_routes(routes, token)
         routes.finish()
         bind = Bind(host=config.bind, port=config.port, flag="--http-port")
@@ -91,6 +93,8 @@ class Gateway:
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
         routes.add("GET", "/livez", self._answer_live)
         routes.add("GET", "/readyz", self._answer_ready)
+        routes.add("GET", "/leader", self._answer_leader)
+        routes.add("GET", "/metrics", self._metrics.answer)
         self._site.register(routes)
 
     async def close(self) -> None:
@@ -103,7 +107,7 @@ class Gateway:
 
     async def _answer_live(self, _: Request) -> HTTPResponse:
         """This process answers; whether it is of any use is `/readyz`."""
-        return _probe(200, "live")
+        return probe(200, "live")
 
     async def _answer_ready(self, _: Request) -> HTTPResponse:
         """A task would be accepted now."""
@@ -112,17 +116,18 @@ class Gateway:
             if not seen.serving:
                 raise Unavailable("no judicator accepts tasks now")
         except KhalaError as error:
-            return _probe(503, error.message)
-        return _probe(200, "ready")
+            return probe(503, error.message)
+        return probe(200, "ready")
 
-
-def _probe(status: int, text: str) -> HTTPResponse:
-    return HTTPResponse(
-        text + "\n",
-        status=status,
-        headers={**NOSNIFF, "Cache-Control": "no-store"},
-        content_type="text/plain; charset=utf-8",
-    )
+    async def _answer_leader(self, _: Request) -> HTTPResponse:
+        """Some judicator leads, and this is its name. (Each judicator's own `/leader`, on its RPC
+        port, answers 200 on the leader alone.)"""
+        try:
+            seen = await self._cluster.view()
+        except KhalaError as error:
+            return probe(503, error.message)
+        leaders = [each.record.name for each in seen.judicators if each.record.leader]
+        return probe(200, leaders[0]) if leaders else probe(503, "no judicator leads")
 
 
 def run(config: GatewayConfig) -> int:

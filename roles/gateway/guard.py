@@ -16,14 +16,13 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import Rejected
 from khala.net.auth import SESSION_COOKIE, Session, bearer_of
-from khala.net.httpd import App, Failure
+from khala.net.httpd import PROBES, App, Failure
 from khala.net.secrets import SecretFile, same
 from roles.gateway.config import GatewayConfig
 from roles.gateway.pages import problem
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-#: Probes come by any address and get nothing but their answer.
-_PROBES = {"/livez", "/readyz"}
+_GUARDED = ("/api/", "/metrics")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -42,7 +41,7 @@ class Guard:
 
     async def check(self, request: Request) -> HTTPResponse | None:
         path = request.path
-        if path in _PROBES:
+        if path in PROBES:
             return None
         if self._token is None and not self._is_own_name(request):
             return _refuse(
@@ -52,7 +51,7 @@ class Guard:
             )
         if request.method not in _SAFE_METHODS and not _is_same_origin(request):
             return _refuse(403, "Origin: changes are taken from this gateway's own pages only")
-        if self._token is None or not path.startswith("/api/") or path == "/api/v2/session":
+        if self._token is None or not path.startswith(_GUARDED) or path == "/api/v2/session":
             return None
         if self._knows_token(request, self._token.read()):
             return None

@@ -16,13 +16,15 @@ from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.statements import ChunkItem
 from khala.model.task import Part, Stream, StreamRef
-from khala.net.httpd import App, Routes
+from khala.net.httpd import App, Routes, probe
 from khala.protocol.rpc import Cancelled, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
 from khala.store.protocols import Lanes, OutputStore, PayloadStore, TaskStore
+from roles.judicator.chores import Leadership
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets, Socket
+from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
 
 Body = TypeVar("Body")
@@ -43,6 +45,8 @@ class Services:
     outputs: OutputStore
     lanes: Lanes
     cluster: Cluster
+    metrics: Metrics
+    leadership: Leadership
     events: Events
     sockets: ExecutorSockets
 
@@ -68,13 +72,19 @@ class Api:
             self.put_chunk,
         )
         routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
+        routes.add("GET", "/rpc/v1/metrics", self.view_metrics)
+        routes.add("GET", "/livez", self.probe_live)
+        routes.add("GET", "/readyz", self.probe_ready)
+        routes.add("GET", "/leader", self.probe_leader)
         routes.finish()
         app.add_websocket_route(self.serve_executor, "/rpc/v1/executor", subprotocols=[SUBPROTOCOL])
         app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=[SUBPROTOCOL])
 
     async def submit(self, request: Request) -> HTTPResponse:
         body = _decode(_decode_submit, request.body)
-        return _answer(await self._s.submissions.submit(body))
+        submitted = await self._s.submissions.submit(body)
+        self._s.metrics.count_accepted(replay=submitted.replay)
+        return _answer(submitted)
 
     async def search(self, request: Request) -> HTTPResponse:
         query = _decode(_decode_search, request.body)
@@ -136,6 +146,25 @@ class Api:
 
     async def view_cluster(self, request: Request) -> HTTPResponse:
         return _answer(await self._s.cluster.view())
+
+    async def view_metrics(self, request: Request) -> HTTPResponse:
+        return _answer(await self._s.metrics.view(self._s.tasks))
+
+    async def probe_live(self, request: Request) -> HTTPResponse:
+        """The event loop turns."""
+        return probe(200, "live")
+
+    async def probe_ready(self, request: Request) -> HTTPResponse:
+        """A majority acknowledges writes."""
+        if self._s.dispatcher.serving:
+            return probe(200, "ready")
+        return probe(503, "the store does not acknowledge writes")
+
+    async def probe_leader(self, request: Request) -> HTTPResponse:
+        """200 on the leader alone, for whoever must find it."""
+        if self._s.leadership.term() is not None:
+            return probe(200, "leader")
+        return probe(503, "not the leader")
 
     async def serve_executor(self, request: Request, ws: Socket) -> None:
         await self._s.sockets.serve(ws)

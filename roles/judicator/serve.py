@@ -36,6 +36,7 @@ from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
+from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
 from roles.judicator.world import World
 
@@ -97,7 +98,8 @@ class Judicator:
         self._store = store
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events()
-        self._world = World(self._events.publish_task)
+        self._metrics = Metrics(config.name)
+        self._world = World(self._events.publish_task, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
         self._recovery = Recovery(self._dispatcher)
         self._chores = Chores(self._dispatcher, self._recovery, store.sessions)
@@ -108,6 +110,7 @@ class Judicator:
             lambda: store.sessions.take_leadership(config.name, self._incarnation),
         )
         self._cluster = Cluster(self._dispatcher, store.tasks, store.sessions, self._membership)
+        self._metrics.attach(self._dispatcher, self._membership, store.committer)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; a defect in a loop or a flow ends it with that defect."""
@@ -159,6 +162,8 @@ class Judicator:
             outputs=self._store.outputs,
             lanes=self._store.committer,
             cluster=self._cluster,
+            metrics=self._metrics,
+            leadership=self._membership,
             events=self._events,
             sockets=ExecutorSockets(self._dispatcher, self._recovery, self._world),
         )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.model.dates import utc_now
 from khala.model.errors import InvariantBroken
@@ -39,8 +40,11 @@ class Outbox:
 class World:
     """`khala.core.ports.Comm` of a serving process."""
 
-    def __init__(self, publish: Callable[[TaskBrief], None]) -> None:
+    def __init__(
+        self, publish: Callable[[TaskBrief], None], observe: Callable[[Fact], None]
+    ) -> None:
         self._publish = publish
+        self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._flows: set[asyncio.Task[None]] = set()
         #: Resolves when a flow broke an invariant or hit a defect: the process must not go on.
@@ -98,6 +102,9 @@ class World:
         self.touched_wake.clear()
         taken, self._touched = list(self._touched), set()
         return taken
+
+    def happened(self, fact: Fact) -> None:
+        self._observe(fact)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

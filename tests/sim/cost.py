@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from khala.core.dispatch import Dispatcher
+from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
 from khala.model.ids import (
@@ -87,6 +88,7 @@ class FreeComm:
 
     def changed(self, brief: TaskBrief) -> None: ...
     def touched(self, task: TaskId) -> None: ...
+    def happened(self, fact: Fact) -> None: ...
     async def sleep(self, seconds: float) -> None: ...
 
     def now(self) -> float:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from khala.core.dispatch import Dispatcher
+from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
 from khala.model.executor import SessionState
@@ -128,6 +129,9 @@ class SimJudicator(Node):
         pass
 
     def touched(self, task: TaskId) -> None:
+        pass
+
+    def happened(self, fact: Fact) -> None:
         pass
 
     def now(self) -> float:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from khala.core.dispatch import Dispatcher, SessionMessage
+from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
 from khala.model.errors import KhalaError
@@ -134,6 +135,7 @@ class Desk(Node):
         self.closed: list[Conn] = []
         self.answers: list[AcceptResult | KhalaError] = []
         self.announced: list[TaskBrief] = []
+        self.facts: list[Fact] = []
         self._minted = 0
 
     # ---- khala.core.ports.Comm --------------------------------------------------------------
@@ -148,6 +150,9 @@ class Desk(Node):
         self.announced.append(brief)
 
     def touched(self, task: TaskId) -> None: ...
+
+    def happened(self, fact: Fact) -> None:
+        self.facts.append(fact)
 
     def now(self) -> float:
         return self.clock.now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from khala.core.facts import AttemptReturned
 from khala.model.ids import SessionNo
 from khala.model.limits import (
     CRASH_LIMIT,
@@ -39,6 +40,16 @@ def test_dead_attempts_are_tried_again_until_the_limit(desk: Desk) -> None:
     outcome = desk.task(task).outcome
     assert outcome is not None
     assert outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
+
+
+def test_lost_and_returned_attempts_are_told_apart(desk: Desk) -> None:
+    conn = desk.attach(2)
+    lost, refused = run_of(desk.submit()), run_of(desk.submit())
+    assert desk.take_runs(conn) == [lost, refused]
+    desk.hear(conn, Dead(session=S1, run=lost))
+    desk.hear(conn, Refused(session=S1, run=refused, why="no"))
+    desk.take(conn)
+    assert desk.facts == [AttemptReturned(crash=True), AttemptReturned(crash=False)]
 
 
 def test_a_host_that_breaks_everything_rests(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from khala.core.facts import AttemptRecorded
 from khala.core.ports import Conn
 from khala.model.errors import OutcomeUnknown
 from khala.model.ids import SessionNo
@@ -32,6 +33,11 @@ def test_a_result_is_recorded_once(desk: Desk) -> None:
     assert desk.task(run[0]).outcome == DONE
     assert desk.announced[-1].state is TaskState.SUCCEEDED
     assert desk.dispatcher.free == 2
+    (fact,) = desk.facts
+    assert isinstance(fact, AttemptRecorded)
+    assert (fact.task.id, fact.outcome) == (run[0], DONE)
+    assert fact.started_at is not None
+    assert fact.task.submitted_at <= fact.started_at <= fact.recorded_at
 
 
 def test_a_result_under_way_is_not_sent_to_the_store_twice(desk: Desk) -> None:

@@ -26,6 +26,7 @@ from khala.model.ids import (
     TaskId,
     mint_task_id,
 )
+from khala.model.metrics import MetricFamily, MetricSample
 from khala.model.statements import CANCELLED
 from khala.model.task import Dispatch, Outcome, Part, PartRef, Stream, Task, TaskSpec, brief_of
 from khala.net.auth import require_secret
@@ -37,6 +38,7 @@ from khala.protocol.rpc import (
     ClusterView,
     Event,
     ExecutorView,
+    MetricsView,
     SearchTasks,
     SubmitTask,
     Submitted,
@@ -134,6 +136,7 @@ class JudicatorDouble:
         app.add_route(self.read, f"{task}/parts/<name:str>", methods=["GET"])
         app.add_route(self.read, f"{task}/streams/<name:str>", methods=["GET"], name="streams")
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
+        app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, _: Request) -> None:
@@ -249,6 +252,12 @@ class JudicatorDouble:
 
     async def view(self, request: Request) -> HTTPResponse:
         view = cluster_view(self.address, serving=self.serving)
+        return await self._answer(request, view)
+
+    async def metrics(self, request: Request) -> HTTPResponse:
+        sample = MetricSample(name="khala_tasks", labels={"state": "queued"}, value=7.0)
+        family = MetricFamily(name="khala_tasks", kind="gauge", help="Open.", samples=[sample])
+        view = MetricsView(judicator=JudicatorName("judicator"), families=[family])
         return await self._answer(request, view)
 
     async def events(self, _: Request, ws: WebsocketImplProtocol) -> None:

@@ -33,7 +33,7 @@ async def locked(site: Site, secret_file: Path, token_file: Path) -> AsyncIterat
         yield base
 
 
-@pytest.mark.parametrize("path", ["/api/task/list", "/api/test", "/api/v2/status"])
+@pytest.mark.parametrize("path", ["/api/task/list", "/api/test", "/api/v2/status", "/metrics"])
 async def test_the_api_needs_the_token(site: Site, locked: str, path: str) -> None:
     for headers, query, status in [
         ({}, "", 401),
@@ -52,7 +52,7 @@ async def test_the_api_needs_the_token(site: Site, locked: str, path: str) -> No
                 assert (await response.json(content_type=None))["code"] == "unauthenticated"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/tasks/new"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/leader", "/", "/tasks/new"])
 async def test_pages_and_probes_do_not(site: Site, locked: str, path: str) -> None:
     async with site.http.get(locked + path) as response:
         assert response.status == 200

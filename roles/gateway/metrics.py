@@ -1,0 +1,94 @@
+"""`/metrics`: this gateway's own numbers, and those of every judicator that answers.
+
+One address to scrape for a whole cluster. Judicators count what they see (queue, attempts, commits,
+the executors connected to them); their samples carry the label `judicator`. With several gateways,
+scrape one for those and the others for their own: what a judicator says is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import KhalaError
+from khala.model.metrics import MetricFamily
+from khala.net.client import JudicatorClient
+from khala.obs.metrics import SECONDS_BUCKETS, create_registry, families_of, merge
+from khala.protocol.rpc import MetricsView
+from roles.gateway.hub import Hub
+
+#: A judicator that takes longer is left out of this answer.
+ASK_S = 2.0
+
+
+class Metrics:
+    """`observe` is called for every request; `answer` is the route."""
+
+    def __init__(self, client: JudicatorClient, hub: Hub) -> None:
+        self._client = client
+        self._registry = registry = create_registry("gateway")
+        self._requests = Counter(
+            "khala_http_requests",
+            "Answers of this gateway.",
+            ["route", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "khala_http_request_seconds",
+            "Until the answer was made; long polls and streams last as long as they are asked to.",
+            ["route"],
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        streams = Gauge("khala_event_streams", "Event streams open here.", registry=registry)
+        streams.set_function(lambda: hub.readers)
+        self._answering = Gauge(
+            "khala_judicators_answering", "Judicators whose numbers are below.", registry=registry
+        )
+
+    def observe(self, route: str, status: int, took_s: float) -> None:
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(took_s)
+
+    async def answer(self, _: Request) -> HTTPResponse:
+        """Prometheus' text format; complete for this gateway even if no judicator answers."""
+        addresses = self._client.book.addresses
+        views = await asyncio.gather(*(self._ask(address) for address in addresses))
+        # One judicator may be known by two addresses.
+        answered = {view.judicator: view for view in views if view is not None}
+        self._answering.set(len(answered))
+        own: list[tuple[dict[str, str], MetricFamily]] = [
+            ({}, family) for family in families_of(self._registry)
+        ]
+        theirs = [
+            ({"judicator": str(name)}, family)
+            for name, view in sorted(answered.items())
+            for family in view.families
+        ]
+        return HTTPResponse(
+            generate_latest(_Merged(merge([*own, *theirs]))),
+            headers={"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"},
+            content_type=CONTENT_TYPE_LATEST,
+        )
+
+    async def _ask(self, address: str) -> MetricsView | None:
+        try:
+            return await self._client.metrics_from(address, ASK_S)
+        except KhalaError:
+            return None
+
+
+class _Merged(Collector):
+    """What `generate_latest` takes: something that yields metrics."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._metrics
