@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
-from khala.model.task import Ending, Outcome, Progress, Reason, Stream, TaskBrief, TaskSpec
+from khala.model.task import Chunked, Ending, Outcome, Progress, Reason, TaskBrief, TaskSpec
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -185,7 +185,7 @@ class ChunkItem(Struct, frozen=True, kw_only=True):
 
     id: TaskId
     attempt: AttemptNo
-    stream: Stream
+    stream: Chunked
     n: int
     data: bytes
 

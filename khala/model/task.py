@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -109,9 +110,13 @@ class Stream(StrEnum):
 
 
 class Bundle(StrEnum):
-    """What is stored in chunks beside the streams."""
+    """Several files as one stream of bytes, stored as outputs are."""
 
     ARTIFACTS = "artifacts"
+
+
+#: What an attempt leaves in chunks.
+Chunked: TypeAlias = Stream | Bundle
 
 
 class StageLimits(Struct, frozen=True, kw_only=True):
@@ -281,7 +286,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     compile: StageOutcome | None = None
     execute: StageOutcome | None = None
     streams: dict[Stream, StreamRef] = {}
-    #: None if none were asked for, or nothing ran.
+    #: None if none were asked for, or no stage was reached.
     artifacts: Artifacts | None = None
     note: str | None = None
     #: Who ran it; None for an ending that no executor reported.

@@ -26,7 +26,7 @@ from msgspec import Struct
 from khala.model.errors import AlreadyDone, OutcomeUnknown, Unavailable
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import COMMIT_DEADLINE_S, STORE_TIMEOUT_S
-from khala.model.task import Part, Stream, Task, TaskBrief, TaskState, brief_of
+from khala.model.task import Chunked, Part, Stream, Task, TaskBrief, TaskState, brief_of
 from khala.net.rpc_errors import parse_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (
@@ -192,10 +192,19 @@ class JudicatorClient:
         async with self._open(f"/rpc/v1/tasks/{task}/streams/{stream}") as pieces:
             yield pieces
 
+    @asynccontextmanager
+    async def open_artifacts(
+        self, task: TaskId, first: int, size_bytes: int
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of a part of a task's artifacts, which are one stream of bytes."""
+        path = f"/rpc/v1/tasks/{task}/artifacts?first={first}&size={size_bytes}"
+        async with self._open(path) as pieces:
+            yield pieces
+
     async def put_chunk(
-        self, run: tuple[TaskId, AttemptNo], stream: Stream, n: int, data: bytes
+        self, run: tuple[TaskId, AttemptNo], stream: Chunked, n: int, data: bytes
     ) -> None:
-        """Store one chunk of an attempt's output; the same chunk twice is stored once."""
+        """Store one chunk of what an attempt left; the same chunk twice is stored once."""
         path = f"/rpc/v1/outputs/{run[0]}/{run[1]}/{stream}/{n}"
         await self._call(
             _Call(method="PUT", path=path, body=data, try_s=WRITE_S, total_s=WRITE_TOTAL_S)

@@ -10,7 +10,9 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part
     GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output
-    PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output (idempotent)
+    GET    /rpc/v1/tasks/<id>/artifacts           -> bytes `first` to `first + size` of them
+    PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output, or of
+                                                  `artifacts` (idempotent)
     GET    /rpc/v1/cluster                        -> ClusterView
     GET    /rpc/v1/metrics                        -> MetricsView
     GET    /rpc/v1/events                         WebSocket: frames of `Event`, judicator to gateway

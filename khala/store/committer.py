@@ -59,6 +59,8 @@ _BACKOFF_S = 0.05
 _BACKOFF_MAX_S = 1.0
 #: A document or an update without its inline bytes, for the size of a batch.
 _BASE_BYTES = 1536
+#: An artifact in the list of them, without its name.
+_FILE_BYTES = 128
 
 
 @dataclass(slots=True, eq=False)
@@ -295,4 +297,7 @@ def _new_task_bytes(item: NewTask) -> int:
 
 
 def _finish_bytes(item: FinishItem) -> int:
-    return _BASE_BYTES + sum(len(ref.inline or b"") for ref in item.outcome.streams.values())
+    inline = sum(len(ref.inline or b"") for ref in item.outcome.streams.values())
+    artifacts = item.outcome.artifacts
+    listed = artifacts.files if artifacts is not None else ()
+    return _BASE_BYTES + inline + sum(_FILE_BYTES + len(file.name) for file in listed)

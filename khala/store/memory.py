@@ -40,7 +40,7 @@ from khala.model.statements import (
     OpenedSession,
     OpenSession,
 )
-from khala.model.task import Part, Stream
+from khala.model.task import Chunked, Part
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
 from khala.store.memory_tasks import MemoryState, MemoryTasks, Wall
@@ -188,7 +188,7 @@ class MemoryOutputs:
             chunks.setdefault(item.n, item.data)
 
     async def read_stream(
-        self, task: TaskId, attempt: AttemptNo, stream: Stream, first: int = 0
+        self, task: TaskId, attempt: AttemptNo, stream: Chunked, first: int = 0
     ) -> AsyncIterator[bytes]:
         chunks = self._state.chunks.get((task, attempt, stream), {})
         while first in chunks:

@@ -37,7 +37,7 @@ from khala.model.statements import (
     RequeueResult,
     lost_repeatedly,
 )
-from khala.model.task import Dispatch, Outcome, Part, Stream, Task, TaskBrief, brief_of
+from khala.model.task import Chunked, Dispatch, Outcome, Part, Task, TaskBrief, brief_of
 from khala.protocol.rpc import SearchTasks, TaskPage
 from khala.store.dates import to_ms
 
@@ -79,7 +79,7 @@ class MemoryState:
     forgotten: set[ExecutorName] = field(default_factory=set)
     term: int = 0
     parts: dict[tuple[TaskId, Part], bytes] = field(default_factory=dict)
-    chunks: dict[tuple[TaskId, AttemptNo, Stream], dict[int, bytes]] = field(default_factory=dict)
+    chunks: dict[tuple[TaskId, AttemptNo, Chunked], dict[int, bytes]] = field(default_factory=dict)
 
     def now(self) -> datetime:
         return to_ms(self.wall())

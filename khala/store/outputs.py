@@ -13,7 +13,7 @@ from bson import Int64, ObjectId
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.statements import ChunkItem
-from khala.model.task import Stream
+from khala.model.task import Chunked
 from khala.store.blobs import Blobs
 from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now
@@ -39,7 +39,7 @@ class MongoOutputs:
         )
 
     def read_stream(
-        self, task: TaskId, attempt: AttemptNo, stream: Stream, first: int = 0
+        self, task: TaskId, attempt: AttemptNo, stream: Chunked, first: int = 0
     ) -> AsyncIterator[bytes]:
         """Chunks from number `first` on, as far as they are stored without a gap."""
         return self._blobs.read(_key(task, attempt, stream), first)
@@ -63,5 +63,5 @@ def _ended_before(task: Document, before: datetime) -> bool:
     return done_at is not None and done_at < before
 
 
-def _key(task: TaskId, attempt: AttemptNo, stream: Stream) -> Document:
+def _key(task: TaskId, attempt: AttemptNo, stream: Chunked) -> Document:
     return {"t": object_id(task), "a": Int64(attempt), "s": stream.value}

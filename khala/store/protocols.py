@@ -46,7 +46,7 @@ from khala.model.statements import (
     RequeueItem,
     RequeueResult,
 )
-from khala.model.task import Part, Stream, Task, TaskBrief
+from khala.model.task import Chunked, Part, Task, TaskBrief
 from khala.protocol.rpc import SearchTasks, TaskPage
 
 
@@ -99,7 +99,7 @@ class OutputStore(Protocol):
 
     async def put_chunks(self, items: Sequence[ChunkItem]) -> None: ...
     def read_stream(
-        self, task: TaskId, attempt: AttemptNo, stream: Stream, first: int = 0
+        self, task: TaskId, attempt: AttemptNo, stream: Chunked, first: int = 0
     ) -> AsyncIterator[bytes]: ...
     async def collect_orphans(self, older_than: timedelta) -> int: ...
 

@@ -16,12 +16,12 @@ from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import AHEAD_WAIT_S, MIB, OUTPUT_CHUNK_BYTES
-from khala.model.task import Outcome, Progress, Stream, TaskSpec
+from khala.model.task import Chunked, Outcome, Progress, TaskSpec
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.journal import Journal
 from roles.executor.link import Link
 from roles.executor.runner import Attempt, Runner
-from roles.executor.spool import Spool
+from roles.executor.spool import Spool, chunked_of
 from sandbox import SandboxLost
 
 log = structlog.get_logger()
@@ -31,10 +31,10 @@ DISK_RESERVE_BYTES = 256 * MIB
 
 
 class Outputs(Protocol):
-    """Takes large outputs, by HTTP to any judicator."""
+    """Takes large outputs and artifacts, by HTTP to any judicator."""
 
     async def put_chunk(
-        self, run: tuple[TaskId, AttemptNo], stream: Stream, n: int, data: bytes
+        self, run: tuple[TaskId, AttemptNo], stream: Chunked, n: int, data: bytes
     ) -> None: ...
 
 
@@ -186,16 +186,14 @@ class Executor:
     # ---- outputs ----------------------------------------------------------------------------
 
     def _delivered(self, run: Run, outcome: Outcome) -> bool:
-        large = any(ref.inline is None for ref in outcome.streams.values())
-        return not large or run in self._uploaded
+        return not chunked_of(outcome) or run in self._uploaded
 
     async def _upload(self, message: Finished) -> None:
         """Outputs go first: a recorded result must never point at bytes that are not there."""
         run = message.run
         try:
-            for stream, ref in message.outcome.streams.items():
-                if ref.inline is None:
-                    await self._upload_stream(run, stream)
+            for stream in chunked_of(message.outcome):
+                await self._upload_stream(run, stream)
         except (KhalaError, OSError) as error:
             log.warning("output.not_delivered", task=run[0], attempt=run[1], why=str(error))
             return  # the next heartbeat sends Finished again
@@ -205,7 +203,7 @@ class Executor:
             self._uploaded.add(run)
             self._link.send(message)
 
-    async def _upload_stream(self, run: Run, stream: Stream) -> None:
+    async def _upload_stream(self, run: Run, stream: Chunked) -> None:
         with open(self._spool.stream_path(run, stream), "rb") as file:
             n = 0
             while chunk := file.read(OUTPUT_CHUNK_BYTES):

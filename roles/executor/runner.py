@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import msgspec
+
 from khala.model.errors import Unavailable
 from khala.model.ids import TaskId
 from khala.model.task import (
+    Bundle,
     Ending,
     Outcome,
     Part,
@@ -92,7 +95,8 @@ class Runner:
                 if refused is not None:
                     return refused
                 await journalled
-                return await self._run_stages(attempt, box, parts)
+                outcome = await self._run_stages(attempt, box, parts)
+                return await _collect(attempt, box, outcome)
         finally:
             # Where something else failed first, nobody asks for its answer.
             journalled.add_done_callback(_ignore)
@@ -190,6 +194,15 @@ def _job(
         stderr=str(attempt.folder / stderr),
         environment={"KHALA_TASK": task, "KHALA_ATTEMPT": str(number)},
     )
+
+
+async def _collect(attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
+    """Of a task that failed too: what it left may say why. Nobody waits for a cancelled one's."""
+    request = attempt.spec.artifacts
+    if request is None or outcome.reason is Reason.CANCELLED:
+        return outcome
+    artifacts = await box.collect(request, attempt.folder / Bundle.ARTIFACTS)
+    return msgspec.structs.replace(outcome, artifacts=artifacts)
 
 
 def _ended_by(

@@ -21,7 +21,7 @@ import msgspec
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import Outcome, Stream, StreamRef
+from khala.model.task import Bundle, Chunked, Outcome, Stream, StreamRef
 from khala.protocol.executor import Run
 
 _SUFFIX = ".msgpack"
@@ -53,7 +53,7 @@ class Spool:
                     outcome = self._decoder.decode(path.read_bytes())
                     run = (TaskId(task), AttemptNo(int(attempt)))
                     found[run] = outcome
-                    if any(ref.inline is None for ref in outcome.streams.values()):
+                    if chunked_of(outcome):
                         self._large.add(run)
                 except (OSError, ValueError, msgspec.MsgspecError):
                     path.unlink()
@@ -62,7 +62,7 @@ class Spool:
         return found
 
     def begin(self, slot: int) -> Path:
-        """The slot's directory, emptied; one file per `Stream`, by its name."""
+        """The slot's directory, emptied; one file per `Stream` and for artifacts, by its name."""
         folder = self._running / str(slot)
         for name in os.listdir(folder):
             (folder / name).unlink()
@@ -83,14 +83,16 @@ class Spool:
                 self._keep(run, folder / stream)
                 streams[stream] = StreamRef(size_bytes=size)
         outcome = msgspec.structs.replace(outcome, streams=streams)
+        if Bundle.ARTIFACTS in chunked_of(outcome):
+            self._keep(run, folder / Bundle.ARTIFACTS)
         entry = self._entry(run)
         draft = entry.with_suffix(".new")
         draft.write_bytes(self._encoder.encode(outcome))
         draft.rename(entry)
         return outcome
 
-    def stream_path(self, run: Run, stream: Stream) -> Path:
-        """Where a spooled output lies that is not inline."""
+    def stream_path(self, run: Run, stream: Chunked) -> Path:
+        """Where one of `chunked_of` lies."""
         return self._outputs(run) / stream
 
     def discard(self, run: Run) -> None:
@@ -112,6 +114,14 @@ class Spool:
 
     def _outputs(self, run: Run) -> Path:
         return self._entries / f"{run[0]}.{run[1]}"
+
+
+def chunked_of(outcome: Outcome) -> list[Chunked]:
+    """What of a spooled result does not travel with it."""
+    large: list[Chunked] = [stream for stream, ref in outcome.streams.items() if ref.inline is None]
+    if outcome.artifacts is not None and outcome.artifacts.size_bytes:
+        large.append(Bundle.ARTIFACTS)
+    return large
 
 
 def _remove(path: Path) -> None:

@@ -19,6 +19,7 @@ from khala.net.feed import EventFeed
 from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
+from roles.gateway.artifacts import ArtifactRoutes
 from roles.gateway.bodies import Budget
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
@@ -91,6 +92,7 @@ class Gateway:
             hub=self._hub,
         ).register(routes)
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
+        ArtifactRoutes(client=self._client).register(routes)
         routes.add("GET", "/livez", self._answer_live)
         routes.add("GET", "/readyz", self._answer_ready)
         routes.add("GET", "/leader", self._answer_leader)

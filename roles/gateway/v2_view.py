@@ -9,6 +9,8 @@ from msgspec import Struct
 from khala.model.executor import SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
+    Artifacts,
+    CacheUse,
     Ending,
     Outcome,
     Part,
@@ -20,6 +22,7 @@ from khala.model.task import (
     Task,
     TaskState,
 )
+from roles.gateway.artifacts import LeftOutView, view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.kv2_view import explain
 from roles.gateway.texts import TextRef, part_ref, stream_ref
@@ -49,6 +52,8 @@ class ResultView(Struct, frozen=True, kw_only=True):
     memory_peak_bytes: int
     pids_peak: int
     message: str | None
+    #: Of a compile stage.
+    cache: CacheUse | None
     stdout: StreamView
     stderr: StreamView
 
@@ -78,6 +83,14 @@ class InputsView(Struct, frozen=True, kw_only=True):
     execute_standard: TextView
 
 
+class ArtifactsSummary(Struct, frozen=True, kw_only=True):
+    """The list of them has an address of its own."""
+
+    files: int
+    size: int
+    left_out: list[LeftOutView]
+
+
 class TaskView(Struct, frozen=True, kw_only=True):
     id: str
     user: int
@@ -93,6 +106,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     updated_at: str
     stages: dict[Stage, StageView]
     inputs: InputsView
+    #: None until the task is done, and if it asked for none.
+    artifacts: ArtifactsSummary | None
 
 
 class ExecutorNode(Struct, frozen=True, kw_only=True):
@@ -180,6 +195,15 @@ def view_task(task: Task, heads: Heads) -> TaskView:
             execute_input=_view_text(task, Part.EXECUTE_INPUT, heads),
             execute_standard=_view_text(task, Part.EXECUTE_STANDARD, heads),
         ),
+        artifacts=_summarize(outcome.artifacts) if outcome and outcome.artifacts else None,
+    )
+
+
+def _summarize(artifacts: Artifacts) -> ArtifactsSummary:
+    return ArtifactsSummary(
+        files=len(artifacts.files),
+        size=artifacts.size_bytes,
+        left_out=view_left_out(artifacts),
     )
 
 
@@ -217,6 +241,7 @@ def _view_result(task: Task, stage: Stage, ended: StageOutcome, heads: Heads) ->
         memory_peak_bytes=ended.memory_peak_bytes,
         pids_peak=ended.pids_peak,
         message=ended.note,
+        cache=ended.cache,
         stdout=_view_stream(task, stdout, ended.stdout_bytes, heads),
         stderr=_view_stream(task, stderr, ended.stderr_bytes, heads),
     )

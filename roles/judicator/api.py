@@ -15,7 +15,7 @@ from khala.model.errors import NotFound, Rejected, TooLarge
 from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.statements import ChunkItem
-from khala.model.task import Part, Stream, StreamRef
+from khala.model.task import Bundle, Chunked, Part, Stream, StreamRef
 from khala.net.httpd import App, Routes, probe
 from khala.protocol.rpc import Cancelled, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
@@ -66,6 +66,7 @@ class Api:
         routes.add("DELETE", task, self.cancel)
         routes.add("GET", f"{task}/parts/<part:str>", self.read_part)
         routes.add("GET", f"{task}/streams/<stream:str>", self.read_stream)
+        routes.add("GET", f"{task}/artifacts", self.read_artifacts)
         routes.add(
             "PUT",
             "/rpc/v1/outputs/<task_id:str>/<attempt:int>/<stream:str>/<n:int>",
@@ -126,6 +127,22 @@ class Api:
         )
         await _send(request, chunks, ref.size_bytes)
 
+    async def read_artifacts(self, request: Request, task_id: str) -> None:
+        task = await self._s.tasks.get(parse_task_id(task_id))
+        artifacts = task.outcome.artifacts if task.outcome else None
+        if artifacts is None or task.result_attempt is None:
+            raise NotFound("the task has no artifacts")
+        first, size = (_number(request.args.get(name), name) for name in ("first", "size"))
+        if first + size > artifacts.size_bytes:
+            raise Rejected(
+                f"size: the artifacts have {artifacts.size_bytes} bytes, {size} were asked for"
+                f" from byte {first} on",
+                field="size",
+            )
+        number, skip = divmod(first, artifacts.chunk_bytes)
+        chunks = self._s.outputs.read_stream(task.id, task.result_attempt, Bundle.ARTIFACTS, number)
+        await _send(request, _cut(chunks, skip, size), size)
+
     async def put_chunk(
         self, request: Request, task_id: str, attempt: int, stream: str, n: int
     ) -> HTTPResponse:
@@ -137,7 +154,7 @@ class Api:
         item = ChunkItem(
             id=parse_task_id(task_id),
             attempt=AttemptNo(attempt),
-            stream=_member(Stream, stream),
+            stream=_chunked(stream),
             n=n,
             data=request.body,
         )
@@ -192,6 +209,10 @@ def _member(names: type[Name], text: str) -> Name:
         raise NotFound(f"{text!r}: no such name, there are {known}") from None
 
 
+def _chunked(text: str) -> Chunked:
+    return Bundle.ARTIFACTS if text == Bundle.ARTIFACTS else _member(Stream, text)
+
+
 async def _send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
     response = await request.respond(
         content_type="application/octet-stream", headers={"Content-Length": str(size_bytes)}
@@ -199,6 +220,26 @@ async def _send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int)
     async for chunk in chunks:
         await response.send(chunk)
     await response.eof()
+
+
+async def _cut(chunks: AsyncIterator[bytes], skip: int, size: int) -> AsyncIterator[bytes]:
+    """`size` bytes after the first `skip`; no chunk more is read than they are in."""
+    left = size
+    if not left:
+        return
+    async for chunk in chunks:
+        piece = chunk[skip : skip + left]
+        skip = 0
+        left -= len(piece)
+        yield piece
+        if not left:
+            return
+
+
+def _number(text: str | None, name: str) -> int:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 15:
+        raise Rejected(f"{name}: a number of bytes is needed", field=name)
+    return int(text)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

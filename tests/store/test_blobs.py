@@ -8,16 +8,25 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from khala.model.errors import NotFound
 from khala.model.ids import AttemptNo, TaskId, mint_task_id
 from khala.model.limits import MIB
 from khala.model.statements import ChunkItem, RequeueItem
-from khala.model.task import Part, Stream
+from khala.model.task import (
+    ArtifactRef,
+    Artifacts,
+    Bundle,
+    LeftOut,
+    Omission,
+    Part,
+    Stream,
+)
 from khala.store import blobs
 from khala.store.mongo import MongoStore
 from tests.store.conftest import Store
-from tests.store.samples import a_lease, a_task, finish_item, lease_item
+from tests.store.samples import SUCCESS, a_lease, a_task, finish_item, lease_item
 
 OUT, ERR = Stream.EXECUTE_OUTPUT, Stream.EXECUTE_ERROR
 JUST_NOW = timedelta(seconds=-2)
@@ -85,6 +94,45 @@ async def test_outputs_do_not_mix(store: Store) -> None:
     assert await output(store, task, 2) == b"second"
     assert await joined(store.outputs.read_stream(task, AttemptNo(1), ERR)) == b"error"
     assert await output(store, task, 3) == b""
+
+
+async def test_artifacts_are_chunks_like_outputs(store: Store) -> None:
+    """Fenced by attempt, kept with the last one, and collected with those that were given up."""
+    lease = a_lease()
+    task = a_task(lease=lease)
+    await store.dispatch.accept(task)
+    for attempt, data in ((1, b"lost"), (2, b"kept")):
+        item = ChunkItem(
+            id=task.id, attempt=AttemptNo(attempt), stream=Bundle.ARTIFACTS, n=0, data=data
+        )
+        await store.outputs.put_chunks([item])
+    await store.outputs.put_chunks([chunk(task.id, 0, b"output", attempt=2)])
+    requeue = RequeueItem(
+        id=task.id,
+        attempt=AttemptNo(1),
+        executor=lease.executor,
+        session=lease.session,
+        crash=False,
+    )
+    await store.dispatch.requeue_if_leased_by(requeue)
+    await store.dispatch.lease_if_queued(lease_item(task.id, 1))
+    file = ArtifactRef(
+        name=b"\xff/\n", size_bytes=4, sha256=b"s" * 32, crc32=2**32 - 1, modified_s=1
+    )
+    left_out = {Omission.TOO_MANY: LeftOut(count=2**40, names=(b"x", b"\xfe"))}
+    artifacts = Artifacts(chunk_bytes=MIB, files=(file,), left_out=left_out)
+    outcome = replace(SUCCESS, artifacts=artifacts)
+    await store.dispatch.finish_if_attempt(finish_item(task.id, 2, outcome))
+    found = await store.dispatch.get(task.id)
+    assert found.outcome is not None and found.outcome.artifacts == artifacts
+    assert await store.outputs.collect_orphans(JUST_NOW) == 1
+
+    async def stored(attempt: int) -> bytes:
+        number = AttemptNo(attempt)
+        return await joined(store.outputs.read_stream(task.id, number, Bundle.ARTIFACTS))
+
+    assert (await stored(1), await stored(2)) == (b"", b"kept")
+    assert await output(store, task.id, 2) == b"output"
 
 
 async def test_a_reader_follows_up_to_the_first_gap(store: Store) -> None:

@@ -13,7 +13,18 @@ from khala.core.agent import Identity
 from khala.model.errors import Unavailable
 from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
 from khala.model.limits import INLINE_BYTES, OUTPUT_CHUNK_BYTES
-from khala.model.task import Ending, Outcome, Reason, StageLimits, Stream, TaskSpec
+from khala.model.task import (
+    ArtifactRef,
+    Artifacts,
+    Bundle,
+    Chunked,
+    Ending,
+    Outcome,
+    Reason,
+    StageLimits,
+    Stream,
+    TaskSpec,
+)
 from khala.protocol.executor import (
     Assign,
     Dead,
@@ -61,9 +72,15 @@ class FakeLink:
         await asyncio.Event().wait()
 
 
+def artifacts_of(data: bytes) -> Artifacts:
+    file = ArtifactRef(name=b"a", size_bytes=len(data), sha256=b"", crc32=0, modified_s=0)
+    return Artifacts(chunk_bytes=OUTPUT_CHUNK_BYTES, files=(file,))
+
+
 class FakeRunner:
     def __init__(self) -> None:
         self.output = b"hi"
+        self.artifacts = b""
         self.error: Exception | None = None
         self.may_end = asyncio.Event()
         self.may_end.set()
@@ -76,23 +93,30 @@ class FakeRunner:
         if self.error is not None:
             raise self.error
         (attempt.folder / Stream.EXECUTE_OUTPUT).write_bytes(self.output)
-        return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
+        artifacts = None
+        if self.artifacts:
+            (attempt.folder / Bundle.ARTIFACTS).write_bytes(self.artifacts)
+            artifacts = artifacts_of(self.artifacts)
+        return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK, artifacts=artifacts)
 
 
 class FakeOutputs:
     def __init__(self) -> None:
         self.fails = 0
         self.chunks: list[tuple[int, int]] = []
+        self.stored: dict[tuple[Run, Chunked], bytes] = {}
 
-    async def put_chunk(self, run: Run, stream: Stream, n: int, data: bytes) -> None:
+    async def put_chunk(self, run: Run, stream: Chunked, n: int, data: bytes) -> None:
         if self.fails:
             self.fails -= 1
             raise Unavailable
         self.chunks.append((n, len(data)))
+        self.stored[run, stream] = self.stored.get((run, stream), b"") + data
 
 
 class Rig:
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.link, self.runner, self.outputs = FakeLink(), FakeRunner(), FakeOutputs()
         identity = Identity(
             name=ExecutorName("e"), boot=BootId("b"), version="1", enforcement="none", slots=1
@@ -157,6 +181,43 @@ async def test_large_output_is_stored_before_the_result_is_sent(rig: Rig) -> Non
     assert not any(isinstance(message, Finished) for message in rig.link.sent)
     await rig.until(Finished)  # with the next heartbeat
     assert rig.outputs.chunks == [(0, OUTPUT_CHUNK_BYTES), (1, INLINE_BYTES)]
+
+
+async def test_artifacts_are_stored_before_the_result_is_sent(rig: Rig) -> None:
+    rig.runner.artifacts = b"0" * OUTPUT_CHUNK_BYTES + b"end"
+    rig.outputs.fails = 1
+    run = rig.assign(1)
+    async with asyncio.timeout(10):
+        while rig.outputs.fails:
+            await asyncio.sleep(0.005)
+    assert not any(isinstance(message, Finished) for message in rig.link.sent)
+    finished = await rig.until(Finished)
+    assert isinstance(finished, Finished)
+    assert finished.outcome.artifacts == artifacts_of(rig.runner.artifacts)
+    assert finished.outcome.streams[Stream.EXECUTE_OUTPUT].inline == b"hi"
+    assert rig.outputs.stored == {(run, Bundle.ARTIFACTS): rig.runner.artifacts}
+    rig.executor.agent.on_message(Recorded(runs=[run]))
+    assert not list((rig.folder / "spool").iterdir())
+
+
+async def test_artifacts_survive_the_executor(rig: Rig, tmp_path: Path) -> None:
+    """Killed after they were collected and before they were delivered."""
+    rig.runner.artifacts = b"artifact"
+    rig.outputs.fails = 10**6
+    run = rig.assign(1)
+    async with asyncio.timeout(10):
+        while run not in rig.executor.agent.spool:
+            await asyncio.sleep(0.005)
+    copy = tmp_path / "copy"
+    shutil.copytree(rig.folder, copy)
+    later = Rig(copy)
+    serving = asyncio.ensure_future(later.executor.serve())
+    await later.until(Finished)
+    assert later.outputs.stored == {(run, Bundle.ARTIFACTS): b"artifact"}
+    later.executor.agent.on_message(Recorded(runs=[run]))
+    assert not list((copy / "spool").iterdir())
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_attempt_that_waits_too_long_for_a_slot_goes_back_unstarted(

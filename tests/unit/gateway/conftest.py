@@ -100,6 +100,7 @@ def site(session_site: Site) -> Site:
     judicator.tasks.clear()
     judicator.submitted.clear()
     judicator.searched.clear()
+    judicator.ranges.clear()
     judicator.broken = None
     judicator.swallow = 0
     judicator.serving = True

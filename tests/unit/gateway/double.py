@@ -102,6 +102,8 @@ class JudicatorDouble:
         self.keys: dict[str, TaskId] = {}
         #: Bytes of parts and outputs that are not inline.
         self.stored: dict[tuple[TaskId, str], bytes] = {}
+        #: Parts of artifacts that were read: first byte and size.
+        self.ranges: list[tuple[int, int]] = []
         self.broken: KhalaError | None = None
         #: Requests that are carried out but whose connection is closed before the answer.
         self.swallow = 0
@@ -135,6 +137,7 @@ class JudicatorDouble:
         app.add_route(self.cancel, task, methods=["DELETE"])
         app.add_route(self.read, f"{task}/parts/<name:str>", methods=["GET"])
         app.add_route(self.read, f"{task}/streams/<name:str>", methods=["GET"], name="streams")
+        app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
@@ -243,8 +246,15 @@ class JudicatorDouble:
         page = TaskPage(total=len(found), tasks=[brief_of(task) for task in rows])
         return await self._answer(request, page)
 
+    async def read_artifacts(self, request: Request, task_id: str) -> None:
+        first, size = (int(request.args[name][0]) for name in ("first", "size"))
+        self.ranges.append((first, size))
+        await self._send(request, self.stored[TaskId(task_id), "artifacts"][first : first + size])
+
     async def read(self, request: Request, task_id: str, name: str) -> None:
-        data = self.stored[TaskId(task_id), name]
+        await self._send(request, self.stored[TaskId(task_id), name])
+
+    async def _send(self, request: Request, data: bytes) -> None:
         response = await request.respond(headers={"Content-Length": str(len(data))})
         for start in range(0, len(data), 100_000):
             await response.send(data[start : start + 100_000])

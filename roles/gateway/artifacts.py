@@ -1,0 +1,208 @@
+"""The files that tasks left: a list, one by one, or all as a zip archive.
+
+They are strangers' files under strangers' names. So they are only ever offered for saving, never
+to be shown in this origin, and a name reaches a header or an archive only in a form that has no
+meaning there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+from msgspec import Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import NotFound
+from khala.model.ids import parse_task_id
+from khala.model.task import ArtifactRef, Artifacts, Omission, Task
+from khala.net.client import JudicatorClient
+from khala.net.httpd import Routes
+from roles.gateway.pages import NOSNIFF
+from roles.gateway.times import rfc3339
+from roles.gateway.zipping import Zip, safe_name
+
+_HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
+_FILE_HEADERS = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
+_BYTES = "application/octet-stream"
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
+_encode = msgspec.json.Encoder().encode
+
+
+class ArtifactView(Struct, frozen=True, kw_only=True):
+    #: For people: bytes that are no UTF-8 are U+FFFD. `href` has them all.
+    name: str
+    href: str
+    size: int
+    sha256: str
+    executable: bool
+    modified_at: str
+
+
+class LeftOutView(Struct, frozen=True, kw_only=True):
+    reason: Omission
+    count: int
+    #: The first few.
+    names: list[str]
+
+
+class ArtifactsView(Struct, frozen=True, kw_only=True):
+    files: list[ArtifactView]
+    #: Of all files together.
+    size: int
+    left_out: list[LeftOutView]
+
+
+class ArtifactRoutes(Struct, frozen=True, kw_only=True):
+    """The handlers."""
+
+    client: JudicatorClient
+
+    def register(self, routes: Routes) -> None:
+        task = "/api/v2/tasks/<task_id:str>"
+        routes.add("GET", f"{task}/artifacts", self.list)
+        routes.add("GET", f"{task}/artifacts.zip", self.download_all)
+        routes.add("GET", f"{task}/artifacts/<path:path>", self.download)
+
+    async def list(self, _: Request, task_id: str) -> HTTPResponse:
+        task = await self.client.get(parse_task_id(task_id))
+        body = _encode(view_artifacts(task, _artifacts_of(task)))
+        return HTTPResponse(body, headers=_HEADERS, content_type="application/json")
+
+    async def download_all(self, request: Request, task_id: str) -> HTTPResponse | None:
+        task = await self.client.get(parse_task_id(task_id))
+        artifacts = _artifacts_of(task)
+        archive = Zip(artifacts.files)
+        headers = {
+            **_FILE_HEADERS,
+            "Content-Disposition": f'attachment; filename="{task.id}_artifacts.zip"',
+            "Content-Length": str(archive.size_bytes),
+        }
+        if request.method == "HEAD":
+            return HTTPResponse(None, headers=headers, content_type="application/zip")
+        opened = self.client.open_artifacts(task.id, 0, artifacts.size_bytes)
+        async with opened as pieces:
+            response = await request.respond(headers=headers, content_type="application/zip")
+            async for piece in archive.write(pieces):
+                await response.send(piece)
+            await response.eof()
+        return None
+
+    async def download(self, request: Request, task_id: str, path: str) -> HTTPResponse | None:
+        task = await self.client.get(parse_task_id(task_id))
+        first, file = _find(_artifacts_of(task), unquote_to_bytes(path))
+        wanted = _parse_range(request, file)
+        headers = {
+            **_FILE_HEADERS,
+            "Content-Disposition": _disposition(file.name),
+            "ETag": _etag(file),
+            "Accept-Ranges": "bytes",
+        }
+        if wanted is None:
+            headers["Content-Range"] = f"bytes */{file.size_bytes}"
+            return HTTPResponse(None, status=416, headers=headers)
+        size = wanted.stop - wanted.start
+        headers["Content-Length"] = str(size)
+        status = 200
+        if size != file.size_bytes:
+            status = 206
+            headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{file.size_bytes}"
+        if request.method == "HEAD" or not size:
+            return HTTPResponse(None, status=status, headers=headers, content_type=_BYTES)
+        opened = self.client.open_artifacts(task.id, first + wanted.start, size)
+        await _pass_on(request, status, headers, opened)
+        return None
+
+
+async def _pass_on(
+    request: Request,
+    status: int,
+    headers: dict[str, str],
+    opened: AbstractAsyncContextManager[AsyncIterator[bytes]],
+) -> None:
+    """The first piece is there before anything is promised: a failure up to here is a 503."""
+    async with opened as pieces:
+        first = await anext(pieces, b"")
+        response = await request.respond(status=status, headers=headers, content_type=_BYTES)
+        await response.send(first)
+        async for piece in pieces:
+            await response.send(piece)
+        await response.eof()
+
+
+def view_artifacts(task: Task, artifacts: Artifacts) -> ArtifactsView:
+    return ArtifactsView(
+        files=[
+            ArtifactView(
+                name=file.name.decode("utf-8", "replace"),
+                href=f"/api/v2/tasks/{task.id}/artifacts/{quote(file.name)}",
+                size=file.size_bytes,
+                sha256=file.sha256.hex(),
+                executable=file.executable,
+                modified_at=rfc3339(datetime.fromtimestamp(file.modified_s, UTC)),
+            )
+            for file in artifacts.files
+        ],
+        size=artifacts.size_bytes,
+        left_out=view_left_out(artifacts),
+    )
+
+
+def view_left_out(artifacts: Artifacts) -> list[LeftOutView]:
+    return [
+        LeftOutView(
+            reason=reason,
+            count=left_out.count,
+            names=[name.decode("utf-8", "replace") for name in left_out.names],
+        )
+        for reason, left_out in artifacts.left_out.items()
+    ]
+
+
+def _artifacts_of(task: Task) -> Artifacts:
+    if task.outcome is None:
+        raise NotFound(f"task {task.id} has not ended; its artifacts are there when it has")
+    return task.outcome.artifacts or Artifacts(chunk_bytes=1)
+
+
+def _find(artifacts: Artifacts, name: bytes) -> tuple[int, ArtifactRef]:
+    """A file and where its bytes begin."""
+    at = 0
+    for file in artifacts.files:
+        if file.name == name:
+            return at, file
+        at += file.size_bytes
+    shown = name.decode("utf-8", "replace")[:200]
+    raise NotFound(f"the task left no artifact {shown!r}", field="path")
+
+
+def _parse_range(request: Request, file: ArtifactRef) -> range | None:
+    """The bytes asked for: all without a (readable, applicable) range, None for impossible ones."""
+    whole = range(file.size_bytes)
+    found = _RANGE.match(request.headers.get("range", ""))
+    if found is None or request.headers.get("if-range", _etag(file)) != _etag(file):
+        return whole
+    first, last = found.groups()
+    if not first and not last:
+        return whole
+    if not first:
+        wanted = whole[max(0, len(whole) - int(last)) :]
+    else:
+        wanted = whole[int(first) : int(last) + 1 if last else None]
+    return wanted or None
+
+
+def _etag(file: ArtifactRef) -> str:
+    return f'"{file.sha256.hex()}"'
+
+
+def _disposition(name: bytes) -> str:
+    """The last part of the name, once for everybody and once in full (RFC 6266)."""
+    leaf = safe_name(name.rpartition(b"/")[2])
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", leaf)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(leaf, safe='')}"
