@@ -90,9 +90,12 @@ class Identity:
     slots: int
     images: tuple[ImageInfo, ...] = ()
 
-    def has_image(self, name: str) -> bool:
-        """Without a name: its own programs."""
-        return name == "" or any(image.name == name for image in self.images)
+    def why_not(self, spec: TaskSpec, running: int) -> str | None:
+        """Why it cannot run one more, a task of this spec; None if it can."""
+        if spec.image and all(image.name != spec.image for image in self.images):
+            return f"it has no image {spec.image!r}"
+        # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
+        return "all slots are busy" if running >= 2 * self.slots else None
 
 
 class Link(StrEnum):
@@ -286,19 +289,13 @@ class Agent:
             return
         if run in self._dropped or self._host.has_started(run):
             self._host.send(Dead(session=self.session, run=run))
-        elif (why := self._why_not(message.spec)) is not None:
+        elif not self._accepts():
+            self._host.send(Refused(session=self.session, run=run, why="it takes no work now"))
+        elif (why := self.identity.why_not(message.spec, len(self.running))) is not None:
             self._host.send(Refused(session=self.session, run=run, why=why))
         else:
             self.running.add(run)
             self._host.start(run, message.spec)
-
-    def _why_not(self, spec: TaskSpec) -> str | None:
-        if not self._accepts():
-            return "it takes no work now"
-        if not self.identity.has_image(spec.image):
-            return f"it has no image {spec.image!r}"
-        # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
-        return "all slots are busy" if len(self.running) >= 2 * self.identity.slots else None
 
     def _drop(self, run: Run) -> None:
         self._dropped.add(run)
