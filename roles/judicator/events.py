@@ -20,7 +20,8 @@ from khala.protocol.rpc import Event, ExecutorChanged, ExecutorView, TaskChanged
 from khala.protocol.wire import Codec
 from khala.store.protocols import TaskStore
 from roles.judicator.executors import Socket
-from roles.judicator.world import GATHER_S, World
+from roles.judicator.gather import Gathering
+from roles.judicator.world import World
 
 log = structlog.get_logger()
 
@@ -29,8 +30,7 @@ class Listener:
     """One gateway's queue."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.wake = asyncio.Event()
+        self.events = Gathering[Event]()
         self.overrun = False
 
 
@@ -40,7 +40,6 @@ class Events:
     def __init__(self, find_ended: Callable[[TaskId], Task | None]) -> None:
         """`find_ended` has tasks that ended here a moment ago."""
         self._find_ended = find_ended
-        self._loop = asyncio.get_running_loop()
         self._listeners: set[Listener] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
 
@@ -64,13 +63,10 @@ class Events:
         for listener in self._listeners:
             if len(listener.events) >= EVENT_QUEUE_ITEMS:
                 listener.overrun = True
-            else:
-                listener.events.append(event)
-            if urgent or listener.overrun:
-                listener.wake.set()
+                listener.events.hurry()
             else:
                 # People watch a task's way, programs wait for its end.
-                self._loop.call_later(GATHER_S, listener.wake.set)
+                listener.events.add(event, urgent=urgent)
 
     async def serve(self, socket: Socket) -> None:
         """Send events to one gateway until it goes away or falls behind."""
@@ -88,10 +84,7 @@ class Events:
 
     async def _write(self, socket: Socket, listener: Listener) -> None:
         while True:
-            await listener.wake.wait()
-            listener.wake.clear()
-            batch, listener.events = listener.events, []
-            for frame in self._codec.encode(batch):
+            for frame in self._codec.encode(await listener.events.take()):
                 await socket.send(frame)
             if listener.overrun:
                 log.warning("events.listener_dropped", limit=EVENT_QUEUE_ITEMS)

@@ -24,7 +24,7 @@ class Gateway:
     def __init__(self) -> None:
         self.frames: asyncio.Queue[bytes] = asyncio.Queue()
 
-    async def recv(self, timeout: float | None = None) -> str | bytes | None:
+    async def recv(self) -> str | bytes | None:
         await asyncio.sleep(3600)
         return None
 
