@@ -32,11 +32,13 @@ from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (
     Cancelled,
     ClusterView,
+    ListTasks,
     MetricsView,
     SearchTasks,
     SubmitTask,
     Submitted,
     TaskPage,
+    TaskRows,
 )
 
 Answer = TypeVar("Answer")
@@ -60,6 +62,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_task = msgspec.msgpack.Decoder(Task)
 _decode_submitted = msgspec.msgpack.Decoder(Submitted)
 _decode_cancelled = msgspec.msgpack.Decoder(Cancelled)
+_decode_rows = msgspec.msgpack.Decoder(TaskRows)
 _decode_page = msgspec.msgpack.Decoder(TaskPage)
 _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
@@ -175,6 +178,10 @@ class JudicatorClient:
     async def search(self, query: SearchTasks) -> TaskPage:
         call = _Call(method="POST", path="/rpc/v1/tasks/search", body=_encode(query))
         return _parse(_decode_page, await self._call(call))
+
+    async def list_tasks(self, query: ListTasks) -> TaskRows:
+        call = _Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query))
+        return _parse(_decode_rows, await self._call(call))
 
     # ---- bytes ------------------------------------------------------------------------------
 
@@ -335,10 +342,14 @@ def _refusal(address: str, status: int, body: bytes) -> Exception:
     return parse_rpc_failure(status, body)
 
 
+#: Asked with a body, and still nothing but a read.
+_READS = ("/rpc/v1/tasks/search", "/rpc/v1/tasks/list")
+
+
 def _give_up(
     call: _Call, failure: Unavailable | None, doubt: OutcomeUnknown | None
 ) -> Unavailable | OutcomeUnknown:
-    if doubt is not None and call.method != "GET" and call.path != "/rpc/v1/tasks/search":
+    if doubt is not None and call.method != "GET" and call.path not in _READS:
         return doubt
     if failure is not None:
         return failure

@@ -8,6 +8,7 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     GET    /rpc/v1/tasks/<id>                     -> Task
     DELETE /rpc/v1/tasks/<id>                     -> Cancelled
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
+    POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part
     GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output
     GET    /rpc/v1/tasks/<id>/artifacts           -> bytes `first` to `first + size` of them
@@ -29,7 +30,7 @@ from msgspec import Struct
 from khala.model.executor import ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
-from khala.model.task import Part, StageLimits, Task, TaskBrief
+from khala.model.task import Part, StageLimits, Task, TaskBrief, TaskState
 
 
 class SubmitTask(Struct, frozen=True, kw_only=True):
@@ -66,6 +67,34 @@ class SearchTasks(Struct, frozen=True, kw_only=True):
     offset: int = 0
     #: 0 = all, up to LIST_LIMIT_MAX.
     limit: int = 0
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a task stands in the order of submission."""
+
+    submitted_at: datetime
+    id: TaskId
+
+
+class ListTasks(Struct, frozen=True, kw_only=True):
+    """One page of tasks by submission, newest first unless asked otherwise."""
+
+    user: int | None = None
+    #: Any of these; empty: all.
+    states: tuple[TaskState, ...] = ()
+    #: Inclusive bounds on submission.
+    start: datetime | None = None
+    end: datetime | None = None
+    oldest_first: bool = False
+    #: The last task of the page before.
+    after: Place | None = None
+    limit: int
+
+
+class TaskRows(Struct, frozen=True, kw_only=True):
+    tasks: list[TaskBrief]
+    #: There is another page.
+    more: bool
 
 
 class TaskPage(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import (
     Callable,
     Iterator,
@@ -38,7 +39,7 @@ from khala.model.statements import (
     lost_repeatedly,
 )
 from khala.model.task import Chunked, Dispatch, Outcome, Part, Task, TaskBrief, brief_of
-from khala.protocol.rpc import SearchTasks, TaskPage
+from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 from khala.store.dates import to_ms
 
 Wall = Callable[[], datetime]
@@ -258,6 +259,33 @@ class MemoryTasks:
     async def counts(self) -> Counts:
         states = [row.task.dispatch for row in self._state.tasks.values()]
         return Counts(queued=states.count(Dispatch.QUEUED), leased=states.count(Dispatch.LEASED))
+
+    async def oldest_queued(self) -> datetime | None:
+        return min(
+            (
+                row.task.submitted_at
+                for row in self._state.tasks.values()
+                if row.task.dispatch is Dispatch.QUEUED
+            ),
+            default=None,
+        )
+
+    async def list_tasks(self, query: ListTasks) -> TaskRows:
+        found = [
+            row.task
+            for row in self._state.tasks.values()
+            if (query.user is None or row.task.spec.user == query.user)
+            and (not query.states or row.task.state in query.states)
+            and (query.start is None or row.task.submitted_at >= query.start)
+            and (query.end is None or row.task.submitted_at <= query.end)
+        ]
+        found.sort(key=lambda t: (t.submitted_at, t.id), reverse=not query.oldest_first)
+        if query.after is not None:
+            last = (query.after.submitted_at, query.after.id)
+            beyond = operator.gt if query.oldest_first else operator.lt
+            found = [task for task in found if beyond((task.submitted_at, task.id), last)]
+        page = [brief_of(task) for task in found[: query.limit]]
+        return TaskRows(tasks=page, more=len(found) > query.limit)
 
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
         rows = (self._state.tasks.get(task) for task in dict.fromkeys(tasks))

@@ -14,7 +14,7 @@ Failures of every method: `Unavailable`, and for changes also `OutcomeUnknown`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from khala.model.executor import ExecutorRecord
@@ -47,7 +47,7 @@ from khala.model.statements import (
     RequeueResult,
 )
 from khala.model.task import Chunked, Part, Task, TaskBrief
-from khala.protocol.rpc import SearchTasks, TaskPage
+from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 
 
 class TaskStore(Protocol):
@@ -66,6 +66,8 @@ class TaskStore(Protocol):
     async def get(self, task: TaskId) -> Task: ...
     async def search(self, query: SearchTasks) -> TaskPage: ...
     async def counts(self) -> Counts: ...
+    async def oldest_queued(self) -> datetime | None: ...
+    async def list_tasks(self, query: ListTasks) -> TaskRows: ...
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]: ...
     async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]: ...
 

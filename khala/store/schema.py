@@ -12,6 +12,7 @@ Indexes, each of which costs every write of the fields in it:
     idem     at most one task per user and idempotency key
     user     one user's tasks by submission, for searches
     time     everybody's
+    endings  those that ended in one way, which may be few among millions
 
 `queue` and `leases` carry `state` although it is constant in them: only then can MongoDB count
 from the index alone.
@@ -98,6 +99,11 @@ _TASK_INDEXES: list[Document] = [
     },
     {"name": "user", "key": {"user": 1, "submitted_at": -1, "_id": -1}},
     {"name": "time", "key": {"submitted_at": -1, "_id": -1}},
+    {
+        "name": "endings",
+        "key": {"outcome.ending": 1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"state": "done"},
+    },
 ]
 
 

@@ -7,7 +7,7 @@ sees an older state. Lists leave payloads and outputs in the database.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bson import MinKey
 
@@ -15,8 +15,8 @@ from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts
-from khala.model.task import Dispatch, Task, TaskBrief
-from khala.protocol.rpc import SearchTasks, TaskPage
+from khala.model.task import TERMINAL, Dispatch, Task, TaskBrief, TaskState
+from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 from khala.store.codec import (
     BRIEF_FIELDS,
     CANDIDATE_FIELDS,
@@ -67,6 +67,32 @@ class TaskReads:
             leased = await self._tasks.count_documents({"state": "leased"}, hint="leases")
         return Counts(queued=queued, leased=leased)
 
+    async def oldest_queued(self) -> datetime | None:
+        """When the task was submitted that waits longest; one step in the index per image."""
+        pipeline: list[Document] = [
+            {"$match": {"state": Dispatch.QUEUED.value}},
+            {"$sort": dict(QUEUE_KEY)},
+            {"$group": {"_id": "$spec.image", "first": {"$first": "$submitted_at"}}},
+        ]
+        with reading():
+            cursor = await self._tasks.aggregate(pipeline, hint="queue")
+            firsts = [doc["first"] for doc in await cursor.to_list()]
+        return min(firsts, default=None)
+
+    async def list_tasks(self, query: ListTasks) -> TaskRows:
+        """A page by its place in the order, not by its number: as fast for the last page as for
+        the first, and nothing is shown twice because something was submitted meanwhile."""
+        direction = 1 if query.oldest_first else -1
+        with reading():
+            docs = (
+                await self._tasks.find(_listed(query), BRIEF_FIELDS)
+                .sort([("submitted_at", direction), ("_id", direction)])
+                .limit(query.limit + 1)
+                .to_list()
+            )
+        rows = [brief_of_doc(doc) for doc in docs[: query.limit]]
+        return TaskRows(tasks=rows, more=len(docs) > query.limit)
+
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
         """In no particular order; ids that do not exist are left out."""
         ids = [object_id(task) for task in tasks]
@@ -99,6 +125,37 @@ class TaskReads:
         if doc is None:
             raise NotFound(f"task {task} does not exist")
         return doc
+
+
+def _listed(query: ListTasks) -> Document:
+    conditions: list[Document] = []
+    if query.user is not None:
+        conditions.append({"user": query.user})
+    if query.start is not None:
+        conditions.append({"submitted_at": {"$gte": query.start}})
+    if query.end is not None:
+        conditions.append({"submitted_at": {"$lte": query.end}})
+    if query.states:
+        conditions.append({"$or": [_in_state(state) for state in query.states]})
+    if query.after is not None:
+        beyond = "$gt" if query.oldest_first else "$lt"
+        at, last = query.after.submitted_at, object_id(query.after.id)
+        # The first line bounds the index scan, the second one is exact.
+        conditions.append({"submitted_at": {f"{beyond}e": at}})
+        conditions.append({"$or": [{"submitted_at": {beyond: at}}, {"_id": {beyond: last}}]})
+    return {"$and": conditions} if conditions else {}
+
+
+def _in_state(state: TaskState) -> Document:
+    """The condition behind a public state: the reverse of `project_state`."""
+    if state in TERMINAL:
+        return {"state": Dispatch.DONE.value, "outcome.ending": state.value}
+    if state is TaskState.QUEUED:
+        return {"state": Dispatch.QUEUED.value}
+    if state is TaskState.STARTING:
+        known = [TaskState.STARTING.value, None]
+        return {"state": Dispatch.LEASED.value, "progress": {"$in": known}}
+    return {"state": Dispatch.LEASED.value, "progress": state.value}
 
 
 def _condition(query: SearchTasks) -> Document:

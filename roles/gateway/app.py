@@ -30,6 +30,7 @@ from roles.gateway.metrics import Metrics
 from roles.gateway.pages import render_failure
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
+from roles.gateway.v2_list import TaskLists
 
 log = structlog.get_logger()
 
@@ -93,6 +94,7 @@ class Gateway:
         ).register(routes)
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
         ArtifactRoutes(client=self._client).register(routes)
+        TaskLists(client=self._client).register(routes)
         routes.add("GET", "/livez", self._answer_live)
         routes.add("GET", "/readyz", self._answer_ready)
         routes.add("GET", "/leader", self._answer_leader)

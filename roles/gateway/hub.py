@@ -146,7 +146,7 @@ class Hub:
         if not self._readers:
             return
         encoded = (
-            _encode_task(event.task)
+            encode_event("task", task_event(event.task))
             if isinstance(event, TaskChanged)
             else _encode_executor(event.executor)
         )
@@ -208,21 +208,19 @@ def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:
         del tasks[next(iter(tasks))]
 
 
-def _encode_task(brief: TaskBrief) -> bytes:
-    return encode_event(
-        "task",
-        TaskEvent(
-            id=brief.id,
-            user=brief.user,
-            state=brief.state,
-            kv2_status=kv2_status(brief.state, brief.attempt, brief.stage),
-            reason=brief.reason,
-            executor=brief.executor,
-            attempt=brief.attempt,
-            created_at=rfc3339(brief.submitted_at),
-            updated_at=rfc3339(brief.updated_at),
-            done=brief.done,
-        ),
+def task_event(brief: TaskBrief) -> TaskEvent:
+    """A task in one row: of an event, and of a list."""
+    return TaskEvent(
+        id=brief.id,
+        user=brief.user,
+        state=brief.state,
+        kv2_status=kv2_status(brief.state, brief.attempt, brief.stage),
+        reason=brief.reason,
+        executor=brief.executor,
+        attempt=brief.attempt,
+        created_at=rfc3339(brief.submitted_at),
+        updated_at=rfc3339(brief.updated_at),
+        done=brief.done,
     )
 
 

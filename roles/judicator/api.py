@@ -17,7 +17,7 @@ from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.statements import ChunkItem
 from khala.model.task import Bundle, Chunked, Part, Stream, StreamRef
 from khala.net.httpd import App, Routes, probe
-from khala.protocol.rpc import Cancelled, SearchTasks, SubmitTask
+from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
 from khala.store.protocols import Lanes, OutputStore, PayloadStore, TaskStore
 from roles.judicator.chores import Leadership
@@ -31,6 +31,7 @@ Body = TypeVar("Body")
 Name = TypeVar("Name", Part, Stream)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_submit = msgspec.msgpack.Decoder(SubmitTask).decode
+_decode_list = msgspec.msgpack.Decoder(ListTasks).decode
 _decode_search = msgspec.msgpack.Decoder(SearchTasks).decode
 
 
@@ -62,6 +63,7 @@ class Api:
         routes = Routes(app)
         routes.add("POST", "/rpc/v1/tasks", self.submit)
         routes.add("POST", "/rpc/v1/tasks/search", self.search)
+        routes.add("POST", "/rpc/v1/tasks/list", self.list_tasks)
         routes.add("GET", task, self.get)
         routes.add("DELETE", task, self.cancel)
         routes.add("GET", f"{task}/parts/<part:str>", self.read_part)
@@ -92,6 +94,12 @@ class Api:
         if query.offset < 0 or not 0 <= query.limit <= LIST_LIMIT_MAX:
             raise Rejected(f"limit: 0 to {LIST_LIMIT_MAX}, {query.limit} given", field="limit")
         return _answer(await self._s.tasks.search(query))
+
+    async def list_tasks(self, request: Request) -> HTTPResponse:
+        query = _decode(_decode_list, request.body)
+        if not 1 <= query.limit <= LIST_LIMIT_MAX:
+            raise Rejected(f"limit: 1 to {LIST_LIMIT_MAX}, {query.limit} given", field="limit")
+        return _answer(await self._s.tasks.list_tasks(query))
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
         known = parse_task_id(task_id)

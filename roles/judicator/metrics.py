@@ -140,9 +140,8 @@ class Metrics:
         counts = await tasks.counts()
         self._tasks.labels("queued").set(counts.queued)
         self._tasks.labels("leased").set(counts.leased)
-        # Of the tasks for no image: the queue is kept by image.
-        oldest = await tasks.find_queued("", 1, 0.0)
-        age = utc_now() - oldest[0].submitted_at if oldest else None
+        oldest = await tasks.oldest_queued()
+        age = utc_now() - oldest if oldest else None
         self._oldest.set(max(0.0, age.total_seconds()) if age else 0.0)
         return MetricsView(judicator=self._name, families=families_of(self._registry))
 

@@ -19,6 +19,23 @@ def test_readme_task_compiles_and_greets(shared: Khala) -> None:
     assert shared.explain(task)["executor"]
 
 
+def test_the_second_api_lists_and_cancels(shared: Khala) -> None:
+    user = "8181"
+    tasks = [shared.submit(user=user, execute_command="exit 3") for _ in range(3)]
+    slow = shared.submit(user=user, execute_command="sleep 60", execute_timeout="90")
+    for task in tasks:
+        shared.wait_done(task)
+    status, failed = shared.call("GET", f"/api/v2/tasks?user={user}&state=failed&limit=2")
+    assert status == 200
+    cursor = failed["next_cursor"]
+    status, rest = shared.call("GET", f"/api/v2/tasks?user={user}&state=failed&cursor={cursor}")
+    assert [row["id"] for row in failed["items"] + rest["items"]] == tasks[::-1]
+    assert rest["next_cursor"] is None
+    status, answer = shared.call("POST", f"/api/v2/tasks/{slow}/cancel")
+    assert (status, answer["state"]) == (200, "cancelled")
+    assert shared.wait_done(slow)["status"] == 7
+
+
 def test_empty_commands_succeed_without_a_jail(shared: Khala) -> None:
     done = shared.wait_done(shared.submit())
     assert done["status"] == 5

@@ -97,7 +97,7 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        assert set(indexes) == {"_id_", "queue", "leases", "idem", "user", "time"}
+        assert set(indexes) == {"_id_", "queue", "leases", "idem", "user", "time", "endings"}
         await database[TASKS].create_index([("state", 1)], name="ready")
         await database[META].update_one({"_id": "schema"}, {"$set": {"version": 1}})
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))

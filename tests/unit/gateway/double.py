@@ -38,12 +38,14 @@ from khala.protocol.rpc import (
     ClusterView,
     Event,
     ExecutorView,
+    ListTasks,
     MetricsView,
     SearchTasks,
     SubmitTask,
     Submitted,
     TaskChanged,
     TaskPage,
+    TaskRows,
 )
 from khala.protocol.wire import Codec
 
@@ -134,6 +136,7 @@ class JudicatorDouble:
         task = "/rpc/v1/tasks/<task_id:str>"
         app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
         app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
+        app.add_route(self.list_tasks, "/rpc/v1/tasks/list", methods=["POST"])
         app.add_route(self.get, task, methods=["GET"])
         app.add_route(self.cancel, task, methods=["DELETE"])
         app.add_route(self.read, f"{task}/parts/<name:str>", methods=["GET"])
@@ -253,6 +256,18 @@ class JudicatorDouble:
         first, size = (int(request.args[name][0]) for name in ("first", "size"))
         self.ranges.append((first, size))
         await self._send(request, self.stored[TaskId(task_id), "artifacts"][first : first + size])
+
+    async def list_tasks(self, request: Request) -> HTTPResponse:
+        query = msgspec.msgpack.decode(request.body, type=ListTasks)
+        found = [
+            task
+            for task in self.tasks.values()
+            if (query.user is None or task.spec.user == query.user)
+            and (query.after is None or task.id < query.after.id)
+        ]
+        found.sort(key=lambda task: task.id, reverse=True)
+        rows = [brief_of(task) for task in found[: query.limit]]
+        return await self._answer(request, TaskRows(tasks=rows, more=len(found) > query.limit))
 
     async def read(self, request: Request, task_id: str, name: str) -> None:
         await self._send(request, self.stored[TaskId(task_id), name])
