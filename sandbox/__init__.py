@@ -21,6 +21,7 @@ from sandbox.api import Sandbox
 from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost
 from sandbox.job import Job, SandboxConfig
+from sandbox.modes import enter
 from sandbox.snapshot import Snapshot, Witness
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "StageLimits",
     "StageOutcome",
     "Witness",
+    "enter",
 ]

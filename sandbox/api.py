@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from khala.model.enforcement import Enforcement
 from khala.model.errors import KhalaError, Rejected, invariant
 from khala.model.limits import MIB
 from khala.model.task import Reason, Stage, StageLimits
 from sandbox.box import Box
+from sandbox.contain import IN_DOCKER
 from sandbox.host import Host, open_host
 from sandbox.identity import HostIdentity
 from sandbox.job import Job, SandboxConfig
@@ -33,18 +35,22 @@ _PROBE_EXIT = 7
 class Sandbox:
     """Runs stages in jails; see the package docstring for what it promises."""
 
-    #: What this host enforces, for registration and results.
-    enforcement = "root, cgroup v1"
-
     def __init__(self, host: Host) -> None:
         self._host = host
         self._busy: set[int] = set()
         self._own_programs = HostIdentity(host.config.exposed)
 
     @property
+    def enforcement(self) -> Enforcement:
+        """What this host enforces, for registration and results."""
+        return self._host.enforcement
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What works less well on this host than it could; for the log."""
-        return self._host.tree.warnings
+        gaps = self.enforcement.gaps
+        degraded = (f"degraded: this host does not enforce {gaps}",) if gaps else ()
+        return degraded + self._host.tree.warnings
 
     async def toolchain_identity(self, image: str = "") -> str:
         """Changes whenever the programs that stages see do; empty: those of this host."""
@@ -115,7 +121,6 @@ class Sandbox:
 def _explain(why: str) -> str:
     return (
         f"a trial jail did not work: {why}. Check as root: sysctl user.max_user_namespaces (must"
-        " not be 0); on Ubuntu: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0; in"
-        " Docker add --cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt seccomp=unconfined"
-        " --security-opt apparmor=unconfined --security-opt systempaths=unconfined"
+        " not be 0); on Ubuntu: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0;"
+        f" {IN_DOCKER}"
     )

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, Unavailable
 from khala.model.limits import MIB
 from khala.model.task import StageLimits
@@ -62,6 +63,7 @@ class Tree:
     lock_fd: int
     limits_swap: bool
     warnings: tuple[str, ...]
+    mode: Mode = Mode.CGROUP_V1
 
     def leaf(self, name: str) -> Leaf:
         return Leaf(self, name)
@@ -84,14 +86,13 @@ def open_tree(name: str) -> Tree:
     missing = [name for name in CONTROLLERS if name not in roots]
     if missing:
         raise Rejected(
-            f"the cgroup v1 controllers {', '.join(missing)} are not mounted; repair with: "
+            f"the cgroup v1 controllers {', '.join(missing)} are not mounted; if the kernel has"
+            " them, repair with: "
             + "; ".join(
                 f"mkdir -p /sys/fs/cgroup/{one} && mount -t cgroup -o {one} cgroup"
                 f" /sys/fs/cgroup/{one}"
                 for one in missing
             )
-            + " (a host with cgroup v2 only must be started with"
-            " systemd.unified_cgroup_hierarchy=0)"
         )
     folders = {one: f"{roots[one]}/{subtree.PARENT}/{name}" for one in CONTROLLERS}
     lock_fd = subtree.make_and_lock(folders.values(), folders["pids"], name)
@@ -131,9 +132,7 @@ def _leaves(folders: dict[str, str]) -> list[str]:
 
 
 def _warnings(limits_swap: bool) -> tuple[str, ...]:
-    with open("/proc/swaps") as swaps:
-        has_swap = len(swaps.readlines()) > 1
-    return (_UNLIMITED_SWAP,) if has_swap and not limits_swap else ()
+    return (_UNLIMITED_SWAP,) if subtree.has_swap() and not limits_swap else ()
 
 
 class Leaf:

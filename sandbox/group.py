@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from khala.model.enforcement import Mode
 from khala.model.task import StageLimits
 
 #: Processes of a leaf that are not the task's: nsjail itself and the first process of the jail.
@@ -70,6 +71,7 @@ class Leaf(Protocol):
 class Tree(Protocol):
     """Where one sandbox makes its leaves; locked as long as it or its guardian lives."""
 
+    mode: Mode
     #: Held by the guardian too, so that no successor starts jails which it would then kill.
     lock_fd: int
     #: What works less well here than it could, for the log.
@@ -78,7 +80,7 @@ class Tree(Protocol):
     def leaf(self, name: str) -> Leaf: ...
 
     def guardian(self, work_root: str) -> list[str]:
-        """A shell program and its arguments: see `host`."""
+        """A shell program and its arguments: see `host`. Empty where none is needed."""
 
     def close(self) -> None:
         """Let go of the lock. Needs all leaves to be removed."""

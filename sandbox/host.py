@@ -4,7 +4,8 @@ Private mounts, the staged root, the locked cgroup subtree, and the *guardian*: 
 for this process to be gone, however it went, and then kills every jail that is left. The kernel's
 parent-death signal would do the same, but it needs one more program start per jail and fires when
 the starting thread ends; the guardian costs nothing while jails run and has one job. Should it be
-killed too, the next sandbox of the same name sweeps at its start.
+killed too, the next sandbox of the same name sweeps at its start. Without cgroups there is no
+guardian: see `contain`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import subprocess
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
+from khala.model.enforcement import Enforcement, Mode
 from khala.model.errors import Rejected
 from khala.model.limits import SLOTS_MAX
-from sandbox import cgroup_v1, mounts
+from sandbox import contain, modes, mounts
 from sandbox.group import Tree
 from sandbox.job import SandboxConfig
 from sandbox.nsjail import Place
@@ -36,7 +38,9 @@ class Host:
     config: SandboxConfig
     work_root: str
     tree: Tree
-    guardian: subprocess.Popen[bytes]
+    enforcement: Enforcement
+    #: None where the kernel does its work.
+    guardian: subprocess.Popen[bytes] | None
 
     def place(self, slot: int) -> Place:
         return Place(
@@ -46,12 +50,14 @@ class Host:
             tmp=f"{self.work_root}/{slot}/tmp",
             shm_bytes=self.config.tmp_bytes,
             shm_inodes=self.config.box_inodes,
-            uid=self.config.uid_base + slot,
+            # The only one there is, without root.
+            uid=self.config.uid_base + slot if self.enforcement.root else os.geteuid(),
+            grouped=self.enforcement.mode is not Mode.DEGRADED,
         )
 
     def ensure_guarded(self) -> None:
         """Replace a guardian that something has killed."""
-        if self.guardian.poll() is not None:
+        if self.guardian is not None and self.guardian.poll() is not None:
             if self.guardian.stdin is not None:
                 self.guardian.stdin.close()
             self.guardian = _start_guardian(self.work_root, self.tree)
@@ -59,14 +65,19 @@ class Host:
     def close(self) -> None:
         """Needs all jails to be over."""
         _remove_work_root(self.work_root)
-        if self.guardian.stdin is not None:
-            self.guardian.stdin.close()
-        try:
-            self.guardian.wait(_GUARDIAN_EXIT_S)
-        except subprocess.TimeoutExpired:
-            self.guardian.kill()
-            self.guardian.wait()
+        if self.guardian is not None:
+            _end(self.guardian)
         self.tree.close()
+
+
+def _end(guardian: subprocess.Popen[bytes]) -> None:
+    if guardian.stdin is not None:
+        guardian.stdin.close()
+    try:
+        guardian.wait(_GUARDIAN_EXIT_S)
+    except subprocess.TimeoutExpired:
+        guardian.kill()
+        guardian.wait()
 
 
 def open_host(config: SandboxConfig) -> Host:
@@ -75,20 +86,13 @@ def open_host(config: SandboxConfig) -> Host:
     Raises Rejected naming what is missing and how to repair it.
     """
     _check(config)
-    try:
-        enter_namespace()
-    except OSError as error:
-        raise Rejected(
-            f"the sandbox cannot have its own mount namespace ({error.strerror}); it needs"
-            " CAP_SYS_ADMIN: run as root, in Docker with --cap-add SYS_ADMIN --security-opt"
-            " seccomp=unconfined --security-opt apparmor=unconfined"
-            " --security-opt systempaths=unconfined"
-        ) from error
-    tree: Tree = cgroup_v1.open_tree(config.name)
+    tree, enforcement = modes.open_tree(config)
     with ExitStack() as undo:
         undo.callback(tree.close)
+        enter_namespace()
         work_root = choose_work_root(config.work_root, config.name)
-        host = Host(config, work_root, tree, _start_guardian(work_root, tree))
+        guardian = _start_guardian(work_root, tree)
+        host = Host(config, work_root, tree, enforcement, guardian)
         undo.pop_all()
         undo.callback(host.close)
         _stage(work_root, config)
@@ -97,8 +101,6 @@ def open_host(config: SandboxConfig) -> Host:
 
 
 def _check(config: SandboxConfig) -> None:
-    if os.geteuid() != 0:
-        raise Rejected("the sandbox needs root; start the executor with sudo")
     if not _NAME.fullmatch(config.name):
         raise Rejected(
             f"--name: {config.name!r} must be 1 to 128 letters, digits, '.', '_' or '-', and not"
@@ -121,9 +123,21 @@ def _check(config: SandboxConfig) -> None:
 
 def enter_namespace() -> None:
     """The mount namespace of this process, with a place of its own for nsjail's mount points,
-    which nsjail would otherwise make in everybody's /tmp."""
-    if not mounts.enter_namespace():
-        return
+    which nsjail would otherwise make in everybody's /tmp.
+
+    Raises Rejected naming what forbids it and the command that repairs it.
+    """
+    contain.enter_user_namespace()
+    try:
+        if not mounts.enter_namespace():
+            return
+    except OSError as error:
+        raise Rejected(
+            f"the sandbox cannot have its own mount namespace ({error.strerror}); it needs"
+            f" CAP_SYS_ADMIN: run as root; {contain.IN_DOCKER}"
+        ) from error
+    if contain.is_contained() or not os.access("/run", os.W_OK):
+        mounts.cover("/run", leave_out=("user", "khala"))
     os.makedirs(_NSJAILS_FOLDERS, exist_ok=True)
     mounts.mount("khala", _NSJAILS_FOLDERS, "tmpfs", options="mode=1777,size=64k,nr_inodes=64")
 
@@ -145,9 +159,12 @@ def _remove_work_root(work_root: str) -> None:
         os.rmdir(work_root)
 
 
-def _start_guardian(work_root: str, tree: Tree) -> subprocess.Popen[bytes]:
+def _start_guardian(work_root: str, tree: Tree) -> subprocess.Popen[bytes] | None:
+    program = tree.guardian(work_root)
+    if not program:
+        return None
     return subprocess.Popen(
-        ["/bin/sh", "-c", *tree.guardian(work_root)],
+        ["/bin/sh", "-c", *program],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -35,6 +35,8 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     tmp_bytes: int = 64 * MIB
     #: Further host directories shown read-only at their own path, such as `/opt/toolchain`.
     exposed: tuple[str, ...] = ()
+    #: Run without cgroups where there are none, and say so; see `khala.model.enforcement`.
+    allow_degraded: bool = False
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -60,10 +60,15 @@ def enter_namespace() -> bool:
         return False
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("the mount namespace must be entered by the main thread")
-    _check(_libc.unshare(_CLONE_NEWNS), "unshare(CLONE_NEWNS)")
+    unshare(_CLONE_NEWNS)
     mount("none", "/", flags=RECURSIVE | SLAVE)
     _entered_by[:] = [os.getpid()]
     return True
+
+
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _check(_libc.unshare(flags), "unshare")
 
 
 def mount(
@@ -97,6 +102,27 @@ def bind_read_only(source: str, target: str) -> None:
         for option in options:
             flags |= _OPTION_FLAGS.get(option, 0)
         mount("none", path, flags=flags)
+
+
+def cover(path: str, *, leave_out: tuple[str, ...]) -> None:
+    """Put a writable file system of our own over a directory, and show in it what was there."""
+    below = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        mount("khala", path, "tmpfs", flags=NOSUID | NODEV, options="mode=0755,size=1m")
+        for entry in os.scandir(f"/proc/self/fd/{below}"):
+            target = f"{path}/{entry.name}"
+            if entry.name in leave_out:
+                continue
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), target)
+                continue
+            if entry.is_dir():
+                os.mkdir(target)
+            else:
+                Path(target).touch()
+            mount(entry.path, target, flags=BIND | RECURSIVE)
+    finally:
+        os.close(below)
 
 
 def mount_points(prefix: str) -> list[str]:

@@ -40,6 +40,8 @@ _PENDING_SIGNALS = 1024
 _QUEUE_BYTES = 200_000
 #: More than nsjail ever writes to its log.
 _LOG_BYTES = 64 * KIB
+#: The first shell; nsjail itself is outside of the jail's user namespace.
+_OWN_PIDS = 1
 _FAULT_CHARS = 1000
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -70,7 +72,10 @@ class Place(Struct, frozen=True, kw_only=True):
     tmp: str
     shm_bytes: int
     shm_inodes: int
+    #: As seen by the service; without root, its own.
     uid: int
+    #: Whether a cgroup holds the limits; if not, each process has them for itself.
+    grouped: bool = True
 
 
 class JailReport(Struct, frozen=True, kw_only=True):
@@ -145,9 +150,10 @@ def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
         actions = [(os.POSIX_SPAWN_DUP2, log, free), (os.POSIX_SPAWN_DUP2, policy_end, free + 1)]
         actions.append((os.POSIX_SPAWN_DUP2, config, free + 2))
         actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
+        first = ("/bin/sh", "-c", _first_shell(place, job))
         pid = os.posix_spawn(
             place.nsjail,
-            ["nsjail", "-C", f"/proc/self/fd/{free + 2}", "--", "/bin/sh", "-c", _first_shell(job)],
+            ["nsjail", "-C", f"/proc/self/fd/{free + 2}", "--", *first],
             {},
             file_actions=actions,
             # A terminal's Ctrl-C is for the executor, which then ends its jails in order.
@@ -203,16 +209,20 @@ def _write_oom_score(pid: int, score: bytes) -> None:
         os.close(fd)
 
 
-def _first_shell(job: Job) -> str:
+def _first_shell(place: Place, job: Job) -> str:
     blocks = max(1, job.limits.file_bytes // 512)
+    # Not the address space: node reserves a gigabyte of that, java more, and use next to nothing.
+    data = "" if place.grouped else f"ulimit -d {max(1, job.limits.memory_bytes // KIB)}; "
     # The subshell keeps the redirection from the outer one, which would report signals to it.
     run = f"(exec bash {job.stage}.sh 2>&3 3>&-)"
-    return f"ulimit -f {blocks}; exec 3>&2 2>/dev/null; {run}; exit $?"
+    return f"ulimit -f {blocks}; {data}exec 3>&2 2>/dev/null; {run}; exit $?"
 
 
 def configuration(place: Place, job: Job, *, log_fd: int, policy_fd: int) -> str:
     """The nsjail configuration of one stage, in protobuf's text format."""
     limits = job.limits
+    # Counted for this jail alone, because its user namespace is its own.
+    nproc = "HARD" if place.grouped else f"VALUE\nrlimit_nproc: {limits.pids + _OWN_PIDS}"
     shm = f"size={place.shm_bytes},nr_inodes={place.shm_inodes},mode=1777"
     envars = "\n".join(
         f"envar: {_quote(f'{name}={value}')}"
@@ -233,7 +243,7 @@ rlimit_core_type: SOFT
 rlimit_cpu: {-(-limits.cpu_ms // 1000) + 2}
 rlimit_fsize_type: HARD
 rlimit_nofile: {_OPEN_FILES}
-rlimit_nproc_type: HARD
+rlimit_nproc_type: {nproc}
 rlimit_stack_type: HARD
 rlimit_memlock_type: VALUE
 rlimit_memlock: 64

@@ -67,3 +67,8 @@ def sweep(leaves: Iterable[Leaf]) -> None:
                 raise Unavailable(f"the cgroup {leaf.name} of an earlier life cannot be emptied")
             leaf.kill_all()
             time.sleep(_SWEEP_STEP_S)
+
+
+def has_swap() -> bool:
+    with open("/proc/swaps") as swaps:
+        return len(swaps.readlines()) > 1

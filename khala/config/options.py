@@ -95,14 +95,14 @@ def settings_from(role: str, options: Mapping[str, object]) -> Result:
 
 def _option(setting: Setting) -> click.Option:
     default = setting.default_text or show(setting.kind, setting.default)
-    several = setting.kind is Kind.LIST
-    hint = " Comma-separated, or the option several times." if several else ""
-    return click.Option(
-        [setting.flag, _name(setting.key)],
-        metavar="|".join(setting.choices) or setting.kind.upper(),
-        multiple=several,
-        help=setting.help + hint + (f"  [default: {default}]" if default else ""),
-    )
+    hint = " Comma-separated, or the option several times." if setting.kind is Kind.LIST else ""
+    names = [setting.flag, _name(setting.key)]
+    text = setting.help + hint + (f"  [default: {default}]" if default else "")
+    if setting.kind is Kind.SWITCH:
+        # Alone, it is a yes.
+        return click.Option(names, metavar="[yes|no]", is_flag=False, flag_value="yes", help=text)
+    metavar = "|".join(setting.choices) or setting.kind.upper()
+    return click.Option(names, metavar=metavar, multiple=setting.kind is Kind.LIST, help=text)
 
 
 def _was_given(value: object) -> bool:

@@ -24,6 +24,7 @@ class Rpc(Struct, frozen=True, kw_only=True):
 class Executor(Struct, frozen=True, kw_only=True):
     slots: int
     expose: tuple[str, ...]
+    allow_degraded: bool
     uid_base: int
     drain: float
     box: int

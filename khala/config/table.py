@@ -176,6 +176,14 @@ EXECUTOR = (
         roles=(E,),
     ),
     Setting(
+        key="executor.allow_degraded",
+        flag="--allow-degraded",
+        kind=Kind.SWITCH,
+        default=False,
+        help="Run tasks where there are no cgroups: several limits then do not hold.",
+        roles=(E,),
+    ),
+    Setting(
         key="executor.uid_base",
         flag="--task-uid-base",
         kind=Kind.INT,

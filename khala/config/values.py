@@ -25,6 +25,7 @@ class Kind(StrEnum):
     SECONDS = "duration"
     NUMBER = "number"
     LIST = "list"
+    SWITCH = "yes or no"
 
 
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"
@@ -37,6 +38,8 @@ _UNITS = {"": 1, "B": 1} | {
 _SECONDS = re.compile(_NUMBER + r"\s*(|ms|s|m|h|d)\Z")
 _FACTORS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _INT = re.compile(r"-?[0-9]{1,18}\Z")
+_YES = ("yes", "true", "on", "1")
+_NO = ("no", "false", "off", "0")
 #: A millisecond, a thousandth of a processor: what `show` can write exactly.
 _DECIMALS = 3
 
@@ -45,6 +48,8 @@ def parse(kind: Kind, given: object) -> Value:
     """Raise `ValueError` with a sentence that starts in lower case."""
     if kind is Kind.LIST:
         return _list(given)
+    if kind is Kind.SWITCH:
+        return _switch(given)
     if isinstance(given, bool) or not isinstance(given, str | int | float):
         article = "an" if kind is Kind.INT else "a"
         raise ValueError(f"{given!r} is not {article} {kind}")  # noqa: TRY004 - one class for bad texts
@@ -64,10 +69,21 @@ def parse(kind: Kind, given: object) -> Value:
             return _text(text)
 
 
+def _switch(given: object) -> bool:
+    if isinstance(given, bool):
+        return given
+    word = str(given).strip().lower()
+    if word in _YES or word in _NO:
+        return word in _YES
+    raise ValueError(f"{given!r} is not a switch: yes or no")
+
+
 def show(kind: Kind, value: Value) -> str:
     """As a person would write it into a file; empty for no value."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, tuple):
         return ",".join(value)
     if kind is Kind.SIZE and isinstance(value, int):

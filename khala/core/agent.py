@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from khala.model.enforcement import Enforcement
 from khala.model.executor import ImageInfo
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import (
@@ -89,6 +90,8 @@ class Identity:
     enforcement: str
     slots: int
     images: tuple[ImageInfo, ...] = ()
+    #: Stamped on every result, too.
+    enforces: Enforcement | None = None
 
     def why_not(self, spec: TaskSpec, running: int) -> str | None:
         """Why it cannot run one more, a task of this spec; None if it can."""
@@ -96,6 +99,19 @@ class Identity:
             return f"it has no image {spec.image!r}"
         # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
         return "all slots are busy" if running >= 2 * self.slots else None
+
+    def hello(self, running: list[Run], spooled: list[Run]) -> Hello:
+        return Hello(
+            name=self.name,
+            boot=self.boot,
+            version=self.version,
+            enforcement=self.enforcement,
+            enforces=self.enforces,
+            slots=self.slots,
+            running=running,
+            spooled=spooled,
+            images=self.images,
+        )
 
 
 class Link(StrEnum):
@@ -179,18 +195,7 @@ class Agent:
     def on_connected(self) -> None:
         self.link = Link.GREETING
         self._patience.connected(self._host.now())
-        self._host.send(
-            Hello(
-                name=self.identity.name,
-                boot=self.identity.boot,
-                version=self.identity.version,
-                enforcement=self.identity.enforcement,
-                slots=self.identity.slots,
-                running=sorted(self.running),
-                spooled=sorted(self.spool),
-                images=self.identity.images,
-            )
-        )
+        self._host.send(self.identity.hello(sorted(self.running), sorted(self.spool)))
 
     def on_disconnected(self) -> None:
         self.link = Link.DOWN

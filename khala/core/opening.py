@@ -57,6 +57,7 @@ class Opening:
                     version=hello.version,
                     enforcement=hello.enforcement,
                     images=hello.images,
+                    enforces=hello.enforces,
                 )
             )
         except KhalaError:

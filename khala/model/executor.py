@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.ids import BootId, ExecutorName, Incarnation, JudicatorName, SessionNo
 
 
@@ -44,10 +45,12 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     owner: Owner
     slots: int
     version: str
-    #: What its host lets it enforce ("root, cgroup v1").
+    #: For people ("root, cgroup v1"); what a program may rely on is in `enforces`.
     enforcement: str
     seen_at: datetime
     images: tuple[ImageInfo, ...] = ()
+    #: What its host lets it enforce; None of a version that did not say.
+    enforces: Enforcement | None = None
 
 
 class JudicatorRecord(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Chunked, Ending, Outcome, Progress, Reason, TaskBrief, TaskSpec
@@ -153,6 +154,7 @@ class OpenSession(Struct, frozen=True, kw_only=True):
     version: str
     enforcement: str
     images: tuple[ImageInfo, ...] = ()
+    enforces: Enforcement | None = None
 
 
 class OpenedSession(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.limits import MIB
 
@@ -291,6 +292,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     note: str | None = None
     #: Who ran it; None for an ending that no executor reported.
     executor: ExecutorName | None = None
+    #: What held on its host.
+    enforcement: Enforcement | None = None
 
 
 class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.executor import ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Outcome, Progress, TaskSpec
@@ -26,12 +27,14 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     name: ExecutorName
     boot: BootId
     version: str
+    #: For people; what a program may rely on is in `enforces`.
     enforcement: str
     slots: int
     running: list[Run] = []
     spooled: list[Run] = []
     #: Root file systems it can run tasks in, beside its own programs.
     images: tuple[ImageInfo, ...] = ()
+    enforces: Enforcement | None = None
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):

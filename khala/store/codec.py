@@ -248,6 +248,7 @@ def session_fields(item: OpenSession) -> Document:
         "version": item.version,
         "enforcement": item.enforcement,
         "images": msgspec.to_builtins(item.images),
+        "enforces": msgspec.to_builtins(item.enforces),
     }
 
 

@@ -79,6 +79,7 @@ class MemorySessions:
             slots=item.slots,
             version=item.version,
             enforcement=item.enforcement,
+            enforces=item.enforces,
             seen_at=self._state.now(),
             images=item.images,
         )

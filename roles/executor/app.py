@@ -31,6 +31,7 @@ def run(settings: Settings) -> int:
                 box_bytes=executor.box,
                 box_inodes=executor.box_inodes,
                 exposed=executor.expose,
+                allow_degraded=executor.allow_degraded,
             ),
         )
     )

@@ -163,7 +163,10 @@ class Executor:
                 cancel=running.cancel,
             )
             outcome = await self._runner.run(attempt)
-            outcome = msgspec.structs.replace(outcome, executor=self.agent.identity.name)
+            identity = self.agent.identity
+            outcome = msgspec.structs.replace(
+                outcome, executor=identity.name, enforcement=identity.enforces
+            )
             outcome = self._spool.commit(run, slot, outcome)
         except SandboxLost as error:
             log.warning("attempt.lost", task=run[0], attempt=run[1], why=error.message)

@@ -21,7 +21,7 @@ from khala.version import VERSION
 from roles.executor.host import Executor
 from roles.executor.link import Link
 from roles.executor.runner import Runner
-from sandbox import Sandbox, SandboxConfig
+from sandbox import Sandbox, SandboxConfig, enter
 
 log = structlog.get_logger()
 
@@ -42,6 +42,7 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
 
 def run(config: ExecutorConfig) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
+    enter(config.sandbox)
     return run_loop(_main(config))
 
 
@@ -96,12 +97,13 @@ async def _serve(
         name=config.name,
         boot=BootId(mint_nonce()),
         version=VERSION,
-        enforcement=sandbox.enforcement,
+        enforcement=sandbox.enforcement.label,
+        enforces=sandbox.enforcement,
         slots=config.slots,
     )
     executor = Executor(identity, folder, Runner(sandbox, client), link, client)
     try:
-        log.info("executor.started", slots=config.slots, enforcement=sandbox.enforcement)
+        log.info("executor.started", slots=config.slots, enforcement=sandbox.enforcement.label)
         serving = asyncio.ensure_future(executor.serve())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.executor import SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
@@ -104,6 +105,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     started_at: str | None
     finished_at: str | None
     updated_at: str
+    #: What held where it ran; None until the task is done, or if it never ran.
+    enforcement: Enforcement | None
     stages: dict[Stage, StageView]
     inputs: InputsView
     #: None until the task is done, and if it asked for none.
@@ -117,7 +120,8 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     free: int
     seen_at: str
     version: str
-    enforcement: str
+    #: None of an executor that is too old to say.
+    enforcement: Enforcement | None
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):
@@ -188,6 +192,7 @@ def view_task(task: Task, heads: Heads) -> TaskView:
         started_at=rfc3339(task.started_at) if task.started_at else None,
         finished_at=rfc3339(task.done_at) if task.done_at else None,
         updated_at=rfc3339(task.updated_at),
+        enforcement=outcome.enforcement if outcome else None,
         stages={stage: _view_stage(task, stage, heads) for stage in Stage},
         inputs=InputsView(
             compile_source=_view_file(task, Part.COMPILE_SOURCE),
@@ -290,7 +295,7 @@ def view_nodes(seen: Seen) -> NodesView:
                 free=executor.free,
                 seen_at=rfc3339(executor.record.seen_at),
                 version=executor.record.version,
-                enforcement=executor.record.enforcement,
+                enforcement=executor.record.enforces,
             )
             for executor in seen.executors
         ],

@@ -139,6 +139,8 @@ def _text(status: Status) -> str:
             f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
             f" {record.enforcement}"
         )
+        if record.enforces is not None and record.enforces.unenforced:
+            lines.append(f"  WARNING: it does not enforce {record.enforces.gaps}")
     lines += [
         f"judicator {judicator.name}: {judicator.address}{', leads' * judicator.leader}"
         for judicator in cluster.judicators

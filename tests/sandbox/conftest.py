@@ -1,4 +1,9 @@
-"""One real sandbox for all tests of this folder, and a check after each that nothing is left."""
+"""One real sandbox for all tests of this folder, and a check after each that nothing is left.
+
+KHALA_SANDBOX_MODE asks for a mode, and a host that comes up in another one fails. A test that
+states what mode `degraded` does not enforce says so by `@pytest.mark.enforced(Unenforced...)`: in
+that mode, the executor must say so, too.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +16,25 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox, SandboxConfig, mounts
+from khala.model.enforcement import Mode
+from sandbox import Sandbox, SandboxConfig, contain, mounts
 from sandbox.host import enter_namespace
 from tests.sandbox.harness import (
     BOX_BYTES,
     BOX_INODES,
+    MODE,
     SLOTS,
     TMP_BYTES,
     UID_BASE,
     Runner,
     find_nsjail,
+    folders,
     leftovers,
 )
+
+if MODE is Mode.DEGRADED:
+    # From here on, pytest is a child of itself.
+    contain.contain()
 
 
 @pytest.fixture(scope="session")
@@ -46,15 +58,17 @@ async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runn
         box_inodes=BOX_INODES,
         tmp_bytes=TMP_BYTES,
         exposed=(str(exposed),),
+        allow_degraded=MODE is Mode.DEGRADED,
     )
     sandbox = await Sandbox.open(config)
+    assert MODE is None or sandbox.enforcement.mode is MODE
     yield Runner(sandbox, config, folder, exposed)
     await sandbox.close()
     mounts.unmount(str(exposed / "sub"))
     shutil.rmtree(exposed)
     assert config.name not in Path("/proc/self/mounts").read_text()
     assert leftovers(config) == []
-    assert not list(Path("/sys/fs/cgroup").glob(f"*/khala/{config.name}"))
+    assert folders(config) == []
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +81,20 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     assert leftovers(runner.config) == []
     assert len(os.listdir("/proc/self/fd")) == before, "file descriptors were left open"
+
+
+@pytest.fixture(autouse=True)
+def stated_gaps(request: pytest.FixtureRequest) -> None:
+    """What is not enforced must be said; what is not said must be enforced."""
+    marker = request.node.get_closest_marker("enforced")
+    if marker is None:
+        return
+    runner: Runner = request.getfixturevalue("runner")
+    unenforced = set(marker.args) & set(runner.sandbox.enforcement.unenforced)
+    if runner.sandbox.enforcement.mode is Mode.DEGRADED:
+        assert unenforced == set(marker.args)
+        pytest.skip(f"this mode says that it does not enforce {', '.join(marker.args)}")
+    assert not unenforced
 
 
 @pytest.fixture

@@ -6,18 +6,22 @@ import asyncio
 import importlib.util
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from khala.model.enforcement import Mode
+from khala.model.errors import Rejected
 from khala.model.limits import MIB
 from khala.model.task import Stage, StageLimits, StageOutcome
-from sandbox import Box, Job, Sandbox, SandboxConfig
-from sandbox.cgroup_v1 import CONTROLLERS
+from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain
 
 #: Of this run alone: several may test at the same time, and look for what their users left.
 UID_BASE = 1_910_000_000 + 200 * os.getpid()
+#: The mode that the host must come up in: a word of `Mode`; any mode if it is not set.
+MODE = Mode(os.environ["KHALA_SANDBOX_MODE"]) if "KHALA_SANDBOX_MODE" in os.environ else None
 SLOTS = 2
 BOX_BYTES = 32 * MIB
 BOX_INODES = 1000
@@ -104,11 +108,9 @@ class Runner:
             return await self.finish(box, job)
 
     def leaf_processes(self, slot: int = 0, stage: Stage = Stage.EXECUTE) -> list[int]:
-        procs = Path(f"/sys/fs/cgroup/pids/khala/{self.config.name}/{slot}-{stage}/cgroup.procs")
-        try:
-            return [int(pid) for pid in procs.read_text().split()]
-        except (FileNotFoundError, OSError):
-            return []
+        if self.sandbox.enforcement.mode is Mode.DEGRADED:
+            return jail_processes(self.config)
+        return self.sandbox._host.tree.leaf(f"{slot}-{stage}").processes()
 
     async def until_running(self, name: str, slot: int = 0) -> dict[str, int]:
         """Wait until a process of that name runs; host pids by name."""
@@ -125,20 +127,57 @@ class Runner:
         raise AssertionError(f"{name} does not run")
 
 
+def folders(config: SandboxConfig) -> list[Path]:
+    """What carries the sandbox's name on this host: cgroups, and its work root."""
+    return groups(config) + list(Path("/run/khala").glob(config.name))
+
+
+def groups(config: SandboxConfig) -> list[Path]:
+    """The folders of cgroups in which the sandbox makes its leaves."""
+    found = list(Path("/sys/fs/cgroup").glob(f"*/khala/{config.name}"))
+    with suppress(Rejected):
+        found += Path(cgroup_v2.find_base(), "khala").glob(config.name)
+    return list(dict.fromkeys(found))
+
+
+def jail_processes(config: SandboxConfig) -> list[int]:
+    """Host pids of everything in this sandbox's jails, and their nsjails."""
+    found = []
+    for procs in (path for top in groups(config) for path in top.glob("*/cgroup.procs")):
+        with suppress(OSError):
+            found += [int(pid) for pid in procs.read_text().split()]
+    return found or _in_other_namespaces()
+
+
+def _in_other_namespaces() -> list[int]:
+    """Of the PID namespaces that this user made."""
+    own = os.readlink("/proc/self/ns/pid")
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and os.readlink(entry / "ns/pid") != own:
+                found.append(int(entry.name))
+    return found
+
+
 def leftovers(config: SandboxConfig) -> list[str]:
     """Cgroups, mounts and processes of this sandbox's jails."""
-    found = []
-    for controller in CONTROLLERS:
-        top = Path(f"/sys/fs/cgroup/{controller}/khala/{config.name}")
-        found += [str(leaf) for leaf in top.glob("*") if leaf.is_dir()]
+    found = [str(leaf) for top in groups(config) for leaf in top.glob("*") if leaf.is_dir()]
     found += [
         line for line in Path("/proc/self/mounts").read_text().splitlines() if "khala-box" in line
     ]
+    if not contain.owns_ids(config.uid_base, config.slots):
+        return found + [_describe(pid) for pid in _in_other_namespaces()]
     uids = range(config.uid_base, config.uid_base + config.slots)
     for entry in Path("/proc").iterdir():
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError):
             if entry.name.isdigit() and entry.stat().st_uid in uids:
-                found.append((entry / "status").read_text()[:200])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+                found.append(_describe(int(entry.name)))
     return found
+
+
+def _describe(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/status").read_text()[:200]
+    except OSError:
+        return f"{pid}"

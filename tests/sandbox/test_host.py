@@ -215,10 +215,17 @@ async def test_refused_settings(
     assert _guardians(config) == []
 
 
-async def test_without_root(config: SandboxConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_cgroups_it_says_what_would_not_be_enforced(
+    config: SandboxConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(Rejected, match="needs root; start the executor with sudo"):
-        await Sandbox.open(config)
+    with pytest.raises(Rejected) as refused:
+        await Sandbox.open(msgspec.structs.replace(config, allow_degraded=False))
+    assert refused.value.field == "--allow-degraded"
+    message = refused.value.message
+    assert "without root there is no cgroup v1" in message
+    assert "memory, pids, cpu are bound to cgroup v1" in message
+    assert "shared memory; files in memory as part of the memory limit" in message
 
 
 async def test_missing_controllers_are_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from khala.model.enforcement import Enforcement, Mode
 from khala.model.executor import ImageInfo, Owner
 from khala.model.ids import (
     AttemptNo,
@@ -104,4 +105,5 @@ def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSe
         version="1",
         enforcement="root, cgroup v1",
         images=(ImageInfo(name="gcc-13", identity="0f1e", size_bytes=5 << 30),),
+        enforces=Enforcement(mode=Mode.CGROUP_V1, root=True),
     )

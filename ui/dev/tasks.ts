@@ -169,7 +169,7 @@ export class Cluster {
       free,
       seen_at: state === "lost" ? new Date(Date.now() - 41_000).toISOString() : seen_at,
       version: "0.1.0",
-      enforcement: "root, cgroup v2",
+      enforcement: { mode: "cgroup_v2", root: true, unenforced: [] },
     });
     if (this.tasks.size === 0)
       return {
@@ -261,6 +261,7 @@ export class Cluster {
       started_at: null,
       finished_at: null,
       updated_at: created_at,
+      enforcement: null,
       stages: { compile: stage("compile"), execute: stage("execute") },
       inputs: {
         compile_source: stored("compile_source"),

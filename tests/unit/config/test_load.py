@@ -98,7 +98,9 @@ def test_every_setting_can_be_set_by_flag_by_variable_and_by_file(
         "log.format": "json",
     }.get(setting.key)
     if value is None:
-        value = {"path": "/tmp/x", "text": "x1", "list": "a,b"}.get(setting.kind, "1234567")
+        value = {"path": "/tmp/x", "text": "x1", "list": "a,b", "yes or no": "yes"}.get(
+            setting.kind, "1234567"
+        )
         if setting.maximum is not None:
             value = show(setting.kind, int(setting.maximum) - 1)
     *section, name = setting.key.split(".")

@@ -14,6 +14,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
+from khala.model.enforcement import Enforcement, Mode
 from khala.model.errors import AlreadyDone, KhalaError, NotFound
 from khala.model.executor import ExecutorRecord, JudicatorRecord, Owner, SessionState
 from khala.model.ids import (
@@ -65,6 +66,7 @@ def cluster_view(address: str, *, serving: bool) -> ClusterView:
         slots=4,
         version="1",
         enforcement="root, cgroup v1",
+        enforces=Enforcement(mode=Mode.CGROUP_V1, root=True),
         seen_at=START,
     )
     return ClusterView(

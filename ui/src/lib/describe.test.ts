@@ -54,6 +54,7 @@ function task(more: Partial<Task>): Task {
     started_at: null,
     finished_at: null,
     updated_at: "2026-01-01T00:00:00Z",
+    enforcement: null,
     stages: { compile: null, execute: null },
     inputs: {
       compile_source: null,

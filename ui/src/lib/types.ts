@@ -85,6 +85,8 @@ export interface Task {
   started_at: string | null;
   finished_at: string | null;
   updated_at: string;
+  /** Null until the task is done, and if it never ran. */
+  enforcement: Enforcement | null;
   stages: Record<StageName, Stage | null>;
   inputs: {
     compile_source: StoredFile | null;
@@ -107,6 +109,13 @@ export interface Submitted {
   };
 }
 
+/** What holds on an executor's host. */
+export interface Enforcement {
+  mode: string;
+  root: boolean;
+  unenforced: string[];
+}
+
 export interface ExecutorNode {
   name: string;
   state: "online" | "lost" | "draining";
@@ -114,7 +123,8 @@ export interface ExecutorNode {
   free: number;
   seen_at: string;
   version: string;
-  enforcement: string;
+  /** Null of an executor that is too old to say. */
+  enforcement: Enforcement | null;
 }
 
 export interface JudicatorNode {
