@@ -71,8 +71,8 @@ class Witness:
     """
 
     def __init__(self, folder_fd: int, name: bytes) -> None:
+        self.name = name
         self._folder_fd = folder_fd
-        self._name = name
         info = self._stat()
         # Long ago, so that the next access is noted however soon it comes.
         times = (0, info.st_mtime_ns)
@@ -86,7 +86,7 @@ class Witness:
             return False
 
     def _stat(self) -> os.stat_result:
-        return os.stat(self._name, dir_fd=self._folder_fd, follow_symlinks=False)
+        return os.stat(self.name, dir_fd=self._folder_fd, follow_symlinks=False)
 
 
 def _identity(info: os.stat_result) -> tuple[int, ...]:

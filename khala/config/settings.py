@@ -29,6 +29,7 @@ class Executor(Struct, frozen=True, kw_only=True):
     drain: float
     box: int
     box_inodes: int
+    compile_cache: int
 
 
 class Nsjail(Struct, frozen=True, kw_only=True):

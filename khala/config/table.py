@@ -224,6 +224,16 @@ EXECUTOR = (
         maximum=100_000_000,
     ),
     Setting(
+        key="executor.compile_cache",
+        flag="--compile-cache",
+        kind=Kind.SIZE,
+        default=1024 * MIB,
+        help="Disk for the results of compile stages, which are not run twice; 0 turns it off.",
+        roles=(E,),
+        minimum=0,
+        maximum=1 << 40,
+    ),
+    Setting(
         key="nsjail.bin",
         flag="--nsjail-bin",
         kind=Kind.PATH,

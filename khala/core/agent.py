@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from khala.model.enforcement import Enforcement
-from khala.model.executor import ImageInfo
+from khala.model.executor import CacheCounts, ImageInfo
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import (
     HEARTBEAT_S,
@@ -184,6 +184,8 @@ class Agent:
         self.stopping = False
         #: False while the disk is too full to take work; set by the shell.
         self.accepts_work = True
+        #: What its cache did, told with every heartbeat; set by the shell.
+        self.cache: CacheCounts | None = None
         self._dropped = Dropped()
         self._accepted_before = True
         self._seq = 0
@@ -231,6 +233,7 @@ class Agent:
                 running=sorted(self.running),
                 spooled=sorted(self.spool),
                 accepts=self._accepted_before,
+                cache=self.cache,
             )
         )
         for run in list(self.spool)[:RESEND_ITEMS]:

@@ -194,6 +194,7 @@ class Dispatcher:
         for run in sorted(strays & session.strays):
             self.comm.spawn(self.leasing.explain(session, run))
         session.strays = strays
+        session.cache = message.cache
         self.sessions.set_accepts(session, message.accepts and now >= session.rests_until)
         self.leasing.tell(
             session,

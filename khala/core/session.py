@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from khala.core.ports import Conn
+from khala.model.executor import CacheCounts
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import REASSIGN_S, RECONNECT_GRACE_S, SESSION_TTL_S
 from khala.model.statements import Candidate
@@ -61,6 +62,8 @@ class Session:
     ahead: int = 0
     #: Runs of the last inventory that no lease explains; asked of the store when seen twice.
     strays: set[Run] = field(default_factory=set)
+    #: As the last heartbeat told it; for people.
+    cache: CacheCounts | None = None
 
     @property
     def free(self) -> int:

@@ -53,6 +53,20 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     enforces: Enforcement | None = None
 
 
+class CacheCounts(Struct, frozen=True, kw_only=True):
+    """An executor's cache of compile stages: what it did since it started, and what it holds."""
+
+    hits: int
+    misses: int
+    #: Entries made, and entries removed to make room.
+    stored: int
+    evicted: int
+    entries: int
+    size_bytes: int
+    #: 0: it is turned off.
+    max_bytes: int
+
+
 class JudicatorRecord(Struct, frozen=True, kw_only=True):
     """A judicator as the registry shows it."""
 

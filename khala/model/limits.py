@@ -31,6 +31,11 @@ ARTIFACT_BYTES = 256 * MIB
 #: Reading them out of the work directory holds a slot.
 ARTIFACT_SECONDS = 30.0
 
+# --- compile cache -----------------------------------------------------------------------------
+#: Entries of one executor, and bytes of one of them; what is larger is not kept.
+CACHE_ENTRIES = 10_000
+CACHE_ENTRY_BYTES = 256 * MIB
+
 # --- group commit ----------------------------------------------------------------------------
 #: Waiting transitions per lane; above it the caller gets `Unavailable` (503, Retry-After).
 LANE_QUEUE_ITEMS = 4096
@@ -108,9 +113,6 @@ EVENT_STREAMS = 1024
 #: Events waiting for one slow reader; above it the stream ends and the reader reconnects.
 EVENT_QUEUE_ITEMS = 4096
 EVENT_HEARTBEAT_S = 15.0
-#: An event carries the whole of an ended task if its inline bytes are no more than this; every
-#: gateway gets it, and mostly one of them has a use for it. A larger one is asked for.
-EVENT_TASK_BYTES = 4 * KIB
 #: KV2 cuts long texts to this many characters and appends "...".
 KV2_TEXT_CHARS = 1000
 #: Text of an output shown inline by the task view; the download has all of it.

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
-from khala.model.executor import ImageInfo
+from khala.model.executor import CacheCounts, ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.task import Outcome, Progress, TaskSpec
 
@@ -47,6 +47,8 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
     #: False: takes nothing new (it is stopping, its disk or its spool is full). Which slots are
     #: free follows from the leases and is not said.
     accepts: bool
+    #: Of the cache of compile stages; for people.
+    cache: CacheCounts | None = None
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):

@@ -27,7 +27,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from khala.model.executor import ExecutorRecord, JudicatorRecord
+from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
 from khala.model.task import Part, StageLimits, Task, TaskBrief, TaskState
@@ -108,6 +108,7 @@ class ExecutorView(Struct, frozen=True, kw_only=True):
     record: ExecutorRecord
     #: None when another judicator owns the session.
     free: int | None
+    cache: CacheCounts | None = None
 
 
 class ClusterView(Struct, frozen=True, kw_only=True):
@@ -136,9 +137,6 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 class TaskChanged(Struct, frozen=True, kw_only=True, tag="task"):
     task: TaskBrief
-    #: The whole of a task that has ended, if it is small and at hand: whoever waited for it need
-    #: not ask.
-    ended: Task | None = None
 
 
 class ExecutorChanged(Struct, frozen=True, kw_only=True, tag="executor"):

@@ -23,6 +23,7 @@ def run(settings: Settings) -> int:
             join=settings.join,
             secret_file=Path(settings.secret_file),
             drain_s=executor.drain,
+            compile_cache_bytes=executor.compile_cache,
             sandbox=SandboxConfig(
                 nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
                 name=_sandbox_name(settings),

@@ -53,6 +53,7 @@ class Executor:
         self._journal = Journal(data_dir / "journal")
         self._spool = Spool(data_dir, identity.slots)
         self._runner = runner
+        self._cache = runner.cache
         self._link = link
         self._outputs = outputs
         self._attempts: dict[Run, Running] = {}
@@ -78,6 +79,7 @@ class Executor:
     async def _tick(self) -> None:
         while True:
             self._watch_disk()
+            self.agent.cache = self._cache.counts
             progress, self._progress = self._progress, {}
             for run, stage in progress.items():
                 self.agent.on_progress(run, stage)
@@ -87,6 +89,9 @@ class Executor:
     def _watch_disk(self) -> None:
         free = shutil.disk_usage(self._data_dir).free
         enough = DISK_RESERVE_BYTES * (1 if self.agent.accepts_work else 2)
+        if free < 2 * DISK_RESERVE_BYTES and self._cache.counts.entries and self._tasks:
+            log.warning("executor.cache_cleared", free_bytes=free)
+            self._tasks.create_task(self._cache.clear())
         if (free >= enough) != self.agent.accepts_work:
             self.agent.accepts_work = free >= enough
             log.warning(

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
+import structlog
 
 from khala.model.errors import Unavailable
 from khala.model.ids import TaskId
 from khala.model.task import (
     Bundle,
+    CacheUse,
     Ending,
     Outcome,
     Part,
@@ -33,7 +35,11 @@ from khala.model.task import (
     TaskSpec,
 )
 from khala.protocol.executor import Run
+from roles.executor.cache import CompileCache, Lookup, NotRestored
+from roles.executor.cache_key import Surroundings, key_of
 from sandbox import BadInput, Box, Job, Sandbox, SandboxLost
+
+log = structlog.get_logger()
 
 _STREAMS = {
     Stage.COMPILE: (Stream.COMPILE_OUTPUT, Stream.COMPILE_ERROR),
@@ -45,6 +51,10 @@ _FILES = {
     Part.EXECUTE_INPUT: "execute.in",
     Part.EXECUTE_COMMAND: "execute.sh",
 }
+#: In the work directory while the compile stage runs, and no business of its.
+_NOT_COMPILED = (Part.EXECUTE_INPUT, Part.EXECUTE_COMMAND)
+#: What a restored box has already.
+_COMPILED = frozenset({Part.COMPILE_SOURCE, Part.COMPILE_COMMAND, Part.EXECUTE_DATA})
 #: Archives, and where they are unpacked below the working directory.
 _ARCHIVES: tuple[tuple[Part, Literal["", "data"]], ...] = (
     (Part.COMPILE_SOURCE, ""),
@@ -80,32 +90,70 @@ class Attempt:
 class Runner:
     """Runs attempts on one sandbox; the caller gives each a slot of its own."""
 
-    def __init__(self, sandbox: Sandbox, payloads: Payloads) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        payloads: Payloads,
+        cache: CompileCache,
+        surroundings: Surroundings,
+    ) -> None:
         self._sandbox = sandbox
         self._payloads = payloads
+        self.cache = cache
+        self._surroundings = surroundings
 
     async def run(self, attempt: Attempt) -> Outcome:
         """Raise `SandboxLost`, another `KhalaError` or `OSError` as the module says."""
         # The disk confirms the journal while the box is being filled.
         journalled = asyncio.ensure_future(attempt.journal(attempt.run))
         try:
-            parts = await self._fetch(attempt)
-            async with self._sandbox.box(attempt.slot) as box:
-                refused = await self._prepare(attempt, box, parts)
-                if refused is not None:
-                    return refused
-                await journalled
-                outcome = await self._run_stages(attempt, box, parts)
-                return await _collect(attempt, box, outcome)
+            lookup = await self._look_up(attempt.spec)
+            try:
+                return await self._run(attempt, lookup, journalled)
+            except NotRestored as error:
+                log.warning("cache.not_restored", task=attempt.run[0], why=str(error))
+                return await self._run(attempt, Lookup(CacheUse.MISS, lookup.key), journalled)
+            finally:
+                lookup.close()
         finally:
             # Where something else failed first, nobody asks for its answer.
             journalled.add_done_callback(_ignore)
             journalled.cancel()
 
-    async def _fetch(self, attempt: Attempt) -> dict[Part, bytes | Path]:
-        """Every part, in memory if it came along, else in a file of ours."""
+    async def _look_up(self, spec: TaskSpec) -> Lookup:
+        if not (spec.compiles and spec.cache and self.cache.max_bytes):
+            return Lookup(CacheUse.OFF)
+        toolchain = await self._sandbox.toolchain_identity(spec.image)
+        return await self.cache.look_up(key_of(spec, toolchain, self._surroundings))
+
+    async def _run(
+        self, attempt: Attempt, lookup: Lookup, journalled: asyncio.Future[None]
+    ) -> Outcome:
+        """In a box of its own. Raises NotRestored too."""
+        but_not = _COMPILED if lookup.head is not None else frozenset[Part]()
+        parts = await self._fetch(attempt, but_not)
+        async with self._sandbox.box(attempt.slot) as box:
+            compiled: StageOutcome | None = None
+            if lookup.head is not None:
+                compiled = await self.cache.restore(lookup, box, attempt.folder)
+            refused = await self._prepare(attempt, box, parts, but_not)
+            if refused is not None:
+                return refused
+            await journalled
+            if compiled is None and attempt.spec.compiles:
+                compiled = await self._compile(attempt, lookup, box, parts)
+            if compiled is not None and not compiled.ok:
+                outcome = _ended_by(Stage.COMPILE, compiled, compiled)
+            else:
+                outcome = await self._execute(attempt, box, parts, compiled)
+            return await _collect(attempt, box, outcome)
+
+    async def _fetch(self, attempt: Attempt, but_not: frozenset[Part]) -> dict[Part, bytes | Path]:
+        """The parts, in memory if they came along, else in a file of ours."""
         parts: dict[Part, bytes | Path] = {}
         for part, ref in attempt.spec.parts.items():
+            if part in but_not:
+                continue
             if ref.inline is not None:
                 parts[part] = ref.inline
                 continue
@@ -124,7 +172,11 @@ class Runner:
         return parts
 
     async def _prepare(
-        self, attempt: Attempt, box: Box, parts: dict[Part, bytes | Path]
+        self,
+        attempt: Attempt,
+        box: Box,
+        parts: dict[Part, bytes | Path],
+        but_not: frozenset[Part],
     ) -> Outcome | None:
         """Fill the work dir; an archive that cannot be unpacked ends the task."""
         try:
@@ -133,7 +185,8 @@ class Runner:
                     archive = _as_file(parts[part], attempt.folder / f"{part}.part")
                     await box.unpack(archive, into)
             for part, name in _FILES.items():
-                await box.put(name, parts.get(part, b""))
+                if part not in but_not:
+                    await box.put(name, parts.get(part, b""))
         except BadInput as error:
             return Outcome(
                 ending=Ending.ERROR,
@@ -142,18 +195,28 @@ class Runner:
             )
         return None
 
-    async def _run_stages(
-        self, attempt: Attempt, box: Box, parts: dict[Part, bytes | Path]
+    async def _compile(
+        self, attempt: Attempt, lookup: Lookup, box: Box, parts: dict[Part, bytes | Path]
+    ) -> StageOutcome:
+        attempt.on_progress(attempt.run, Progress.COMPILING)
+        command = _as_bytes(parts[Part.COMPILE_COMMAND])
+        job = _job(attempt, Stage.COMPILE, command, attempt.spec.compile_limits, None)
+        missed = lookup.use is CacheUse.MISS
+        if missed:
+            lookup.witnesses = [box.watch(_FILES[part]) for part in _NOT_COMPILED]
+        compiled = _about_the_task(await box.run(job, attempt.cancel))
+        if missed and compiled.ok:
+            await self.cache.keep(lookup, box, attempt.folder, compiled)
+        return msgspec.structs.replace(compiled, cache=lookup.use)
+
+    async def _execute(
+        self,
+        attempt: Attempt,
+        box: Box,
+        parts: dict[Part, bytes | Path],
+        compiled: StageOutcome | None,
     ) -> Outcome:
         spec = attempt.spec
-        compiled: StageOutcome | None = None
-        if spec.compiles:
-            attempt.on_progress(attempt.run, Progress.COMPILING)
-            command = _as_bytes(parts[Part.COMPILE_COMMAND])
-            job = _job(attempt, Stage.COMPILE, command, spec.compile_limits, None)
-            compiled = _about_the_task(await box.run(job, attempt.cancel))
-            if not compiled.ok:
-                return _ended_by(Stage.COMPILE, compiled, compiled)
         if not spec.executes:
             return Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK, compile=compiled)
         attempt.on_progress(attempt.run, Progress.RUNNING)

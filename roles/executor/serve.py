@@ -18,6 +18,8 @@ from khala.net.client import AddressBook, JudicatorClient
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from khala.version import VERSION
+from roles.executor.cache import CompileCache
+from roles.executor.cache_key import Surroundings, surroundings_of
 from roles.executor.host import Executor
 from roles.executor.link import Link
 from roles.executor.runner import Runner
@@ -36,6 +38,8 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
     join: tuple[str, ...]
     secret_file: Path
     sandbox: SandboxConfig
+    #: Bound of the cache of compile stages; 0 turns it off.
+    compile_cache_bytes: int
     #: How long a stop waits for running attempts before it gives them back.
     drain_s: float
 
@@ -87,6 +91,11 @@ def _lock(folder: Path) -> int:
     return lock
 
 
+def _surroundings(config: SandboxConfig, enforcement: str) -> Surroundings:
+    sizes = f"{config.box_bytes} {config.box_inodes} {config.tmp_bytes}"
+    return surroundings_of(f"{enforcement}; {sizes}")
+
+
 async def _serve(
     config: ExecutorConfig, folder: Path, sandbox: Sandbox, stop: asyncio.Event
 ) -> None:
@@ -101,7 +110,10 @@ async def _serve(
         enforces=sandbox.enforcement,
         slots=config.slots,
     )
-    executor = Executor(identity, folder, Runner(sandbox, client), link, client)
+    cache = CompileCache(folder / "cache", config.compile_cache_bytes)
+    cache.open()
+    runner = Runner(sandbox, client, cache, _surroundings(config.sandbox, sandbox.enforcement))
+    executor = Executor(identity, folder, runner, link, client)
     try:
         log.info("executor.started", slots=config.slots, enforcement=sandbox.enforcement.label)
         serving = asyncio.ensure_future(executor.serve())

@@ -14,9 +14,9 @@ import structlog
 from msgspec import Struct
 
 from khala.model.errors import KhalaError, Unavailable
-from khala.model.executor import ExecutorRecord, JudicatorRecord, SessionState
+from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord, SessionState
 from khala.net.client import JudicatorClient
-from khala.protocol.rpc import ClusterView
+from khala.protocol.rpc import ClusterView, ExecutorView
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ class ExecutorSeen(Struct, frozen=True, kw_only=True):
     record: ExecutorRecord
     #: 0 while nobody knows, which is when nothing can be assigned to it either.
     free: int
+    cache: CacheCounts | None = None
 
 
 class JudicatorSeen(Struct, frozen=True, kw_only=True):
@@ -117,14 +118,21 @@ class Cluster:
             return None
 
 
+def _see(record: ExecutorRecord, owned: ExecutorView | None) -> ExecutorSeen:
+    """What the store says, and what the judicator that holds its session knows."""
+    if owned is None or owned.free is None:
+        return ExecutorSeen(record=record, free=0)
+    return ExecutorSeen(record=record, free=owned.free, cache=owned.cache)
+
+
 def _merge(views: dict[str, ClusterView]) -> Seen:
     # A judicator that serves has the store's latest word; any other is better than none.
     best = max(views.values(), key=lambda view: view.serving)
-    free: dict[str, int] = {}
+    owned: dict[str, ExecutorView] = {}
     for view in views.values():
         for executor in view.executors:
             if executor.free is not None:
-                free[executor.record.name] = executor.free
+                owned[executor.record.name] = executor
     judicators = []
     for record in best.judicators:
         own = views.get(record.address)
@@ -137,7 +145,7 @@ def _merge(views: dict[str, ClusterView]) -> Seen:
         )
     return Seen(
         executors=[
-            ExecutorSeen(record=executor.record, free=free.get(executor.record.name, 0))
+            _see(executor.record, owned.get(executor.record.name))
             for executor in sorted(best.executors, key=lambda view: view.record.name)
         ],
         judicators=sorted(judicators, key=lambda seen: seen.record.name),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
-from khala.model.executor import SessionState
+from khala.model.executor import CacheCounts, SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
     Artifacts,
@@ -122,6 +122,8 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     version: str
     #: None of an executor that is too old to say.
     enforcement: Enforcement | None
+    #: None while nobody knows.
+    cache: CacheCounts | None
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):
@@ -296,6 +298,7 @@ def view_nodes(seen: Seen) -> NodesView:
                 seen_at=rfc3339(executor.record.seen_at),
                 version=executor.record.version,
                 enforcement=executor.record.enforces,
+                cache=executor.cache,
             )
             for executor in seen.executors
         ],

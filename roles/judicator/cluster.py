@@ -54,8 +54,9 @@ class Cluster:
 
     def _view(self, record: ExecutorRecord) -> ExecutorView:
         session = self._dispatcher.sessions.get(record.name)
-        mine = session is not None and session.number == record.session
-        return ExecutorView(record=record, free=session.free if session and mine else None)
+        if session is None or session.number != record.session:
+            return ExecutorView(record=record, free=None)
+        return ExecutorView(record=record, free=session.free, cache=session.cache)
 
     async def watch(self, events: Events) -> None:
         """Publish executors whose state or free slots changed."""

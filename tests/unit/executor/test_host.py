@@ -36,6 +36,7 @@ from khala.protocol.executor import (
     Welcome,
 )
 from roles.executor import host as module
+from roles.executor.cache import CompileCache
 from roles.executor.host import DISK_RESERVE_BYTES, Executor
 from roles.executor.runner import Attempt
 from sandbox import SandboxLost
@@ -78,7 +79,8 @@ def artifacts_of(data: bytes) -> Artifacts:
 
 
 class FakeRunner:
-    def __init__(self) -> None:
+    def __init__(self, cache: CompileCache) -> None:
+        self.cache = cache
         self.output = b"hi"
         self.artifacts = b""
         self.error: Exception | None = None
@@ -117,7 +119,8 @@ class FakeOutputs:
 class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.link, self.runner, self.outputs = FakeLink(), FakeRunner(), FakeOutputs()
+        cache = CompileCache(folder / "cache", max_bytes=0)
+        self.link, self.runner, self.outputs = FakeLink(), FakeRunner(cache), FakeOutputs()
         identity = Identity(
             name=ExecutorName("e"), boot=BootId("b"), version="1", enforcement="none", slots=1
         )
