@@ -30,7 +30,7 @@ from msgspec import Struct
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
-from khala.model.task import Part, StageLimits, Task, TaskBrief, TaskState
+from khala.model.task import Part, StageLimits, TaskBrief, TaskState
 
 
 class SubmitTask(Struct, frozen=True, kw_only=True):

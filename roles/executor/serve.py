@@ -12,6 +12,7 @@ import structlog
 from msgspec import Struct
 
 from khala.core.agent import Identity
+from khala.model.enforcement import Enforcement
 from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.net.client import AddressBook, JudicatorClient
@@ -91,7 +92,7 @@ def _lock(folder: Path) -> int:
     return lock
 
 
-def _surroundings(config: SandboxConfig, enforcement: str) -> Surroundings:
+def _surroundings(config: SandboxConfig, enforcement: Enforcement) -> Surroundings:
     sizes = f"{config.box_bytes} {config.box_inodes} {config.tmp_bytes}"
     return surroundings_of(f"{enforcement}; {sizes}")
 

@@ -254,7 +254,7 @@ class JudicatorDouble:
     async def read_artifacts(self, request: Request, task_id: str) -> None:
         first, size = (int(request.args[name][0]) for name in ("first", "size"))
         self.ranges.append((first, size))
-        await self._send(request, self.stored[TaskId(task_id), "artifacts"][first : first + size])
+        await _send(request, self.stored[TaskId(task_id), "artifacts"][first : first + size])
 
     async def list_tasks(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=ListTasks)
@@ -269,13 +269,7 @@ class JudicatorDouble:
         return await self._answer(request, TaskRows(tasks=rows, more=len(found) > query.limit))
 
     async def read(self, request: Request, task_id: str, name: str) -> None:
-        await self._send(request, self.stored[TaskId(task_id), name])
-
-    async def _send(self, request: Request, data: bytes) -> None:
-        response = await request.respond(headers={"Content-Length": str(len(data))})
-        for start in range(0, len(data), 100_000):
-            await response.send(data[start : start + 100_000])
-        await response.eof()
+        await _send(request, self.stored[TaskId(task_id), name])
 
     async def view(self, request: Request) -> HTTPResponse:
         view = cluster_view(self.address, serving=self.serving)
@@ -297,3 +291,10 @@ class JudicatorDouble:
 
     def store(self, task: Task, stream: Stream, data: bytes) -> None:
         self.stored[task.id, stream] = data
+
+
+async def _send(request: Request, data: bytes) -> None:
+    response = await request.respond(headers={"Content-Length": str(len(data))})
+    for start in range(0, len(data), 100_000):
+        await response.send(data[start : start + 100_000])
+    await response.eof()
