@@ -113,6 +113,9 @@ EVENT_STREAMS = 1024
 #: Events waiting for one slow reader; above it the stream ends and the reader reconnects.
 EVENT_QUEUE_ITEMS = 4096
 EVENT_HEARTBEAT_S = 15.0
+#: An event carries the whole of an ended task if its inline bytes are no more than this; every
+#: gateway gets it, and mostly one of them has a use for it. A larger one is asked for.
+EVENT_TASK_BYTES = 4 * KIB
 #: KV2 cuts long texts to this many characters and appends "...".
 KV2_TEXT_CHARS = 1000
 #: Text of an output shown inline by the task view; the download has all of it.

@@ -30,7 +30,7 @@ from msgspec import Struct
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
-from khala.model.task import Part, StageLimits, TaskBrief, TaskState
+from khala.model.task import Part, StageLimits, Task, TaskBrief, TaskState
 
 
 class SubmitTask(Struct, frozen=True, kw_only=True):
@@ -137,6 +137,9 @@ class ErrorBody(Struct, frozen=True, kw_only=True):
 
 class TaskChanged(Struct, frozen=True, kw_only=True, tag="task"):
     task: TaskBrief
+    #: The whole of a task that has ended, if it is small and at hand: whoever waited for it need
+    #: not ask.
+    ended: Task | None = None
 
 
 class ExecutorChanged(Struct, frozen=True, kw_only=True, tag="executor"):

@@ -6,7 +6,6 @@ minutes apart at the most, with the same sandbox profile.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import sys
@@ -14,8 +13,10 @@ import sys
 import msgspec
 from msgspec import Struct
 
+from khala.net.loop import run as run_loop
 from khala.version import VERSION
 from roles.bench import bare, control_plane, end_to_end
+from roles.bench.costs import Costs
 from roles.bench.stats import Latency
 
 #: Turns of bare jail and whole.
@@ -56,7 +57,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
 def run(options: Options) -> int:
     """Measure and print; needs root, like an executor."""
-    report = asyncio.run(_measure(options))
+    report = run_loop(_measure(options))
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
@@ -93,13 +94,13 @@ async def _compare(slots: int, share: float) -> tuple[bare.Bare, end_to_end.EndT
     floors: list[bare.Slice] = []
     wholes: list[end_to_end.Slice] = []
     _say("starting a whole Khala")
-    async with end_to_end.started(slots) as session:
+    async with end_to_end.started(slots) as stack:
         for turn in range(1, ROUNDS + 1):
             _say(f"round {turn} of {ROUNDS}: bare jail, then end to end through HTTP")
             floors.append(await bare.measure(slots, runs=int(160 * share)))
             wholes.append(
                 await end_to_end.measure(
-                    session, slots, duration_s=3 * share, sequential=int(40 * share)
+                    stack, slots, duration_s=3 * share, sequential=int(40 * share)
                 )
             )
     return bare.combine(slots, floors), end_to_end.combine(slots, wholes)
@@ -129,11 +130,20 @@ def _table(report: Report) -> str:
             f"{report.ratios.latency_p50_ms_over_bare:.1f} ms",
             "aim: 15 ms or less",
         ),
+        *_costs(whole.cpu_ms_per_task),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(
         f"{name:<{widths[0]}}  {value:>{widths[1]}}  {note}".rstrip() for name, value, note in rows
     )
+
+
+def _costs(costs: Costs) -> list[tuple[str, str, str]]:
+    parts = sorted(msgspec.structs.asdict(costs).items(), key=lambda part: -part[1])
+    return [
+        (f"(e) processor time, {name}", f"{ms:.1f} ms", "per task of (b)")
+        for name, ms in [*parts, ("all", costs.total)]
+    ]
 
 
 def _latency(latency: Latency) -> str:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 
-import aiohttp
 import msgspec
 from msgspec import Struct
 
 from khala.core.agent import Agent, Identity
-from khala.model.errors import Unavailable
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.model.task import Ending, Outcome, Part, Reason, StageLimits, StageOutcome, TaskSpec
 from khala.protocol.executor import FromExecutorMessage, Run
 from khala.protocol.rpc import SubmitTask
 from khala.version import VERSION
+from roles.bench.http import connected
 from roles.bench.stack import Stack, run_judicator
 from roles.executor.link import Link
 
@@ -108,19 +107,13 @@ class Instant:
 async def measure(tasks: int) -> ControlPlane:
     """Run `tasks` tasks through each phase."""
     async with run_judicator() as stack:
-        headers = {"Authorization": f"Bearer {stack.secret}"}
-        base = f"http://127.0.0.1:{stack.ports.rpc}"
-        async with aiohttp.ClientSession(base_url=base, headers=headers) as session:
-            await _until_serving(session)
-            started = time.monotonic()
-            await _submit(session, tasks)
-            accepted_s = time.monotonic() - started
-            return await _with_executors(session, stack, tasks, accepted_s)
+        started = time.monotonic()
+        await _submit(stack, tasks)
+        accepted_s = time.monotonic() - started
+        return await _with_executors(stack, tasks, accepted_s)
 
 
-async def _with_executors(
-    session: aiohttp.ClientSession, stack: Stack, tasks: int, accepted_s: float
-) -> ControlPlane:
+async def _with_executors(stack: Stack, tasks: int, accepted_s: float) -> ControlPlane:
     address = f"127.0.0.1:{stack.ports.rpc}"
     executors = [Instant(n, Link([address], lambda: stack.secret)) for n in range(_EXECUTORS)]
     serving = [asyncio.ensure_future(executor.serve()) for executor in executors]
@@ -130,7 +123,7 @@ async def _with_executors(
         begun = min(executor.first_at or ended for executor in executors)
         leased = max(executor.last_assigned_at for executor in executors)
         full_started = time.monotonic()
-        await _submit(session, tasks)
+        await _submit(stack, tasks)
         await _until_recorded(executors, 2 * tasks)
         full_s = time.monotonic() - full_started
     finally:
@@ -148,16 +141,7 @@ async def _with_executors(
     )
 
 
-async def _until_serving(session: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            async with session.get("/rpc/v1/cluster") as response:
-                if response.status == 200:
-                    return
-            await asyncio.sleep(0.1)
-
-
-async def _submit(session: aiohttp.ClientSession, tasks: int) -> None:
+async def _submit(stack: Stack, tasks: int) -> None:
     request = SubmitTask(
         user=0,
         compile_timeout_s=10,
@@ -167,14 +151,13 @@ async def _submit(session: aiohttp.ClientSession, tasks: int) -> None:
         parts={Part.EXECUTE_COMMAND: b"true"},
     )
     body = msgspec.msgpack.encode(request)
+    headers = f"Authorization: Bearer {stack.secret}\r\n"
     left = iter(range(tasks))
 
     async def client() -> None:
-        for _ in left:
-            async with session.post("/rpc/v1/tasks", data=body) as response:
-                if response.status != 200:
-                    raise Unavailable(f"not accepted: {response.status} {await response.text()}")
-                await response.read()
+        async with connected(stack.ports.rpc) as connection:
+            for _ in left:
+                await connection.post("/rpc/v1/tasks", headers, body)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(_CLIENTS):

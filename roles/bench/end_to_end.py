@@ -10,23 +10,30 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlencode
 
-import aiohttp
+import msgspec
 from msgspec import Struct
 
 from khala.model.errors import Unavailable
-from roles.bench.stack import run_up
+from roles.bench import costs
+from roles.bench.costs import Costs, read_costs
+from roles.bench.http import Connection, connected
+from roles.bench.stack import Stack, run_up
 from roles.bench.stats import Latency, summarize
 
-_FORM = {
-    "user": "0",
-    "compile_command": "",
-    "compile_timeout": "10",
-    "execute_input": "",
-    "execute_command": "true",
-    "execute_timeout": "10",
-    "execute_standard": "",
-}
+_FORM = urlencode(
+    {
+        "user": 0,
+        "compile_command": "",
+        "compile_timeout": 10,
+        "execute_input": "",
+        "execute_command": "true",
+        "execute_timeout": 10,
+        "execute_standard": "",
+    }
+).encode()
+_FORM_HEADERS = "Content-Type: application/x-www-form-urlencoded\r\n"
 
 
 class EndToEnd(Struct, frozen=True, kw_only=True):
@@ -35,6 +42,8 @@ class EndToEnd(Struct, frozen=True, kw_only=True):
     tasks_per_s: float
     #: Submit to done, sequential tasks.
     latency: Latency
+    #: Of one task at full load.
+    cpu_ms_per_task: Costs
 
 
 class Slice(Struct, frozen=True, kw_only=True):
@@ -42,27 +51,42 @@ class Slice(Struct, frozen=True, kw_only=True):
 
     tasks: int
     elapsed_s: float
+    #: Of all tasks under load.
+    cpu_s: Costs
     sequential_s: list[float]
 
 
+class _Added(Struct, frozen=True):
+    id: str | None
+    result: int
+
+
+class _Seen(Struct, frozen=True):
+    state: str
+    finished_at: str | None
+
+
+class _Status(Struct, frozen=True):
+    free: int
+
+
 @asynccontextmanager
-async def started(slots: int) -> AsyncIterator[aiohttp.ClientSession]:
-    """A whole Khala, warm, and a client of it."""
+async def started(slots: int) -> AsyncIterator[Stack]:
+    """A whole Khala, warm."""
     async with run_up(slots) as stack:
-        url = f"http://127.0.0.1:{stack.ports.http}"
-        async with aiohttp.ClientSession(base_url=url) as session:
-            await _wait_for_slots(session)
-            await _load(session, clients=2 * slots, duration_s=2.0)
-            yield session
+        await _wait_for_slots(stack)
+        await _load(stack, clients=2 * slots, duration_s=2.0)
+        yield stack
 
 
-async def measure(
-    session: aiohttp.ClientSession, slots: int, duration_s: float, sequential: int
-) -> Slice:
+async def measure(stack: Stack, slots: int, duration_s: float, sequential: int) -> Slice:
     """Load it for `duration_s`, then time `sequential` tasks, one after another."""
-    tasks, elapsed_s = await _load(session, clients=2 * slots, duration_s=duration_s)
-    samples = [await _one(session) for _ in range(sequential)]
-    return Slice(tasks=tasks, elapsed_s=elapsed_s, sequential_s=samples)
+    before = read_costs(stack.data_dir)
+    tasks, elapsed_s = await _load(stack, clients=2 * slots, duration_s=duration_s)
+    spent = read_costs(stack.data_dir).since(before)
+    async with connected(stack.ports.http) as connection:
+        samples = [await _one(connection) for _ in range(sequential)]
+    return Slice(tasks=tasks, elapsed_s=elapsed_s, cpu_s=spent, sequential_s=samples)
 
 
 def combine(slots: int, slices: list[Slice]) -> EndToEnd:
@@ -73,47 +97,43 @@ def combine(slots: int, slices: list[Slice]) -> EndToEnd:
         clients=2 * slots,
         tasks_per_s=round(tasks / sum(each.elapsed_s for each in slices), 2),
         latency=summarize([sample for each in slices for sample in each.sequential_s]),
+        cpu_ms_per_task=costs.combine([each.cpu_s for each in slices], tasks),
     )
 
 
-async def _wait_for_slots(session: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            async with session.get("/api/v2/status") as response:
-                if response.status == 200 and (await response.json())["free"] > 0:
-                    return
+async def _wait_for_slots(stack: Stack) -> None:
+    async with asyncio.timeout(60), connected(stack.ports.http) as connection:
+        while msgspec.json.decode(await connection.get("/api/v2/status"), type=_Status).free == 0:
             await asyncio.sleep(0.1)
 
 
-async def _load(
-    session: aiohttp.ClientSession, *, clients: int, duration_s: float
-) -> tuple[int, float]:
+async def _load(stack: Stack, *, clients: int, duration_s: float) -> tuple[int, float]:
     started = time.monotonic()
     until = started + duration_s
 
     async def client() -> int:
         done = 0
-        while time.monotonic() < until:
-            await _one(session)
-            done += 1
+        async with connected(stack.ports.http) as connection:
+            while time.monotonic() < until:
+                await _one(connection)
+                done += 1
         return done
 
     counts = await asyncio.gather(*(client() for _ in range(clients)))
     return sum(counts), time.monotonic() - started
 
 
-async def _one(session: aiohttp.ClientSession) -> float:
+async def _one(connection: Connection) -> float:
     """Submit a task and wait until it is done; seconds."""
     started = time.monotonic()
-    async with session.post("/api/task", data=_FORM) as response:
-        answer = await response.json()
-    if answer["result"] != 0:
-        raise Unavailable(f"the task was not accepted: {answer}")
-    path = f"/api/v2/tasks/{answer['id']}"
+    answer = await connection.post("/api/task", _FORM_HEADERS, _FORM)
+    added = msgspec.json.decode(answer, type=_Added)
+    if added.result != 0:
+        raise Unavailable(f"the task was not accepted: {answer!r}")
     while True:
-        async with session.get(path, params={"wait": "30s"}) as response:
-            task = await response.json()
-        if task["state"] == "succeeded":
+        answer = await connection.get(f"/api/v2/tasks/{added.id}?wait=30s")
+        task = msgspec.json.decode(answer, type=_Seen)
+        if task.state == "succeeded":
             return time.monotonic() - started
-        if task["finished_at"] is not None:
-            raise Unavailable(f"a no-op task ended otherwise: {task}")
+        if task.finished_at is not None:
+            raise Unavailable(f"a no-op task ended otherwise: {answer!r}")

@@ -22,7 +22,7 @@ from khala.model.executor import SessionState
 from khala.model.ids import TaskId
 from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_STREAMS
 from khala.model.status import kv2_status
-from khala.model.task import Reason, TaskBrief, TaskState
+from khala.model.task import Reason, Task, TaskBrief, TaskState
 from khala.protocol.rpc import Event, ExecutorView, TaskChanged
 from roles.gateway.times import rfc3339
 
@@ -90,11 +90,15 @@ class Watch:
     def __init__(self, *, ends_only: bool) -> None:
         self._ends_only = ends_only
         self._wake = asyncio.Event()
+        #: The whole task, if it has ended and the news of that brought it along.
+        self.ended: Task | None = None
 
-    def tell(self, brief: TaskBrief | None) -> None:
+    def tell(self, event: TaskChanged | None) -> None:
         """Something happened; None: it is not known what."""
-        if brief is None or brief.done or not self._ends_only:
+        if event is None or event.task.done or not self._ends_only:
             self._wake.set()
+        if event is not None and event.ended is not None:
+            self.ended = event.ended
 
     async def wait(self, timeout_s: float) -> None:
         """Return when something was said since the last call, or after `timeout_s`."""
@@ -138,7 +142,7 @@ class Hub:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
-            self._note(event.task)
+            self._note(event)
         if not self._readers:
             return
         encoded = (
@@ -186,14 +190,15 @@ class Hub:
             if not watches:
                 self._watches.pop(task, None)
 
-    def _note(self, brief: TaskBrief) -> None:
+    def _note(self, event: TaskChanged) -> None:
+        brief = event.task
         if brief.done:
             self._open.pop(brief.id, None)
             _remember(self._ended, brief.id)
         else:
             _remember(self._open, brief.id)
         for watch in self._watches.get(brief.id, ()):
-            watch.tell(brief)
+            watch.tell(event)
 
 
 def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:

@@ -96,7 +96,7 @@ class V2(Struct, frozen=True, kw_only=True):
                 if left_s <= 0 or self.hub.stopping:
                     return task or await self.client.get(known)
                 await watch.wait(min(REREAD_S, left_s))
-                task = await self.client.get(known)
+                task = watch.ended or await self.client.get(known)
             return task
 
     async def _wait_change(self, known: TaskId, since: str, wait_s: float) -> Task:
@@ -108,7 +108,7 @@ class V2(Struct, frozen=True, kw_only=True):
                 if left_s <= 0 or self.hub.stopping:
                     break
                 await watch.wait(min(REREAD_S, left_s))
-                task = await self.client.get(known)
+                task = watch.ended or await self.client.get(known)
             return task
 
     async def stream_events(self, request: Request) -> HTTPResponse | None:

@@ -7,18 +7,21 @@ connection, never holds memory beyond its bound, and never slows dispatch.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 import structlog
 
 from khala.model.errors import KhalaError
-from khala.model.limits import EVENT_QUEUE_ITEMS
-from khala.model.task import TaskBrief
+from khala.model.ids import TaskId
+from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_TASK_BYTES
+from khala.model.task import Task, TaskBrief
 from khala.protocol.rpc import Event, ExecutorChanged, ExecutorView, TaskChanged
 from khala.protocol.wire import Codec
 from khala.store.protocols import TaskStore
 from roles.judicator.executors import Socket
-from roles.judicator.world import GATHER_S, World
+from roles.judicator.gather import Gathering
+from roles.judicator.world import World
 
 log = structlog.get_logger()
 
@@ -27,22 +30,26 @@ class Listener:
     """One gateway's queue."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
-        self.wake = asyncio.Event()
+        self.events = Gathering[Event]()
         self.overrun = False
 
 
 class Events:
     """Fans task and executor changes out to the listeners."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, find_ended: Callable[[TaskId], Task | None]) -> None:
+        """`find_ended` has tasks that ended here a moment ago."""
+        self._find_ended = find_ended
         self._listeners: set[Listener] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
 
     def publish_task(self, brief: TaskBrief) -> None:
-        if self._listeners:
-            self._publish(TaskChanged(task=brief), urgent=brief.done)
+        if not self._listeners:
+            return
+        ended = self._find_ended(brief.id) if brief.done else None
+        if ended is not None and _inline_bytes(ended) > EVENT_TASK_BYTES:
+            ended = None
+        self._publish(TaskChanged(task=brief, ended=ended), urgent=brief.done)
 
     def publish_executor(self, view: ExecutorView) -> None:
         if self._listeners:
@@ -56,13 +63,10 @@ class Events:
         for listener in self._listeners:
             if len(listener.events) >= EVENT_QUEUE_ITEMS:
                 listener.overrun = True
-            else:
-                listener.events.append(event)
-            if urgent or listener.overrun:
-                listener.wake.set()
+                listener.events.hurry()
             else:
                 # People watch a task's way, programs wait for its end.
-                self._loop.call_later(GATHER_S, listener.wake.set)
+                listener.events.add(event, urgent=urgent)
 
     async def serve(self, socket: Socket) -> None:
         """Send events to one gateway until it goes away or falls behind."""
@@ -80,10 +84,7 @@ class Events:
 
     async def _write(self, socket: Socket, listener: Listener) -> None:
         while True:
-            await listener.wake.wait()
-            listener.wake.clear()
-            batch, listener.events = listener.events, []
-            for frame in self._codec.encode(batch):
+            for frame in self._codec.encode(await listener.events.take()):
                 await socket.send(frame)
             if listener.overrun:
                 log.warning("events.listener_dropped", limit=EVENT_QUEUE_ITEMS)
@@ -101,6 +102,13 @@ class Events:
                     self.publish_task(brief)
             except KhalaError:
                 continue  # a hint less; gateways re-read what they show
+
+
+def _inline_bytes(task: Task) -> int:
+    streams = task.outcome.streams if task.outcome is not None else {}
+    inline = [ref.inline for ref in task.spec.parts.values()]
+    inline += [ref.inline for ref in streams.values()]
+    return sum(len(data) for data in inline if data)
 
 
 async def _until_closed(socket: Socket) -> None:

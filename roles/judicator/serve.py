@@ -21,8 +21,9 @@ from khala.coordination.etcd_rpc import EtcdRpc
 from khala.coordination.membership import Entry, Identity, Membership
 from khala.core.dispatch import Dispatcher
 from khala.core.recovery import Recovery
-from khala.model.ids import Incarnation, JudicatorName, mint_nonce
+from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import MIB, check_timers
+from khala.model.task import Task
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Server, create_app, serve
 from khala.net.loop import run as run_loop
@@ -97,7 +98,7 @@ class Judicator:
         self._config = config
         self._store = store
         self._incarnation = Incarnation(mint_nonce())
-        self._events = Events()
+        self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
         self._world = World(self._events.publish_task, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
@@ -131,6 +132,9 @@ class Judicator:
             if self._world.broken.done():
                 self._world.broken.result()
         log.info("judicator.stopped")
+
+    def _find_ended(self, task: TaskId) -> Task | None:
+        return self._dispatcher.recent.get(task)
 
     def _loops(self) -> list[Coroutine[object, object, None]]:
         store, chores = self._store, self._chores

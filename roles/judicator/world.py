@@ -18,21 +18,17 @@ from khala.model.errors import InvariantBroken
 from khala.model.ids import TaskId
 from khala.model.task import TaskBrief
 from khala.protocol.executor import Recorded, ToExecutorMessage
+from roles.judicator.gather import Gathering
 
 log = structlog.get_logger()
 Item = TypeVar("Item")
-
-
-#: How long a message that nobody waits for may wait for company.
-GATHER_S = 0.02
 
 
 class Outbox:
     """Messages for one executor socket; written in batches by the socket's own task."""
 
     def __init__(self) -> None:
-        self.messages: list[ToExecutorMessage] = []
-        self.wake = asyncio.Event()
+        self.messages = Gathering[ToExecutorMessage]()
         #: Set to end the connection, with the reason for the log.
         self.closing: str | None = None
 
@@ -56,20 +52,15 @@ class World:
 
     def send(self, conn: Conn, message: ToExecutorMessage) -> None:
         outbox = self.outboxes.get(conn)
-        if outbox is None:
-            return
-        outbox.messages.append(message)
-        if isinstance(message, Recorded):
-            # Nobody waits for it; it travels with the next assignment if there is one soon.
-            self._loop.call_later(GATHER_S, outbox.wake.set)
-        else:
-            outbox.wake.set()
+        if outbox is not None:
+            # Nobody waits for a Recorded; it travels with the next assignment if that is soon.
+            outbox.messages.add(message, urgent=not isinstance(message, Recorded))
 
     def close(self, conn: Conn, why: str) -> None:
         outbox = self.outboxes.get(conn)
         if outbox is not None:
             outbox.closing = why
-            outbox.wake.set()
+            outbox.messages.hurry()
 
     def spawn(self, flow: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(flow)

@@ -113,6 +113,7 @@ class JudicatorDouble:
         self.swallow = 0
         self.serving = True
         self.requests = 0
+        self.reads = 0
         self._listeners: set[WebsocketImplProtocol] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
         self._server: Server | None = None
@@ -212,6 +213,7 @@ class JudicatorDouble:
         return task
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
+        self.reads += 1
         return await self._answer(request, self._find(task_id))
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
@@ -222,11 +224,12 @@ class JudicatorDouble:
         await self.change(ended)
         return await self._answer(request, Cancelled(task=brief_of(ended)))
 
-    async def change(self, task: Task) -> None:
-        """Store a new state, a millisecond later than the last, and tell the listeners."""
+    async def change(self, task: Task, *, bring: bool = False) -> None:
+        """Store a new state, a millisecond later than the last, and tell the listeners; `bring`
+        them the whole task, too."""
         later = task.updated_at + timedelta(milliseconds=1)
         self.tasks[task.id] = task = msgspec.structs.replace(task, updated_at=later)
-        await self.publish(TaskChanged(task=brief_of(task)))
+        await self.publish(TaskChanged(task=brief_of(task), ended=task if bring else None))
 
     async def publish(self, event: Event) -> None:
         for frame in self._codec.encode([event]):

@@ -128,7 +128,7 @@ async def test_a_broken_cluster_is_a_503(site: Site, monkeypatch: pytest.MonkeyP
     assert problem["detail"] == "the store does not acknowledge writes"
 
 
-async def change(site: Site, task: Task, progress: Progress | None) -> None:
+async def change(site: Site, task: Task, progress: Progress | None, *, bring: bool = False) -> None:
     """Lease the task with that progress, or end it."""
     changed = msgspec.structs.replace(
         task,
@@ -137,7 +137,7 @@ async def change(site: Site, task: Task, progress: Progress | None) -> None:
         progress=progress,
         outcome=None if progress else DONE,
     )
-    await site.judicator.change(changed)
+    await site.judicator.change(changed, bring=bring)
 
 
 async def test_waiting_for_a_change(site: Site) -> None:
@@ -168,6 +168,20 @@ async def test_waiting_for_the_end(site: Site) -> None:
     assert not waiting.done()
     await change(site, task, None)
     assert (await waiting)[1]["state"] == "succeeded"
+
+
+async def test_news_that_bring_the_task_are_the_answer(site: Site) -> None:
+    task = site.judicator.add(task_of())
+    waiting = asyncio.ensure_future(get(site, f"/api/v2/tasks/{task.id}?wait=30"))
+    async with asyncio.timeout(10):
+        while not (site.judicator.reads and site.judicator.listeners):
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    reads = site.judicator.reads
+    await change(site, task, None, bring=True)
+    document = (await waiting)[1]
+    assert site.judicator.reads == reads
+    assert document == (await get(site, f"/api/v2/tasks/{task.id}"))[1]
 
 
 async def test_a_task_that_has_ended_is_not_waited_for(site: Site) -> None:
