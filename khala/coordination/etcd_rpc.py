@@ -153,6 +153,24 @@ class EtcdRpc:
         )
         return bool(reply.succeeded)
 
+    async def delete_if_held(self, key: str, lease: int, deadline_s: float) -> None:
+        """Delete the key if it hangs on this lease; else leave it."""
+        held = etcdrpc.Compare(
+            key=key.encode(),
+            target=etcdrpc.Compare.LEASE,
+            result=etcdrpc.Compare.EQUAL,
+            lease=lease,
+        )
+        delete = etcdrpc.RequestOp(
+            request_delete_range=etcdrpc.DeleteRangeRequest(key=key.encode())
+        )
+        request = etcdrpc.TxnRequest(compare=[held], success=[delete])
+        await self._call(
+            lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left),
+            deadline_s,
+            changes=True,
+        )
+
     async def list_prefix(self, prefix: str, deadline_s: float) -> list[KeyValue]:
         """Linearizable read of every key below `prefix`."""
         start = prefix.encode()

@@ -32,6 +32,8 @@ from khala.model.limits import LEADER_TTL_S
 log = structlog.get_logger()
 
 POLL_S = 1.0
+#: Polls that a judicator without a term leaves the claim to others; they poll as often.
+RESTS_POLLS = 3
 RENEW_S = LEADER_TTL_S / 4
 CALL_S = LEADER_TTL_S / 3
 #: A directory older than this is not an argument for anything.
@@ -71,6 +73,8 @@ class Membership:
         #: Every entry of the last reading made sense.
         self._complete = True
         self._read_at = float("-inf")
+        #: Without a term from MongoDB, the claim is left to others until then.
+        self._rests_until = float("-inf")
         self._warned: set[str] = set()
 
     def term(self) -> Term | None:
@@ -181,7 +185,8 @@ class Membership:
                 "membership.name_taken",
                 f"{entry.address} calls itself {entry.name} too; give each its own --name",
             )
-        if leader is None or (mine and not self._leading):
+        claimable = leader is None or (mine and not self._leading)
+        if claimable and time.monotonic() >= self._rests_until:
             await self._campaign(lease)
 
     def _record(self, name: str, item: KeyValue, leader: KeyValue | None) -> JudicatorRecord | None:
@@ -217,7 +222,14 @@ class Membership:
             holder = await self._etcd.list_prefix(item.key, CALL_S)
             if not any(kv.key == item.key and kv.lease == lease for kv in holder):
                 return
-        term = await self._take_term()
+        try:
+            term = await self._take_term()
+        except KhalaError:
+            # Another judicator's MongoDB may be in better health: it must find no claim of ours,
+            # and time to make its own.
+            self._rests_until = time.monotonic() + RESTS_POLLS * POLL_S
+            await self._etcd.delete_if_held(item.key, lease, CALL_S)
+            raise
         if lease != self._lease:
             # Lost meanwhile; renewals of the next one prove nothing about this claim.
             return

@@ -69,6 +69,17 @@ async def test_only_the_first_creates_a_key(rpc: EtcdRpc, prefix: str) -> None:
     assert found.value == str(made.index(True)).encode()
 
 
+async def test_only_what_hangs_on_the_lease_is_deleted(rpc: EtcdRpc, prefix: str) -> None:
+    lease, other = [await rpc.grant(60, CALL_S) for _ in range(2)]
+    key = prefix + "one"
+    await rpc.put(KeyValue(key=key, value=b"", lease=lease), CALL_S)
+    await rpc.delete_if_held(key, other, CALL_S)
+    assert len(await rpc.list_prefix(prefix, CALL_S)) == 1
+    await rpc.delete_if_held(key, lease, CALL_S)
+    await rpc.delete_if_held(key, lease, CALL_S)
+    assert await rpc.list_prefix(prefix, CALL_S) == []
+
+
 async def test_keys_go_with_their_lease(rpc: EtcdRpc, prefix: str) -> None:
     lease = await rpc.grant(60, CALL_S)
     await rpc.keepalive(lease, CALL_S)

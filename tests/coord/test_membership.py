@@ -242,6 +242,25 @@ async def test_nobody_leads_without_a_term(rpc: EtcdRpc, judicators: Judicators)
     await until(lambda: only.term() == 1)
 
 
+async def test_who_gets_no_term_leaves_the_claim_to_others(
+    rpc: EtcdRpc, judicators: Judicators
+) -> None:
+    asked = 0
+
+    async def refuse() -> Term:
+        nonlocal asked
+        asked += 1
+        raise Unavailable
+
+    sick, _ = await judicators.join(rpc, "sick", refuse)
+    await until(lambda: asked > 0)
+    well, _ = await judicators.join(rpc, "well")
+    await until(leads(well))
+    assert sick.term() is None
+    [leader] = await rpc.list_prefix(f"{judicators.prefix}leader", CALL_S)
+    assert leader.value == b"well"
+
+
 async def test_a_lease_lost_while_the_term_is_taken_makes_no_leader(
     rpc: EtcdRpc, judicators: Judicators
 ) -> None:
