@@ -130,6 +130,7 @@ def _table(report: Report) -> str:
             f"{report.ratios.latency_p50_ms_over_bare:.1f} ms",
             "aim: 15 ms or less",
         ),
+        ("(e) processor time, bare jail", f"{floor.cpu_ms_per_run:.1f} ms", "per run of (a)"),
         *_costs(whole.cpu_ms_per_task),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

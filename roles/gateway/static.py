@@ -120,6 +120,9 @@ class StaticSite:
     def register(self, routes: Routes) -> None:
         for page in PAGES:
             routes.add("GET", page, self.answer_page)
+            if page != "/":
+                # As people type it; the application's router takes both.
+                routes.add("GET", f"{page}/", self.answer_page)
         for path, file in self._files.items():
             if path != "index.html":
                 routes.add("GET", f"/{path}", _answerer(file))
