@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.config.settings import Settings
-from khala.config.table import ALL, BY_KEY, SETTINGS, G, J, Setting
+from khala.config.table import ALL, BY_KEY, MAXIMUM_OF, SETTINGS, G, J, Setting
 from khala.config.values import Kind, Value, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
@@ -177,6 +177,14 @@ def _derive(origins: Origins) -> None:
         put("join", tuple(f"{each}:{port}" if _HOST_ALONE.match(each) else each for each in join))
     else:
         put("join", (f"{origins['bind'].value}:{port}",))
+    for key, maximum_key in MAXIMUM_OF.items():
+        default, maximum = origins[key].value, origins[maximum_key]
+        if maximum.source == "default" and _number(default) > _number(maximum.value):
+            put(maximum_key, default)
+
+
+def _number(value: Value) -> float:
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _nest(origins: Origins) -> dict[str, object]:
@@ -212,6 +220,7 @@ def _check(role: str, origins: Origins) -> None:
             field=blame,
         )
     _check_join(origins)
+    _check_maxima(origins)
     _check_ports(role, origins)
 
 
@@ -224,6 +233,19 @@ def _check_join(origins: Origins) -> None:
             blame = _blame(origins, "join")
             raise Rejected(
                 f"{blame}: host:port with a port from 1 to 65535; {address!r} is not", field=blame
+            )
+
+
+def _check_maxima(origins: Origins) -> None:
+    """A stage that names no limit must not get more than one that does."""
+    for key, maximum_key in MAXIMUM_OF.items():
+        default, maximum = origins[key].value, origins[maximum_key].value
+        if _number(default) > _number(maximum):
+            blame, kind = _blame(origins, maximum_key), BY_KEY[key].kind
+            raise Rejected(
+                f"{blame}: {show(kind, maximum)} is less than what stages get that ask for"
+                f" nothing; raise it, or lower {_blame(origins, key)} ({show(kind, default)})",
+                field=blame,
             )
 
 

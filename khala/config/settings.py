@@ -39,11 +39,20 @@ class Nsjail(Struct, frozen=True, kw_only=True):
 class Limits(Struct, frozen=True, kw_only=True):
     wall_max: float
     cpus: float
+    cpus_max: float
     pids: int
+    pids_max: int
     compile_memory: int
     execute_memory: int
+    memory_max: int
     output: int
+    output_max: int
     file_size: int
+    file_size_max: int
+    disk: int
+    disk_max: int
+    disk_files: int
+    disk_files_max: int
 
 
 class Gateway(Struct, frozen=True, kw_only=True):

@@ -52,19 +52,27 @@ def _port(key: str, flag: str, default: int, roles: tuple[str, ...], text: str) 
     )
 
 
-def _bytes(key: str, default: int, text: str) -> Setting:
+def _limit(key: str, kind: Kind, default: Value, text: str) -> Setting:
     """A limit of stages; the flag follows from the key."""
-    flag = "--" + key.removeprefix("limits.").replace(".", "-").replace("_", "-")
+    minimum, maximum = _LIMIT_BOUNDS[kind]
     return Setting(
-        key=key,
-        flag=flag,
-        kind=Kind.SIZE,
+        key=f"limits.{key}",
+        flag=f"--{key.replace('_', '-')}",
+        kind=kind,
         default=default,
         help=text,
         roles=(G,),
-        minimum=64 * 1024,
-        maximum=1 << 40,
+        minimum=minimum,
+        maximum=maximum,
     )
+
+
+_LIMIT_BOUNDS: dict[Kind, tuple[float, float]] = {
+    Kind.SIZE: (64 * 1024, 1 << 40),
+    Kind.INT: (4, 4_000_000),
+    Kind.NUMBER: (0.01, 1024),
+    Kind.SECONDS: (1, 31_536_000),
+}
 
 
 def _default_data_dir() -> str:
@@ -75,6 +83,7 @@ def _default_name() -> str:
     return os.uname().nodename.partition(".")[0] or "node"
 
 
+_RAISED = "Follows a larger default by itself."
 GENERAL = (
     Setting(
         key="data_dir",
@@ -244,41 +253,39 @@ EXECUTOR = (
     ),
 )
 LIMITS = (
-    Setting(
-        key="limits.wall_max",
-        flag="--wall-max",
-        kind=Kind.SECONDS,
-        default=86400.0,
-        help="Longest a stage may run; what a time-out of 0 (no limit) means.",
-        roles=(G,),
-        minimum=1,
-        maximum=31_536_000,
+    _limit(
+        "wall_max",
+        Kind.SECONDS,
+        86400.0,
+        "Longest a stage may run; what a time-out of 0 (no limit) means.",
     ),
-    Setting(
-        key="limits.cpus",
-        flag="--cpus",
-        kind=Kind.NUMBER,
-        default=1.0,
-        help="Processors a stage may use.",
-        roles=(G,),
-        minimum=0.01,
-        maximum=1024,
-    ),
-    Setting(
-        key="limits.pids",
-        flag="--pids",
-        kind=Kind.INT,
-        default=128,
-        help="Processes and threads of a stage.",
-        roles=(G,),
-        minimum=4,
-        maximum=100_000,
-    ),
-    _bytes("limits.compile_memory", 1024 * MIB, "Memory of the compile stage."),
-    _bytes("limits.execute_memory", 512 * MIB, "Memory of the execute stage."),
-    _bytes("limits.output", 64 * MIB, "Standard output, and standard error, of a stage."),
-    _bytes("limits.file_size", 256 * MIB, "The largest single file a stage may write."),
+    _limit("cpus", Kind.NUMBER, 1.0, "Processors a stage may use."),
+    _limit("cpus_max", Kind.NUMBER, 16.0, f"The most that a task may ask for. {_RAISED}"),
+    _limit("pids", Kind.INT, 128, "Processes and threads of a stage."),
+    _limit("pids_max", Kind.INT, 4096, f"The most that a task may ask for. {_RAISED}"),
+    _limit("compile_memory", Kind.SIZE, 1024 * MIB, "Memory of the compile stage."),
+    _limit("execute_memory", Kind.SIZE, 512 * MIB, "Memory of the execute stage."),
+    _limit("memory_max", Kind.SIZE, 4096 * MIB, f"The most that a stage may ask for. {_RAISED}"),
+    _limit("output", Kind.SIZE, 64 * MIB, "Standard output, and standard error, of a stage."),
+    _limit("output_max", Kind.SIZE, 256 * MIB, f"The most that a stage may ask for. {_RAISED}"),
+    _limit("file_size", Kind.SIZE, 256 * MIB, "The largest single file a stage may write."),
+    _limit("file_size_max", Kind.SIZE, 2048 * MIB, f"The most that a stage may ask for. {_RAISED}"),
+    _limit("disk", Kind.SIZE, 256 * MIB, "Bytes of the work directory, sources included."),
+    _limit("disk_max", Kind.SIZE, 2048 * MIB, f"The most that a stage may ask for. {_RAISED}"),
+    _limit("disk_files", Kind.INT, 16384, "Files and directories in the work directory."),
+    _limit("disk_files_max", Kind.INT, 262144, f"The most that a stage may ask for. {_RAISED}"),
 )
+#: Defaults of stages and the maximum each is held against.
+MAXIMUM_OF = {
+    "limits.cpus": "limits.cpus_max",
+    "limits.pids": "limits.pids_max",
+    "limits.compile_memory": "limits.memory_max",
+    "limits.execute_memory": "limits.memory_max",
+    "limits.output": "limits.output_max",
+    "limits.file_size": "limits.file_size_max",
+    "limits.disk": "limits.disk_max",
+    "limits.disk_files": "limits.disk_files_max",
+}
 GATEWAY = (
     Setting(
         key="gateway.bind",

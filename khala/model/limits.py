@@ -19,6 +19,21 @@ OUTPUT_CHUNK_BYTES = 1 * MIB
 #: A command is a script, not a payload; more is answered with `TooLarge`.
 COMMAND_BYTES = 1 * MIB
 
+# --- what a task may ask for -------------------------------------------------------------------
+#: Entries of `sources`, and of `data`; a project of more files is an archive.
+SOURCES = 256
+#: Entries of the archive that is made of them: what the format can count.
+ARCHIVE_ENTRIES = 65535
+#: Variables of one stage, one name, and all of it: the kernel hands it to every program started.
+ENVIRONMENT_VARIABLES = 256
+ENVIRONMENT_NAME_CHARS = 128
+ENVIRONMENT_BYTES = 32 * KIB
+IMAGE_LABEL_CHARS = 64
+#: What is kept of the artifacts of a task that does not say how much.
+ARTIFACT_DEFAULT_BYTES = 32 * MIB
+#: Faults of one request that are listed; the rest shows when these are repaired.
+ISSUES = 20
+
 # --- files that tasks leave --------------------------------------------------------------------
 #: Patterns of one task, and characters of one pattern.
 ARTIFACT_GLOBS = 32

@@ -171,6 +171,8 @@ class TaskSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     parts: dict[Part, PartRef]
     #: Variables of both stages, on top of what the sandbox sets.
     environment: dict[str, str] = {}
+    #: Further ones of one stage, which win over those of both.
+    stage_environment: dict[Stage, dict[str, str]] = {}
     #: Label of the root file system to run in; empty: the executor's own programs.
     image: str = ""
     #: Whether a compile stage may be answered from an executor's cache.
@@ -185,6 +187,10 @@ class TaskSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def executes(self) -> bool:
         return Part.EXECUTE_COMMAND in self.parts
+
+    def environment_of(self, stage: Stage) -> dict[str, str]:
+        """What the task adds to the sandbox's own variables in `stage`."""
+        return {**self.environment, **self.stage_environment.get(stage, {})}
 
 
 class StreamRef(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -172,6 +172,8 @@ class Routes:
         name = f"{method} {path}".translate(_PLAIN)
         if self._observe is not None:
             handler = _observed(handler, f"{method} {path}", self._observe)
+        if stream:
+            handler = _function_of(handler)
         self._app.add_route(handler, path, methods=methods, name=name, stream=stream)
         self._methods[path] += methods
 
@@ -205,6 +207,15 @@ def _observed(handler: Handler, route: str, observe: Observer) -> Handler:
 
 #: Sanic builds regular expressions out of route names' parts; letters and underscores are safe.
 _PLAIN = {ord(char): "_" for char in " /<>:.-"}
+
+
+def _function_of(handler: Handler) -> Handler:
+    """Sanic marks the handlers of streams with an attribute, which methods cannot have."""
+
+    async def answer(request: Request, **arguments: object) -> HTTPResponse | None:
+        return await handler(request, **arguments)
+
+    return answer
 
 
 def _options_handler(allow: str) -> Handler:

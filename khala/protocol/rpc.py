@@ -30,7 +30,15 @@ from msgspec import Struct
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
-from khala.model.task import Part, StageLimits, Task, TaskBrief, TaskState
+from khala.model.task import (
+    ArtifactRequest,
+    Part,
+    Stage,
+    StageLimits,
+    Task,
+    TaskBrief,
+    TaskState,
+)
 
 
 class SubmitTask(Struct, frozen=True, kw_only=True):
@@ -42,6 +50,11 @@ class SubmitTask(Struct, frozen=True, kw_only=True):
     compile_limits: StageLimits
     execute_limits: StageLimits
     parts: dict[Part, bytes]
+    environment: dict[str, str] = {}
+    stage_environment: dict[Stage, dict[str, str]] = {}
+    image: str = ""
+    cache: bool = True
+    artifacts: ArtifactRequest | None = None
     #: Retrying with the same key (per user) yields the same task.
     key: str | None = None
 

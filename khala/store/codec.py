@@ -119,6 +119,8 @@ def _spec_doc(spec: TaskSpec) -> Document:
     }
     if spec.environment:
         doc["environment"] = spec.environment
+    if spec.stage_environment:
+        doc["stage_environment"] = msgspec.to_builtins(spec.stage_environment)
     if spec.image:
         doc["image"] = spec.image
     if not spec.cache:
@@ -138,6 +140,9 @@ def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
         execute_limits=msgspec.convert(spec["execute_limits"], StageLimits),
         parts={Part(name): _part_of(part) for name, part in spec["parts"].items()},
         environment=spec.get("environment", {}),
+        stage_environment=msgspec.convert(
+            spec.get("stage_environment", {}), dict[Stage, dict[str, str]]
+        ),
         image=spec.get("image", ""),
         cache=spec.get("cache", True),
         artifacts=msgspec.convert(spec.get("artifacts"), ArtifactRequest | None),

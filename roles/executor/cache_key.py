@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from khala.model.task import Part, StageLimits, TaskSpec
+from khala.model.task import Part, Stage, StageLimits, TaskSpec
 from khala.version import VERSION
 
 #: Parts that are in the work directory when the compile stage runs, and may matter to it.
@@ -54,7 +54,7 @@ def key_of(spec: TaskSpec, toolchain: str, surroundings: Surroundings) -> str:
         toolchain=toolchain,
         image=spec.image,
         parts={part: _digest(spec, part) for part in _PARTS},
-        environment=sorted(spec.environment.items()),
+        environment=sorted(spec.environment_of(Stage.COMPILE).items()),
         limits=spec.compile_limits,
         disk=(
             max(limits.disk_bytes for limits in stages),

@@ -255,7 +255,11 @@ def _job(
         stdin=str(stdin) if stdin else None,
         stdout=str(attempt.folder / stdout),
         stderr=str(attempt.folder / stderr),
-        environment={"KHALA_TASK": task, "KHALA_ATTEMPT": str(number)},
+        environment={
+            **attempt.spec.environment_of(stage),
+            "KHALA_TASK": task,
+            "KHALA_ATTEMPT": str(number),
+        },
     )
 
 

@@ -30,6 +30,7 @@ from roles.gateway.metrics import Metrics
 from roles.gateway.pages import render_failure
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
+from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_list import TaskLists
 
 log = structlog.get_logger()
@@ -85,13 +86,15 @@ class Gateway:
             tasks.create_task(self._cluster.learn_addresses())
 
     def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
+        config, budget = self._config, Budget(LARGE_AT_ONCE * self._config.max_body_bytes)
         Kv2(
             client=self._client,
             cluster=self._cluster,
-            config=self._config,
-            budget=Budget(LARGE_AT_ONCE * self._config.max_body_bytes),
+            config=config,
+            budget=budget,
             hub=self._hub,
         ).register(routes)
+        V2Create(client=self._client, config=config, budget=budget, hub=self._hub).register(routes)
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
         ArtifactRoutes(client=self._client).register(routes)
         TaskLists(client=self._client).register(routes)

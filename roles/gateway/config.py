@@ -17,6 +17,8 @@ class StageDefaults(Struct, frozen=True, kw_only=True):
     output_bytes: int
     file_bytes: int
     cpus: float
+    disk_bytes: int
+    disk_files: int
 
     def with_timeout(self, timeout_s: int, max_wall_ms: int) -> StageLimits:
         """`timeout_s` as KV2 means it: 0 sets no limit of the user's own."""
@@ -29,6 +31,8 @@ class StageDefaults(Struct, frozen=True, kw_only=True):
             output_bytes=self.output_bytes,
             file_bytes=self.file_bytes,
             cpus=self.cpus,
+            disk_bytes=self.disk_bytes,
+            disk_files=self.disk_files,
         )
 
 
@@ -48,4 +52,5 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     compile: StageDefaults
     execute: StageDefaults
-    max_wall_ms: int
+    #: What a submission may ask for at the most; `wall_ms` is also what no time-out means.
+    maxima: StageLimits

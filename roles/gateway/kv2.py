@@ -49,7 +49,7 @@ from roles.gateway.kv2_view import (
     view_task,
 )
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.submission import INTEGER_MAX, parse_integer, task_of_form
+from roles.gateway.submission import INTEGER_MAX, parse_integer, parse_key, task_of_form
 from roles.gateway.texts import TextRef, load_heads, part_ref, stream_ref
 from roles.gateway.times import kv2_time, parse_kv2_time
 
@@ -60,7 +60,6 @@ LARGE_BYTES = 1024 * 1024
 #: A text in JSON can take six bytes for each of its own ("\\ufffd"), and is held twice.
 JSON_FACTOR = 8
 DETAIL_CHARS = 300
-KEY_CHARS = 128
 
 _ZIPS = {Part.COMPILE_SOURCE, Part.EXECUTE_DATA}
 _PARTS = {part.value: part for part in Part}
@@ -108,11 +107,7 @@ class Kv2(Struct, frozen=True, kw_only=True):
         announced = announced_bytes(request, limit_bytes)
         if announced > limit_bytes:
             raise too_large(limit_bytes)
-        key = request.headers.get("idempotency-key")
-        if key is not None and not (0 < len(key) <= KEY_CHARS and key.isascii()):
-            raise Rejected(
-                f"Idempotency-Key: 1 to {KEY_CHARS} ASCII characters", field="Idempotency-Key"
-            )
+        key = parse_key(request)
         with self.budget.reserve(announced):
             body = await read_body(request, limit_bytes)
             content_type = request.headers.get("content-type", "")

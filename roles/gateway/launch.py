@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from khala.config.settings import Settings
+from khala.model.task import StageLimits
 from roles.gateway import app
 from roles.gateway.config import GatewayConfig, StageDefaults
 
@@ -20,7 +21,22 @@ def run(settings: Settings) -> int:
             output_bytes=limits.output,
             file_bytes=limits.file_size,
             cpus=limits.cpus,
+            disk_bytes=limits.disk,
+            disk_files=limits.disk_files,
         )
+
+    max_wall_ms = round(limits.wall_max * 1000)
+    maxima = StageLimits(
+        wall_ms=max_wall_ms,
+        cpu_ms=int(max_wall_ms * limits.cpus_max),
+        memory_bytes=limits.memory_max,
+        pids=limits.pids_max,
+        output_bytes=limits.output_max,
+        file_bytes=limits.file_size_max,
+        cpus=limits.cpus_max,
+        disk_bytes=limits.disk_max,
+        disk_files=limits.disk_files_max,
+    )
 
     return app.run(
         GatewayConfig(
@@ -33,6 +49,6 @@ def run(settings: Settings) -> int:
             max_body_bytes=gateway.max_body,
             compile=defaults(limits.compile_memory),
             execute=defaults(limits.execute_memory),
-            max_wall_ms=round(limits.wall_max * 1000),
+            maxima=maxima,
         )
     )

@@ -20,6 +20,7 @@ from khala.model.errors import (
     Unavailable,
 )
 from khala.net.httpd import Failure
+from roles.gateway.issues import Invalid, Issue
 
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
@@ -27,7 +28,8 @@ _CODES: tuple[tuple[type[KhalaError], str], ...] = (
     (NotFound, "not_found"),
     (TooLarge, "too_large"),
     (AlreadyDone, "already_done"),
-    (Conflict, "conflict"),
+    (Conflict, "idempotency_mismatch"),
+    (Invalid, "validation_failed"),
     (Rejected, "invalid_request"),
     (Unavailable, "unavailable"),
     (OutcomeUnknown, "outcome_unknown"),
@@ -37,6 +39,7 @@ _STATUS_CODES = {
     401: "unauthenticated",
     403: "forbidden",
     405: "method_not_allowed",
+    415: "unsupported_media_type",
     421: "misdirected_request",
 }
 
@@ -50,6 +53,8 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     #: The offending field or parameter, if one is to blame.
     field: str | msgspec.UnsetType
+    #: What is wrong with a document, field by field.
+    errors: list[Issue] | msgspec.UnsetType
     type: str = "about:blank"
 
 
@@ -63,7 +68,8 @@ def problem(failure: Failure) -> HTTPResponse:
         status=failure.status,
         code=code,
         detail=error.message,
-        field=(error.field if isinstance(error, Rejected) else None) or msgspec.UNSET,
+        field=_field_of(error) or msgspec.UNSET,
+        errors=error.issues if isinstance(error, Invalid) else msgspec.UNSET,
     )
     return HTTPResponse(
         msgspec.json.encode(body),
@@ -71,6 +77,11 @@ def problem(failure: Failure) -> HTTPResponse:
         headers={**NOSNIFF, "Cache-Control": "no-store", **failure.headers},
         content_type="application/problem+json",
     )
+
+
+def _field_of(error: KhalaError) -> str | None:
+    """Those of a document stand in its list of faults."""
+    return error.field if isinstance(error, Rejected) and not isinstance(error, Invalid) else None
 
 
 def error_page(failure: Failure) -> HTTPResponse:

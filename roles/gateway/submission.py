@@ -6,6 +6,8 @@ import io
 import re
 import zipfile
 
+from sanic import Request
+
 from khala.model.errors import Rejected
 from khala.model.task import Part
 from khala.protocol.rpc import SubmitTask
@@ -13,6 +15,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import Form
 
 INTEGER_MAX = 2_147_483_647
+KEY_CHARS = 128
 #: A path inside an archive: what every file system takes.
 NAME_BYTES = 1024
 NAME_PART_BYTES = 255
@@ -36,16 +39,27 @@ def parse_integer(text: str, field: str) -> int:
     return value
 
 
+def parse_key(request: Request) -> str | None:
+    """What makes the repetition of a submission safe, if its sender gave one."""
+    key: str | None = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= KEY_CHARS and key.isascii()):
+        raise Rejected(
+            f"Idempotency-Key: 1 to {KEY_CHARS} ASCII characters", field="Idempotency-Key"
+        )
+    return key
+
+
 def task_of_form(form: Form, config: GatewayConfig, key: str) -> SubmitTask:
     """Raise `Rejected` naming the first field that is not as it must be."""
     compile_timeout_s = parse_integer(_required(form, "compile_timeout"), "compile_timeout")
     execute_timeout_s = parse_integer(_required(form, "execute_timeout"), "execute_timeout")
+    max_wall_ms = config.maxima.wall_ms
     return SubmitTask(
         user=parse_integer(_required(form, "user"), "user"),
         compile_timeout_s=compile_timeout_s,
         execute_timeout_s=execute_timeout_s,
-        compile_limits=config.compile.with_timeout(compile_timeout_s, config.max_wall_ms),
-        execute_limits=config.execute.with_timeout(execute_timeout_s, config.max_wall_ms),
+        compile_limits=config.compile.with_timeout(compile_timeout_s, max_wall_ms),
+        execute_limits=config.execute.with_timeout(execute_timeout_s, max_wall_ms),
         parts={
             Part.COMPILE_SOURCE: _archive(form, "compile_source"),
             Part.COMPILE_COMMAND: _text(form, "compile_command"),
@@ -86,7 +100,7 @@ def _archive(form: Form, field: str) -> bytes:
     text = form.texts.get(f"{field}_str", "")
     if not name or not text:
         return b""
-    _check_file_name(name, f"{field}_name")
+    check_file_name(name, f"{field}_name")
     return zip_of(name, text.replace("\r\n", "\n").encode())
 
 
@@ -99,7 +113,7 @@ def zip_of(name: str, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _check_file_name(name: str, field: str) -> None:
+def check_file_name(name: str, field: str) -> None:
     """A relative path that stays where it is put. Raise `Rejected` for anything else."""
     parts = name.split("/")
     inside = all(part not in {"", ".", ".."} for part in parts)

@@ -6,8 +6,6 @@ Answers carry HTTP's own statuses; errors are problem documents (RFC 9457), made
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 
 import msgspec
 from msgspec import Struct
@@ -15,9 +13,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Rejected
-from khala.model.ids import TaskId, parse_task_id
-from khala.model.limits import EVENT_HEARTBEAT_S, LONG_POLL_MAX_S, VIEW_TEXT_BYTES
-from khala.model.task import TERMINAL, Task
+from khala.model.ids import parse_task_id
+from khala.model.limits import EVENT_HEARTBEAT_S
 from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure, Routes
@@ -26,18 +23,15 @@ from khala.version import VERSION
 from roles.gateway.cluster import Cluster
 from roles.gateway.hub import Hub, Reader, encode_event
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.texts import load_heads
-from roles.gateway.v2_view import StatusView, etag_of, refs_viewed, view_nodes, view_task
+from roles.gateway.v2_view import StatusView, etag_of, view_nodes
+from roles.gateway.waiting import Change, answer_task, parse_wait, wait_change, wait_end
 
-#: Whoever waits reads again this often even if no event came: events are hints.
-REREAD_S = 1.0
 #: Events that follow each other this closely leave in one write; browsers draw no faster.
 GATHER_S = 0.05
 SESSION_BODY_CHARS = 4096
 
 _encode = msgspec.json.Encoder().encode
 _NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
-_WAIT = re.compile(r"(\d{1,4})s?\Z")
 
 
 class Hello(Struct, frozen=True, kw_only=True):
@@ -69,47 +63,21 @@ class V2(Struct, frozen=True, kw_only=True):
     async def get_task(self, request: Request, task_id: str) -> HTTPResponse:
         """`wait` alone waits for the end; with `since` for any change."""
         known = parse_task_id(task_id)
-        wait_s = _parse_wait(request.args.get("wait"))
+        wait_s = parse_wait(request.args.get("wait"))
         since = request.args.get("since")
         if not wait_s:
             task = await self.client.get(known)
         elif since is None:
-            task = await self._wait_end(known, wait_s)
+            task = await wait_end(self.client, self.hub, known, wait_s)
         else:
-            task = await self._wait_change(known, since.strip('"'), wait_s)
+            change = Change(since=since.strip('"'), wait_s=wait_s)
+            task = await wait_change(self.client, self.hub, known, change)
         etag = f'"{etag_of(task)}"'
         headers = {**NOSNIFF, "Cache-Control": "no-cache", "ETag": etag}
         known_already = request.headers.get("if-none-match") == etag
         if known_already or (since is not None and since.strip('"') == etag.strip('"')):
             return HTTPResponse(None, status=304, headers=headers)
-        heads = await load_heads(self.client, task, refs_viewed(task), VIEW_TEXT_BYTES)
-        body = _encode(view_task(task, heads))
-        return HTTPResponse(body, headers=headers, content_type="application/json")
-
-    async def _wait_end(self, known: TaskId, wait_s: float) -> Task:
-        deadline = time.monotonic() + wait_s
-        with self.hub.watch(known, ends_only=True) as watch:
-            # A task that is surely open is not read only to find that it is.
-            task = None if self.hub.known_open(known) else await self.client.get(known)
-            while task is None or task.state not in TERMINAL:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or self.hub.stopping:
-                    return task or await self.client.get(known)
-                await watch.wait(min(REREAD_S, left_s))
-                task = watch.ended or await self.client.get(known)
-            return task
-
-    async def _wait_change(self, known: TaskId, since: str, wait_s: float) -> Task:
-        deadline = time.monotonic() + wait_s
-        with self.hub.watch(known, ends_only=False) as watch:
-            task = await self.client.get(known)
-            while task.state not in TERMINAL and etag_of(task) == since:
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or self.hub.stopping:
-                    break
-                await watch.wait(min(REREAD_S, left_s))
-                task = watch.ended or await self.client.get(known)
-            return task
+        return await answer_task(self.client, task, headers)
 
     async def stream_events(self, request: Request) -> HTTPResponse | None:
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
@@ -171,19 +139,6 @@ async def _next_batch(reader: Reader) -> bytes:
         return b": alive\n\n"
     await asyncio.sleep(GATHER_S)
     return reader.take()
-
-
-def _parse_wait(text: str | None) -> float:
-    """`30`, `30s`; 0 if absent."""
-    if text is None:
-        return 0.0
-    found = _WAIT.match(text)
-    if found is None or float(found.group(1)) > LONG_POLL_MAX_S:
-        raise Rejected(
-            f"wait: 0s to {LONG_POLL_MAX_S:.0f}s is possible, {text[:40]!r} was given",
-            field="wait",
-        )
-    return float(found.group(1))
 
 
 def _json(body: Struct) -> HTTPResponse:

@@ -10,6 +10,7 @@ from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
+    ArtifactRequest,
     Artifacts,
     CacheUse,
     Ending,
@@ -63,6 +64,8 @@ class StageView(Struct, frozen=True, kw_only=True):
     command: str
     timeout_s: int
     limits: StageLimits
+    #: What the task adds to the variables of this stage.
+    env: dict[str, str]
     #: None until the task is done, and if this stage was not reached.
     result: ResultView | None
 
@@ -92,6 +95,14 @@ class ArtifactsSummary(Struct, frozen=True, kw_only=True):
     left_out: list[LeftOutView]
 
 
+class ArtifactsRequestView(Struct, frozen=True, kw_only=True):
+    """Which files were asked for."""
+
+    collect: tuple[str, ...]
+    max_total: int
+    max_files: int
+
+
 class TaskView(Struct, frozen=True, kw_only=True):
     id: str
     user: int
@@ -111,6 +122,10 @@ class TaskView(Struct, frozen=True, kw_only=True):
     inputs: InputsView
     #: None until the task is done, and if it asked for none.
     artifacts: ArtifactsSummary | None
+    artifacts_request: ArtifactsRequestView | None
+    image: str
+    #: "auto" or "off".
+    cache: str
 
 
 class ExecutorNode(Struct, frozen=True, kw_only=True):
@@ -203,6 +218,17 @@ def view_task(task: Task, heads: Heads) -> TaskView:
             execute_standard=_view_text(task, Part.EXECUTE_STANDARD, heads),
         ),
         artifacts=_summarize(outcome.artifacts) if outcome and outcome.artifacts else None,
+        artifacts_request=view_artifacts_request(task.spec.artifacts),
+        image=task.spec.image,
+        cache="auto" if task.spec.cache else "off",
+    )
+
+
+def view_artifacts_request(request: ArtifactRequest | None) -> ArtifactsRequestView | None:
+    if request is None:
+        return None
+    return ArtifactsRequestView(
+        collect=request.globs, max_total=request.max_bytes, max_files=request.max_files
     )
 
 
@@ -230,6 +256,7 @@ def _view_stage(task: Task, stage: Stage, heads: Heads) -> StageView:
         command=_decode(heads[_COMMAND[stage]]),
         timeout_s=spec.compile_timeout_s if compiles else spec.execute_timeout_s,
         limits=spec.compile_limits if compiles else spec.execute_limits,
+        env=spec.environment_of(stage),
         result=_view_result(task, stage, ended, heads) if ended else None,
     )
 

@@ -83,6 +83,11 @@ class Submissions:
             compile_limits=request.compile_limits,
             execute_limits=request.execute_limits,
             parts=plan.refs,
+            environment=request.environment,
+            stage_environment=request.stage_environment,
+            image=request.image,
+            cache=request.cache,
+            artifacts=request.artifacts,
         )
         result = await self._dispatcher.submit(
             NewTask(
@@ -100,9 +105,8 @@ def _fingerprint(spec: TaskSpec) -> bytes:
     """Stands for the whole request; the bytes of parts are covered by their hashes."""
     bare = msgspec.structs.replace(
         spec,
-        parts={
-            part: msgspec.structs.replace(ref, inline=None)
-            for part, ref in sorted(spec.parts.items())
-        },
+        parts={part: msgspec.structs.replace(ref, inline=None) for part, ref in spec.parts.items()},
     )
-    return hashlib.sha256(msgspec.msgpack.encode(bare)).digest()
+    # The order in which a client happens to name parts or variables is no difference.
+    encoded = msgspec.msgpack.encode(bare, order="deterministic")
+    return hashlib.sha256(encoded).digest()

@@ -10,6 +10,8 @@ import dataclasses
 import json
 import re
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,25 @@ def test_readme_session(fresh: Khala, tmp_path: Path) -> None:
 
 def test_api_quick_start(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "--form-string"), tmp_path) == 2
+
+
+def test_api_create(fresh: Khala, tmp_path: Path) -> None:
+    assert follow(fresh, the_block("docs/api.md", "py_compile"), tmp_path) == 1
+    assert follow(fresh, the_block("docs/api.md", "notes=@notes.txt"), tmp_path) == 1
+
+
+def test_api_refusal(fresh: Khala) -> None:
+    [example] = shown('"above_maximum"')
+    body = {"stages": {"execute": {"command": "x", "limits": {"memory": "8GiB"}}}}
+    request = urllib.request.Request(
+        f"{fresh.url}/api/v2/tasks",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)) == (422, example)
 
 
 def test_api_list(fresh: Khala, tmp_path: Path) -> None:

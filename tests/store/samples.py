@@ -54,6 +54,7 @@ def a_spec(
         execute_limits=LIMITS,
         parts=plan_parts(COMMANDS if parts is None else parts).refs,
         environment={"GREETING": "ä=b"},
+        stage_environment={Stage.EXECUTE: {"LEVEL": "2"}},
         image=image,
         cache=False,
         artifacts=ArtifactRequest(globs=("out/**",), max_bytes=1 << 20, max_files=10),

@@ -251,3 +251,18 @@ def test_stray_variables_are_told_with_the_nearest_name() -> None:
 
 def test_roles_are_known() -> None:
     assert all(set(each.roles) <= set(ALL) and each.roles for each in SETTINGS)
+
+
+def test_a_default_raises_its_maximum_and_never_exceeds_one_that_was_given() -> None:
+    settings, _ = resolve({"limits.execute_memory": "16GiB"})
+    assert settings.limits.memory_max == 16 << 30
+    settings, _ = resolve({"limits.execute_memory": "2GiB"})
+    assert settings.limits.memory_max == 4 << 30
+    settings, _ = resolve({"limits.memory_max": "1GiB"})
+    assert settings.limits.memory_max == 1 << 30
+    message = refusal({"limits.memory_max": "600MiB"})
+    assert message == (
+        "--memory-max: 600MiB is less than what stages get that ask for nothing; raise it, or"
+        " lower --compile-memory (1GiB)"
+    )
+    assert refusal({"limits.cpus": "3", "limits.cpus_max": "2"}).startswith("--cpus-max: 2 is less")

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from khala.model.task import StageLimits
 from roles.gateway.app import Gateway
 from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.static import StaticSite
@@ -22,7 +23,24 @@ MAX_BODY = 2 * MIB
 TOKEN = "a-token-that-is-long-enough"
 
 DEFAULTS = StageDefaults(
-    memory_bytes=512 * MIB, pids=128, output_bytes=64 * MIB, file_bytes=256 * MIB, cpus=1.0
+    memory_bytes=512 * MIB,
+    pids=128,
+    output_bytes=64 * MIB,
+    file_bytes=256 * MIB,
+    cpus=1.0,
+    disk_bytes=256 * MIB,
+    disk_files=16384,
+)
+MAXIMA = StageLimits(
+    wall_ms=86_400_000,
+    cpu_ms=4 * 86_400_000,
+    memory_bytes=2048 * MIB,
+    pids=1024,
+    output_bytes=128 * MIB,
+    file_bytes=1024 * MIB,
+    cpus=4.0,
+    disk_bytes=1024 * MIB,
+    disk_files=65536,
 )
 
 
@@ -57,7 +75,7 @@ def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
         max_body_bytes=MAX_BODY,
         compile=DEFAULTS,
         execute=DEFAULTS,
-        max_wall_ms=86_400_000,
+        maxima=MAXIMA,
     )
 
 

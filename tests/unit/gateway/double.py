@@ -95,6 +95,22 @@ def cluster_view(address: str, *, serving: bool) -> ClusterView:
     )
 
 
+def spec_of(body: SubmitTask, parts: dict[Part, PartRef]) -> TaskSpec:
+    return TaskSpec(
+        user=body.user,
+        compile_timeout_s=body.compile_timeout_s,
+        execute_timeout_s=body.execute_timeout_s,
+        compile_limits=body.compile_limits,
+        execute_limits=body.execute_limits,
+        parts=parts,
+        environment=body.environment,
+        stage_environment=body.stage_environment,
+        image=body.image,
+        cache=body.cache,
+        artifacts=body.artifacts,
+    )
+
+
 class JudicatorDouble:
     """`broken` makes every request fail with that error, until it is None again."""
 
@@ -186,14 +202,7 @@ class JudicatorDouble:
             parts[part] = PartRef(size_bytes=len(data), sha256=digest, inline=inline)
         task = Task(
             id=task_id,
-            spec=TaskSpec(
-                user=body.user,
-                compile_timeout_s=body.compile_timeout_s,
-                execute_timeout_s=body.execute_timeout_s,
-                compile_limits=body.compile_limits,
-                execute_limits=body.execute_limits,
-                parts=parts,
-            ),
+            spec=spec_of(body, parts),
             dispatch=Dispatch.DONE if outcome else Dispatch.QUEUED,
             attempt=AttemptNo(1 if outcome else 0),
             crashes=0,

@@ -1,0 +1,105 @@
+"""The bytes of a task document: texts, base64, parts of the body, and archives made of them."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+
+from khala.model.errors import Rejected
+from khala.model.limits import SOURCES
+from roles.gateway.archives import Entry, entries_of, entry_of, write_archive
+from roles.gateway.issues import IssueCode, Issues, step
+from roles.gateway.spec import ContentSpec, SourceSpec
+from roles.gateway.submission import check_file_name
+
+
+class Files:
+    """Those of one request; faults go to `issues`, and what is returned is of no use then."""
+
+    def __init__(self, parts: Mapping[str, bytes], issues: Issues) -> None:
+        self._parts = parts
+        self._used: set[str] = set()
+        self._issues = issues
+
+    def content(self, given: ContentSpec | None, pointer: str) -> bytes:
+        if given is None:
+            return b""
+        ways = [way for way in ("text", "base64", "part") if getattr(given, way) is not None]
+        if len(ways) != 1:
+            code = IssueCode.INVALID_VALUE if ways else IssueCode.MISSING_FIELD
+            found = f"; {' and '.join(ways)} were given" if ways else ""
+            self._issues.add(pointer, code, f"exactly one of text, base64 and part{found}")
+            return b""
+        if given.text is not None:
+            return given.text.encode()
+        if given.base64 is not None:
+            return self._decoded(given.base64, f"{pointer}/base64")
+        return self._part(given.part or "", f"{pointer}/part")
+
+    def _decoded(self, text: str, pointer: str) -> bytes:
+        try:
+            return b64decode(text, validate=True)
+        except (binascii.Error, ValueError) as error:
+            detail = f"this is not base64: {error}"
+            self._issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=text)
+            return b""
+
+    def _part(self, name: str, pointer: str) -> bytes:
+        self._used.add(name)
+        if name not in self._parts:
+            known = ", ".join(sorted(self._parts)[:10]) or "none"
+            detail = f"the body has no part of this name (there are: {known})"
+            self._issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=name)
+        return self._parts.get(name, b"")
+
+    def check_parts_used(self) -> None:
+        for name in self._parts.keys() - self._used:
+            detail = f"the body has a part {name[:60]!r} that the task does not mention"
+            self._issues.add("", IssueCode.UNUSED_PART, detail, given=name)
+
+    def archive(self, given: tuple[SourceSpec, ...], pointer: str) -> bytes:
+        if len(given) > SOURCES:
+            detail = f"{len(given)} are more than {SOURCES}; send an archive and unpack it"
+            self._issues.add(pointer, IssueCode.TOO_MANY, detail, limit=SOURCES, given=len(given))
+            return b""
+        if len(given) == 1 and given[0].unpack is not None and given[0].path == "":
+            # As it came; whether it can be unpacked shows where it is.
+            return self.content(given[0], f"{pointer}/0")
+        if not given:
+            return b""
+        try:
+            return write_archive(self._entries(given, pointer))
+        except ValueError as error:
+            self._issues.add(pointer, IssueCode.TOO_MANY, str(error))
+            return b""
+
+    def _entries(self, given: tuple[SourceSpec, ...], pointer: str) -> Iterator[Entry]:
+        names: set[str] = set()
+        for index, source in enumerate(given):
+            at = pointer + step(index)
+            for entry in self._entries_of(source, at):
+                if entry.name in names and not entry.name.endswith("/"):
+                    detail = f"{entry.name[:200]!r} is given twice"
+                    self._issues.add(at, IssueCode.DUPLICATE, detail, given=entry.name)
+                    break
+                names.add(entry.name)
+                yield entry
+
+    def _entries_of(self, source: SourceSpec, pointer: str) -> Iterator[Entry]:
+        content = self.content(source, pointer)
+        if source.path or source.unpack is None:
+            try:
+                check_file_name(source.path, "path")
+            except Rejected as error:
+                detail = error.message.partition(": ")[2]
+                at = f"{pointer}/path"
+                self._issues.add(at, IssueCode.INVALID_VALUE, detail, given=source.path)
+                return
+        if source.unpack is None:
+            yield entry_of(source.path, content)
+            return
+        try:
+            yield from entries_of(content, source.path)
+        except ValueError as error:
+            self._issues.add(pointer, IssueCode.INVALID_VALUE, str(error))

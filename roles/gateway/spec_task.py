@@ -1,0 +1,204 @@
+"""From the document of `POST /api/v2/tasks` to a task: every value checked, all faults told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from khala.config.values import Kind
+from khala.model.errors import Rejected
+from khala.model.globs import Globs
+from khala.model.limits import (
+    ARTIFACT_BYTES,
+    ARTIFACT_DEFAULT_BYTES,
+    ARTIFACT_FILES,
+    ARTIFACT_GLOBS,
+    COMMAND_BYTES,
+    ENVIRONMENT_BYTES,
+    ENVIRONMENT_NAME_CHARS,
+    ENVIRONMENT_VARIABLES,
+    IMAGE_LABEL_CHARS,
+)
+from khala.model.task import ArtifactRequest, Part, Stage, StageLimits
+from khala.protocol.rpc import SubmitTask
+from roles.gateway.config import GatewayConfig
+from roles.gateway.issues import IssueCode, Issues, step
+from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
+from roles.gateway.spec_files import Files
+from roles.gateway.spec_limits import check_limits, check_range, parse_amount
+from roles.gateway.submission import INTEGER_MAX
+
+_VARIABLE = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}\Z")
+_RESERVED = "KHALA_"
+_IMAGE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{IMAGE_LABEL_CHARS - 1}}}\Z")
+_COMMANDS = {Stage.COMPILE: Part.COMPILE_COMMAND, Stage.EXECUTE: Part.EXECUTE_COMMAND}
+
+
+def task_of_spec(
+    spec: TaskSpecV2, parts: Mapping[str, bytes], config: GatewayConfig, key: str
+) -> SubmitTask:
+    """`parts` are those of the multipart body, by name. Raise `Invalid` with every fault."""
+    return _Check(parts, config).task(spec, key)
+
+
+class _Check:
+    """One request on its way."""
+
+    def __init__(self, parts: Mapping[str, bytes], config: GatewayConfig) -> None:
+        self._config = config
+        self._issues = Issues()
+        self._files = Files(parts, self._issues)
+
+    def task(self, spec: TaskSpecV2, key: str) -> SubmitTask:
+        check_range(spec.user, 0, INTEGER_MAX, "/user", self._issues)
+        stages = {Stage.COMPILE: spec.stages.compile, Stage.EXECUTE: spec.stages.execute}
+        given = {stage: each for stage, each in stages.items() if each is not None}
+        if not given:
+            self._issues.add(
+                "/stages", IssueCode.MISSING_FIELD, "a task has a compile or an execute stage"
+            )
+        parts = {
+            Part.COMPILE_SOURCE: self._files.archive(spec.sources, "/sources"),
+            Part.EXECUTE_DATA: self._files.archive(spec.data, "/data"),
+            Part.EXECUTE_INPUT: self._files.content(spec.stdin, "/stdin"),
+            Part.EXECUTE_STANDARD: self._files.content(
+                spec.expect.stdout if spec.expect else None, "/expect/stdout"
+            ),
+        }
+        parts |= {_COMMANDS[stage]: self._command(stage, each) for stage, each in given.items()}
+        self._files.check_parts_used()
+        limits = {stage: self._limits(stage, given.get(stage)) for stage in Stage}
+        environment = self._environment(spec.env, "/env")
+        of_stages = {
+            stage: self._environment(each.env, f"/stages/{stage}/env")
+            for stage, each in given.items()
+            if each.env
+        }
+        self._check_environment_size(environment, of_stages)
+        self._check_image(spec.image)
+        artifacts = self._artifacts(spec.artifacts)
+        self._issues.raise_if_any()
+        return SubmitTask(
+            user=spec.user,
+            compile_timeout_s=_timeout_s(given.get(Stage.COMPILE), limits[Stage.COMPILE]),
+            execute_timeout_s=_timeout_s(given.get(Stage.EXECUTE), limits[Stage.EXECUTE]),
+            compile_limits=limits[Stage.COMPILE],
+            execute_limits=limits[Stage.EXECUTE],
+            parts=parts,
+            environment=environment,
+            stage_environment=of_stages,
+            image=spec.image,
+            cache=spec.cache == "auto",
+            artifacts=artifacts,
+            key=key,
+        )
+
+    def _command(self, stage: Stage, given: StageSpec) -> bytes:
+        pointer, command = f"/stages/{stage}/command", given.command.encode()
+        if not command.strip():
+            detail = "a stage has a command; leave the stage out if it has nothing to do"
+            self._issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=given.command)
+        if len(command) > COMMAND_BYTES:
+            detail = (
+                f"{len(command)} bytes are more than the {COMMAND_BYTES} of a command; put long"
+                " scripts into the sources"
+            )
+            self._issues.add(
+                pointer,
+                IssueCode.TOO_LONG,
+                detail,
+                limit=COMMAND_BYTES,
+                given=len(command),
+            )
+        return command
+
+    def _limits(self, stage: Stage, given: StageSpec | None) -> StageLimits:
+        config = self._config
+        defaults = config.compile if stage is Stage.COMPILE else config.execute
+        asked = given.limits if given else LimitsSpec()
+        return check_limits(asked, f"/stages/{stage}/limits", defaults, config, self._issues)
+
+    def _environment(self, given: Variables, pointer: str) -> dict[str, str]:
+        checked: dict[str, str] = {}
+        for name, value in given.items():
+            at = pointer + step(name[: ENVIRONMENT_NAME_CHARS + 1])
+            if not _VARIABLE.match(name):
+                detail = (
+                    f"a variable's name is 1 to {ENVIRONMENT_NAME_CHARS} of A-Z, a-z, 0-9 and _,"
+                    " and does not begin with a digit"
+                )
+                self._issues.add(at, IssueCode.INVALID_VALUE, detail, given=name)
+            elif name.startswith(_RESERVED):
+                detail = f"names that begin with {_RESERVED} are Khala's own"
+                self._issues.add(at, IssueCode.INVALID_VALUE, detail, given=name)
+            elif not isinstance(value, str):
+                detail = 'the value of a variable is a text; write "1", not 1'
+                self._issues.add(at, IssueCode.WRONG_TYPE, detail, given=value)
+            elif "\0" in value:
+                detail = "a variable's value cannot hold the character NUL"
+                self._issues.add(at, IssueCode.INVALID_VALUE, detail)
+            else:
+                checked[name] = value
+        return checked
+
+    def _check_environment_size(
+        self, both: dict[str, str], of_stages: dict[Stage, dict[str, str]]
+    ) -> None:
+        for pointer, variables in [
+            ("/env", both),
+            *((f"/stages/{stage}/env", {**both, **each}) for stage, each in of_stages.items()),
+        ]:
+            size = sum(len(name) + len(value.encode()) + 2 for name, value in variables.items())
+            if len(variables) > ENVIRONMENT_VARIABLES:
+                detail = f"{len(variables)} variables are more than {ENVIRONMENT_VARIABLES}"
+                self._issues.add(
+                    pointer,
+                    IssueCode.TOO_MANY,
+                    detail,
+                    limit=ENVIRONMENT_VARIABLES,
+                    given=len(variables),
+                )
+            if size > ENVIRONMENT_BYTES:
+                detail = (
+                    f"the variables have {size} bytes, more than {ENVIRONMENT_BYTES}; put large"
+                    " values into a file"
+                )
+                self._issues.add(
+                    pointer, IssueCode.TOO_LONG, detail, limit=ENVIRONMENT_BYTES, given=size
+                )
+
+    def _check_image(self, label: str) -> None:
+        if label and not _IMAGE.match(label):
+            detail = f"a label is 1 to {IMAGE_LABEL_CHARS} letters, digits, '.', '_' and '-'"
+            self._issues.add("/image", IssueCode.INVALID_VALUE, detail, given=label)
+
+    def _artifacts(self, given: ArtifactsSpec | None) -> ArtifactRequest | None:
+        if given is None:
+            return None
+        issues, pointer = self._issues, "/artifacts/collect"
+        if not 1 <= len(given.collect) <= ARTIFACT_GLOBS:
+            code = IssueCode.TOO_MANY if given.collect else IssueCode.MISSING_FIELD
+            detail = f"1 to {ARTIFACT_GLOBS} patterns are possible, {len(given.collect)} were given"
+            issues.add(pointer, code, detail, limit=ARTIFACT_GLOBS, given=len(given.collect))
+        for index, pattern in enumerate(given.collect[:ARTIFACT_GLOBS]):
+            try:
+                Globs([pattern])
+            except Rejected as error:
+                detail = error.message.partition(": ")[2]
+                issues.add(pointer + step(index), IssueCode.INVALID_VALUE, detail, given=pattern)
+        size = given.max_total
+        total: float | None = ARTIFACT_DEFAULT_BYTES
+        if size is not None:
+            total = parse_amount(Kind.SIZE, size, "/artifacts/max_total", issues)
+        if total is not None:
+            check_range(total, 1, ARTIFACT_BYTES, "/artifacts/max_total", issues)
+        files = ARTIFACT_FILES if given.max_files is None else given.max_files
+        check_range(files, 1, ARTIFACT_FILES, "/artifacts/max_files", issues)
+        return ArtifactRequest(globs=given.collect, max_bytes=int(total or 1), max_files=files)
+
+
+def _timeout_s(given: StageSpec | None, limits: StageLimits) -> int:
+    """As KV2 shows it: whole seconds, and 0 where the submission named none."""
+    if given is None or given.limits.wall_s is None:
+        return 0
+    return -(-limits.wall_ms // 1000)

@@ -1,0 +1,183 @@
+"""`POST /api/v2/tasks`: a task document, checked as a whole, into a durable task."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from email.message import Message
+
+import msgspec
+from msgspec import Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import Conflict, KhalaError, Rejected
+from khala.model.ids import TaskId
+from khala.model.task import TERMINAL, Stage, StageLimits
+from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure, Routes
+from khala.protocol.rpc import SubmitTask
+from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.config import GatewayConfig
+from roles.gateway.forms import parse_form
+from roles.gateway.hub import Hub
+from roles.gateway.issues import Invalid
+from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec import parse_spec
+from roles.gateway.spec_task import task_of_spec
+from roles.gateway.submission import parse_key
+from roles.gateway.v2_view import ArtifactsRequestView, view_artifacts_request
+from roles.gateway.waiting import answer_task, parse_wait, wait_end
+
+TASKS = "/api/v2/tasks"
+#: Work on a body above this leaves the event loop to the others.
+LARGE_BYTES = 256 * 1024
+#: A body of JSON is held as it came, as texts and as the task that is made of them.
+JSON_FACTOR = 3
+_JSON, _MULTIPART = "application/json", "multipart/form-data"
+_ANSWERS = {"true": True, "1": True, "false": False, "0": False}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    self: str
+    ui: str
+
+
+class Created(Struct, frozen=True, kw_only=True):
+    id: TaskId
+    links: Links
+
+
+class StagePlan(Struct, frozen=True, kw_only=True):
+    limits: StageLimits
+    env: dict[str, str]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a task of this document would get."""
+
+    user: int
+    stages: dict[Stage, StagePlan]
+    image: str
+    cache: str
+    artifacts: ArtifactsRequestView | None
+    #: Of each archive and text as it would be stored.
+    inputs: dict[str, int]
+
+
+class _OtherType(Rejected):
+    """The body is of a type that is not read here."""
+
+
+class V2Create(Struct, frozen=True, kw_only=True):
+    """The handler, and what it needs."""
+
+    client: JudicatorClient
+    config: GatewayConfig
+    budget: Budget
+    hub: Hub
+
+    def register(self, routes: Routes) -> None:
+        routes.add("POST", TASKS, self.create, stream=True)
+
+    async def create(self, request: Request) -> HTTPResponse:
+        try:
+            return await self._create(request)
+        except KhalaError as error:
+            await drop_body(request)
+            if isinstance(error, Invalid | Conflict):
+                return problem(Failure(status=422, error=error))
+            if isinstance(error, _OtherType):
+                return problem(Failure(status=415, error=error))
+            raise
+
+    async def _create(self, request: Request) -> HTTPResponse:
+        limit_bytes = self.config.max_body_bytes
+        announced = announced_bytes(request, limit_bytes)
+        if announced > limit_bytes:
+            raise too_large(limit_bytes)
+        # A key of our own makes our own repetitions safe.
+        key = parse_key(request) or secrets.token_hex(16)
+        wait_s = parse_wait(request.args.get("wait"))
+        dry_run = _parse_flag(request.args.get("dry_run"), "dry_run")
+        content_type = request.headers.get("content-type", "")
+        with self.budget.reserve(JSON_FACTOR * announced):
+            body = await read_body(request, limit_bytes)
+
+            def build() -> SubmitTask:
+                return _task_of_body(content_type, body, self.config, key)
+
+            task = await asyncio.to_thread(build) if len(body) > LARGE_BYTES else build()
+            if dry_run:
+                return _json(_plan_of(task), 200, {})
+            submitted = await self.client.submit(task)
+        if not submitted.replay:
+            self.hub.accepted(submitted.id)
+        headers = {"Location": f"{TASKS}/{submitted.id}"}
+        if submitted.replay:
+            headers["Idempotency-Replayed"] = "true"
+        if wait_s:
+            ended = await wait_end(self.client, self.hub, submitted.id, wait_s)
+            status = 200 if ended.state in TERMINAL else 202
+            return await answer_task(
+                self.client, ended, {**NOSNIFF, "Cache-Control": "no-store", **headers}, status
+            )
+        links = Links(self=headers["Location"], ui=f"/tasks/{submitted.id}")
+        return _json(Created(id=submitted.id, links=links), 201, headers)
+
+
+def _task_of_body(content_type: str, body: bytes, config: GatewayConfig, key: str) -> SubmitTask:
+    """A document alone, or one in the part `spec` beside the parts it refers to."""
+    header = Message()
+    header["content-type"] = content_type
+    kind = header.get_content_type()
+    if kind == _JSON:
+        return task_of_spec(parse_spec(body), {}, config, key)
+    if kind != _MULTIPART:
+        raise _OtherType(
+            f"Content-Type: {_JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
+        )
+    form = parse_form(content_type, body)
+    parts = {name: text.encode() for name, text in form.texts.items()} | form.files
+    spec = parts.pop("spec", None)
+    if spec is None:
+        raise Rejected("spec: the body has no part of this name; it holds the task document")
+    return task_of_spec(parse_spec(spec), parts, config, key)
+
+
+def _parse_flag(text: str | None, name: str) -> bool:
+    if text is None:
+        return False
+    if text not in _ANSWERS:
+        raise Rejected(f"{name}: true or false is possible, {text[:40]!r} was given", field=name)
+    return _ANSWERS[text]
+
+
+def _plan_of(task: SubmitTask) -> Plan:
+    limits = {Stage.COMPILE: task.compile_limits, Stage.EXECUTE: task.execute_limits}
+    return Plan(
+        user=task.user,
+        stages={
+            stage: StagePlan(
+                limits=limits[stage],
+                env={**task.environment, **task.stage_environment.get(stage, {})},
+            )
+            for stage in Stage
+            if f"{stage}_command" in task.parts
+        },
+        image=task.image,
+        cache="auto" if task.cache else "off",
+        artifacts=view_artifacts_request(task.artifacts),
+        inputs={str(part): len(data) for part, data in task.parts.items() if data},
+    )
+
+
+def _json(body: Struct, status: int, headers: dict[str, str]) -> HTTPResponse:
+    return HTTPResponse(
+        _encode(body),
+        status=status,
+        headers={**NOSNIFF, "Cache-Control": "no-store", **headers},
+        content_type=_JSON,
+    )

@@ -1,0 +1,132 @@
+"""Tasks by document, from the request to what the jail saw of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+
+def post(
+    stack: str, document: object, query: str = "?wait=60s", key: str | None = None
+) -> tuple[int, dict[str, Any], Mapping[str, str]]:
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    request = urllib.request.Request(
+        f"{stack}/api/v2/tasks{query}", data=json.dumps(document).encode(), headers=headers
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=90) as response:
+            return response.status, json.loads(response.read()), dict(response.headers)
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read()), dict(error.headers)
+
+
+def result_of(task: dict[str, Any], stage: str = "execute") -> dict[str, Any]:
+    result: dict[str, Any] = task["stages"][stage]["result"]
+    return result
+
+
+def test_sources_environment_and_limits_reach_the_jail(stack: str) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr("lib.sh", 'greet() { echo "$GREETING, $1 $LEVEL"; }\n' * 50)
+    status, task, headers = post(
+        stack,
+        {
+            "user": 3,
+            "sources": [
+                {"path": "main.sh", "text": "source lib/lib.sh; greet $(cat data/who); cat\n"},
+                {
+                    "path": "lib",
+                    "base64": base64.b64encode(archive.getvalue()).decode(),
+                    "unpack": "zip",
+                },
+            ],
+            "data": [{"path": "who", "text": "world"}],
+            "stages": {
+                "compile": {
+                    "command": 'echo "$GREETING $LEVEL"; bash -n main.sh',
+                    "limits": {"wall_s": "20s", "memory": "64MiB"},
+                },
+                "execute": {
+                    "command": "bash main.sh; ulimit -f; echo $KHALA_ATTEMPT",
+                    "env": {"LEVEL": '2 "quoted"\né'},
+                    "limits": {"wall_s": 20, "file_size": "1MiB", "pids": 20},
+                },
+            },
+            "stdin": {"text": "from stdin\n"},
+            "expect": {"stdout": {"text": "kept"}},
+            "env": {"GREETING": "hello", "LEVEL": "1"},
+        },
+    )
+    assert (status, task["state"]) == (200, "succeeded"), task
+    assert headers["Location"] == f"/api/v2/tasks/{task['id']}"
+    assert result_of(task, "compile")["stdout"]["text"] == "hello 1\n"
+    assert result_of(task)["stdout"]["text"] == (
+        'hello, world 2 "quoted"\né\nfrom stdin\n1024\n1\n'
+    )
+    assert task["stages"]["execute"]["limits"]["pids"] == 20
+    assert task["stages"]["execute"]["env"] == {"GREETING": "hello", "LEVEL": '2 "quoted"\né'}
+    assert task["inputs"]["execute_standard"]["text"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("limits", "command", "reason", "limit"),
+    [
+        ({"wall_s": "1s"}, "sleep 30", "wall_time", 1000),
+        ({"wall_s": 30, "cpu_s": 0.5}, "while :; do :; done", "cpu_time", 500),
+        ({"memory": "32MiB"}, "x=$(head -c 100M /dev/zero | tr '\\0' x)", "memory", 32 << 20),
+        ({"output": 1000}, "yes", "output_limit", 1000),
+        ({"file_size": "64KiB"}, "head -c 1M /dev/zero > f", "file_size", 64 << 10),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_limit_of_the_task_ends_its_stage(
+    stack: str, limits: object, command: str, reason: str, limit: int
+) -> None:
+    status, task, _ = post(stack, {"stages": {"execute": {"command": command, "limits": limits}}})
+    assert (status, task["state"]) == (200, "failed")
+    result = result_of(task)
+    assert (result["reason"], result["limit"]) == (reason, limit), result
+    assert result["observed"] >= limit * 0.9
+
+
+def test_either_stage_may_be_absent(stack: str) -> None:
+    _, task, _ = post(stack, {"stages": {"compile": {"command": "echo only"}}})
+    assert task["state"] == "succeeded"
+    assert result_of(task, "compile")["stdout"]["text"] == "only\n"
+    assert task["stages"]["execute"]["result"] is None
+
+
+def test_the_same_key_is_the_same_task(stack: str) -> None:
+    document = {"stages": {"execute": {"command": "true"}}, "env": {"A": "1", "B": "2"}}
+    status, first, _ = post(stack, document, "", "the-key")
+    assert status == 201
+    # The order of names is no difference.
+    status, again, headers = post(stack, {**document, "env": {"B": "2", "A": "1"}}, "", "the-key")
+    assert (status, again["id"]) == (201, first["id"])
+    assert headers["Idempotency-Replayed"] == "true"
+    for other in ({"env": {"A": "2"}}, {"image": "x"}, {"cache": "off"}):
+        status, body, _ = post(stack, {**document, **other}, "", "the-key")
+        assert (status, body["code"]) == (422, "idempotency_mismatch")
+
+
+def test_a_dry_run_creates_nothing(stack: str) -> None:
+    def total() -> int:
+        with urllib.request.urlopen(f"{stack}/api/task/list", timeout=30) as response:
+            return len(json.loads(response.read())["tasks"])
+
+    before = total()
+    status, plan, _ = post(stack, {"stages": {"execute": {"command": "x"}}}, "?dry_run=true")
+    assert status == 200
+    assert plan["stages"]["execute"]["limits"]["memory_bytes"] == 512 << 20
+    status, body, _ = post(stack, {"stages": {}, "usr": 1}, "?dry_run=true")
+    assert (status, body["errors"][0]["pointer"]) == (422, "/usr")
+    assert total() == before
