@@ -9,13 +9,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from khala.model.enforcement import Enforcement
-from khala.model.errors import KhalaError, Rejected, invariant
+from khala.model.errors import KhalaError, Rejected, Unavailable, invariant
+from khala.model.executor import ImageInfo
 from khala.model.limits import MIB
 from khala.model.task import Reason, Stage, StageLimits
 from sandbox.box import Box
 from sandbox.contain import IN_DOCKER
 from sandbox.host import Host, open_host
 from sandbox.identity import HostIdentity
+from sandbox.images import look
 from sandbox.job import Job, SandboxConfig
 
 _PROBE_LIMITS = StageLimits(
@@ -30,6 +32,15 @@ _PROBE_LIMITS = StageLimits(
 #: What a process of a jail must say of itself; anything else means that the host enforces less.
 _PROBE_EXPECTS = ("CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2")
 _PROBE_EXIT = 7
+_NOT_FOUND = 127
+#: An image may have no other program than a shell.
+_PROBE = (
+    b"""\
+while read -r line; do echo "$line"; done < /proc/self/status
+exit %d
+"""
+    % _PROBE_EXIT
+)
 
 
 class Sandbox:
@@ -38,7 +49,8 @@ class Sandbox:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._busy: set[int] = set()
-        self._own_programs = HostIdentity(host.config.exposed)
+        self._own_programs = HostIdentity(host.views[""].exposed)
+        self._images: dict[str, ImageInfo] = {}
 
     @property
     def enforcement(self) -> Enforcement:
@@ -54,8 +66,16 @@ class Sandbox:
 
     async def toolchain_identity(self, image: str = "") -> str:
         """Changes whenever the programs that stages see do; empty: those of this host."""
-        invariant(image == "", f"there is no image {image!r}")
-        return await self._own_programs.get()
+        if image == "":
+            return await self._own_programs.get()
+        if image not in self._images:
+            raise Unavailable(f"this executor has no image {image!r}")
+        return self._images[image].identity
+
+    @property
+    def images(self) -> tuple[ImageInfo, ...]:
+        """Further root file systems that jobs may name, each proven by a trial jail."""
+        return tuple(self._images.values())
 
     @classmethod
     async def open(cls, config: SandboxConfig) -> Sandbox:
@@ -68,7 +88,11 @@ class Sandbox:
         host = open_host(config)
         sandbox = cls(host)
         try:
-            await sandbox._probe()
+            await sandbox._probe("")
+            for name, view in host.views.items():
+                if view.image is not None:
+                    await sandbox._probe(name)
+                    sandbox._images[name] = await asyncio.to_thread(look, view.image)
         except BaseException:
             host.close()
             raise
@@ -95,11 +119,12 @@ class Sandbox:
         invariant(not self._busy, f"slots {sorted(self._busy)} are in use")
         self._host.close()
 
-    async def _probe(self) -> None:
+    async def _probe(self, image: str) -> None:
         with tempfile.TemporaryDirectory(prefix="khala-probe-") as folder:
             stdout, stderr = Path(folder, "out"), Path(folder, "err")
             job = Job(
-                command=b"cat /proc/self/status; exit %d" % _PROBE_EXIT,
+                command=_PROBE,
+                image=image,
                 stage=Stage.EXECUTE,
                 limits=_PROBE_LIMITS,
                 stdout=str(stdout),
@@ -109,13 +134,28 @@ class Sandbox:
                 async with self.box(0) as box:
                     outcome = await box.run(job, asyncio.Event())
             except (KhalaError, OSError) as error:
-                raise Rejected(_explain(str(error))) from error
+                raise self._probe_failed(image, str(error)) from error
             if outcome.reason is not Reason.EXIT_NONZERO or outcome.exit_code != _PROBE_EXIT:
-                raise Rejected(_explain(outcome.note or outcome.reason))
+                why = outcome.note or outcome.reason
+                if outcome.exit_code == _NOT_FOUND:
+                    why = "it has no bash on PATH"
+                raise self._probe_failed(image, why)
             status = stdout.read_text()
             missing = [line for line in _PROBE_EXPECTS if line not in status]
             if missing:
-                raise Rejected(_explain(f"its process does not show {', '.join(missing)}"))
+                why = f"its process does not show {', '.join(missing)}"
+                raise self._probe_failed(image, why)
+
+    def _probe_failed(self, image: str, why: str) -> Rejected:
+        source = self._host.views[image].image
+        if source is None:
+            return Rejected(_explain(why))
+        return Rejected(
+            f"--image: {source.name}={source.path}: a trial jail in it did not work: {why}. An"
+            " image needs /bin/sh, bash and the libraries of both, built for this host's"
+            " processor; try: chroot DIRECTORY bash",
+            field="--image",
+        )
 
 
 def _explain(why: str) -> str:

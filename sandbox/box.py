@@ -159,9 +159,10 @@ class Box:
             if error.errno != errno.ENOSPC:
                 raise
             return _no_room(self._source.room(), job)
+        place = self._host.place(self._slot, job.image)
         leaf = self._host.tree.leaf(f"{self._slot}-{job.stage}")
         try:
-            return await StageRun(self._place, leaf, job).run(cancel, self._rooms)
+            return await StageRun(place, leaf, job).run(cancel, self._rooms)
         finally:
             await _remove(leaf)
 

@@ -15,16 +15,17 @@ import re
 import shutil
 import subprocess
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from khala.model.enforcement import Enforcement, Mode
-from khala.model.errors import Rejected
+from khala.model.errors import Rejected, Unavailable
 from khala.model.limits import SLOTS_MAX
 from sandbox import contain, modes, mounts
 from sandbox.group import Tree
 from sandbox.job import SandboxConfig
 from sandbox.nsjail import Place
-from sandbox.staging import choose_work_root, stage_root
+from sandbox.staging import choose_work_root
+from sandbox.views import View, stage_views
 
 _GUARDIAN_EXIT_S = 15
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -41,11 +42,18 @@ class Host:
     enforcement: Enforcement
     #: None where the kernel does its work.
     guardian: subprocess.Popen[bytes] | None
+    #: By image; the host's own programs under the empty name.
+    views: dict[str, View] = field(default_factory=dict)
 
-    def place(self, slot: int) -> Place:
+    def place(self, slot: int, image: str = "") -> Place:
+        """Raises Unavailable for an image that is not one of this host's."""
+        view = self.views.get(image)
+        if view is None:
+            raise Unavailable(f"this executor has no image {image!r}")
         return Place(
             nsjail=self.config.nsjail,
-            root=f"{self.work_root}/root",
+            root=view.root,
+            path=view.path,
             source=f"{self.work_root}/{slot}/source",
             tmp=f"{self.work_root}/{slot}/tmp",
             shm_bytes=self.config.tmp_bytes,
@@ -95,7 +103,7 @@ def open_host(config: SandboxConfig) -> Host:
         host = Host(config, work_root, tree, enforcement, guardian)
         undo.pop_all()
         undo.callback(host.close)
-        _stage(work_root, config)
+        host.views = stage_views(work_root, config)
         undo.pop_all()
     return host
 
@@ -140,16 +148,6 @@ def enter_namespace() -> None:
         mounts.cover("/run", leave_out=("user", "khala"))
     os.makedirs(_NSJAILS_FOLDERS, exist_ok=True)
     mounts.mount("khala", _NSJAILS_FOLDERS, "tmpfs", options="mode=1777,size=64k,nr_inodes=64")
-
-
-def _stage(work_root: str, config: SandboxConfig) -> None:
-    mounts.mount("khala", work_root, "tmpfs", flags=mounts.NOSUID, options="mode=0711,size=1m")
-    root = f"{work_root}/root"
-    os.mkdir(root, 0o755)
-    stage_root(root, config.exposed)
-    for slot in range(config.slots):
-        for name in ("", "/source", "/tmp"):
-            os.mkdir(f"{work_root}/{slot}{name}", 0o711)
 
 
 def _remove_work_root(work_root: str) -> None:

@@ -31,7 +31,7 @@ _PACKAGES = (
     "/var/lib/pacman/local",
 )
 _UNPACKAGED = ("/usr/local", "/etc/alternatives", "/usr/bin", "/usr/sbin", "/bin", "/sbin")
-_DIGITS = 32
+DIGITS = 32
 #: How old the host's identity may be, and how many times as long as it takes to find out.
 _FRESH_S = 10.0
 _FRESH_FACTOR = 50
@@ -116,4 +116,4 @@ def _files_below(top: str) -> Iterator[tuple[str, os.stat_result]]:
 
 def _digest(rows: list[bytes]) -> str:
     """Independent of the order in which a file system lists its files."""
-    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:_DIGITS]
+    return hashlib.sha256(b"".join(sorted(rows))).hexdigest()[:DIGITS]

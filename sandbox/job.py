@@ -33,10 +33,13 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     box_inodes: int = 16384
     #: Bound of `/tmp` (as many inodes as the box); shared memory has the same bound of its own.
     tmp_bytes: int = 64 * MIB
-    #: Further host directories shown read-only at their own path, such as `/opt/toolchain`.
+    #: Further host directories shown read-only: `/opt/gcc-13`, or `/srv/gcc:/opt/gcc` to show one
+    #: at another path.
     exposed: tuple[str, ...] = ()
     #: Run without cgroups where there are none, and say so; see `khala.model.enforcement`.
     allow_degraded: bool = False
+    #: Root file systems that jobs may name: `debian-12=/srv/debian-12`, or a squashfs file.
+    images: tuple[str, ...] = ()
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -52,5 +55,7 @@ class Job(Struct, frozen=True, kw_only=True):
     #: A file of the service that is fed as standard input; None means `/dev/null`. It becomes
     #: readable for the slot's group.
     stdin: str | None = None
+    #: One of `SandboxConfig.images`; empty: this host's programs.
+    image: str = ""
     #: Added to PATH, HOME, LANG, TMPDIR and USER, which are fixed.
     environment: dict[str, str] = {}

@@ -44,7 +44,6 @@ _LOG_BYTES = 64 * KIB
 _OWN_PIDS = 1
 _FAULT_CHARS = 1000
 _ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/tmp",
     "TMPDIR": "/tmp",
     "LANG": "C.UTF-8",
@@ -68,6 +67,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     nsjail: str
     root: str
+    #: Where programs are looked for.
+    path: str
     source: str
     tmp: str
     shm_bytes: int
@@ -226,7 +227,7 @@ def configuration(place: Place, job: Job, *, log_fd: int, policy_fd: int) -> str
     shm = f"size={place.shm_bytes},nr_inodes={place.shm_inodes},mode=1777"
     envars = "\n".join(
         f"envar: {_quote(f'{name}={value}')}"
-        for name, value in {**_ENVIRONMENT, **job.environment}.items()
+        for name, value in {"PATH": place.path, **_ENVIRONMENT, **job.environment}.items()
     )
     return f"""\
 mode: ONCE

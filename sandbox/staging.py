@@ -1,10 +1,14 @@
-"""The root file system that every jail sees, put together once and then read-only.
+"""The root file systems that jails see, each put together once and then read-only.
 
 A jail needs a system to run programs of, and nothing else of the host. What is shown is named
 here: programs and libraries (/usr), the few files of /etc that programs cannot do without, five
 devices. What is not named does not exist inside: no /home, /root, /var, /run, /sys, no cgroups,
 no terminal. One staged tree costs each jail a single bind mount; binding the parts one by one
 took twice as long as the rest of the jail's set-up.
+
+An image is staged in the same way, only that everything it has at its top is shown. Its `/etc` is
+copied, because some of the files in it are Khala's, and an image may lack the very file that one
+of them would have to be mounted on.
 """
 
 from __future__ import annotations
@@ -13,10 +17,13 @@ import glob
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from khala.model.errors import Rejected
+from khala.model.limits import MIB
 from sandbox import mounts
+from sandbox.exposing import Exposed
 
 #: Used when the work root lies below a directory that the slots' users may not traverse: nsjail
 #: opens what it mounts as the slot's user. Only an empty directory is ever left there.
@@ -46,6 +53,11 @@ _ETC_TEXTS = {
     "resolv.conf": "",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+#: Where jails have what is theirs or Khala's, whatever an image has there.
+_OWN = ("proc", "sys", "dev", "tmp", "run", "box")
+_TOP_ENTRIES_MAX = 64
+_ETC_BYTES_MAX = 8 * MIB
+_ETC_ENTRIES_MAX = 4096
 _MOUNT_POINTS = ("proc", "tmp", "dev/shm", SOURCE.lstrip("/"))
 #: Mounted without nosuid, which nsjail could not repeat; it sets that for each jail.
 _ROOT_OPTIONS = "size=16m,nr_inodes=8192,mode=0755"
@@ -79,50 +91,113 @@ def _is_traversable(path: str) -> bool:
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in parents)
 
 
-def stage_root(root: str, exposed: tuple[str, ...]) -> None:
-    """Build the tree at the existing directory `root`. Raises Rejected for a bad exposed path."""
-    mounts.mount("khala-root", root, "tmpfs", options=_ROOT_OPTIONS)
-    for point in _MOUNT_POINTS:
-        os.makedirs(f"{root}/{point}", mode=0o755)
+def taken_paths() -> tuple[str, ...]:
+    """What every jail has, or does not have for a reason."""
+    etc = (f"/etc/{name}" for name in ("alternatives", "ssl", *_ETC_TEXTS))
+    return (*_SYSTEM, *etc, "/proc", "/dev", "/tmp", BOX)
+
+
+def stage_root(root: str, exposed: Sequence[Exposed]) -> None:
+    """Build the tree of this host's programs at the existing directory `root`."""
+    _begin(root)
     for path in _SYSTEM:
         if os.path.islink(path):
             os.symlink(os.readlink(path), root + path)
         elif os.path.isdir(path):
-            _bind(root, path)
+            _bind(path, root + path)
     _stage_etc(root)
     _stage_devices(root)
-    for path in exposed:
-        _expose(root, path)
+    for each in exposed:
+        _bind(each.source, root + each.target)
+    _end(root)
+
+
+def stage_image(root: str, top: str) -> None:
+    """The same for the root file system at `top`. Raises Rejected saying what is wrong with it,
+    or OSError."""
+    entries = sorted(os.scandir(top), key=lambda entry: entry.name)
+    if len(entries) > _TOP_ENTRIES_MAX:
+        raise Rejected(
+            f"{len(entries)} entries at its top (limit {_TOP_ENTRIES_MAX}); is it the root of a"
+            " file system?"
+        )
+    _begin(root)
+    for entry in entries:
+        target = f"{root}/{entry.name}"
+        if entry.name in (*_OWN, "etc"):
+            continue
+        if entry.is_symlink():
+            os.symlink(os.readlink(entry.path), target)
+        elif entry.is_dir():
+            _bind(entry.path, target)
+        elif entry.is_file():
+            Path(target).touch()
+            mounts.bind_read_only(entry.path, target)
+    os.mkdir(f"{root}/etc")
+    _copy_etc(f"{top}/etc", f"{root}/etc")
+    _write_etc(root)
+    _stage_devices(root)
+    _end(root)
+
+
+def _begin(root: str) -> None:
+    mounts.mount("khala-root", root, "tmpfs", options=_ROOT_OPTIONS)
+    for point in _MOUNT_POINTS:
+        os.makedirs(f"{root}/{point}", mode=0o755)
+
+
+def _end(root: str) -> None:
     flags = mounts.REMOUNT | mounts.RDONLY
     mounts.mount("none", root, flags=flags, options=_ROOT_OPTIONS)
 
 
-def _expose(root: str, path: str) -> None:
-    wanted = os.path.normpath(path)
-    if not os.path.isabs(path) or not os.path.isdir(path):
-        raise Rejected(f"--expose: {path} is not the absolute path of a folder", field="--expose")
-    own = ("/", "/tmp", "/proc", "/dev", BOX, *_SYSTEM)
-    if wanted in own or wanted.startswith(tuple(f"{taken}/" for taken in own[1:])):
-        raise Rejected(
-            f"--expose: {path} is part of every jail or shadowed by it; copy or mount what is"
-            " needed to a place such as /opt",
-            field="--expose",
-        )
-    _bind(root, wanted)
+def _copy_etc(source: str, target: str) -> None:
+    """Files, links and directories; no link is followed."""
+    if os.path.islink(source) or not os.path.isdir(source):
+        return
+    size = entries = 0
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for entry in list(os.scandir(f"{source}/{folder}")):
+            name = f"{folder}/{entry.name}"
+            found = entry.stat(follow_symlinks=False)
+            entries += 1
+            size += found.st_size
+            if size > _ETC_BYTES_MAX or entries > _ETC_ENTRIES_MAX:
+                raise Rejected(
+                    f"its /etc has more than {_ETC_ENTRIES_MAX} entries or {_ETC_BYTES_MAX} bytes,"
+                    " and it is copied; remove what no program needs"
+                )
+            if stat.S_ISDIR(found.st_mode):
+                os.mkdir(target + name)
+                folders.append(name)
+            elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+                shutil.copyfile(source + name, target + name, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode) and os.path.exists(target + name):
+                os.chmod(target + name, stat.S_IMODE(found.st_mode) & 0o777)
 
 
 def _stage_etc(root: str) -> None:
     for pattern in _ETC_BINDS:
         for path in glob.glob(pattern):
             if os.path.isdir(path):
-                _bind(root, path)
+                _bind(path, root + path)
     for pattern in _ETC_COPIES:
         for path in glob.glob(f"/etc/{pattern}"):
             if os.path.isfile(path):
                 os.makedirs(os.path.dirname(root + path), exist_ok=True)
                 shutil.copyfile(path, root + path)
+    _write_etc(root)
+
+
+def _write_etc(root: str) -> None:
     for name, text in _ETC_TEXTS.items():
-        Path(f"{root}/etc/{name}").write_text(text)
+        path = Path(f"{root}/etc/{name}")
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        path.write_text(text)
 
 
 def _stage_devices(root: str) -> None:
@@ -136,6 +211,6 @@ def _stage_devices(root: str) -> None:
         os.symlink(target, f"{root}/dev/{name}")
 
 
-def _bind(root: str, path: str) -> None:
-    os.makedirs(root + path, mode=0o755, exist_ok=True)
-    mounts.bind_read_only(path, root + path)
+def _bind(source: str, target: str) -> None:
+    os.makedirs(target, mode=0o755, exist_ok=True)
+    mounts.bind_read_only(source, target)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from khala.config.settings import Settings
 from khala.config.table import ALL, BY_KEY, MAXIMUM_OF, SETTINGS, G, J, Setting
-from khala.config.values import Kind, Value, parse, show
+from khala.config.values import Kind, Value, escape_item, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
 
@@ -156,7 +156,10 @@ def _read_file(file: Path, source: str) -> dict[str, object]:
 
 def _flatten(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in tree.items():
-        if isinstance(value, dict):
+        setting = BY_KEY.get(f"{prefix}{name}")
+        if isinstance(value, dict) and setting is not None and setting.table:
+            yield setting.key, [escape_item(f"{key}={each}") for key, each in value.items()]
+        elif isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

@@ -25,6 +25,7 @@ class Executor(Struct, frozen=True, kw_only=True):
     slots: int
     expose: tuple[str, ...]
     allow_degraded: bool
+    images: tuple[str, ...]
     uid_base: int
     drain: float
     box: int

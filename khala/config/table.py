@@ -31,6 +31,8 @@ class Setting(Struct, frozen=True, kw_only=True):
     choices: tuple[str, ...] = ()
     #: `auto` is a value too, and means the default.
     auto: bool = False
+    #: A list of NAME=VALUE, which a file may also write as a table.
+    table: bool = False
     #: What the documentation shows where the default depends on the host.
     default_text: str | None = None
 
@@ -181,7 +183,18 @@ EXECUTOR = (
         flag="--expose",
         kind=Kind.LIST,
         default=(),
-        help="Host directories that tasks see, read-only, at the same path.",
+        help="Host directories that tasks see, read-only; DIR, or DIR:AT to show it at another"
+        " path. Their bin goes to the front of PATH.",
+        roles=(E,),
+    ),
+    Setting(
+        key="executor.images",
+        flag="--image",
+        kind=Kind.LIST,
+        default=(),
+        table=True,
+        help="Root file systems that tasks may name, as NAME=PATH of a directory or a squashfs"
+        " file.",
         roles=(E,),
     ),
     Setting(

@@ -1,8 +1,8 @@
 """Texts into values and back: sizes, durations, lists, paths.
 
 A process hands its settings to its children as flags, so `parse(kind, show(kind, value))` must be
-`value` again. That is why durations and numbers have three decimals and lists no commas inside
-their items. Every refusal says what would have been right.
+`value` again. That is why durations and numbers have three decimals, and a comma inside an item of
+a list has a backslash before it. Every refusal says what would have been right.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _UNITS = {"": 1, "B": 1} | {
 }
 _SECONDS = re.compile(_NUMBER + r"\s*(|ms|s|m|h|d)\Z")
 _FACTORS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: Up to the next comma that no backslash protects.
+_ITEM = re.compile(r"(?:\\[\\,]|[^,])*")
+_ESCAPED = re.compile(r"\\([\\,])")
 _INT = re.compile(r"-?[0-9]{1,18}\Z")
 _YES = ("yes", "true", "on", "1")
 _NO = ("no", "false", "off", "0")
@@ -85,7 +88,7 @@ def show(kind: Kind, value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(escape_item, value))
     if kind is Kind.SIZE and isinstance(value, int):
         for unit in ("TiB", "GiB", "MiB", "KiB"):
             if value and value % _UNITS[unit] == 0:
@@ -110,12 +113,18 @@ def _text(text: str) -> str:
 
 
 def _list(given: object) -> tuple[str, ...]:
-    """Items are trimmed; empty ones do not count, so that an empty text is an empty list."""
+    """Items are trimmed; empty ones do not count, so that an empty text is an empty list. `\\,` is
+    a comma within an item, `\\\\` a backslash; before anything else a backslash is itself."""
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{given!r} is not a list of texts")
-    items = [part.strip() for text in texts for part in text.split(",")]
-    return tuple(_text(item) for item in items if item)
+    items = [part.strip() for text in texts for part in _ITEM.findall(text)]
+    return tuple(_text(_ESCAPED.sub(r"\1", item)) for item in items if item)
+
+
+def escape_item(item: str) -> str:
+    """As it stands in a list."""
+    return re.sub(r"([\\,])", r"\\\1", item)
 
 
 def _int(text: str) -> int:

@@ -33,6 +33,7 @@ def run(settings: Settings) -> int:
                 box_inodes=executor.box_inodes,
                 exposed=executor.expose,
                 allow_degraded=executor.allow_degraded,
+                images=executor.images,
             ),
         )
     )

@@ -252,6 +252,7 @@ def _job(
         command=command,
         stage=stage,
         limits=limits,
+        image=attempt.spec.image,
         stdin=str(stdin) if stdin else None,
         stdout=str(attempt.folder / stdout),
         stderr=str(attempt.folder / stderr),

@@ -110,13 +110,19 @@ async def _serve(
         enforcement=sandbox.enforcement.label,
         enforces=sandbox.enforcement,
         slots=config.slots,
+        images=sandbox.images,
     )
     cache = CompileCache(folder / "cache", config.compile_cache_bytes)
     cache.open()
     runner = Runner(sandbox, client, cache, _surroundings(config.sandbox, sandbox.enforcement))
     executor = Executor(identity, folder, runner, link, client)
     try:
-        log.info("executor.started", slots=config.slots, enforcement=sandbox.enforcement.label)
+        log.info(
+            "executor.started",
+            slots=config.slots,
+            enforcement=sandbox.enforcement.label,
+            images=[image.name for image in sandbox.images],
+        )
         serving = asyncio.ensure_future(executor.serve())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)

@@ -198,10 +198,10 @@ async def test_the_host_does_not_see_the_mounts(runner: Runner) -> None:
         pytest.param({"name": ".."}, "--name: '..' must be", id="name with dots"),
         pytest.param({"slots": 0}, "--slots must be 1 to .*; 0 was given", id="no slots"),
         pytest.param({"exposed": ("/nonexistent",)}, "--expose: /nonexistent", id="no folder"),
-        pytest.param({"exposed": ("opt",)}, "--expose: opt is not", id="relative"),
-        pytest.param({"exposed": ("/tmp",)}, "--expose: /tmp is part of", id="shadowed"),
-        pytest.param({"exposed": ("/usr/lib",)}, "--expose: /usr/lib is part", id="there already"),
-        pytest.param({"exposed": ("/",)}, "--expose: / is part", id="everything"),
+        pytest.param({"exposed": ("opt",)}, "--expose: opt: opt is not an absolute", id="relative"),
+        pytest.param({"exposed": ("/tmp",)}, "--expose: /tmp: /tmp is part of", id="shadowed"),
+        pytest.param({"exposed": ("/usr/lib",)}, "/usr/lib is part of every", id="there already"),
+        pytest.param({"exposed": ("/",)}, "--expose: /: / is not a directory", id="everything"),
     ],
 )
 async def test_refused_settings(

@@ -55,6 +55,17 @@ def test_flag_before_environment_before_file_before_default(tmp_path: Path) -> N
     assert (settings.etcd.peer_port, origins["etcd.peer_port"].source) == (2000, "default")
 
 
+def test_images_may_be_a_table(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "khala.toml",
+        '[executor.images]\n"gcc-13.2" = "/srv/a,b"\ndebian = "/srv/debian"\n',
+    )
+    settings, _ = resolve(config=file)
+    assert settings.executor.images == ("gcc-13.2=/srv/a,b", "debian=/srv/debian")
+    settings, _ = resolve(environment={"KHALA_IMAGE": r"a=/x\,y,b=/z"}, config=file)
+    assert settings.executor.images == ("a=/x,y", "b=/z")
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     settings, origins = resolve(environment={"KHALA_RPC_PORT": ""})
     assert (settings.rpc.port, origins["rpc.port"].source) == (4000, "default")

@@ -33,6 +33,7 @@ from khala.config.values import Kind, Value, parse, show
         (Kind.SWITCH, " On ", True),
         (Kind.SWITCH, True, True),
         (Kind.SWITCH, "0", False),
+        (Kind.LIST, r"/a\,b,/c\\,/d\:e", ("/a,b", "/c\\", r"/d\:e")),
         (Kind.PATH, "~/x", os.path.expanduser("~/x")),
         (Kind.PATH, "x/../y", os.path.abspath("y")),
     ],
@@ -88,6 +89,12 @@ def test_values_are_shown_in_the_largest_unit() -> None:
 def test_a_duration_survives_being_handed_on(kind: Kind, thousandths: int) -> None:
     value = parse(kind, f"{thousandths / 1000:.3f}")
     assert parse(kind, show(kind, value)) == value
+
+
+@given(st.lists(st.text(alphabet="ab,\\ :/=é")))
+def test_a_list_survives_being_handed_on(items: list[str]) -> None:
+    kept = tuple(item.strip() for item in items if item.strip())
+    assert parse(Kind.LIST, show(Kind.LIST, kept)) == kept
 
 
 @given(st.integers(0, 1 << 50))
