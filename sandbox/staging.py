@@ -34,7 +34,15 @@ SOURCE = "/box/source"
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC_BINDS = ("/etc/alternatives", "/etc/ssl/certs", "/etc/java-*")
-_ETC_COPIES = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d/*", "localtime", "mime.types")
+_ETC_COPIES = (
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d/*",
+    "localtime",
+    "mime.types",
+    # Free Pascal finds its own units by it.
+    "fpc*.cfg",
+)
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _DEVICE_LINKS = {
     "fd": "/proc/self/fd",
