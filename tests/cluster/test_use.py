@@ -115,3 +115,22 @@ def test_service_listens_on_loopback_only(shared: Khala) -> None:
     found = [address for address in addresses if address.rpartition(":")[2] in ours]
     assert len(found) >= len(ours)
     assert all(address.startswith("127.0.0.1:") for address in found), found
+
+
+def test_the_benchmark_says_what_a_task_costs_and_whom() -> None:
+    done = subprocess.run(
+        [str(PEX), "bench", "--quick", "--json", "--slots", "2"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["end_to_end"]["tasks"] > 0
+    assert report["control_plane"]["full_per_s"] > 0
+    costs = report["end_to_end"]["cpu_ms_per_task"]
+    spenders = {"jail", "executor", "judicator", "mongod", "gateway", "client"}
+    assert costs.keys() == spenders | {"etcd", "supervisors"}
+    assert all(costs[name] > 0 for name in spenders), costs
+    assert report["ratios"]["throughput"] > 0
