@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from khala.config.settings import Settings
 from khala.model.errors import KhalaError
+from khala.model.executor import CacheCounts
 from khala.net.client import AddressBook, JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import ClusterView
@@ -137,7 +138,7 @@ def _text(status: Status) -> str:
         free = "?" if view.free is None else str(view.free)
         lines.append(
             f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
-            f" {record.enforcement}"
+            f" {record.enforcement}{_cache(view.cache)}"
         )
         if record.enforces is not None and record.enforces.unenforced:
             lines.append(f"  WARNING: it does not enforce {record.enforces.gaps}")
@@ -147,6 +148,13 @@ def _text(status: Status) -> str:
     ]
     lines += cluster.notes
     return "\n".join(lines)
+
+
+def _cache(counts: CacheCounts | None) -> str:
+    """What its compile cache did since it started, once it was asked."""
+    if counts is None or not counts.hits + counts.misses:
+        return ""
+    return f", compile cache hit {counts.hits} of {counts.hits + counts.misses}"
 
 
 def _age(seconds: float) -> str:

@@ -58,6 +58,7 @@ export function stageEnd(command: string, name: string, files: Files): StageResu
     memory_peak_bytes: name === "compile" ? 117_440_512 : 3_538_944,
     pids_peak: name === "compile" ? 5 : 1,
     message: null,
+    cache: name === "compile" ? "miss" : null,
     ...known,
     stdout: captured(files, `${name}_output`, stdout),
     stderr: captured(files, `${name}_error`, stderr),

@@ -170,6 +170,15 @@ export class Cluster {
       seen_at: state === "lost" ? new Date(Date.now() - 41_000).toISOString() : seen_at,
       version: "0.1.0",
       enforcement: { mode: "cgroup_v2", root: true, unenforced: [] },
+      cache: {
+        hits: 12,
+        misses: 4,
+        stored: 4,
+        evicted: 0,
+        entries: 4,
+        size_bytes: 3_400_000,
+        max_bytes: 1_073_741_824,
+      },
     });
     if (this.tasks.size === 0)
       return {
@@ -269,6 +278,7 @@ export class Cluster {
         execute_input: input("execute_input"),
         execute_standard: input("execute_standard"),
       },
+      artifacts: null,
     };
     const task = { view, files };
     this.tasks.set(id, task);

@@ -7,7 +7,15 @@
  * cannot say what is wrong.
  */
 
-import type { TaskPage, Task, Submitted, Nodes, ClusterStatus, FileName } from "./types";
+import type {
+  ArtifactList,
+  TaskPage,
+  Task,
+  Submitted,
+  Nodes,
+  ClusterStatus,
+  FileName,
+} from "./types";
 
 export class ApiError extends Error {
   /** HTTP status; 0 when no answer came. */
@@ -249,6 +257,14 @@ export function getStatus(signal?: AbortSignal): Promise<ClusterStatus> {
 
 export function fileUrl(id: string, file: FileName): string {
   return `/api/task?id=${encodeURIComponent(id)}&file=${file}`;
+}
+
+export function getArtifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
+  return getJson<ArtifactList>(`/api/v2/tasks/${encodeURIComponent(id)}/artifacts`, signal);
+}
+
+export function artifactsZip(id: string): string {
+  return `/api/v2/tasks/${encodeURIComponent(id)}/artifacts.zip`;
 }
 
 export async function getFile(id: string, file: FileName): Promise<Uint8Array<ArrayBuffer>> {

@@ -17,6 +17,7 @@ function result(more: Partial<StageResult> = {}): StageResult {
     memory_peak_bytes: 1,
     pids_peak: 1,
     message: null,
+    cache: null,
     stdout: EMPTY,
     stderr: EMPTY,
     ...more,
@@ -62,6 +63,7 @@ function task(more: Partial<Task>): Task {
       execute_input: null,
       execute_standard: null,
     },
+    artifacts: null,
     ...more,
   };
 }

@@ -51,6 +51,8 @@ export interface StageResult {
   memory_peak_bytes: number;
   pids_peak: number;
   message: string | null;
+  /** Of a compile stage: hit, miss or off. */
+  cache: string | null;
   stdout: Stream;
   stderr: Stream;
 }
@@ -94,6 +96,36 @@ export interface Task {
     execute_input: TextInput | null;
     execute_standard: TextInput | null;
   };
+  /** Null until the task is done, and if it asked for none. */
+  artifacts: ArtifactsSummary | null;
+}
+
+/** Files that were asked for and are not kept; `names` are the first few. */
+export interface LeftOut {
+  reason: string;
+  count: number;
+  names: string[];
+}
+
+export interface ArtifactsSummary {
+  files: number;
+  size: number;
+  left_out: LeftOut[];
+}
+
+export interface Artifact {
+  name: string;
+  href: string;
+  size: number;
+  sha256: string;
+  executable: boolean;
+  modified_at: string;
+}
+
+export interface ArtifactList {
+  files: Artifact[];
+  size: number;
+  left_out: LeftOut[];
 }
 
 /** KV2's full task, asked for untruncated; the exact text that was submitted. */
@@ -116,6 +148,17 @@ export interface Enforcement {
   unenforced: string[];
 }
 
+/** Of an executor's compile cache, since it started. */
+export interface CacheCounts {
+  hits: number;
+  misses: number;
+  stored: number;
+  evicted: number;
+  entries: number;
+  size_bytes: number;
+  max_bytes: number;
+}
+
 export interface ExecutorNode {
   name: string;
   state: "online" | "lost" | "draining";
@@ -125,6 +168,8 @@ export interface ExecutorNode {
   version: string;
   /** Null of an executor that is too old to say. */
   enforcement: Enforcement | null;
+  /** Null while nobody knows. */
+  cache: CacheCounts | null;
 }
 
 export interface JudicatorNode {
