@@ -23,6 +23,7 @@ from khala.config.table import BY_KEY
 from khala.config.values import show
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
+from roles.client.commands import COMMANDS
 
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 69
@@ -40,7 +41,12 @@ Try it, as root:
   khala.pex bench                  how fast this host runs tasks
 
 \b
-A task, with curl:
+A task, from any host that reaches the gateway (--url or KHALA_URL):
+  khala.pex run -- echo hello
+  khala.pex run --source main.cpp --compile 'g++ -o main main.cpp' --stdin in.txt -- ./main
+
+\b
+The same with curl, as KV2's clients do:
   curl -s http://127.0.0.1:7000/api/task -F user=0 -F compile_command= -F compile_timeout=10 \\
     -F execute_command='echo hello' -F execute_timeout=1 -F execute_input= -F execute_standard=
   curl -s 'http://127.0.0.1:7000/api/v2/tasks/ID?wait=30s'
@@ -56,13 +62,36 @@ the options of a command.
 """
 
 
+class _Group(click.Group):
+    """Lists commands by what they are for, in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        users = {command.name for command in COMMANDS}
+        for title, of_users in (("Tasks (any host)", True), ("Roles and operations", False)):
+            rows = [
+                (name, command.get_short_help_str(80))
+                for name, command in self.commands.items()
+                if not command.hidden and (name in users) == of_users
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
 @click.group(
+    cls=_Group,
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(VERSION, prog_name="khala")
 def cli() -> None:
     """Overridden by `_HELP`."""
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def _start(role: str, options: dict[str, object]) -> Settings:

@@ -24,7 +24,7 @@ from khala.model.errors import Rejected
 from khala.model.ids import check_name
 
 #: Variables of the same prefix that are no settings; see `strays`.
-OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG")
+OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG", "KHALA_URL")
 _HOST_ALONE = re.compile(r"[^:\[\]]+\Z|\[[^\[\]]+\]\Z")
 #: What listens, by role; these must not meet on one address.
 _LISTENERS = (

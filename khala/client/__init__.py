@@ -1,0 +1,52 @@
+"""The Python client of a gateway: typed, asynchronous, with a blocking face.
+
+    from khala.client import Khala, NewTask, StageOf
+
+    with Khala("http://127.0.0.1:7000") as khala:
+        task = khala.run(NewTask(execute=StageOf("echo hello")))
+        print(task.state, khala.read_output(task.id, "stdout"))
+
+Under asyncio `AsyncKhala` has the same methods to await. Both raise the errors of
+`khala.model.errors`, whose three families say what may be done next: `Rejected` must not be
+repeated, `Unavailable` may be, after `OutcomeUnknown` one has to look first. A submission carries a
+key of its own, so it is repeated safely whatever happens to the connection.
+"""
+
+from khala.client.aio import AsyncKhala
+from khala.client.documents import Artifact, Page, Result, Row, Stage, Task
+from khala.client.request import ArtifactsOf, Limits, NewTask, Source, StageOf
+from khala.client.sync import Khala
+from khala.model.errors import (
+    AlreadyDone,
+    Conflict,
+    KhalaError,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
+
+__all__ = [
+    "AlreadyDone",
+    "Artifact",
+    "ArtifactsOf",
+    "AsyncKhala",
+    "Conflict",
+    "Khala",
+    "KhalaError",
+    "Limits",
+    "NewTask",
+    "NotFound",
+    "OutcomeUnknown",
+    "Page",
+    "Rejected",
+    "Result",
+    "Row",
+    "Source",
+    "Stage",
+    "StageOf",
+    "Task",
+    "TooLarge",
+    "Unavailable",
+]

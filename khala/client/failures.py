@@ -1,0 +1,60 @@
+"""From an answer that is no success to the error that says what may be done next."""
+
+from __future__ import annotations
+
+import msgspec
+
+from khala.client.documents import Problem
+from khala.model.errors import (
+    AlreadyDone,
+    Conflict,
+    KhalaError,
+    NotFound,
+    OutcomeUnknown,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
+
+
+class Denied(Rejected):
+    """The gateway does not take requests of this token, or without one."""
+
+
+_BY_CODE: dict[str, type[KhalaError]] = {
+    "unauthenticated": Denied,
+    "forbidden": Denied,
+    "misdirected_request": Denied,
+    "not_found": NotFound,
+    "already_done": AlreadyDone,
+    "conflict": Conflict,
+    "idempotency_mismatch": Conflict,
+    "too_large": TooLarge,
+    "unavailable": Unavailable,
+    "outcome_unknown": OutcomeUnknown,
+}
+_decode = msgspec.json.Decoder(Problem).decode
+
+
+def failure_of(status: int, body: bytes, url: str) -> KhalaError:
+    """The error of a problem document, or of whatever else answered with that status."""
+    try:
+        problem = _decode(body)
+    except msgspec.MsgspecError:
+        if status >= 500:
+            return Unavailable(f"{url} answered with status {status}")
+        return Rejected(f"{url} answered with status {status}, and not as a gateway of Khala does")
+    message = "\n".join(_sentences(problem))
+    kind = _BY_CODE.get(problem.code)
+    if kind is None:
+        kind = KhalaError if status >= 500 else Rejected
+    if issubclass(kind, Rejected):
+        return kind(message, field=problem.field)
+    return kind(message)
+
+
+def _sentences(problem: Problem) -> list[str]:
+    """All faults where there are several; the detail alone repeats the first."""
+    if len(problem.errors) < 2:
+        return [problem.detail]
+    return [f"{fault.pointer}: {fault.detail}" for fault in problem.errors]

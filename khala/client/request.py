@@ -1,0 +1,121 @@
+"""What a client asks for, in Python's types, and the JSON document it becomes.
+
+Values are not checked here: the gateway knows the limits and names every fault at once, which a
+second set of rules in the client could only contradict.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+Json: TypeAlias = dict[str, Any]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Of one stage; None is the gateway's default. Durations are seconds or texts such as "500ms",
+    sizes are bytes or texts such as "256MiB"."""
+
+    wall_s: float | str | None = None
+    cpu_s: float | str | None = None
+    cpus: float | None = None
+    memory: int | str | None = None
+    pids: int | None = None
+    output: int | str | None = None
+    file_size: int | str | None = None
+    disk: int | str | None = None
+    disk_files: int | None = None
+
+
+class StageOf(Struct, frozen=True):
+    """One stage: a bash script, its limits and its own variables."""
+
+    command: str
+    limits: Limits = Limits()
+    env: dict[str, str] = {}
+
+
+class Source(Struct, frozen=True):
+    """A file of the work directory: where it goes, and its content."""
+
+    path: str
+    content: bytes
+    #: The content is a zip archive, unpacked into the folder `path` ("" is the work directory).
+    unpack: bool = False
+
+    @classmethod
+    def of_file(cls, file: Path, path: str | None = None) -> Source:
+        """A file of this host, under its own name unless another one is given."""
+        return cls(file.name if path is None else path, file.read_bytes())
+
+
+class ArtifactsOf(Struct, frozen=True):
+    """Which files to keep: globs, as in `out/**`."""
+
+    collect: tuple[str, ...]
+    max_total: int | str | None = None
+    max_files: int | None = None
+
+
+class NewTask(Struct, frozen=True, kw_only=True):
+    """A task to create; at least one of the two stages."""
+
+    execute: StageOf | None = None
+    compile: StageOf | None = None
+    sources: tuple[Source, ...] = ()
+    data: tuple[Source, ...] = ()
+    stdin: bytes | None = None
+    env: dict[str, str] = {}
+    user: int = 0
+    image: str = ""
+    #: Whether an executor may answer the compile stage from its cache.
+    cache: bool = True
+    artifacts: ArtifactsOf | None = None
+
+    def document(self) -> Json:
+        """The body of `POST /api/v2/tasks`."""
+        stages = {"compile": self.compile, "execute": self.execute}
+        document: Json = {
+            "user": self.user,
+            "stages": {name: _stage(stage) for name, stage in stages.items() if stage is not None},
+            "env": self.env,
+        }
+        for name, sources in (("sources", self.sources), ("data", self.data)):
+            if sources:
+                document[name] = [_source(source) for source in sources]
+        if self.stdin is not None:
+            document["stdin"] = _content(self.stdin)
+        if self.image:
+            document["image"] = self.image
+        if not self.cache:
+            document["cache"] = "off"
+        if self.artifacts is not None:
+            document["artifacts"] = _given(self.artifacts)
+        return document
+
+
+def _stage(stage: StageOf) -> Json:
+    return {"command": stage.command, "limits": _given(stage.limits), "env": stage.env}
+
+
+def _source(source: Source) -> Json:
+    document: Json = {"path": source.path, **_content(source.content)}
+    if source.unpack:
+        document["unpack"] = "zip"
+    return document
+
+
+def _content(data: bytes) -> Json:
+    """As text where it is text, which stays readable in logs and costs a quarter less."""
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _given(struct: Struct) -> Json:
+    values = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,96 @@
+"""The same client for programs without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self, TypeVar
+
+from khala.client.aio import PATIENCE_S, AsyncKhala, StreamName
+from khala.client.documents import Artifact, Nodes, Row, Status, Task
+from khala.client.request import NewTask
+from khala.model.task import Stage, TaskState
+
+Answer = TypeVar("Answer")
+
+
+class Khala:
+    """A gateway at `url`; use it in `with`. Every method blocks until it is answered; see
+    `AsyncKhala` for what each does. Not for threads that share one object."""
+
+    def __init__(
+        self, url: str, *, token: str | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._inner = AsyncKhala(url, token=token, patience_s=patience_s)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._do(self._inner.close())
+        self._runner.close()
+
+    def submit(self, task: NewTask, *, key: str | None = None) -> str:
+        return self._do(self._inner.submit(task, key=key))
+
+    def get(self, task: str) -> Task:
+        return self._do(self._inner.get(task))
+
+    def wait(self, task: str, timeout_s: float | None = None) -> Task:
+        return self._do(self._inner.wait(task, timeout_s))
+
+    def run(self, task: NewTask, timeout_s: float | None = None) -> Task:
+        return self._do(self._inner.run(task, timeout_s))
+
+    def cancel(self, task: str) -> Row:
+        return self._do(self._inner.cancel(task))
+
+    def tasks(
+        self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
+    ) -> Iterator[Row]:
+        rows = self._inner.tasks(user=user, states=states)
+        return self._each(rows)
+
+    def read_output(
+        self, task: str, stream: StreamName = "stdout", stage: Stage = Stage.EXECUTE
+    ) -> bytes:
+        return self._do(self._inner.read_output(task, stream, stage))
+
+    def list_artifacts(self, task: str) -> list[Artifact]:
+        return self._do(self._inner.list_artifacts(task))
+
+    def read_artifact(self, artifact: Artifact) -> bytes:
+        """All of it at once; it is as large as the task was allowed to leave."""
+        return self._do(_joined(self._inner.open_artifact(artifact)))
+
+    def status(self) -> Status:
+        return self._do(self._inner.status())
+
+    def nodes(self) -> Nodes:
+        return self._do(self._inner.nodes())
+
+    def _do(self, call: Coroutine[object, object, Answer]) -> Answer:
+        return self._runner.run(call)
+
+    def _each(self, rows: AsyncIterator[Row]) -> Iterator[Row]:
+        async def following() -> Row | None:
+            return await anext(rows, None)
+
+        while (row := self._do(following())) is not None:
+            yield row
+
+
+async def _joined(opened: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> bytes:
+    async with opened as pieces:
+        return b"".join([piece async for piece in pieces])

@@ -1,0 +1,295 @@
+"""What the users' commands do, once their options are read."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from khala.client import AsyncKhala, NewTask, Result, Row, Task
+from khala.client.aio import StreamName
+from khala.model.errors import KhalaError, Rejected
+from khala.model.task import Reason, Stage, TaskState
+from roles.client import exits, tables
+from roles.client.connection import Connection
+from roles.client.selectors import select, select_one
+from roles.client.tables import Form
+
+_SIGNAL_BASE = 128
+_STREAMS: tuple[tuple[StreamName, TextIO], ...] = (
+    ("stdout", sys.stdout),
+    ("stderr", sys.stderr),
+)
+
+
+def act(
+    connection: Connection,
+    work: Callable[[AsyncKhala], Awaitable[int]],
+    *,
+    patience_s: float = 10.0,
+) -> int:
+    """Run `work` against the gateway; an error becomes a line on stderr and an exit code."""
+
+    async def connected() -> int:
+        async with AsyncKhala(
+            connection.url, token=connection.token, patience_s=patience_s
+        ) as khala:
+            return await work(khala)
+
+    try:
+        return asyncio.run(connected())
+    except KhalaError as error:
+        click.echo(f"khala: {error.message}", err=True)
+        return exits.code_of(error)
+
+
+# ---- submit ---------------------------------------------------------------------------------
+
+
+async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
+    """Submit, wait, show the outputs, and end as the program did. Ctrl-C cancels the task."""
+    task_id = await khala.submit(task)
+    connection.remember(task_id)
+    waiting = asyncio.ensure_future(khala.wait(task_id))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, waiting.cancel)
+    try:
+        ended = await waiting
+    except asyncio.CancelledError:
+        await khala.cancel(task_id)
+        click.echo(f"khala: task {task_id} is cancelled", err=True)
+        return 130
+    await _show_outputs(khala, ended, None)
+    if ended.state is not TaskState.SUCCEEDED:
+        click.echo(f"khala: {sentence_of(ended)}", err=True)
+    return program_code(ended)
+
+
+async def submit(
+    khala: AsyncKhala, connection: Connection, tasks: Sequence[NewTask], *, wait_s: float | None
+) -> int:
+    """Print each id as its task is accepted; `wait_s` None does not wait."""
+    ids = []
+    for task in tasks:
+        task_id = await khala.submit(task)
+        connection.remember(task_id)
+        click.echo(task_id)
+        ids.append(task_id)
+    return 0 if wait_s is None else await _wait_all(khala, ids, wait_s)
+
+
+# ---- look -----------------------------------------------------------------------------------
+
+
+async def list_tasks(
+    khala: AsyncKhala, form: Form, *, user: int | None, states: tuple[TaskState, ...], limit: int
+) -> int:
+    rows: list[Row] = []
+    cursor = None
+    while len(rows) < limit:
+        page = await khala.list_page(
+            user=user, states=states, limit=min(500, limit - len(rows)), cursor=cursor
+        )
+        rows += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    tables.show_rows(rows, form)
+    if cursor is not None and form in (Form.TABLE, Form.WIDE):
+        click.echo(f"khala: the newest {len(rows)}; --limit shows more", err=True)
+    return 0
+
+
+async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...], form: Form) -> int:
+    tasks = [await khala.get(task) for task in await select(khala, connection, words)]
+    if form in (Form.JSON, Form.JSONL):
+        tables.show_structs(tasks, form)
+    elif form is Form.NAME:
+        for task in tasks:
+            click.echo(task.id)
+    else:
+        click.echo("\n\n".join("\n".join(_described(task)) for task in tasks))
+    return 0
+
+
+async def logs(
+    khala: AsyncKhala, connection: Connection, word: str, stage: Stage | None, stream: str | None
+) -> int:
+    """The outputs of a task that has ended."""
+    task = await khala.wait(await select_one(khala, connection, word))
+    await _show_outputs(khala, task, stage, only=stream)
+    return 0
+
+
+async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
+    task = await khala.get(await select_one(khala, connection, word))
+    click.echo(sentence_of(task))
+    return 0
+
+
+async def nodes(khala: AsyncKhala, form: Form) -> int:
+    found = await khala.nodes()
+    if form in (Form.JSON, Form.JSONL):
+        tables.show_structs([*found.judicators, *found.executors], form)
+        return 0
+    rows = [
+        [node.name, "judicator", _judicator_state(node.serving, node.leader), "-", node.version]
+        for node in found.judicators
+    ]
+    rows += [
+        [node.name, "executor", node.state, f"{node.slots - node.free}/{node.slots}", node.version]
+        for node in found.executors
+    ]
+    tables.show_table(["NAME", "ROLE", "STATE", "BUSY", "VERSION"], rows)
+    return 0
+
+
+def _judicator_state(serving: bool, leader: bool) -> str:
+    return ("leader" if leader else "serving") if serving else "not serving"
+
+
+# ---- act ------------------------------------------------------------------------------------
+
+
+async def wait(
+    khala: AsyncKhala, connection: Connection, words: tuple[str, ...], timeout_s: float | None
+) -> int:
+    return await _wait_all(khala, await select(khala, connection, words), timeout_s)
+
+
+async def cancel(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> int:
+    """All of them are tried; the code is that of the first that could not be cancelled."""
+    code = 0
+    for task in await select(khala, connection, words):
+        try:
+            await khala.cancel(task)
+        except KhalaError as error:
+            click.echo(f"khala: {task}: {error.message}", err=True)
+            code = code or exits.code_of(error)
+        else:
+            click.echo(f"{task} cancelled")
+    return code
+
+
+async def fetch(khala: AsyncKhala, connection: Connection, word: str, into: Path) -> int:
+    """Save what a task left below `into`; a file that exists is not replaced."""
+    task = await select_one(khala, connection, word)
+    artifacts = await khala.list_artifacts(task)
+    if not artifacts:
+        click.echo(f"khala: task {task} left no artifacts", err=True)
+    root = into.resolve()
+    for artifact in artifacts:
+        path = (into / artifact.name).resolve()
+        if not path.is_relative_to(root):
+            raise Rejected(f"{artifact.name!r} would be saved outside {into}; it is not")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(path, "xb") as file:
+                async with khala.open_artifact(artifact) as pieces:
+                    async for piece in pieces:
+                        file.write(piece)
+        except FileExistsError:
+            raise Rejected(f"{path} exists; give another folder with -d") from None
+        click.echo(f"{path}  {tables.size(artifact.size)}")
+    return 0
+
+
+async def _wait_all(khala: AsyncKhala, ids: Sequence[str], timeout_s: float | None) -> int:
+    loop = asyncio.get_running_loop()
+    deadline = None if timeout_s is None else loop.time() + timeout_s
+    code = 0
+    for task_id in ids:
+        left_s = None if deadline is None else max(0.0, deadline - loop.time())
+        task = await khala.wait(task_id, left_s)
+        if not task.done:
+            click.echo(f"khala: {task_id} is {task.state} after {timeout_s:g} s", err=True)
+            return exits.TIMED_OUT
+        if task.state is not TaskState.SUCCEEDED:
+            click.echo(f"khala: {sentence_of(task)}", err=True)
+            code = exits.FAILED
+    return code
+
+
+# ---- words ----------------------------------------------------------------------------------
+
+
+def program_code(task: Task) -> int:
+    """The exit code of the last stage's program, as a shell would give it."""
+    stage = task.last_stage
+    result = stage.result if stage else None
+    if task.state is TaskState.SUCCEEDED:
+        return 0
+    if result is None:
+        return exits.FAILED
+    if result.signal is not None:
+        return _SIGNAL_BASE + result.signal
+    return result.exit_code or exits.FAILED
+
+
+def sentence_of(task: Task) -> str:
+    """Where it stands, or how it ended and why."""
+    if not task.done:
+        where = f" on {task.executor}" if task.executor else ""
+        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}" + (
+            f": {task.message}" if task.message else ""
+        )
+    reason = f" ({task.reason})" if task.reason and task.reason is not Reason.OK else ""
+    return f"{task.id} {task.state}{reason}" + (f": {task.message}" if task.message else "")
+
+
+def _described(task: Task) -> list[str]:
+    lines = [
+        f"Task      {task.id}",
+        f"State     {sentence_of(task).removeprefix(task.id).strip()}",
+        f"User      {task.user}",
+        f"Created   {task.created_at:%Y-%m-%d %H:%M:%S} UTC ({tables.age(task.created_at)} ago)",
+        f"Attempt   {task.attempt}" + (f", {task.crashes} lost" if task.crashes else ""),
+    ]
+    if task.executor:
+        lines.append(f"Executor  {task.executor}")
+    for name, stage in (("Compile", task.stages.compile), ("Execute", task.stages.execute)):
+        if stage.result is not None:
+            lines.append(f"{name}   {_measured(stage.result)}")
+    return lines
+
+
+def _measured(result: Result) -> str:
+    end = f"exit {result.exit_code}" if result.exit_code is not None else str(result.reason)
+    if result.signal is not None:
+        end = f"signal {result.signal}"
+    cpu_ms = result.cpu_user_ms + result.cpu_system_ms
+    parts = [
+        end,
+        f"wall {tables.duration(result.wall_ms)}",
+        f"cpu {tables.duration(cpu_ms)}",
+        f"memory {tables.size(result.memory_peak_bytes)}",
+    ]
+    if result.cache == "hit":
+        parts.append("from the compile cache")
+    return ", ".join(parts)
+
+
+async def _show_outputs(
+    khala: AsyncKhala, task: Task, stage: Stage | None, *, only: str | None = None
+) -> None:
+    """Each stream to its own. Without a stage: what the program wrote, or the compiler if it
+    failed."""
+    stages = {Stage.COMPILE: task.stages.compile, Stage.EXECUTE: task.stages.execute}
+    chosen = [stage] if stage else [name for name in Stage if stages[name].result is not None][-1:]
+    for name in chosen:
+        result = stages[name].result
+        if result is None:
+            continue
+        for stream, file in _STREAMS:
+            if only not in (None, stream):
+                continue
+            async with khala.open_output(task.id, stream, name) as pieces:
+                async for piece in pieces:
+                    file.buffer.write(piece)
+            file.buffer.flush()

@@ -1,0 +1,74 @@
+"""Which gateway, and by what right; and what this account submitted there last."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from khala.model.errors import Rejected
+from khala.net.secrets import SecretFile
+
+URL_DEFAULT = "http://127.0.0.1:7000"
+#: Ids remembered for `last`, `last~1`, ...
+REMEMBERED = 100
+
+
+class Connection(Struct, frozen=True, kw_only=True):
+    url: str
+    token: str | None
+    #: Where ids of submitted tasks are remembered, one file per account.
+    history_path: Path
+
+    def remember(self, task: str) -> None:
+        """Best effort: without a home directory there is no `last`, and nothing else is missing."""
+        history = _load(self.history_path)
+        history[self.url] = [*history.get(self.url, []), task][-REMEMBERED:]
+        try:
+            self.history_path.parent.mkdir(parents=True, exist_ok=True)
+            draft = self.history_path.with_suffix(f".{os.getpid()}")
+            draft.write_text(json.dumps(history))
+            draft.rename(self.history_path)
+        except OSError:
+            return
+
+    def last(self, back: int) -> str:
+        """The id submitted `back` submissions before the last one."""
+        known = _load(self.history_path).get(self.url, [])
+        if back >= len(known):
+            raise Rejected(
+                f"last~{back}: this account has submitted {len(known)} tasks to {self.url} that are"
+                " still remembered; give an id, or see `ls`"
+                if back
+                else f"last: this account has submitted no task to {self.url} yet; give an id, or"
+                " see `ls`",
+                field="last",
+            )
+        return known[-1 - back]
+
+
+def connection_of(url: str | None, token_file: str | None) -> Connection:
+    """From options and environment. Raises Rejected for a token file that cannot be used."""
+    token = SecretFile(Path(token_file), flag="--token-file").read() if token_file else None
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Connection(
+        url=(url or URL_DEFAULT).rstrip("/"),
+        token=token,
+        history_path=Path(state) / "khala" / "submitted.json",
+    )
+
+
+def _load(path: Path) -> dict[str, list[str]]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(url): [str(task) for task in tasks]
+        for url, tasks in found.items()
+        if isinstance(tasks, list)
+    }

@@ -1,0 +1,197 @@
+"""From the options of `run` and `submit` to a task.
+
+A script may carry its own options in its first lines, `#KHALA --time=10m --mem 1GiB`; what the
+command line says wins, because it was typed later.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
+from khala.model.errors import Rejected
+
+DIRECTIVE = "#KHALA"
+#: Directives are looked for here only: before the first command, and not in megabytes of data.
+DIRECTIVE_BYTES = 32 * 1024
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """Of the command line; what was not given is None, or empty."""
+
+    command: tuple[str, ...] = ()
+    file: str | None = None
+    compile: str | None = None
+    source: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    stdin: str | None = None
+    env: tuple[str, ...] = ()
+    user: int | None = None
+    image: str | None = None
+    no_cache: bool = False
+    artifact: tuple[str, ...] = ()
+    time: str | None = None
+    cpu_time: str | None = None
+    mem: str | None = None
+    pids: int | None = None
+    cpus: float | None = None
+    output: str | None = None
+    file_size: str | None = None
+    disk: str | None = None
+    compile_time: str | None = None
+    compile_mem: str | None = None
+
+
+def task_of(options: Options) -> NewTask:
+    """Read the files it names. Raises Rejected naming the option."""
+    command = _command_of(options)
+    execute = StageOf(
+        command,
+        Limits(
+            wall_s=duration_of(options.time, "--time"),
+            cpu_s=duration_of(options.cpu_time, "--cpu-time"),
+            cpus=options.cpus,
+            memory=options.mem,
+            pids=options.pids,
+            output=options.output,
+            file_size=options.file_size,
+            disk=options.disk,
+        ),
+    )
+    compile_stage = None
+    if options.compile is not None:
+        wall_s = duration_of(options.compile_time, "--compile-time")
+        compile_stage = StageOf(
+            options.compile, Limits(wall_s=wall_s, memory=options.compile_mem, disk=options.disk)
+        )
+    artifacts = ArtifactsOf(options.artifact) if options.artifact else None
+    return NewTask(
+        execute=execute,
+        compile=compile_stage,
+        sources=tuple(_source(path, "--source") for path in options.source),
+        data=tuple(_source(path, "--data") for path in options.data),
+        stdin=_stdin(options.stdin),
+        env=dict(_variable(text) for text in options.env),
+        user=options.user or 0,
+        image=options.image or "",
+        cache=not options.no_cache,
+        artifacts=artifacts,
+    )
+
+
+def directives_of(script: str) -> list[str]:
+    """The arguments of its `#KHALA` lines, which end with the first line that is a command."""
+    arguments: list[str] = []
+    for line in script[:DIRECTIVE_BYTES].splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            break
+        word, _, rest = stripped.partition(" ")
+        if word == DIRECTIVE:
+            try:
+                arguments += shlex.split(rest)
+            except ValueError as error:
+                raise Rejected(f"{DIRECTIVE}: {rest[:80]!r} cannot be read: {error}") from error
+    return arguments
+
+
+def _command_of(options: Options) -> str:
+    """One argument is a script as it stands; several are words, quoted so that they stay words."""
+    if options.file is not None:
+        if options.command:
+            raise Rejected("-f: give a script file or a command, not both", field="-f")
+        return read_script(options.file)
+    if not options.command:
+        raise Rejected("a command is missing; try: run -- echo hello, or -f SCRIPT")
+    if len(options.command) == 1:
+        return options.command[0]
+    return shlex.join(options.command)
+
+
+def read_script(path: str) -> str:
+    try:
+        return _read(path, "-f").decode()
+    except UnicodeDecodeError as error:
+        raise Rejected(f"-f: {path} is not a text in UTF-8", field="-f") from error
+
+
+def _read(path: str, option: str) -> bytes:
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Rejected(f"{option}: {path}: {error.strerror}", field=option) from error
+
+
+def _stdin(path: str | None) -> bytes | None:
+    return None if path is None else _read(path, "--stdin")
+
+
+def _source(text: str, option: str) -> Source:
+    """`PATH`, or `PATH:NAME` for another name inside; a folder travels as an archive."""
+    path, _, name = text.partition(":")
+    found = Path(path)
+    if found.is_dir():
+        return Source(name, _zipped(found, option), unpack=True)
+    return Source(name or found.name, _read(path, option))
+
+
+def _zipped(folder: Path, option: str) -> bytes:
+    """Its regular files; links are not followed, and what is not a file is left out."""
+    buffer = io.BytesIO()
+    try:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in _files_below(folder):
+                archive.write(path, path.relative_to(folder).as_posix())
+    except (OSError, ValueError) as error:
+        raise Rejected(f"{option}: {folder}: {error}", field=option) from error
+    return buffer.getvalue()
+
+
+def _files_below(folder: Path) -> Iterable[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise Rejected(f"--env: NAME=VALUE is expected, {text[:80]!r} was given", field="--env")
+    return name, value
+
+
+def duration_of(text: str | None, option: str) -> float | None:
+    """`10`, `10s`, `1.5m`, `2h`, `1d`, `500ms`, or `HH:MM:SS`."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise Rejected(
+            f"{option}: a duration such as 500ms, 10s, 5m, 2h, 1d or 00:10:00 is expected,"
+            f" {text[:40]!r} was given",
+            field=option,
+        ) from None
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises ValueError."""
+    if ":" in text:
+        seconds = 0.0
+        for part in text.split(":"):
+            seconds = seconds * 60 + int(part)
+        return seconds
+    for unit in sorted(_UNITS, key=len, reverse=True):
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * _UNITS[unit]
+    return float(text)

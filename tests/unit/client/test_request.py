@@ -1,0 +1,113 @@
+"""From options and script lines to the document of a task."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from base64 import b64decode
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
+from khala.model.errors import Rejected
+from roles.client.request import Options, directives_of, parse_duration, task_of
+
+
+def test_a_document_holds_what_was_given_and_nothing_else() -> None:
+    task = NewTask(
+        execute=StageOf("./main", Limits(wall_s="2s", pids=8), {"A": "1"}),
+        sources=(Source("main.py", b"print()"), Source("x.bin", b"\xff"), Source("", b"PK", True)),
+        stdin=b"in",
+        cache=False,
+        artifacts=ArtifactsOf(("*.log",), max_files=3),
+    )
+    document = task.document()
+    assert document == {
+        "user": 0,
+        "env": {},
+        "stages": {
+            "execute": {
+                "command": "./main",
+                "limits": {"wall_s": "2s", "pids": 8},
+                "env": {"A": "1"},
+            }
+        },
+        "sources": [
+            {"path": "main.py", "text": "print()"},
+            {"path": "x.bin", "base64": "/w=="},
+            {"path": "", "text": "PK", "unpack": "zip"},
+        ],
+        "stdin": {"text": "in"},
+        "cache": "off",
+        "artifacts": {"collect": ("*.log",), "max_files": 3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10", 10), ("500ms", 0.5), ("1.5m", 90), ("2h", 7200), ("1d", 86400), ("01:02:03", 3723)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("option", ["time", "cpu_time", "compile_time"])
+@pytest.mark.parametrize("text", ["soon", "10x", "", "1:x"])
+def test_other_durations_name_their_option(option: str, text: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        task_of(msgspec.convert({"command": ["true"], "compile": "true", option: text}, Options))
+    assert refused.value.field == "--" + option.replace("_", "-")
+
+
+def test_words_stay_words_and_one_argument_is_a_script() -> None:
+    execute = task_of(Options(command=("echo", "a b", "$HOME"))).execute
+    assert execute is not None
+    assert execute.command == "echo 'a b' '$HOME'"
+    execute = task_of(Options(command=("echo a | wc",))).execute
+    assert execute is not None
+    assert execute.command == "echo a | wc"
+
+
+def test_a_folder_travels_as_an_archive_without_its_links(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("a")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    [source] = task_of(Options(command=("true",), source=(f"{tmp_path}:lib",))).document()[
+        "sources"
+    ]
+    assert (source["path"], source["unpack"]) == ("lib", "zip")
+    data = b64decode(source["base64"]) if "base64" in source else source["text"].encode()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert archive.namelist() == ["sub/a.txt"]
+
+
+def test_a_file_keeps_its_name_or_gets_another(tmp_path: Path) -> None:
+    file = tmp_path / "m.py"
+    file.write_text("1")
+    task = task_of(Options(command=("true",), source=(str(file), f"{file}:src/n.py")))
+    assert [source.path for source in task.sources] == ["m.py", "src/n.py"]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (Options(), "command"),
+        (Options(command=("true",), file="x.sh"), "-f"),
+        (Options(command=("true",), source=("/nowhere/x",)), "--source"),
+        (Options(command=("true",), stdin="/nowhere/x"), "--stdin"),
+        (Options(command=("true",), env=("A",)), "--env"),
+    ],
+)
+def test_what_cannot_be_is_named(options: Options, word: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        task_of(options)
+    assert word in refused.value.message
+
+
+def test_directives_end_with_the_first_command() -> None:
+    script = "#!/bin/sh\n\n#KHALA --time 5s\n# KHALA -x\n  #KHALA --env 'A=b c'\ntrue\n#KHALA -y\n"
+    assert directives_of(script) == ["--time", "5s", "--env", "A=b c"]
+    with pytest.raises(Rejected):
+        directives_of("#KHALA --env 'A\n")
