@@ -10,6 +10,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from khala.model.enforcement import Enforcement
 from khala.model.task import TERMINAL, Reason, TaskState
 
 
@@ -142,7 +143,7 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     slots: int
     free: int
     version: str
-    enforcement: str
+    enforcement: Enforcement | None = None
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):
