@@ -5,36 +5,26 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
-import yarl
 
 from khala.client.documents import Artifact, Artifacts, Created, Nodes, Page, Row, Status, Task
-from khala.client.failures import failure_of
 from khala.client.request import NewTask
-from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
+from khala.client.transport import PAUSE_MIN_S, POLL_S, Call, Transport
+from khala.model.errors import Unavailable
 from khala.model.task import Stage, TaskState
 
 Answer = TypeVar("Answer")
 StreamName: TypeAlias = Literal["stdout", "stderr"]
 
-#: One answer, and connecting to the gateway.
-ANSWER_S = 30.0
-CONNECT_S = 5.0
-#: One long poll; the gateway takes up to 60 s.
-POLL_S = 30
 #: How long a gateway that is away is asked again.
 PATIENCE_S = 30.0
-PAUSE_MIN_S = 0.2
-PAUSE_MAX_S = 3.0
-PIECE_BYTES = 256 * 1024
 PAGE_ITEMS = 500
 
 
@@ -45,14 +35,7 @@ class AsyncKhala:
         self, url: str, *, token: str | None = None, patience_s: float = PATIENCE_S
     ) -> None:
         """`patience_s`: how long what may be repeated is tried again while nobody answers."""
-        if not url.startswith(("http://", "https://")):
-            raise Rejected(
-                f"url: http://HOST:PORT is expected, {url[:80]!r} was given", field="url"
-            )
-        self.url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._patience_s = patience_s
-        self._opened: aiohttp.ClientSession | None = None
+        self._transport = Transport(url, token, patience_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,9 +49,10 @@ class AsyncKhala:
         await self.close()
 
     async def close(self) -> None:
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
+        await self._transport.close()
+
+    async def _ask(self, method: str, path: str, **fields: Any) -> bytes:
+        return await self._transport.ask(Call(method=method, path=path, **fields))
 
     # ---- tasks ------------------------------------------------------------------------------
 
@@ -150,7 +134,7 @@ class AsyncKhala:
         """The bytes that were kept of an output, in pieces."""
         name = {"stdout": "output", "stderr": "error"}[stream]
         query = {"id": task, "file": f"{stage}_{name}"}
-        async with self._open("/api/task", query) as pieces:
+        async with self._transport.open("/api/task", query) as pieces:
             yield pieces
 
     async def read_output(
@@ -167,7 +151,7 @@ class AsyncKhala:
     @asynccontextmanager
     async def open_artifact(self, artifact: Artifact) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of a file that a task left, in pieces."""
-        async with self._open(artifact.href, {}) as pieces:
+        async with self._transport.open(artifact.href, {}) as pieces:
             yield pieces
 
     # ---- the cluster ------------------------------------------------------------------------
@@ -177,88 +161,6 @@ class AsyncKhala:
 
     async def nodes(self) -> Nodes:
         return _parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
-
-    # ---- one request ------------------------------------------------------------------------
-
-    @property
-    def _session(self) -> aiohttp.ClientSession:
-        if self._opened is None:
-            self._opened = aiohttp.ClientSession(
-                headers=self._headers,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            )
-        return self._opened
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """Every call of this class may be repeated: a submission carries a key."""
-        deadline = time.monotonic() + self._patience_s
-        pause_s = PAUSE_MIN_S
-        while True:
-            try:
-                return await self._try(method, path, query=query, body=body, headers=headers)
-            except (Unavailable, OutcomeUnknown):
-                if time.monotonic() + pause_s > deadline:
-                    raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(PAUSE_MAX_S, pause_s * 2)
-
-    async def _try(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None,
-        body: bytes | None,
-        headers: Mapping[str, str] | None,
-    ) -> bytes:
-        request = self._session.request(
-            method, self.url + path, params=query, data=body, headers=headers
-        )
-        try:
-            async with asyncio.timeout(ANSWER_S + POLL_S), request as response:
-                answer = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error) from error
-        if response.status >= 400:
-            raise failure_of(response.status, answer, self.url)
-        return answer
-
-    @asynccontextmanager
-    async def _open(
-        self, path: str, query: Mapping[str, str]
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        try:
-            async with self._session.get(
-                yarl.URL(self.url + path, encoded=True), params=query
-            ) as response:
-                if response.status >= 400:
-                    raise failure_of(response.status, await response.read(), self.url)
-                yield self._pieces(response)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error) from error
-
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        while True:
-            async with asyncio.timeout(ANSWER_S):
-                piece = await response.content.read(PIECE_BYTES)
-            if not piece:
-                return
-            yield piece
-
-    def _unreachable(self, error: BaseException) -> KhalaError:
-        return Unavailable(
-            f"no gateway answers at {self.url} ({str(error) or type(error).__name__}); is one"
-            " running there? --url or KHALA_URL names another"
-        )
 
 
 def _parse(kind: type[Answer], body: bytes) -> Answer:

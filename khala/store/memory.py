@@ -43,7 +43,8 @@ from khala.model.statements import (
 from khala.model.task import Chunked, Part
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
-from khala.store.memory_tasks import MemoryState, MemoryTasks, Wall
+from khala.store.memory_state import MemoryState, Wall
+from khala.store.memory_tasks import MemoryTasks
 
 Result = TypeVar("Result")
 

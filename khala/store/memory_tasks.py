@@ -1,35 +1,25 @@
-"""The task half of the memory store, and what its halves share; see `khala.store.memory`."""
+"""The task half of the memory store: what changes tasks; see `khala.store.memory`."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import (
-    Callable,
-    Iterator,
     Sequence,
 )
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from khala.model.errors import AlreadyDone, Conflict, NotFound
-from khala.model.executor import ExecutorRecord
 from khala.model.ids import (
     AttemptNo,
-    ExecutorName,
     TaskId,
 )
-from khala.model.limits import CRASH_LIMIT, LIST_LIMIT_MAX
+from khala.model.limits import CRASH_LIMIT
 from khala.model.statements import (
     CANCELLED,
     AcceptResult,
     CancelResult,
-    Candidate,
-    Counts,
     FinishItem,
     FinishResult,
-    HeldLease,
     Lease,
     LeaseItem,
     NewTask,
@@ -38,69 +28,14 @@ from khala.model.statements import (
     RequeueResult,
     lost_repeatedly,
 )
-from khala.model.task import Chunked, Dispatch, Outcome, Part, Task, TaskBrief, brief_of
-from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
+from khala.model.task import Dispatch, Task, brief_of
 from khala.store.dates import to_ms
-
-Wall = Callable[[], datetime]
-
-
-@dataclass(slots=True)
-class MemoryRow:
-    """A task document: the task and what only the store needs of it."""
-
-    task: Task
-    key: str | None
-    fingerprint: bytes
-    lease: Lease | None
-
-    def end(self, outcome: Outcome, result_attempt: AttemptNo | None, at: datetime) -> None:
-        """Done for good; `result_attempt` is None where no attempt brought the outcome."""
-        self.lease = None
-        self.task = replace(
-            self.task,
-            dispatch=Dispatch.DONE,
-            executor=None,
-            progress=None,
-            outcome=outcome,
-            result_attempt=result_attempt,
-            updated_at=at,
-            done_at=at,
-        )
+from khala.store.memory_reads import MemoryReads
+from khala.store.memory_state import MemoryRow
 
 
-@dataclass(slots=True)
-class MemoryState:
-    """What the parts of one store share."""
-
-    wall: Wall
-    tasks: dict[TaskId, MemoryRow] = field(default_factory=dict)
-    keys: dict[tuple[int, str], TaskId] = field(default_factory=dict)
-    executors: dict[ExecutorName, ExecutorRecord] = field(default_factory=dict)
-    forgotten: set[ExecutorName] = field(default_factory=set)
-    term: int = 0
-    parts: dict[tuple[TaskId, Part], bytes] = field(default_factory=dict)
-    chunks: dict[tuple[TaskId, AttemptNo, Chunked], dict[int, bytes]] = field(default_factory=dict)
-
-    def now(self) -> datetime:
-        return to_ms(self.wall())
-
-    def leases(self) -> Iterator[HeldLease]:
-        for row in self.tasks.values():
-            if row.lease is not None:
-                yield HeldLease(
-                    id=row.task.id,
-                    attempt=row.task.attempt,
-                    executor=row.lease.executor,
-                    session=row.lease.session,
-                )
-
-
-class MemoryTasks:
+class MemoryTasks(MemoryReads):
     """`TaskStore`."""
-
-    def __init__(self, state: MemoryState) -> None:
-        self._state = state
 
     async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]:
         return [self._insert(item) for item in items]
@@ -235,79 +170,3 @@ class MemoryTasks:
             updated_at=self._state.now(),
         )
         return RequeueResult.REQUEUED
-
-    async def get(self, task: TaskId) -> Task:
-        row = self._state.tasks.get(task)
-        if row is None:
-            raise NotFound(f"task {task} does not exist")
-        return row.task
-
-    async def search(self, query: SearchTasks) -> TaskPage:
-        found = [
-            row.task
-            for row in self._state.tasks.values()
-            if (query.id is None or row.task.id == query.id)
-            and (query.user is None or row.task.spec.user == query.user)
-            and (query.start is None or row.task.submitted_at >= query.start)
-            and (query.end is None or row.task.submitted_at <= query.end)
-        ]
-        found.sort(key=lambda t: (t.submitted_at, t.id), reverse=not query.oldest_first)
-        limit = min(query.limit or LIST_LIMIT_MAX, LIST_LIMIT_MAX)
-        page = found[query.offset : query.offset + limit]
-        return TaskPage(total=len(found), tasks=[brief_of(task) for task in page])
-
-    async def counts(self) -> Counts:
-        states = [row.task.dispatch for row in self._state.tasks.values()]
-        return Counts(queued=states.count(Dispatch.QUEUED), leased=states.count(Dispatch.LEASED))
-
-    async def oldest_queued(self) -> datetime | None:
-        return min(
-            (
-                row.task.submitted_at
-                for row in self._state.tasks.values()
-                if row.task.dispatch is Dispatch.QUEUED
-            ),
-            default=None,
-        )
-
-    async def list_tasks(self, query: ListTasks) -> TaskRows:
-        found = [
-            row.task
-            for row in self._state.tasks.values()
-            if (query.user is None or row.task.spec.user == query.user)
-            and (not query.states or row.task.state in query.states)
-            and (query.start is None or row.task.submitted_at >= query.start)
-            and (query.end is None or row.task.submitted_at <= query.end)
-        ]
-        found.sort(key=lambda t: (t.submitted_at, t.id), reverse=not query.oldest_first)
-        if query.after is not None:
-            last = (query.after.submitted_at, query.after.id)
-            beyond = operator.gt if query.oldest_first else operator.lt
-            found = [task for task in found if beyond((task.submitted_at, task.id), last)]
-        page = [brief_of(task) for task in found[: query.limit]]
-        return TaskRows(tasks=page, more=len(found) > query.limit)
-
-    async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
-        rows = (self._state.tasks.get(task) for task in dict.fromkeys(tasks))
-        return [brief_of(row.task) for row in rows if row is not None]
-
-    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
-        before = self._state.now() - timedelta(seconds=older_than_s)
-        found = [
-            row.task
-            for row in self._state.tasks.values()
-            if row.task.dispatch is Dispatch.QUEUED
-            and row.task.spec.image == image
-            and row.task.submitted_at <= before
-        ]
-        found.sort(key=lambda t: (t.submitted_at, t.id))
-        return [
-            Candidate(
-                id=task.id,
-                attempt=task.attempt,
-                crashes=task.crashes,
-                spec=task.spec,
-                submitted_at=task.submitted_at,
-            )
-            for task in found[:limit]
-        ]

@@ -10,7 +10,7 @@ from khala.model import limits
 from khala.model.statements import NewTask
 from khala.model.task import TaskState
 from khala.protocol.rpc import SearchTasks
-from khala.store import memory_tasks, task_reads
+from khala.store import memory_reads, task_reads
 from tests.store.conftest import Store
 from tests.store.samples import FAILURE, a_lease, a_task, finish_item
 
@@ -73,7 +73,7 @@ async def test_a_row_tells_the_state_without_the_bytes(store: Store) -> None:
 
 async def test_no_limit_means_the_highest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.LIST_LIMIT_MAX >= 1000
-    for module in (memory_tasks, task_reads):
+    for module in (memory_reads, task_reads):
         monkeypatch.setattr(module, "LIST_LIMIT_MAX", 3)
     await filled(store)
     for limit in (0, 5):

@@ -27,12 +27,14 @@ HEAVY = (
     "asyncio",
     "grpc",
     "pymongo",
-    "roles",
     "sanic",
     "sandbox",
     "structlog",
     "uvloop",
 )
+
+#: The users' commands are declared beside their work, which is loaded when one runs.
+ROLES_OF_COMMANDS = {"roles.client", "roles.client.commands"}
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -113,13 +115,16 @@ def test_help_imports_nothing_heavy() -> None:
         "from khala.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)\n"
+        "print(*{name for name in sys.modules if name.startswith('roles.')}, file=sys.stderr)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert "--data-dir" in result.stdout
-    assert set(result.stderr.split()).isdisjoint(HEAVY)
+    loaded = set(result.stderr.split())
+    assert loaded.isdisjoint(HEAVY)
+    assert {name for name in loaded if name.startswith("roles.")} == ROLES_OF_COMMANDS
 
 
 def test_version(run: Run) -> None:

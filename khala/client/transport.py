@@ -1,0 +1,125 @@
+"""One request to a gateway: sent, repeated while that is safe, turned into an answer or an error.
+
+Every call of the client may be repeated: reads and cancellations have no second effect, and a
+submission carries a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+import yarl
+from msgspec import Struct
+
+from khala.client.failures import failure_of
+from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
+
+#: One answer, and connecting to the gateway.
+ANSWER_S = 30.0
+CONNECT_S = 5.0
+#: One long poll; the gateway takes up to 60 s.
+POLL_S = 30
+PAUSE_MIN_S = 0.2
+PAUSE_MAX_S = 3.0
+PIECE_BYTES = 256 * 1024
+
+
+class Call(Struct, frozen=True, kw_only=True):
+    method: str
+    path: str
+    query: Mapping[str, str] = {}
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+
+class Transport:
+    """One connection pool to the gateway at `url`."""
+
+    def __init__(self, url: str, token: str | None, patience_s: float) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise Rejected(
+                f"url: http://HOST:PORT is expected, {url[:80]!r} was given", field="url"
+            )
+        self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._patience_s = patience_s
+        self._opened: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    async def ask(self, call: Call) -> bytes:
+        """The body of the answer. Raises the error that a refusal stands for, `Unavailable` when
+        nobody has answered for as long as patience lasts."""
+        deadline = time.monotonic() + self._patience_s
+        pause_s = PAUSE_MIN_S
+        while True:
+            try:
+                return await self._try(call)
+            except (Unavailable, OutcomeUnknown):
+                if time.monotonic() + pause_s > deadline:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(PAUSE_MAX_S, pause_s * 2)
+
+    @asynccontextmanager
+    async def open(
+        self, path: str, query: Mapping[str, str]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body in pieces; `path` is quoted already. A stream that breaks is `Unavailable`."""
+        url = yarl.URL(self.url + path, encoded=True)
+        try:
+            async with self._session.get(url, params=query) as response:
+                if response.status >= 400:
+                    raise failure_of(response.status, await response.read(), self.url)
+                yield _pieces(response)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = aiohttp.ClientSession(
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            )
+        return self._opened
+
+    async def _try(self, call: Call) -> bytes:
+        request = self._session.request(
+            call.method,
+            self.url + call.path,
+            params=call.query,
+            data=call.body,
+            headers=call.headers,
+        )
+        try:
+            async with asyncio.timeout(ANSWER_S + POLL_S), request as response:
+                answer = await response.read()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._unreachable(error) from error
+        if response.status >= 400:
+            raise failure_of(response.status, answer, self.url)
+        return answer
+
+    def _unreachable(self, error: BaseException) -> KhalaError:
+        return Unavailable(
+            f"no gateway answers at {self.url} ({str(error) or type(error).__name__}); is one"
+            " running there? --url or KHALA_URL names another"
+        )
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    while True:
+        async with asyncio.timeout(ANSWER_S):
+            piece = await response.content.read(PIECE_BYTES)
+        if not piece:
+            return
+        yield piece
