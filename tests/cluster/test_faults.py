@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,37 @@ def test_one_process_dies(own: Khala, word: str) -> None:
     assert own.wait_done(own.submit(execute_command="echo again"))["status"] == 5
     if word != "nsjail":
         assert own.pid_of(word)
+
+
+def test_executor_dies_between_collecting_and_delivering(own: Khala) -> None:
+    """The result is spooled, its files are not stored: they are, by the next executor process,
+    and nothing runs twice."""
+    command = "sleep 3; echo $KHALA_ATTEMPT > made; head -c 9M /dev/zero > big"
+    document = {"stages": {"execute": {"command": command}}, "artifacts": {"collect": ["*"]}}
+    wait_until(lambda: own.pid_of("executor"), 30, "the executor is there")
+    task = own.post_json("/api/v2/tasks", document)["id"]
+    spooled = own.data_dir / "executor" / "spool" / f"{task}.1.msgpack"
+    wait_until(lambda: own.explain(task)["state"] == "running", 30, "the task runs")
+    judicator = own.pid_of("judicator-serve")
+    os.kill(judicator, signal.SIGSTOP)
+    try:
+        wait_until(spooled.exists, 30, "the result is on the executor's disk")
+        own.kill9("executor")
+    finally:
+        os.kill(judicator, signal.SIGCONT)
+    assert own.wait_done(task, timeout_s=120)["status"] == 5
+    assert own.explain(task)["attempt"] == 1
+    listed = own.call("GET", f"/api/v2/tasks/{task}/artifacts")[1]
+    assert {file["name"]: file["size"] for file in listed["files"]} == {
+        "big": 9 << 20,
+        "compile.sh": 0,
+        "execute.in": 0,
+        "made": 2,
+        "execute.sh": len(command),
+    }
+    assert own.call("GET", f"/api/v2/tasks/{task}/artifacts/made")[1] == 1
+    with urllib.request.urlopen(f"{own.url}/api/v2/tasks/{task}/artifacts/big") as response:
+        assert response.read() == bytes(9 << 20)
 
 
 def test_up_dies_and_takes_everything_with_it(own: Khala) -> None:
