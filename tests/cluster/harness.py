@@ -230,15 +230,6 @@ class Khala:
         except ValueError:
             return status, text.decode(errors="replace")
 
-    def post_json(self, path: str, document: object) -> Any:
-        request = urllib.request.Request(
-            self.url + path,
-            data=json.dumps(document).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=40) as response:
-            return json.loads(response.read())
-
     def submit(self, **fields: str) -> str:
         """A task's id; retries while the service says that nothing happened."""
         form = {**EMPTY_FORM, **fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -54,7 +55,13 @@ def test_executor_dies_between_collecting_and_delivering(own: Khala) -> None:
     command = "sleep 3; echo $KHALA_ATTEMPT > made; head -c 9M /dev/zero > big"
     document = {"stages": {"execute": {"command": command}}, "artifacts": {"collect": ["*"]}}
     wait_until(lambda: own.pid_of("executor"), 30, "the executor is there")
-    task = own.post_json("/api/v2/tasks", document)["id"]
+    request = urllib.request.Request(
+        f"{own.url}/api/v2/tasks",
+        data=json.dumps(document).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as response:
+        task = json.loads(response.read())["id"]
     spooled = own.data_dir / "executor" / "spool" / f"{task}.1.msgpack"
     wait_until(lambda: own.explain(task)["state"] == "running", 30, "the task runs")
     judicator = own.pid_of("judicator-serve")
