@@ -86,16 +86,6 @@ _ATTACKS = [
         reasons=(*_OVER, *EXITED),
         limits=_LIMITS,
     ),
-    Attack(
-        name="objects of System V left behind",
-        command="./probe ipc",
-        says="new new new",
-    ),
-    Attack(
-        name="objects of System V left behind, looked for again",
-        command="./probe ipc",
-        says="new new new",
-    ),
 ]
 
 
@@ -109,3 +99,8 @@ async def test_the_executor_is_not_the_one_that_is_killed(runner: Runner) -> Non
     fill = "for d in /tmp /dev/shm .; do head -c 30M /dev/zero > $d/f; done; sleep 20"
     for _ in range(3):
         await strike(runner, _over("files", fill))
+
+
+async def test_objects_of_system_v_do_not_outlive_a_task(runner: Runner) -> None:
+    for _ in range(2):
+        await strike(runner, Attack(name="leave", command="./probe ipc", says="new new new"))
