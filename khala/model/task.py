@@ -120,6 +120,15 @@ class Bundle(StrEnum):
 Chunked: TypeAlias = Stream | Bundle
 
 
+class OnOutputLimit(StrEnum):
+    """What becomes of a stage that writes more than its outputs may hold."""
+
+    #: It is killed and has failed.
+    STOP = "stop"
+    #: It goes on; the first and the last of what it wrote is kept.
+    TRUNCATE = "truncate"
+
+
 class StageLimits(Struct, frozen=True, kw_only=True):
     """What one stage may use; every limit is positive and enforced by the executor."""
 
@@ -136,6 +145,7 @@ class StageLimits(Struct, frozen=True, kw_only=True):
     #: Of the work directory, which both stages share: the larger of their limits holds for it.
     disk_bytes: int = 128 * MIB
     disk_files: int = 16384
+    on_output_limit: OnOutputLimit = OnOutputLimit.STOP
 
 
 class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -256,6 +266,16 @@ class CacheUse(StrEnum):
     OFF = "off"
 
 
+class StreamCut(Struct, frozen=True, kw_only=True):
+    """Of an output that is larger than its limit the beginning and the end are kept, one behind
+    the other."""
+
+    #: All that was written, as far as it was read.
+    seen_bytes: int
+    #: How much of the beginning is kept: what follows it comes from the end.
+    gap_at: int
+
+
 class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was measured of one stage. `limit` and `observed` share the unit of the reason:
     ms for times, bytes for sizes, a count for processes."""
@@ -269,10 +289,16 @@ class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_user_ms: int = 0
     cpu_system_ms: int = 0
     memory_peak_bytes: int = 0
-    pids_peak: int = 0
+    #: None where the kernel does not count it (before Linux 6.11).
+    pids_peak: int | None = None
+    #: Handed to write calls, for files, pipes and outputs; None where the kernel does not count.
+    written_bytes: int | None = None
     #: Bytes kept of each stream; the limit may have cut more.
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    #: None if all of it was kept.
+    stdout_cut: StreamCut | None = None
+    stderr_cut: StreamCut | None = None
     #: One sentence for people: "killed after 1.00 s of wall time (limit 1 s)".
     note: str | None = None
     #: Of a compile stage; a hit's measurements are those of the run that was cached.

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.errors import Rejected
+from khala.model.task import OnOutputLimit
 from roles.gateway.issues import Invalid, Issue, IssueCode, Scalar, step
 
 #: Bytes, or a text such as "256MiB".
@@ -62,6 +63,8 @@ class StageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: A bash script.
     command: str
     limits: LimitsSpec = LimitsSpec()
+    #: Whether a stage that writes more than its `output` is killed, or goes on and is cut.
+    on_output_limit: OnOutputLimit = OnOutputLimit.STOP
     #: Wins over the variables of the task.
     env: Variables = {}
 

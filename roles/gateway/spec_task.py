@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+import msgspec
+
 from khala.config.values import Kind
 from khala.model.errors import Rejected
 from khala.model.globs import Globs
@@ -19,7 +21,7 @@ from khala.model.limits import (
     ENVIRONMENT_VARIABLES,
     IMAGE_LABEL_CHARS,
 )
-from khala.model.task import ArtifactRequest, Part, Stage, StageLimits
+from khala.model.task import ArtifactRequest, OnOutputLimit, Part, Stage, StageLimits
 from khala.protocol.rpc import SubmitTask
 from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import IssueCode, Issues, step
@@ -116,7 +118,9 @@ class _Check:
         config = self._config
         defaults = config.compile if stage is Stage.COMPILE else config.execute
         asked = given.limits if given else LimitsSpec()
-        return check_limits(asked, f"/stages/{stage}/limits", defaults, config, self._issues)
+        limits = check_limits(asked, f"/stages/{stage}/limits", defaults, config, self._issues)
+        action = given.on_output_limit if given else OnOutputLimit.STOP
+        return msgspec.structs.replace(limits, on_output_limit=action)
 
     def _environment(self, given: Variables, pointer: str) -> dict[str, str]:
         checked: dict[str, str] = {}

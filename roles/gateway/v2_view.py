@@ -21,6 +21,7 @@ from khala.model.task import (
     StageLimits,
     StageOutcome,
     Stream,
+    StreamCut,
     Task,
     TaskState,
 )
@@ -31,14 +32,26 @@ from roles.gateway.texts import TextRef, part_ref, stream_ref
 from roles.gateway.times import rfc3339
 
 
+class GapView(Struct, frozen=True, kw_only=True):
+    """Bytes of an output that were not kept."""
+
+    #: How many of the kept bytes come before it.
+    at: int
+    missing: int
+
+
 class StreamView(Struct, frozen=True, kw_only=True):
     """The beginning of an output; the download has all that was kept."""
 
     #: Bytes that are known to have been written.
     size: int
     kept: int
+    #: Up to the gap, if there is one.
     text: str
-    #: `text` is not all that was kept.
+    gap: GapView | None
+    #: What was kept from behind the gap; None without one, and for outputs beyond this view.
+    tail: str | None
+    #: `text` and `tail` are not all that was kept.
     truncated: bool
 
 
@@ -52,7 +65,8 @@ class ResultView(Struct, frozen=True, kw_only=True):
     cpu_user_ms: int
     cpu_system_ms: int
     memory_peak_bytes: int
-    pids_peak: int
+    pids_peak: int | None
+    written_bytes: int | None
     message: str | None
     #: Of a compile stage.
     cache: CacheUse | None
@@ -274,20 +288,28 @@ def _view_result(task: Task, stage: Stage, ended: StageOutcome, heads: Heads) ->
         cpu_system_ms=ended.cpu_system_ms,
         memory_peak_bytes=ended.memory_peak_bytes,
         pids_peak=ended.pids_peak,
+        written_bytes=ended.written_bytes,
         message=ended.note,
         cache=ended.cache,
-        stdout=_view_stream(task, stdout, ended.stdout_bytes, heads),
-        stderr=_view_stream(task, stderr, ended.stderr_bytes, heads),
+        stdout=_view_stream(task, stdout, ended.stdout_cut, heads),
+        stderr=_view_stream(task, stderr, ended.stderr_cut, heads),
     )
 
 
-def _view_stream(task: Task, stream: Stream, written: int, heads: Heads) -> StreamView:
-    kept = stream_ref(task, stream).size_bytes
+def _view_stream(task: Task, stream: Stream, cut: StreamCut | None, heads: Heads) -> StreamView:
+    kept, head = stream_ref(task, stream).size_bytes, heads[stream]
+    whole = kept <= len(head)
+    if cut is None:
+        return StreamView(
+            size=kept, kept=kept, text=_decode(head), gap=None, tail=None, truncated=not whole
+        )
     return StreamView(
-        size=max(written, kept),
+        size=max(cut.seen_bytes, kept),
         kept=kept,
-        text=_decode(heads[stream]),
-        truncated=kept > len(heads[stream]),
+        text=_decode(head[: cut.gap_at], at_a_cut=True),
+        gap=GapView(at=cut.gap_at, missing=max(0, cut.seen_bytes - kept)),
+        tail=_decode(head[cut.gap_at :].lstrip(_CONTINUATIONS)) if whole else None,
+        truncated=not whole,
     )
 
 
@@ -300,10 +322,14 @@ def _view_text(task: Task, part: Part, heads: Heads) -> TextView:
     return TextView(size=part_ref(task, part).size_bytes, text=_decode(heads[part]))
 
 
-def _decode(head: bytes) -> str:
+#: Bytes in the middle of a character.
+_CONTINUATIONS = bytes(range(0x80, 0xC0))
+
+
+def _decode(head: bytes, *, at_a_cut: bool = False) -> str:
     """A character that the cut went through is left out, not shown as a broken one."""
-    if len(head) == VIEW_TEXT_BYTES:
-        for length in range(1, 4):
+    if at_a_cut or len(head) == VIEW_TEXT_BYTES:
+        for length in range(1, min(4, len(head) + 1)):
             start = head[-length]
             if start >= 0xC0:
                 whole = 2 if start < 0xE0 else 3 if start < 0xF0 else 4

@@ -11,6 +11,9 @@ export const LIMITS = {
   output_bytes: 16 * 1024 * 1024,
   file_bytes: 64 * 1024 * 1024,
   cpus: 1,
+  disk_bytes: 256 * 1024 * 1024,
+  disk_files: 16384,
+  on_output_limit: "stop" as const,
 };
 
 /** How a stage ends, by a word in its command. */
@@ -44,7 +47,6 @@ export function stageEnd(command: string, name: string, files: Files): StageResu
     stderr =
       "main.cpp: In function ‘int main()’:\nmain.cpp:7:5: error: expected ‘;’ before ‘return’\n";
   if (command.includes("segv")) stderr = "Segmentation fault (core dumped)\n";
-  if (command.includes("flood")) stdout = "\u001b[31my\u001b[0m\n".repeat(40_000);
   if (command.includes("long")) stdout = `${"0123456789abcdef ".repeat(400)}\n`.repeat(20);
   return {
     reason: "ok",
@@ -56,12 +58,27 @@ export function stageEnd(command: string, name: string, files: Files): StageResu
     cpu_user_ms: name === "compile" ? 640 : 12,
     cpu_system_ms: name === "compile" ? 101 : 6,
     memory_peak_bytes: name === "compile" ? 117_440_512 : 3_538_944,
-    pids_peak: name === "compile" ? 5 : 1,
+    pids_peak: name === "compile" ? 5 : null,
+    written_bytes: name === "compile" ? 1_203_200 : 24,
     message: null,
     cache: name === "compile" ? "miss" : null,
     ...known,
-    stdout: captured(files, `${name}_output`, stdout),
+    stdout: command.includes("flood")
+      ? cut(captured(files, `${name}_output`, "first\ny\ny\ny\nlast words\n"))
+      : captured(files, `${name}_output`, stdout),
     stderr: captured(files, `${name}_error`, stderr),
+  };
+}
+
+/** As an output that was over its limit. */
+function cut(stream: Stream): Stream {
+  const at = stream.text.indexOf("last");
+  return {
+    ...stream,
+    size: 90 * 1024 * 1024,
+    text: stream.text.slice(0, at),
+    gap: { at, missing: 90 * 1024 * 1024 - stream.kept },
+    tail: stream.text.slice(at),
   };
 }
 
@@ -73,6 +90,8 @@ function captured(files: Files, name: string, text: string): Stream {
     size: bytes.length,
     kept: bytes.length,
     text: shown.toString(),
+    gap: null,
+    tail: null,
     truncated: shown.length < bytes.length,
   };
 }

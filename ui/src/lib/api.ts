@@ -9,13 +9,21 @@
 
 import type {
   ArtifactList,
-  TaskPage,
-  Task,
-  Submitted,
-  Nodes,
   ClusterStatus,
   FileName,
+  Limits,
+  Nodes,
+  StageName,
+  Submitted,
+  Task,
+  TaskPage,
 } from "./types";
+
+/** One fault of a document that was sent: where, and what is wrong there. */
+export interface Issue {
+  pointer: string;
+  detail: string;
+}
 
 export class ApiError extends Error {
   /** HTTP status; 0 when no answer came. */
@@ -23,6 +31,7 @@ export class ApiError extends Error {
   readonly code: string;
   readonly title: string;
   readonly retryAfterS: number | null;
+  readonly issues: Issue[];
 
   constructor(
     status: number,
@@ -30,12 +39,14 @@ export class ApiError extends Error {
     title: string,
     detail: string,
     retryAfterS: number | null = null,
+    issues: Issue[] = [],
   ) {
     super(detail);
     this.status = status;
     this.code = code;
     this.title = title;
     this.retryAfterS = retryAfterS;
+    this.issues = issues;
   }
 
   /** The same request may well work later. */
@@ -54,6 +65,7 @@ const TITLES: Record<number, string> = {
   403: "Not allowed",
   404: "Not found",
   413: "Too large",
+  422: "The request was refused",
   429: "Too many requests",
   500: "The gateway failed",
   502: "The gateway is not reachable",
@@ -88,6 +100,7 @@ export async function failure(response: Response): Promise<ApiError> {
     response.status === 503
       ? "No judicator can answer at present. Accepted tasks are kept."
       : "The gateway gave no further explanation.";
+  let issues: Issue[] = [];
   if ((response.headers.get("Content-Type") ?? "").includes("json")) {
     const body: unknown = await response.json().catch(() => null);
     if (body !== null && typeof body === "object") {
@@ -95,6 +108,7 @@ export async function failure(response: Response): Promise<ApiError> {
       if (typeof problem["code"] === "string") code = problem["code"];
       if (typeof problem["detail"] === "string" && problem["detail"])
         detail = sentence(problem["detail"]);
+      if (Array.isArray(problem["errors"])) issues = problem["errors"] as Issue[];
     }
   }
   return new ApiError(
@@ -103,6 +117,7 @@ export async function failure(response: Response): Promise<ApiError> {
     title,
     detail,
     Number.isFinite(retryAfter) ? retryAfter : null,
+    issues,
   );
 }
 
@@ -236,6 +251,33 @@ export async function submitTask(form: FormData, key: string): Promise<string> {
     throw kv2Failure(answer.result, "The task", response.headers.get("Khala-Detail"));
   }
   return answer.id;
+}
+
+/** As `submitTask`, for a task document in the part `spec` of the form. */
+export async function createTask(form: FormData, key: string): Promise<string> {
+  const response = await request(
+    "/api/v2/tasks",
+    { method: "POST", body: form, headers: { "Idempotency-Key": key } },
+    UPLOAD_DEADLINE_MS,
+  );
+  return (await bodyOf<{ id: string }>(response)).id;
+}
+
+/** The limits of a task that asks for none but these time-outs. */
+export async function getDefaultLimits(
+  wall: Record<StageName, number>,
+): Promise<Record<StageName, Limits>> {
+  const stage = (name: StageName) => ({
+    command: "true",
+    limits: wall[name] > 0 ? { wall_s: wall[name] } : {},
+  });
+  const response = await request("/api/v2/tasks?dry_run=true", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ stages: { compile: stage("compile"), execute: stage("execute") } }),
+  });
+  const plan = await bodyOf<{ stages: Record<StageName, { limits: Limits }> }>(response);
+  return { compile: plan.stages.compile.limits, execute: plan.stages.execute.limits };
 }
 
 /** False when there was nothing left to cancel: the task had already ended. */

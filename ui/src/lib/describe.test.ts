@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Stage, StageResult, Task } from "./types";
 import { badge, headline, mayHaveRun, taskBadge } from "./describe";
 
-const EMPTY = { size: 0, kept: 0, text: "", truncated: false };
+const EMPTY = { size: 0, kept: 0, text: "", gap: null, tail: null, truncated: false };
 
 function result(more: Partial<StageResult> = {}): StageResult {
   return {
@@ -16,6 +16,7 @@ function result(more: Partial<StageResult> = {}): StageResult {
     cpu_system_ms: 1,
     memory_peak_bytes: 1,
     pids_peak: 1,
+    written_bytes: 0,
     message: null,
     cache: null,
     stdout: EMPTY,
@@ -36,7 +37,11 @@ function stage(ended: StageResult | null): Stage {
       output_bytes: 1,
       file_bytes: 1,
       cpus: 1,
+      disk_bytes: 1,
+      disk_files: 1,
+      on_output_limit: "stop",
     },
+    env: {},
     result: ended,
   };
 }
@@ -64,6 +69,9 @@ function task(more: Partial<Task>): Task {
       execute_standard: null,
     },
     artifacts: null,
+    image: "",
+    cache: "auto",
+    artifacts_request: null,
     ...more,
   };
 }

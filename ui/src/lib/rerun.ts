@@ -1,13 +1,19 @@
 /** A task's own submission, back in the form: "edit and rerun". */
 
-import { getFile, getSubmitted } from "./api";
+import { getDefaultLimits, getFile, getSubmitted, getTask } from "./api";
+import { optionsOf } from "./options";
 import { draftOf, type Archives, type Draft } from "./submission";
 import { onlyTextFile } from "./zip";
 
 /** A single text file opens in the editor; any other archive is attached as it is. */
 export async function loadRerun(id: string): Promise<{ draft: Draft; archives: Archives }> {
-  const task = await getSubmitted(id);
+  const [task, view] = await Promise.all([getSubmitted(id), getTask(id)]);
   const draft = draftOf(task);
+  const defaults = await getDefaultLimits({
+    compile: task.compile.timeout,
+    execute: task.execute.timeout,
+  });
+  draft.options = optionsOf(view, defaults);
   const archives: Archives = { source: null, data: null };
   if (task.compile.source) {
     const zip = await getFile(id, "compile_source");

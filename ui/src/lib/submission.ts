@@ -5,6 +5,7 @@
  * field instead of being one code for the whole form.
  */
 
+import { emptyOptions, linesOf, stageDocument, usesOptions, type Options } from "./options";
 import type { Submitted } from "./types";
 
 export interface Fields {
@@ -30,6 +31,7 @@ export interface Draft {
   fields: Fields;
   sourceVia: Via;
   dataVia: Via;
+  options: Options;
 }
 
 export interface Archives {
@@ -80,11 +82,12 @@ export function emptyDraft(): Draft {
     },
     sourceVia: "text",
     dataVia: "text",
+    options: emptyOptions(),
   };
 }
 
 export function isEmpty(draft: Draft): boolean {
-  return Object.values(draft.fields).every((value) => value === "");
+  return Object.values(draft.fields).every((value) => value === "") && !usesOptions(draft.options);
 }
 
 /** The task of the README's first steps. */
@@ -227,6 +230,53 @@ export function formData(draft: Draft, archives: Archives): FormData {
   return form;
 }
 
+/** The form as a task document of the second API; archives are parts beside it. */
+export function specOf(draft: Draft, archives: Archives): Record<string, unknown> {
+  const { fields, options } = draft;
+  const files = (via: Via, archive: File | null, part: string, name: string, text: string) => {
+    if (via === "zip") return archive ? [{ part, unpack: "zip" }] : [];
+    return name === "" ? [] : [{ path: name, text }];
+  };
+  const stages = {
+    compile: stageDocument(options.compile, fields.compile_command, fields.compile_timeout),
+    execute: stageDocument(options.execute, fields.execute_command, fields.execute_timeout),
+  };
+  const collect = linesOf(options.collect).map((line) => line.trim());
+  const spec = {
+    user: Number(fields.user),
+    sources: files(
+      draft.sourceVia,
+      archives.source,
+      "compile_source",
+      fields.compile_source_name,
+      fields.compile_source_str,
+    ),
+    data: files(
+      draft.dataVia,
+      archives.data,
+      "execute_data",
+      fields.execute_data_name,
+      fields.execute_data_str,
+    ),
+    stages: Object.fromEntries(Object.entries(stages).filter(([, stage]) => stage !== null)),
+    stdin: fields.execute_input === "" ? undefined : { text: fields.execute_input },
+    expect:
+      fields.execute_standard === "" ? undefined : { stdout: { text: fields.execute_standard } },
+    image: options.image.trim() || undefined,
+    cache: options.cacheOff ? "off" : "auto",
+    artifacts: collect.length > 0 ? { collect } : undefined,
+  };
+  // What is not set is not in the document.
+  return JSON.parse(JSON.stringify(spec)) as Record<string, unknown>;
+}
+
+export function specForm(draft: Draft, archives: Archives): FormData {
+  const form = new FormData();
+  form.append("spec", JSON.stringify(specOf(draft, archives)));
+  for (const [name, file] of sentArchives(draft, archives)) form.append(name, file, file.name);
+  return form;
+}
+
 /** One word for a POSIX shell, whatever it contains. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
@@ -241,12 +291,15 @@ export function curlCommand(
   const parts = ["curl --fail-with-body"];
   if (to.token) parts.push('--header "Authorization: Bearer $KHALA_TOKEN"');
   // --form-string, because --form would read a value that begins with @ or < as a file's name.
-  for (const [name, value] of sentFields(draft))
-    parts.push(`--form-string ${shellWord(`${name}=${value}`)}`);
+  const plain = !usesOptions(draft.options);
+  const texts: [string, string][] = plain
+    ? sentFields(draft)
+    : [["spec", JSON.stringify(specOf(draft, archives), null, 1)]];
+  for (const [name, value] of texts) parts.push(`--form-string ${shellWord(`${name}=${value}`)}`);
   for (const [name, file] of sentArchives(draft, archives)) {
     const path = file.name.replaceAll("\\", "\\\\").replaceAll('"', '\\"');
     parts.push(`--form ${shellWord(`${name}=@"${path}";type=application/zip`)}`);
   }
-  parts.push(shellWord(`${to.origin}/api/task`));
+  parts.push(shellWord(`${to.origin}${plain ? "/api/task" : "/api/v2/tasks"}`));
   return parts.join(" \\\n  ");
 }

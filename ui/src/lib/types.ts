@@ -29,6 +29,9 @@ export interface Limits {
   output_bytes: number;
   file_bytes: number;
   cpus: number;
+  disk_bytes: number;
+  disk_files: number;
+  on_output_limit: "stop" | "truncate";
 }
 
 /** `size` bytes were written, `kept` are stored, `text` is the beginning of them. */
@@ -36,6 +39,10 @@ export interface Stream {
   size: number;
   kept: number;
   text: string;
+  /** Bytes that were not kept: after how many of the kept ones, and how many. */
+  gap: { at: number; missing: number } | null;
+  /** What was kept from behind the gap, unless it is too much to show. */
+  tail: string | null;
   truncated: boolean;
 }
 
@@ -49,7 +56,9 @@ export interface StageResult {
   cpu_user_ms: number;
   cpu_system_ms: number;
   memory_peak_bytes: number;
-  pids_peak: number;
+  /** Null where nobody counts. */
+  pids_peak: number | null;
+  written_bytes: number | null;
   message: string | null;
   /** Of a compile stage: hit, miss or off. */
   cache: string | null;
@@ -61,6 +70,8 @@ export interface Stage {
   command: string;
   timeout_s: number;
   limits: Limits;
+  /** What the task adds to the variables of this stage. */
+  env: Record<string, string>;
   result: StageResult | null;
 }
 
@@ -96,6 +107,9 @@ export interface Task {
     execute_input: TextInput | null;
     execute_standard: TextInput | null;
   };
+  image: string;
+  cache: "auto" | "off";
+  artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
   /** Null until the task is done, and if it asked for none. */
   artifacts: ArtifactsSummary | null;
 }

@@ -1,0 +1,155 @@
+import { describe, expect, it } from "vitest";
+import {
+  emptyOptions,
+  optionProblems,
+  optionsOf,
+  problemsOf,
+  sizeText,
+  stageDocument,
+  usesOptions,
+  variablesOf,
+} from "./options";
+import { emptyDraft, specOf, type Archives } from "./submission";
+import type { Limits, Task } from "./types";
+
+const NONE: Archives = { source: null, data: null };
+const DEFAULTS: Limits = {
+  wall_ms: 1000,
+  cpu_ms: 1000,
+  memory_bytes: 2 ** 29,
+  pids: 128,
+  output_bytes: 2 ** 26,
+  file_bytes: 2 ** 28,
+  cpus: 1,
+  disk_bytes: 2 ** 28,
+  disk_files: 16384,
+  on_output_limit: "stop",
+};
+
+describe("usesOptions", () => {
+  it("is false until something is set", () => expect(usesOptions(emptyOptions())).toBe(false));
+  it.each([
+    (o: ReturnType<typeof emptyOptions>) => (o.compile.limits.memory = "1GiB"),
+    (o: ReturnType<typeof emptyOptions>) => (o.execute.env = "A=1"),
+    (o: ReturnType<typeof emptyOptions>) => (o.execute.truncate = true),
+    (o: ReturnType<typeof emptyOptions>) => (o.image = "gcc"),
+    (o: ReturnType<typeof emptyOptions>) => (o.cacheOff = true),
+    (o: ReturnType<typeof emptyOptions>) => (o.collect = "*.o"),
+  ])("is true with each of them (%#)", (change) => {
+    const options = emptyOptions();
+    change(options);
+    expect(usesOptions(options)).toBe(true);
+  });
+});
+
+describe("variables", () => {
+  it("are lines of NAME=value", () =>
+    expect(variablesOf("A=1\n\n B = x=y \r\n")).toEqual({ A: "1", B: " x=y " }));
+  it.each(["A", "=1", "A=1\nB"])("are not %j", (text) => {
+    expect(variablesOf(text)).toBeNull();
+    const options = emptyOptions();
+    options.compile.env = text;
+    expect(Object.keys(optionProblems(options))).toEqual(["compile_env"]);
+  });
+});
+
+it.each(["0", "-1", "many"])("refuses %s where a count is needed", (value) => {
+  const options = emptyOptions();
+  options.execute.limits.pids = value;
+  options.execute.limits.memory = value; // judged by the gateway
+  expect(Object.keys(optionProblems(options))).toEqual(["execute_pids"]);
+});
+
+it("puts the gateway's faults beside their controls", () => {
+  const at = (pointer: string) => ({ pointer, detail: "no" });
+  expect(
+    Object.keys(
+      problemsOf([
+        at("/stages/execute/limits/memory"),
+        at("/stages/compile/limits/wall_s"),
+        at("/stages/compile/env/KHALA_X"),
+        at("/image"),
+        at("/artifacts/collect/0"),
+        at("/sources/0"),
+      ]),
+    ),
+  ).toEqual(["execute_memory", "compile_timeout", "compile_env", "image", "collect"]);
+});
+
+describe("the document", () => {
+  it("leaves out what is not asked for", () =>
+    expect(stageDocument(emptyOptions().compile, "make", "0")).toEqual({
+      command: "make",
+      limits: {},
+      env: {},
+      on_output_limit: "stop",
+    }));
+  it("has no stage without a command", () =>
+    expect(stageDocument(emptyOptions().compile, " ", "1")).toBeNull());
+  it("refers to archives as parts", () => {
+    const draft = emptyDraft();
+    draft.fields.user = "7";
+    draft.fields.execute_command = "./main";
+    draft.fields.execute_timeout = "2";
+    draft.fields.execute_data_name = "raw.dat";
+    draft.fields.execute_data_str = "1 2";
+    draft.fields.execute_input = "in";
+    draft.sourceVia = "zip";
+    draft.options.execute.limits.pids = "5";
+    draft.options.execute.limits.memory = "64MiB";
+    draft.options.collect = "out/**\n*.log\n";
+    const source = new File(["PK"], "a.zip");
+    expect(specOf(draft, { ...NONE, source })).toEqual({
+      user: 7,
+      sources: [{ part: "compile_source", unpack: "zip" }],
+      data: [{ path: "raw.dat", text: "1 2" }],
+      stages: {
+        execute: {
+          command: "./main",
+          limits: { wall_s: 2, pids: 5, memory: "64MiB" },
+          env: {},
+          on_output_limit: "stop",
+        },
+      },
+      stdin: { text: "in" },
+      cache: "auto",
+      artifacts: { collect: ["out/**", "*.log"] },
+    });
+  });
+});
+
+it("finds again what a task asked for, and nothing else", () => {
+  const stage = (limits: Partial<Limits>, env: Record<string, string>) => ({
+    command: "x",
+    timeout_s: 1,
+    limits: { ...DEFAULTS, ...limits },
+    env,
+    result: null,
+  });
+  const task = {
+    stages: {
+      compile: stage({}, {}),
+      execute: stage(
+        { memory_bytes: 3 * 2 ** 20, cpu_ms: 250, on_output_limit: "truncate" },
+        { A: "1" },
+      ),
+    },
+    image: "gcc",
+    cache: "off",
+    artifacts_request: { collect: ["a", "b"], max_total: 1, max_files: 1 },
+  } as unknown as Task;
+  const expected = emptyOptions();
+  expected.execute.limits.memory = "3MiB";
+  expected.execute.limits.cpu_s = "250ms";
+  expected.execute.env = "A=1";
+  expected.execute.truncate = true;
+  Object.assign(expected, { image: "gcc", cacheOff: true, collect: "a\nb" });
+  expect(optionsOf(task, { compile: DEFAULTS, execute: DEFAULTS })).toEqual(expected);
+});
+
+it.each([
+  [1000, "1000"],
+  [1024, "1KiB"],
+  [3 * 2 ** 20, "3MiB"],
+  [2 ** 31, "2GiB"],
+])("writes %d as %s", (size, text) => expect(sizeText(size)).toBe(text));

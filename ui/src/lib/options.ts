@@ -1,0 +1,196 @@
+/**
+ * What a task may ask for beyond KV2's form: limits, variables, image, cache, artifacts.
+ *
+ * KV2's form cannot say any of it. So a form that uses an option is sent as a task document of the
+ * second API, and one that uses none as ever: what KV2's clients send is what most people see.
+ */
+
+import type { Issue } from "./api";
+import type { Limits, StageName, Task } from "./types";
+
+export const STAGES = ["compile", "execute"] as const;
+
+/** In the order of the form; the names are those of the task document. */
+export const LIMITS = [
+  { name: "cpu_s", label: "Processor time", hint: "2s, 500ms" },
+  { name: "cpus", label: "Processors", hint: "1, 0.5" },
+  { name: "memory", label: "Memory", hint: "256MiB" },
+  { name: "pids", label: "Processes", hint: "64" },
+  { name: "output", label: "Output", hint: "16MiB" },
+  { name: "file_size", label: "Largest file", hint: "64MiB" },
+  { name: "disk", label: "Disk", hint: "512MiB" },
+  { name: "disk_files", label: "Files on disk", hint: "1000" },
+] as const;
+
+export type LimitName = (typeof LIMITS)[number]["name"];
+
+export interface StageOptions {
+  limits: Record<LimitName, string>;
+  /** One NAME=value a line. */
+  env: string;
+  truncate: boolean;
+}
+
+export interface Options {
+  compile: StageOptions;
+  execute: StageOptions;
+  image: string;
+  cacheOff: boolean;
+  /** One pattern a line. */
+  collect: string;
+}
+
+/** By the id of the control. */
+export type OptionProblems = Record<string, string>;
+
+export function emptyOptions(): Options {
+  const stage = (): StageOptions => ({
+    limits: {
+      cpu_s: "",
+      cpus: "",
+      memory: "",
+      pids: "",
+      output: "",
+      file_size: "",
+      disk: "",
+      disk_files: "",
+    },
+    env: "",
+    truncate: false,
+  });
+  return { compile: stage(), execute: stage(), image: "", cacheOff: false, collect: "" };
+}
+
+function usesStage(options: StageOptions): boolean {
+  return (
+    options.truncate ||
+    options.env.trim() !== "" ||
+    Object.values(options.limits).some((value) => value.trim() !== "")
+  );
+}
+
+export function usesOptions(options: Options): boolean {
+  return (
+    usesStage(options.compile) ||
+    usesStage(options.execute) ||
+    options.image.trim() !== "" ||
+    options.cacheOff ||
+    options.collect.trim() !== ""
+  );
+}
+
+export function linesOf(text: string): string[] {
+  return text
+    .split("\n")
+    .map((line) => line.replace(/\r$/, ""))
+    .filter((line) => line.trim() !== "");
+}
+
+/** Null if a line is no NAME=value. */
+export function variablesOf(text: string): Record<string, string> | null {
+  const found: Record<string, string> = {};
+  for (const line of linesOf(text)) {
+    const at = line.indexOf("=");
+    if (at < 1) return null;
+    found[line.slice(0, at).trim()] = line.slice(at + 1);
+  }
+  return found;
+}
+
+/** What can be told here; limits and names are the gateway's to judge. */
+export function optionProblems(options: Options): OptionProblems {
+  const problems: OptionProblems = {};
+  for (const stage of STAGES) {
+    if (variablesOf(options[stage].env) === null)
+      problems[`${stage}_env`] = "Each line is a variable: NAME=value.";
+    for (const name of ["cpus", "pids", "disk_files"] as const) {
+      const value = options[stage].limits[name].trim();
+      if (value !== "" && !(Number(value) > 0))
+        problems[`${stage}_${name}`] = "A number above 0 is needed.";
+    }
+  }
+  return problems;
+}
+
+/** The gateway's faults beside the controls that they belong to; the others are left out. */
+export function problemsOf(issues: Issue[]): OptionProblems {
+  const problems: OptionProblems = {};
+  for (const { pointer, detail } of issues) {
+    const id = controlOf(pointer);
+    if (id !== null) problems[id] ??= detail.charAt(0).toUpperCase() + detail.slice(1) + ".";
+  }
+  return problems;
+}
+
+function controlOf(pointer: string): string | null {
+  const limit = /^\/stages\/(compile|execute)\/limits\/(\w+)$/.exec(pointer);
+  if (limit) return limit[2] === "wall_s" ? `${limit[1]}_timeout` : `${limit[1]}_${limit[2]}`;
+  const inStage = /^\/stages\/(compile|execute)\/(env|command)/.exec(pointer);
+  if (inStage) return `${inStage[1]}_${inStage[2]}`;
+  if (pointer === "/image") return "image";
+  if (pointer.startsWith("/artifacts")) return "collect";
+  return pointer === "/user" ? "user" : null;
+}
+
+/** The document's stage; null if there is no command. */
+export function stageDocument(
+  options: StageOptions,
+  command: string,
+  timeout: string,
+): Record<string, unknown> | null {
+  if (command.trim() === "") return null;
+  const limits: Record<string, unknown> = {};
+  if (Number(timeout) > 0) limits["wall_s"] = Number(timeout);
+  for (const { name } of LIMITS) {
+    const value = options.limits[name].trim();
+    const isCount = name === "cpus" || name === "pids" || name === "disk_files";
+    if (value !== "") limits[name] = isCount ? Number(value) : value;
+  }
+  return {
+    command,
+    limits,
+    env: variablesOf(options.env) ?? {},
+    on_output_limit: options.truncate ? "truncate" : "stop",
+  };
+}
+
+/** The options of a task that ran; what equals `defaults` was not asked for. */
+export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Options {
+  const options = emptyOptions();
+  for (const name of STAGES) {
+    const stage = task.stages[name];
+    if (!stage) continue;
+    options[name].env = Object.entries(stage.env)
+      .map(([variable, value]) => `${variable}=${value}`)
+      .join("\n");
+    options[name].truncate = stage.limits.on_output_limit === "truncate";
+    const { limits } = stage;
+    const usual = defaults[name];
+    const put = (limit: LimitName, value: number, of: number, text: string) => {
+      if (value !== of) options[name].limits[limit] = text;
+    };
+    put("cpus", limits.cpus, usual.cpus, `${limits.cpus}`);
+    const cpu = Math.ceil(limits.wall_ms * limits.cpus);
+    put("cpu_s", limits.cpu_ms, cpu, `${limits.cpu_ms}ms`);
+    put("memory", limits.memory_bytes, usual.memory_bytes, sizeText(limits.memory_bytes));
+    put("pids", limits.pids, usual.pids, `${limits.pids}`);
+    put("output", limits.output_bytes, usual.output_bytes, sizeText(limits.output_bytes));
+    put("file_size", limits.file_bytes, usual.file_bytes, sizeText(limits.file_bytes));
+    put("disk", limits.disk_bytes, usual.disk_bytes, sizeText(limits.disk_bytes));
+    put("disk_files", limits.disk_files, usual.disk_files, `${limits.disk_files}`);
+  }
+  options.image = task.image;
+  options.cacheOff = task.cache === "off";
+  options.collect = task.artifacts_request?.collect.join("\n") ?? "";
+  return options;
+}
+
+export function sizeText(size: number): string {
+  for (const [unit, factor] of [
+    ["GiB", 2 ** 30],
+    ["MiB", 2 ** 20],
+    ["KiB", 2 ** 10],
+  ] as const)
+    if (size > 0 && size % factor === 0) return `${size / factor}${unit}`;
+  return `${size}`;
+}
