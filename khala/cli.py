@@ -19,7 +19,7 @@ import click
 from khala.config.load import strays
 from khala.config.options import Command, add_options, settings_from
 from khala.config.settings import Settings
-from khala.config.table import BY_KEY
+from khala.config.table import ALL, BY_KEY
 from khala.config.values import show
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
@@ -36,6 +36,7 @@ carries every role: judicator, executor and gateway.
 
 \b
 Try it, as root:
+  khala.pex doctor                 whether this host has what the roles need
   khala.pex up                     all roles on this host; the page is http://127.0.0.1:7000
   khala.pex status                 what runs here, and how it is
   khala.pex bench                  how fast this host runs tasks
@@ -186,6 +187,28 @@ def status(as_json: bool, **options: object) -> None:
     from roles.status.app import run
 
     sys.exit(run(settings, as_json=as_json))
+
+
+@add_options("doctor")
+@cli.command(cls=Command, short_help="What this host lacks, and how to repair it.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(ALL),
+    multiple=True,
+    help="Only what this role needs; may be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(roles: tuple[str, ...], as_json: bool, **options: object) -> None:
+    """Check by trying whether the roles can run on this host, and print what repairs it.
+
+    Changes nothing and may run beside a running Khala; takes about two seconds. Give it the
+    options and the user that the roles will have. Exit code 0 if every role can run (there may be
+    warnings), 69 if something is missing that one of them needs."""
+    settings = _start("doctor", options)
+    from roles.doctor.app import run
+
+    sys.exit(run(settings, roles, as_json=as_json))
 
 
 @add_options("bench")

@@ -26,7 +26,7 @@ from sandbox import subtree
 from sandbox.group import OWN_PIDS, Usage
 
 CONTROLLERS = ("memory", "pids", "cpu")
-_OWN = "executor"
+OWN = "executor"
 _PERIOD_US = 100_000
 _NS_PER_US = 1000
 #: Processes may be started in the group while it is being emptied.
@@ -117,7 +117,7 @@ def find_base() -> str:
     """The group to take."""
     mounted_at, root = _find_mount()
     own = _own_group(mounted_at, root)
-    if os.path.basename(own) == _OWN and os.path.isdir(f"{os.path.dirname(own)}/{subtree.PARENT}"):
+    if os.path.basename(own) == OWN and os.path.isdir(f"{os.path.dirname(own)}/{subtree.PARENT}"):
         # An earlier life moved this process, or the one that started it.
         own = os.path.dirname(own)
     if os.geteuid() == 0 and os.access(mounted_at, os.W_OK) and not _is_delegated(own):
@@ -218,7 +218,7 @@ def _hand_down(parent: str, base: str) -> None:
 
 
 def _move_processes(base: str) -> None:
-    own = f"{base}/{_OWN}"
+    own = f"{base}/{OWN}"
     os.makedirs(own, exist_ok=True)
     for pid in Path(f"{base}/cgroup.procs").read_text().split():
         with suppress(ProcessLookupError):

@@ -112,10 +112,10 @@ def _unshare(flags: int) -> None:
             Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
             Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     except OSError as error:
-        raise Rejected(_explain(error)) from error
+        raise Rejected(explain(error)) from error
 
 
-def _explain(error: OSError) -> str:
+def explain(error: OSError) -> str:
     """Which of the many switches it is."""
     what = f"user namespaces cannot be used ({error.strerror}): "
     if os.geteuid() == 0:

@@ -54,6 +54,11 @@ def find_program(program: str, named: str | None) -> Path:
 def require_libraries(program: Path) -> None:
     """Raise `Rejected` if the program cannot be loaded: the bundled mongod needs a library that
     a bare Debian lacks, and its own message would end up in a log."""
+    version_of(program)
+
+
+def version_of(program: Path) -> str:
+    """What the program says of its version. Raises `Rejected` as `require_libraries` does."""
     try:
         tried = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=30, check=False
@@ -62,7 +67,7 @@ def require_libraries(program: Path) -> None:
         raise Rejected(f"{program} does not run: {error}") from error
     missing = _MISSING_LIBRARY.search(tried.stderr)
     if missing is None:
-        return
+        return tried.stdout.partition("\n")[0].strip() or "no version"
     library = missing[1]
     package = _PACKAGES.get(library)
     repair = f"; run: apt-get install {package}" if package else ""

@@ -25,9 +25,9 @@ async def http_ok(host: str, port: int, path: str) -> bool:
     return status is not None and b" 200 " in status
 
 
-def require_free(host: str, port: int, flag: str) -> None:
+def require_free(host: str, port: int, flag: str, wait_s: float = _FREE_S) -> None:
     """Raise `Rejected` now rather than have a database fail in its log later."""
-    deadline = time.monotonic() + _FREE_S
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             _bind(host, port)

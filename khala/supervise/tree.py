@@ -123,3 +123,15 @@ class Tree:
     def _remove_report(self) -> None:
         with contextlib.suppress(OSError):
             self._state_file.unlink(missing_ok=True)
+
+
+def read_trees(folder: Path) -> list[TreeView]:
+    """What the supervisors of a data directory wrote into its `run`, `up` first. A killed one
+    leaves its file behind: left out."""
+    found: list[TreeView] = []
+    for file in sorted(folder.glob("*.json"), reverse=True):
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            tree = msgspec.json.decode(file.read_bytes(), type=TreeView)
+            if Path(f"/proc/{tree.pid}").exists():
+                found.append(tree)
+    return found

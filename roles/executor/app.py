@@ -24,18 +24,24 @@ def run(settings: Settings) -> int:
             secret_file=Path(settings.secret_file),
             drain_s=executor.drain,
             compile_cache_bytes=executor.compile_cache,
-            sandbox=SandboxConfig(
-                nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
-                name=_sandbox_name(settings),
-                slots=executor.slots,
-                uid_base=executor.uid_base,
-                box_bytes=executor.box,
-                box_inodes=executor.box_inodes,
-                exposed=executor.expose,
-                allow_degraded=executor.allow_degraded,
-                images=executor.images,
-            ),
+            sandbox=sandbox_config(settings),
         )
+    )
+
+
+def sandbox_config(settings: Settings) -> SandboxConfig:
+    """How the executor's sandbox is set up. Raises Rejected if there is no nsjail."""
+    executor = settings.executor
+    return SandboxConfig(
+        nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
+        name=_sandbox_name(settings),
+        slots=executor.slots,
+        uid_base=executor.uid_base,
+        box_bytes=executor.box,
+        box_inodes=executor.box_inodes,
+        exposed=executor.expose,
+        allow_degraded=executor.allow_degraded,
+        images=executor.images,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from khala.net.client import AddressBook, JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import ClusterView
 from khala.supervise.child import ChildView, State
-from khala.supervise.tree import TreeView
+from khala.supervise.tree import TreeView, read_trees
 
 _ASK_S = 5.0
 _NOT_ACCEPTING = 69
@@ -54,7 +53,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
 
 
 async def _collect(settings: Settings) -> Status:
-    trees = _trees(Path(settings.data_dir) / "run")
+    trees = read_trees(Path(settings.data_dir) / "run")
     processes = _processes(trees)
     # What runs here knows its port; the settings are for a host without a judicator.
     address = trees[0].rpc if trees else settings.join[0]
@@ -76,17 +75,6 @@ async def _collect(settings: Settings) -> Status:
     )
 
 
-def _trees(folder: Path) -> list[TreeView]:
-    """What supervisors wrote, `up` first. A killed one leaves its file behind: left out."""
-    found: list[TreeView] = []
-    for file in sorted(folder.glob("*.json"), reverse=True):
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            tree = msgspec.json.decode(file.read_bytes(), type=TreeView)
-            if _lives(tree.pid):
-                found.append(tree)
-    return found
-
-
 def _processes(trees: list[TreeView]) -> list[Process]:
     found: list[Process] = []
     for tree in trees:
@@ -106,10 +94,6 @@ def _processes(trees: list[TreeView]) -> list[Process]:
 
 def _process(view: ChildView) -> Process:
     return msgspec.convert(msgspec.structs.asdict(view), Process)
-
-
-def _lives(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 def _text(status: Status) -> str:

@@ -132,7 +132,7 @@ def test_version(run: Run) -> None:
     assert VERSION in run("--version")[1]
 
 
-@pytest.mark.parametrize("command", ["up", *ALL, "status", "bench", "config"])
+@pytest.mark.parametrize("command", ["up", *ALL, "status", "doctor", "bench", "config"])
 def test_the_help_of_a_command_has_its_settings_and_none_of_kv2(run: Run, command: str) -> None:
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -1,0 +1,137 @@
+"""Runs the checks of the chosen roles in turn, each line as it comes, and says what follows."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from khala.config.settings import Settings
+from khala.config.table import ALL, E, G, J
+from roles.doctor import disk, jail, machine, servers
+from roles.doctor.apart import attempt
+from roles.doctor.finding import Finding, Level
+
+_UNAVAILABLE = 69
+_MARKS = {Level.GOOD: "✔", Level.WARNING: "!", Level.MISSING: "✘"}
+_PLAIN_MARKS = {Level.GOOD: "ok", Level.WARNING: "!", Level.MISSING: "X"}
+
+
+class Check(Struct, frozen=True):
+    name: str
+    roles: tuple[str, ...]
+    look: Callable[[Settings], Finding]
+
+
+CHECKS = (
+    Check("python", ALL, machine.check_python),
+    Check("kernel", ALL, machine.check_kernel),
+    Check("unpacking", ALL, disk.check_unpacking),
+    Check("memory", (J, E), machine.check_memory),
+    Check("clock", ALL, machine.check_clock),
+    Check("data directory", ALL, disk.check_data_dir),
+    Check("free space", (J, E), disk.check_space),
+    Check("disk latency", (J, E), disk.check_sync),
+    Check("secret", ALL, servers.check_secret),
+    Check("etcd", (J,), servers.check_etcd),
+    Check("mongod", (J,), servers.check_mongod),
+    Check("ports", (J,), servers.check_judicators_ports),
+    Check("HTTP port", (G,), servers.check_gateways_port),
+    Check("nsjail", (E,), servers.check_nsjail),
+    Check("namespaces", (E,), jail.check_namespaces),
+    Check("cgroups", (E,), jail.check_cgroups),
+    Check("trial jail", (E,), jail.check_jail),
+)
+_WIDTH = max(len(check.name) for check in CHECKS)
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """A check with what it found. `roles`: those of the chosen ones that need it."""
+
+    check: str
+    roles: tuple[str, ...]
+    level: Level
+    found: str
+    repair: str | None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """`able`: nothing is missing that a chosen role needs."""
+
+    able: bool
+    roles: tuple[str, ...]
+    lines: list[Line]
+
+
+def run(settings: Settings, roles: Sequence[str], *, as_json: bool) -> int:
+    """Print; 0 if every chosen role can run here, 69 if one lacks something."""
+    chosen = tuple(role for role in ALL if role in roles) or ALL
+    show = _shower()
+    if not as_json:
+        print(f"{', '.join(chosen)} on {os.uname().nodename}, as {_user()}\n")
+    lines = []
+    for check in CHECKS:
+        needed_by = tuple(role for role in chosen if role in check.roles)
+        if needed_by:
+            lines.append(_look(check, needed_by, settings))
+            if not as_json:
+                show(lines[-1])
+    report = Report(
+        able=all(line.level is not Level.MISSING for line in lines), roles=chosen, lines=lines
+    )
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        print(f"\n{conclude(report)}")
+    return 0 if report.able else _UNAVAILABLE
+
+
+def _look(check: Check, needed_by: tuple[str, ...], settings: Settings) -> Line:
+    finding = attempt(lambda: check.look(settings))
+    return Line(
+        check=check.name,
+        roles=needed_by,
+        level=finding.level,
+        found=finding.found,
+        repair=finding.repair,
+    )
+
+
+def _shower() -> Callable[[Line], None]:
+    """Prints a line with marks that the terminal can show."""
+    marks = _MARKS
+    try:
+        "".join(marks.values()).encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        marks = _PLAIN_MARKS
+    width = max(len(mark) for mark in marks.values())
+
+    def show(line: Line) -> None:
+        print(f"{marks[line.level]:<{width}} {line.check:<{_WIDTH}}  {line.found}", flush=True)
+        if line.repair is not None:
+            print(f"{'':<{width}} {'':<{_WIDTH}}  repair: {line.repair}", flush=True)
+
+    return show
+
+
+def conclude(report: Report) -> str:
+    """The last line."""
+    lacking = {role for line in report.lines if line.level is Level.MISSING for role in line.roles}
+    if lacking:
+        names = ", ".join(role for role in report.roles if role in lacking)
+        return f"Not able to run here: {names}."
+    warnings = sum(line.level is Level.WARNING for line in report.lines)
+    able = f"Able to run here: {', '.join(report.roles)}"
+    return f"{able}; {warnings} warning{'s' * (warnings != 1)}." if warnings else f"{able}."
+
+
+def _user() -> str:
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
