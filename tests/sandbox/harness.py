@@ -22,6 +22,8 @@ from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain
 UID_BASE = 1_910_000_000 + 200 * os.getpid()
 #: The mode that the host must come up in: a word of `Mode`; any mode if it is not set.
 MODE = Mode(os.environ["KHALA_SANDBOX_MODE"]) if "KHALA_SANDBOX_MODE" in os.environ else None
+#: How many times longer things take here: user-mode Linux (see tests/vm) is not hardware.
+PACE = int(os.environ.get("KHALA_TEST_PACE", "1"))
 SLOTS = 2
 BOX_BYTES = 32 * MIB
 BOX_INODES = 1000

@@ -77,6 +77,7 @@ async def test_system_calls(runner: Runner) -> None:
     assert len(seen) == _SYSCALLS.count('\ncall("')
 
 
+@pytest.mark.x86
 async def test_the_old_system_call_entry_kills(runner: Runner) -> None:
     program = b'int main(void) { __asm__ volatile("int $0x80" :: "a"(20)); return 0; }'
     async with runner.sandbox.box(0) as box:
@@ -149,7 +150,9 @@ async def test_no_host_files(runner: Runner) -> None:
 async def test_writable_places(runner: Runner) -> None:
     ran = await runner.run(
         "find / \\( -path /proc -o -path '/dev/[!s]*' \\) -prune -o \\( -type d -o -type f \\)"
-        " -writable -print 2>/dev/null"
+        " -writable -print 2>/dev/null",
+        wall_ms=120_000,
+        cpu_ms=120_000,
     )
     assert set(ran.text.split()) == {
         "/tmp",
@@ -234,7 +237,7 @@ async def test_tasks_do_not_see_each_other(runner: Runner) -> None:
 async def test_slots_have_users_of_their_own(runner: Runner) -> None:
     async def owner(slot: int) -> int:
         async with asyncio.TaskGroup() as group:
-            group.create_task(runner.run("sleep 2", slot=slot, wall_ms=400))
+            group.create_task(runner.run("sleep 1", slot=slot))
             pids = await runner.until_running("sleep", slot)
             return Path(f"/proc/{pids['sleep']}").stat().st_uid
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.sandbox.harness import find_nsjail
@@ -15,6 +16,15 @@ def _own_group() -> Path:
     (line,) = Path("/proc/self/cgroup").read_text().splitlines()
     assert line.startswith("0::/")
     return Path(_MOUNT + line.removeprefix("0::"))
+
+
+def test_the_place_is_the_one_that_was_asked_for() -> None:
+    place = os.environ["place"]  # noqa: SIM112 - the kernel's command line has it so
+    assert os.geteuid() == (1000 if place == "delegated" else 0)
+    inside = "" if place == "root" else "/system.slice/khala.service"
+    assert str(_own_group()) == f"{_MOUNT}{inside}".rstrip("/")
+    if place == "delegated":
+        assert _own_group().stat().st_uid == 1000
 
 
 def test_the_hierarchy_is_pure_v2() -> None:
@@ -32,6 +42,28 @@ def test_a_group_can_be_made_beside_the_processes_of_the_service() -> None:
         assert (group / "cgroup.procs").read_text() == ""
     finally:
         group.rmdir()
+
+
+def test_the_doctor_gives_the_group_back() -> None:
+    def look() -> tuple[set[str], list[str], list[str]]:
+        group = _own_group()
+        pids = (group / "cgroup.procs").read_text().split()
+        # Threads of the kernel, which come and go in the topmost group, have no arguments.
+        users = {pid for pid in pids if Path(f"/proc/{pid}/cmdline").read_bytes()}
+        handed_down = (group / "cgroup.subtree_control").read_text().split()
+        return users, handed_down, sorted(path.name for path in group.iterdir())
+
+    before = look()
+    command = [sys.executable, "-m", "khala", "doctor", "--role", "executor"]
+    ran = subprocess.run(
+        [*command, "--data-dir", "/tmp"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert look() == before
+
+
+def test_python_can_start_itself() -> None:
+    subprocess.run([sys.executable, "-c", "import msgspec"], check=True)
 
 
 def test_nsjail_runs() -> None:

@@ -26,15 +26,20 @@ mount -t cgroup2 -o nosuid,nodev,noexec,nsdelegate,memory_recursiveprot cgroup2 
 ip link set lo up
 hostname machine
 
-# Where users without privileges reach them, even if they lie below /root on the host.
+# Users without privileges must reach Python and the checkout, even if the host keeps them below
+# a closed /root.
+case $python_home in
+  /usr | /usr/*) ;;
+  *)
+    top=${python_home#/}
+    mount -t tmpfs -o mode=755 tmpfs "/${top%%/*}"
+    mkdir -p "$python_home"
+    mount -t hostfs -o "$python_home" -r hostfs "$python_home"
+    ;;
+esac
 mkdir -p /run/repository /run/share
 mount -t hostfs -o "$repository" -r hostfs /run/repository
 mount -t hostfs -o "$share" hostfs /run/share
-case $python_home in /tmp/* | /var/tmp/* | /opt/* | /run/*)
-  mkdir -p "$python_home"
-  mount -t hostfs -o "$python_home" -r hostfs "$python_home"
-  ;;
-esac
 
 group=/sys/fs/cgroup
 user=0
@@ -47,6 +52,7 @@ case $place in
       group=$group/$name
       mkdir "$group"
     done
+    /run/repository/.venv/bin/python -c 'import os, sys; os.setxattr(sys.argv[1], "trusted.delegate", b"1")' "$group"
     if [ "$place" = delegated ]; then
       user=1000
       chown "$user:$user" "$group"
@@ -64,7 +70,7 @@ esac
 
 mkdir -m 700 /run/home
 chown "$user:$user" /run/home
-export HOME=/run/home PYTHONDONTWRITEBYTECODE=1
+export HOME=/run/home PYTHONDONTWRITEBYTECODE=1 KHALA_SANDBOX_MODE=cgroup_v2 KHALA_TEST_PACE=15
 cd /run/repository
 status=0
 (
