@@ -165,7 +165,7 @@ class _Capturing:
         if fd is None:
             return False
         try:
-            if os.listxattr(fd) or not self._copy(fd, info.st_size):
+            if _has_attributes(fd) or not self._copy(fd, info.st_size):
                 return False
         finally:
             os.close(fd)
@@ -198,6 +198,11 @@ class _Capturing:
             plain and info.st_blocks * 512 < info.st_size,
             target,
         )
+
+
+def _has_attributes(fd: int) -> bool:
+    """Of the task's making: `security.*` is the host's, and comes with the new file."""
+    return any(not name.startswith("security.") for name in os.listxattr(fd))
 
 
 def restore(tops: Sequence[int], uid: int, snapshot: Snapshot, source_fd: int) -> None:

@@ -93,7 +93,10 @@ def test_nothing_is_followed_and_nothing_blocks(collector: Collector, tmp_path: 
     (top / "loop").symlink_to("loop")
     (top / "up").symlink_to("..")
     os.mkfifo(top / "pipe")
-    os.mknod(top / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    if Path("/proc/self/uid_map").read_text().split()[2] == str(2**32 - 1):
+        os.mknod(top / "device", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    else:  # no user namespace but the first one makes devices
+        os.mkfifo(top / "device")
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(top / "socket"))
     server.close()
