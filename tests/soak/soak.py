@@ -28,7 +28,7 @@ from tests.soak.leftovers import leftovers
 from tests.soak.workload import GIVEN_UP, KINDS, Kind
 
 _UID_BASE = 1_850_000_000
-_BATCH = 200
+_BATCH = 100
 _SLOTS = 6
 _CRASH_LIMIT = 3
 _RSS_GROWTH_KIB = 96 * 1024
@@ -57,20 +57,23 @@ class Report:
 
 
 class Soak:
-    def __init__(self, khala: Khala, seed: int, kills: bool) -> None:
+    def __init__(self, khala: Khala, seed: int) -> None:
         self._khala = khala
         self._chance = random.Random(seed)
         self._deadly = random.Random(seed + 1)
-        self._kills = kills
         self._over = threading.Event()
         self.report = Report()
 
-    def run(self, tasks: int) -> Report:
+    def run(self, tasks: int, seconds: float) -> Report:
+        """That many tasks, or fewer when the time is up."""
+        until = time.monotonic() + seconds
         killer = threading.Thread(target=self._kill_now_and_then)
         killer.start()
         try:
             weights = [kind.weight for kind in KINDS]
             for start in range(0, tasks, _BATCH):
+                if time.monotonic() > until:
+                    break
                 count = min(_BATCH, tasks - start)
                 self._batch(self._chance.choices(KINDS, weights, k=count))
         finally:
@@ -112,7 +115,7 @@ class Soak:
 
     def _kill_now_and_then(self) -> None:
         """Only one that serves: else a busy machine would never get to run a task."""
-        while self._kills and not self._over.wait(0.3):
+        while not self._over.wait(0.3):
             status = self._get("/api/v2/status")
             if not status or not status["slots"]:
                 continue
@@ -188,14 +191,14 @@ class Soak:
         raise AssertionError(f"task {task} has not ended: {self._get(f'/api/v2/tasks/{task}')}")
 
 
-def soak(data_dir: Path, tasks: int, seed: int, *, kills: bool = True) -> Report:
+def soak(data_dir: Path, tasks: int, seed: int, seconds: float = 86400) -> Report:
     """In a Khala of its own, which is stopped at the end and has left nothing."""
     uid_base = _UID_BASE + 1000 * (os.getpid() % 40_000)
     options = ("--task-uid-base", str(uid_base))
     khala = Khala(data_dir, slots=_SLOTS, options=options)
     try:
         khala.start()
-        report = Soak(khala, seed, kills).run(tasks)
+        report = Soak(khala, seed).run(tasks, seconds)
         # Between the death of one executor and its successor, its guardian is at work.
         khala.stop()
         with contextlib.suppress(AssertionError):
@@ -212,17 +215,14 @@ def main() -> int:
     )
     parser.add_argument("--tasks", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-kills", action="store_true")
+    parser.add_argument("--seconds", type=float, default=86400, help="begin nothing after that")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="khala-soak-") as folder:
-        report = soak(
-            Path(folder) / "data", options.tasks, options.seed, kills=not options.no_kills
-        )
-    sys.stdout.write(
-        f"{report.text()}\n{options.tasks} tasks in {time.monotonic() - started:.0f} s\n"
-    )
+        report = soak(Path(folder) / "data", options.tasks, options.seed, options.seconds)
+    took = time.monotonic() - started
+    sys.stdout.write(f"{report.text()}\n{report.ended.total()} tasks in {took:.0f} s\n")
     return 1 if report.faults else 0
 
 
