@@ -35,6 +35,10 @@ class TooLarge(Rejected):
     """The request is larger than its limit."""
 
 
+class NoSuchImage(Rejected):
+    """No executor that this cluster knows has the image."""
+
+
 class NotFound(Rejected):
     """There is no such object."""
 

@@ -41,6 +41,7 @@ from khala.model.errors import (
     Conflict,
     InvariantBroken,
     KhalaError,
+    NoSuchImage,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -82,6 +83,7 @@ Renderer: TypeAlias = Callable[[Request, Failure], HTTPResponse]
 _STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
     (NotFound, 404),
     (TooLarge, 413),
+    (NoSuchImage, 422),
     (AlreadyDone, 409),
     (Conflict, 409),
     (Rejected, 400),

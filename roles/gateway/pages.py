@@ -13,6 +13,7 @@ from khala.model.errors import (
     AlreadyDone,
     Conflict,
     KhalaError,
+    NoSuchImage,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -26,6 +27,7 @@ NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
 _CODES: tuple[tuple[type[KhalaError], str], ...] = (
     (NotFound, "not_found"),
+    (NoSuchImage, "no_such_image"),
     (TooLarge, "too_large"),
     (AlreadyDone, "already_done"),
     (Conflict, "idempotency_mismatch"),

@@ -23,6 +23,8 @@ from khala.version import VERSION
 from roles.gateway.cluster import Cluster
 from roles.gateway.hub import Hub, Reader, encode_event
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.pending import load_pending, tag_of_task, tag_with
+from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import StatusView, etag_of, view_nodes
 from roles.gateway.waiting import Change, answer_task, parse_wait, wait_change, wait_end
 
@@ -56,6 +58,7 @@ class V2(Struct, frozen=True, kw_only=True):
         routes.add("GET", "/api/v2/tasks/<task_id:str>", self.get_task)
         routes.add("GET", "/api/v2/events", self.stream_events)
         routes.add("GET", "/api/v2/nodes", self.get_nodes)
+        routes.add("GET", "/api/v2/images", self.get_images)
         routes.add("GET", "/api/v2/status", self.get_status)
         routes.add("POST", "/api/v2/session", self.open_session)
         routes.add("DELETE", "/api/v2/session", self.close_session)
@@ -70,14 +73,15 @@ class V2(Struct, frozen=True, kw_only=True):
         elif since is None:
             task = await wait_end(self.client, self.hub, known, wait_s)
         else:
-            change = Change(since=since.strip('"'), wait_s=wait_s)
+            change = Change(since=tag_of_task(since.strip('"')), wait_s=wait_s)
             task = await wait_change(self.client, self.hub, known, change)
-        etag = f'"{etag_of(task)}"'
+        pending = await load_pending(self.cluster, task)
+        etag = f'"{tag_with(etag_of(task), pending)}"'
         headers = {**NOSNIFF, "Cache-Control": "no-cache", "ETag": etag}
         known_already = request.headers.get("if-none-match") == etag
         if known_already or (since is not None and since.strip('"') == etag.strip('"')):
             return HTTPResponse(None, status=304, headers=headers)
-        return await answer_task(self.client, task, headers)
+        return await answer_task(self.client, task, headers, pending=pending)
 
     async def stream_events(self, request: Request) -> HTTPResponse | None:
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
@@ -96,6 +100,9 @@ class V2(Struct, frozen=True, kw_only=True):
 
     async def get_nodes(self, _: Request) -> HTTPResponse:
         return _json(view_nodes(await self.cluster.view()))
+
+    async def get_images(self, _: Request) -> HTTPResponse:
+        return _json(view_images(await self.cluster.view()))
 
     async def get_status(self, _: Request) -> HTTPResponse:
         seen = await self.cluster.view()

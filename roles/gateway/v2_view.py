@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
-from khala.model.executor import CacheCounts, SessionState
+from khala.model.executor import CacheCounts, ImageInfo, SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
     ArtifactRequest,
@@ -28,6 +28,7 @@ from khala.model.task import (
 from roles.gateway.artifacts import LeftOutView, view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.kv2_view import explain
+from roles.gateway.pending import PendingView
 from roles.gateway.texts import TextRef, part_ref, stream_ref
 from roles.gateway.times import rfc3339
 
@@ -137,6 +138,8 @@ class TaskView(Struct, frozen=True, kw_only=True):
     #: None until the task is done, and if it asked for none.
     artifacts: ArtifactsSummary | None
     artifacts_request: ArtifactsRequestView | None
+    #: Why it waits; None if it does not, or nobody can say.
+    pending: PendingView | None
     image: str
     #: "auto" or "off".
     cache: str
@@ -153,6 +156,8 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     enforcement: Enforcement | None
     #: None while nobody knows.
     cache: CacheCounts | None
+    #: Root file systems that tasks may name.
+    images: tuple[ImageInfo, ...]
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):
@@ -207,7 +212,7 @@ def refs_viewed(task: Task) -> list[TextRef]:
     ]
 
 
-def view_task(task: Task, heads: Heads) -> TaskView:
+def view_task(task: Task, heads: Heads, pending: PendingView | None = None) -> TaskView:
     """`heads` holds the first `VIEW_TEXT_BYTES` of every text of `refs_viewed`."""
     outcome = task.outcome
     return TaskView(
@@ -233,6 +238,7 @@ def view_task(task: Task, heads: Heads) -> TaskView:
         ),
         artifacts=_summarize(outcome.artifacts) if outcome and outcome.artifacts else None,
         artifacts_request=view_artifacts_request(task.spec.artifacts),
+        pending=pending,
         image=task.spec.image,
         cache="auto" if task.spec.cache else "off",
     )
@@ -352,6 +358,7 @@ def view_nodes(seen: Seen) -> NodesView:
                 version=executor.record.version,
                 enforcement=executor.record.enforces,
                 cache=executor.cache,
+                images=executor.record.images,
             )
             for executor in seen.executors
         ],

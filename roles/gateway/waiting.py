@@ -16,6 +16,7 @@ from khala.model.limits import LONG_POLL_MAX_S, VIEW_TEXT_BYTES
 from khala.model.task import TERMINAL, Task
 from khala.net.client import JudicatorClient
 from roles.gateway.hub import Hub
+from roles.gateway.pending import PendingView
 from roles.gateway.texts import load_heads
 from roles.gateway.v2_view import etag_of, refs_viewed, view_task
 
@@ -76,11 +77,15 @@ def parse_wait(text: str | None) -> float:
 
 
 async def answer_task(
-    client: JudicatorClient, task: Task, headers: Mapping[str, str], status: int = 200
+    client: JudicatorClient,
+    task: Task,
+    headers: Mapping[str, str],
+    status: int = 200,
+    pending: PendingView | None = None,
 ) -> HTTPResponse:
     heads = await load_heads(client, task, refs_viewed(task), VIEW_TEXT_BYTES)
     return HTTPResponse(
-        _encode(view_task(task, heads)),
+        _encode(view_task(task, heads, pending)),
         status=status,
         headers=dict(headers),
         content_type="application/json",

@@ -160,7 +160,9 @@ class Judicator:
         require_secret(app, secret, render_rpc_failure)
         services = Services(
             dispatcher=self._dispatcher,
-            submissions=Submissions(self._dispatcher, self._store.payloads, limit),
+            submissions=Submissions(
+                self._dispatcher, self._store.payloads, self._store.sessions, limit
+            ),
             tasks=self._store.tasks,
             payloads=self._store.payloads,
             outputs=self._store.outputs,

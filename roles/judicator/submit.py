@@ -13,14 +13,14 @@ import msgspec
 
 from khala.core.dispatch import Dispatcher
 from khala.model.dates import utc_now
-from khala.model.errors import Rejected, TooLarge, Unavailable
+from khala.model.errors import NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES
 from khala.model.statements import NewTask
 from khala.model.task import Part, TaskSpec
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.parts import plan_parts
-from khala.store.protocols import PayloadStore
+from khala.store.protocols import PayloadStore, SessionStore
 
 #: Bytes of submissions being stored at once; above it the next one waits for a retry.
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
@@ -33,9 +33,16 @@ _COMMANDS = (Part.COMPILE_COMMAND, Part.EXECUTE_COMMAND)
 class Submissions:
     """Accepts tasks; `max_bytes` bounds the payload of one."""
 
-    def __init__(self, dispatcher: Dispatcher, payloads: PayloadStore, max_bytes: int) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        payloads: PayloadStore,
+        sessions: SessionStore,
+        max_bytes: int,
+    ) -> None:
         self._dispatcher = dispatcher
         self._payloads = payloads
+        self._executors = sessions
         self._max_bytes = max_bytes
         self._in_flight = 0
 
@@ -47,6 +54,8 @@ class Submissions:
         parts = {part: data for part, data in request.parts.items() if data}
         size = sum(len(data) for data in parts.values())
         self._check(request, parts, size)
+        if request.image and request.image not in self._dispatcher.sessions.images:
+            await self._check_image(request.image)
         if self._in_flight + size > IN_FLIGHT_BYTES:
             raise Unavailable("too many large submissions at once; retry in a second")
         self._in_flight += size
@@ -70,6 +79,17 @@ class Submissions:
                 )
         if request.key is not None and not 0 < len(request.key) <= KEY_CHARS:
             raise Rejected(f"key: 1 to {KEY_CHARS} characters", field="key")
+
+    async def _check_image(self, image: str) -> None:
+        """A task may wait for an executor that is away, but not for one that never was."""
+        records = await self._executors.list_executors()
+        known = {each.name for record in records for each in record.images}
+        if image not in known:
+            raise NoSuchImage(
+                f"image: no executor has {image!r}; known are"
+                f" {', '.join(sorted(known)) or 'none'}; start one with --image {image}=PATH",
+                field="image",
+            )
 
     async def _store(self, request: SubmitTask, parts: dict[Part, bytes]) -> Submitted:
         task = mint_task_id()

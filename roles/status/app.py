@@ -12,6 +12,7 @@ from msgspec import Struct
 from khala.config.settings import Settings
 from khala.model.errors import KhalaError
 from khala.model.executor import CacheCounts
+from khala.model.limits import MIB
 from khala.net.client import AddressBook, JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import ClusterView
@@ -124,6 +125,10 @@ def _text(status: Status) -> str:
             f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
             f" {record.enforcement}{_cache(view.cache)}"
         )
+        lines += [
+            f"  image {image.name}: {image.size_bytes / MIB:.0f} MiB, identity {image.identity}"
+            for image in record.images
+        ]
         if record.enforces is not None and record.enforces.unenforced:
             lines.append(f"  WARNING: it does not enforce {record.enforces.gaps}")
     lines += [

@@ -184,6 +184,15 @@ export interface ExecutorNode {
   enforcement: Enforcement | null;
   /** Null while nobody knows. */
   cache: CacheCounts | null;
+  /** Root file systems that tasks may name. */
+  images: ImageInfo[];
+}
+
+export interface ImageInfo {
+  name: string;
+  /** Equal on two executors: the same contents. */
+  identity: string;
+  size_bytes: number;
 }
 
 export interface JudicatorNode {

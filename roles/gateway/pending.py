@@ -1,0 +1,87 @@
+"""Why a task that waits is waiting: the first question of everybody who looks at one.
+
+Said by what the judicators know of executors at the moment, so it is a hint: by the time it is
+read the task may run.
+"""
+
+from __future__ import annotations
+
+import zlib
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.errors import KhalaError
+from khala.model.executor import SessionState
+from khala.model.task import Task, TaskState
+from roles.gateway.cluster import Cluster, ExecutorSeen, Seen
+
+#: Between the tag of a task and that of its waiting.
+_TAG = "~"
+
+
+class PendingCode(StrEnum):
+    #: No executor is online.
+    NO_EXECUTOR = "no_executor"
+    #: Executors are online, and none of them has the image.
+    NO_IMAGE = "no_image"
+    #: Executors could run it, and all of their slots are taken.
+    NO_SLOT = "no_slot"
+    #: A slot is free; it is about to be given one.
+    SOON = "soon"
+
+
+class PendingView(Struct, frozen=True, kw_only=True):
+    code: PendingCode
+    detail: str
+
+
+async def load_pending(cluster: Cluster, task: Task) -> PendingView | None:
+    """None if it does not wait, or nobody can say why."""
+    if task.state is not TaskState.QUEUED:
+        return None
+    try:
+        return why_pending(task, await cluster.view())
+    except KhalaError:
+        return None
+
+
+def why_pending(task: Task, seen: Seen) -> PendingView:
+    image = task.spec.image
+    online = [each for each in seen.executors if each.record.state is SessionState.ONLINE]
+    if not online:
+        return PendingView(
+            code=PendingCode.NO_EXECUTOR, detail="waiting for an executor: none is online"
+        )
+    able = [each for each in online if not image or _has(each, image)]
+    if not able:
+        names = sorted({each.name for executor in online for each in executor.record.images})
+        return PendingView(
+            code=PendingCode.NO_IMAGE,
+            detail=f"waiting for image {image}: no online executor has it (images online:"
+            f" {', '.join(names) or 'none'})",
+        )
+    slots = sum(each.record.slots for each in able)
+    if any(each.free for each in able):
+        return PendingView(code=PendingCode.SOON, detail="a slot is free; it starts in a moment")
+    which = f" with image {image}" if image else ""
+    return PendingView(
+        code=PendingCode.NO_SLOT,
+        detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
+    )
+
+
+def _has(executor: ExecutorSeen, image: str) -> bool:
+    return any(each.name == image for each in executor.record.images)
+
+
+def tag_with(tag: str, pending: PendingView | None) -> str:
+    """The tag of a view: the task's, and what its waiting adds to it."""
+    if pending is None:
+        return tag
+    return f"{tag}{_TAG}{zlib.crc32(f'{pending.code} {pending.detail}'.encode()):x}"
+
+
+def tag_of_task(tag: str) -> str:
+    """The task's part of it."""
+    return tag.partition(_TAG)[0]

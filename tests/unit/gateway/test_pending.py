@@ -1,0 +1,96 @@
+"""Why a task waits, in a code for programs and a sentence for people."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from khala.model.executor import ImageInfo, SessionState
+from khala.model.ids import AttemptNo, mint_task_id
+from khala.model.task import Dispatch, Task
+from roles.gateway.cluster import ExecutorSeen, Seen
+from roles.gateway.pending import PendingCode, tag_of_task, tag_with, why_pending
+from roles.gateway.v2_images import view_images
+from tests.unit.core.desk import SPEC
+from tests.unit.gateway.double import START, cluster_view
+
+RECORD = cluster_view("127.0.0.1:1", serving=True).executors[0].record
+
+
+def a_task(image: str = "") -> Task:
+    return Task(
+        id=mint_task_id(),
+        spec=replace(SPEC, image=image),
+        dispatch=Dispatch.QUEUED,
+        attempt=AttemptNo(0),
+        crashes=0,
+        submitted_at=START,
+        updated_at=START,
+    )
+
+
+def executor(name: str, *images: str, free: int = 0, lost: bool = False) -> ExecutorSeen:
+    record = replace(
+        RECORD,
+        name=name,
+        slots=4,
+        state=SessionState.LOST if lost else SessionState.ONLINE,
+        images=tuple(ImageInfo(name=each, identity=f"of {each}", size_bytes=9) for each in images),
+    )
+    return ExecutorSeen(record=record, free=free, cache=None)
+
+
+def seen(*executors: ExecutorSeen) -> Seen:
+    return Seen(executors=list(executors), judicators=[], queued=1, leased=0, notes=[])
+
+
+@pytest.mark.parametrize(
+    ("image", "executors", "code", "detail"),
+    [
+        ("", [], "no_executor", "waiting for an executor: none is online"),
+        ("a", [executor("E", "a", lost=True)], "no_executor", "none is online"),
+        (
+            "gcc-13",
+            [executor("E", "b", "a"), executor("F", "gcc-13", lost=True)],
+            "no_image",
+            "waiting for image gcc-13: no online executor has it (images online: a, b)",
+        ),
+        ("a", [executor("E", free=4)], "no_image", "(images online: none)"),
+        ("", [executor("E"), executor("F")], "no_slot", "all 8 of the executors are taken"),
+        (
+            "a",
+            [executor("E", free=4), executor("F", "a")],
+            "no_slot",
+            "waiting for a slot: all 4 of the executors with image a are taken",
+        ),
+        ("a", [executor("E", "a", free=1)], "soon", "a slot is free"),
+    ],
+)
+def test_why_a_task_waits(
+    image: str, executors: list[ExecutorSeen], code: str, detail: str
+) -> None:
+    told = why_pending(a_task(image), seen(*executors))
+    assert told.code == code
+    assert detail in told.detail
+
+
+def test_the_tag_changes_with_the_reason_and_still_names_the_task() -> None:
+    first = why_pending(a_task(), seen())
+    second = why_pending(a_task(), seen(executor("E")))
+    tags = {tag_with("1-queued-9", each) for each in (None, first, second)}
+    assert len(tags) == 3
+    assert {tag_of_task(tag) for tag in tags} == {"1-queued-9"}
+    assert first.code is PendingCode.NO_EXECUTOR
+
+
+def test_images_are_listed_by_name() -> None:
+    other = executor("F", "a", lost=True)
+    changed = replace(other.record.images[0], identity="another")
+    other = replace(other, record=replace(other.record, images=(changed,)))
+    images = view_images(seen(executor("E", "b", "a"), other)).images
+    assert [(each.name, each.online, each.uniform) for each in images] == [
+        ("a", True, False),
+        ("b", True, True),
+    ]
+    assert [holder.executor for holder in images[0].executors] == ["E", "F"]
+    assert view_images(seen()).images == []
