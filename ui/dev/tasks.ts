@@ -179,6 +179,7 @@ export class Cluster {
         size_bytes: 3_400_000,
         max_bytes: 1_073_741_824,
       },
+      images: [{ name: "gcc-13", identity: "3f0c9a", size_bytes: 734_003_200 }],
     });
     if (this.tasks.size === 0)
       return {
