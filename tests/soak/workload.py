@@ -58,7 +58,7 @@ KINDS = (
     Kind(name="flood", execute="yes", reasons=("output_limit",)),
     Kind(name="flood of stderr", execute="cat /dev/zero >&2", reasons=("output_limit",)),
     Kind(name="full disk", execute="cat /dev/zero > /tmp/f", reasons=("disk",), limits={"memory": "256MiB"}),
-    Kind(name="full of files", execute="seq 20000 | xargs touch", reasons=("disk",), limits={"memory": "256MiB"}),
+    Kind(name="full of files", execute="seq 20000 | xargs touch 2>/dev/null", reasons=("disk",), limits={"memory": "256MiB"}),
     Kind(name="large file", execute="head -c 9999999 /dev/zero > f", reasons=("file_size",), limits={"file_size": 51200}),
     Kind(name="daemons", execute="for i in 1 2 3; do (setsid sleep 90 &); done; echo left", reasons=("ok",), weight=4),
     Kind(name="stopped", execute="sleep 60 & kill -STOP $!; kill -STOP $$", reasons=("wall_time",), limits={"wall_s": 0.2}),
