@@ -44,7 +44,7 @@ def test_a_group_can_be_made_beside_the_processes_of_the_service() -> None:
         group.rmdir()
 
 
-def test_the_doctor_gives_the_group_back() -> None:
+def test_the_doctor_gives_the_group_back(tmp_path: Path) -> None:
     def look() -> tuple[set[str], list[str], list[str]]:
         group = _own_group()
         pids = (group / "cgroup.procs").read_text().split()
@@ -56,7 +56,7 @@ def test_the_doctor_gives_the_group_back() -> None:
     before = look()
     command = [sys.executable, "-m", "khala", "doctor", "--role", "executor"]
     ran = subprocess.run(
-        [*command, "--data-dir", "/tmp"], capture_output=True, text=True, check=False
+        [*command, "--data-dir", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout
     assert look() == before

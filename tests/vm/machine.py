@@ -71,7 +71,8 @@ class Machine:
             "place": place,
         }
         return [
-            _PROGRAM,
+            # Should this process be killed, the machine switches itself off.
+            *("setpriv", "--pdeathsig", "TERM", _PROGRAM),
             f"mem={_MEMORY_MIB}M",
             f"uml_dir={folder}/",
             *("rootfstype=hostfs", "rootflags=/", "ro", "con0=null,fd:1", "con=null", "panic=-1"),
@@ -112,7 +113,7 @@ class Machine:
 
     def processes(self) -> list[int]:
         """The machine's processes on the host that live."""
-        return [pid for pid in _living() if _session(pid) == self._process.pid]
+        return processes_of(self._process.pid)
 
     def stop(self) -> None:
         """Kill whatever is left of it."""
@@ -136,8 +137,10 @@ def _memory_folder(fallback: Path) -> Path:
     return fallback
 
 
-def _living() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def processes_of(session: int) -> list[int]:
+    """Those of a session that live."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in sorted(pids) if _session(pid) == session]
 
 
 def _session(pid: int) -> int | None:

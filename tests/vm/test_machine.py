@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.vm.machine import Machine, Place
+from tests.vm.machine import Machine, Place, processes_of
 
 _TEST = "tests/vm/guest.py::test_the_hierarchy_is_pure_v2"
 
@@ -45,6 +47,24 @@ def test_a_machine_ends_by_itself(tmp_path: Path) -> None:
         _until_nothing_runs(machine)
     finally:
         machine.stop()
+
+
+def test_a_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    code = (
+        "import pathlib, sys, time\n"
+        "from tests.vm.machine import Machine, Place, processes_of\n"
+        f"machine = Machine(pathlib.Path({str(tmp_path)!r}), Place.ROOT, [{_TEST!r}])\n"
+        "print(machine.processes()[0], flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as starter:
+        assert starter.stdout is not None
+        session = int(starter.stdout.readline())
+        starter.kill()
+    deadline = time.monotonic() + 60
+    while pids := processes_of(session):
+        assert time.monotonic() < deadline, f"{pids} run on"
+        time.sleep(0.01)
 
 
 def _until_nothing_runs(machine: Machine) -> None:
