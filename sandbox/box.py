@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ from khala.model.task import ArtifactRequest, Artifacts, Reason, StageOutcome
 from sandbox import mounts
 from sandbox.archive import unpack
 from sandbox.artifacts import collect_artifacts
+from sandbox.collect import Bounds, Found, Walk
 from sandbox.errors import BadInput
 from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
 from sandbox.group import Leaf
@@ -31,7 +34,7 @@ from sandbox.offload import offload
 from sandbox.snapshot import Snapshot, Witness, capture, restore
 from sandbox.stage import Cancel, StageRun
 from sandbox.staging import SOURCE
-from sandbox.verdict import Room
+from sandbox.verdict import Room, blame_file_size
 
 #: Work on more than this leaves the event loop for a thread.
 _LARGE_BYTES = 256 * 1024
@@ -39,6 +42,8 @@ _LARGE_INODES = 500
 _LARGE_BOX_BYTES = 16 * MIB
 _REMOVE_TRIES = 100
 _REMOVE_PAUSE_S = 0.005
+#: For a file of a certain size, after a stage has failed.
+_FILE_SEARCH = Bounds(entries=4096, depth=32, seconds=0.2)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -162,9 +167,20 @@ class Box:
         place = self._host.place(self._slot, job.image)
         leaf = self._host.tree.leaf(f"{self._slot}-{job.stage}")
         try:
-            return await StageRun(place, leaf, job).run(cancel, self._rooms)
+            outcome = await StageRun(place, leaf, job).run(cancel, self._rooms)
         finally:
             await _remove(leaf)
+        if outcome.reason is Reason.EXIT_NONZERO and await self._has_file_of(job.limits.file_bytes):
+            return blame_file_size(outcome, job.limits)
+        return outcome
+
+    async def _has_file_of(self, size_bytes: int) -> bool:
+        """Whether a file has just that size; looked for only where there are as many bytes."""
+        for space in (self._source, self._tmp):
+            if space.room().bytes_used >= size_bytes:
+                if await offload(partial(_finds_file, space.top_fd, size_bytes)):
+                    return True
+        return False
 
     def write_script(self, job: Job) -> None:
         """Put the command where bash will find it, whatever an earlier stage left there."""
@@ -221,6 +237,16 @@ class Box:
         for space in (self._source, self._tmp):
             mounts.unmount(space.mounted_at)
             os.close(space.top_fd)
+
+
+def _finds_file(top_fd: int, size_bytes: int, stopped: Callable[[], bool]) -> bool:
+    with Walk(top_fd, _FILE_SEARCH, stopped) as walk:
+        return any(
+            isinstance(seen, Found)
+            and stat.S_ISREG(seen.info.st_mode)
+            and seen.info.st_size == size_bytes
+            for seen in walk
+        )
 
 
 def _no_room(room: Room, job: Job) -> StageOutcome:

@@ -185,17 +185,16 @@ class Leaf:
         return int(os.pread(self._fds["memory.oom_control"], 256, 0).rpartition(b"oom_kill ")[2])
 
     def usage(self) -> Usage:
-        try:
-            peak = int(self._read("pids", "pids.peak"))
-        except FileNotFoundError:  # before Linux 6.11
-            peak = 0
+        pids_peak = None
+        with suppress(FileNotFoundError):  # before Linux 6.11
+            pids_peak = max(0, int(self._read("pids", "pids.peak")) - OWN_PIDS)
         user = self._read("cpuacct", "cpuacct.usage_user")
         return Usage(
             cpu_ns=self.cpu_ns(),
             cpu_user_ns=int(user),
             memory_peak_bytes=int(self._read("memory", "memory.max_usage_in_bytes")),
             oom_kills=self.oom_kills(),
-            pids_peak=max(0, peak - OWN_PIDS),
+            pids_peak=pids_peak,
             pids_refused=int(self._read("pids", "pids.events").split()[1]),
         )
 

@@ -282,13 +282,13 @@ class Leaf:
     def usage(self) -> Usage:
         cpu = self._counters("cpu.stat")
         refused = self._read("pids.events") or b"max 0"
+        pids_peak = self._read("pids.peak")  # came with Linux 6.11
         return Usage(
             cpu_ns=cpu["usage_usec"] * _NS_PER_US,
             cpu_user_ns=cpu["user_usec"] * _NS_PER_US,
             memory_peak_bytes=self._memory_peak(),
             oom_kills=self.oom_kills(),
-            # pids.peak came with Linux 6.11.
-            pids_peak=max(0, int(self._read("pids.peak") or 0) - OWN_PIDS),
+            pids_peak=None if pids_peak is None else max(0, int(pids_peak) - OWN_PIDS),
             pids_refused=int(refused.split()[1]),
         )
 

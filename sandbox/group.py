@@ -26,8 +26,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     memory_peak_bytes: int
     #: Processes killed because memory ran out, here or on the whole host.
     oom_kills: int
-    #: Processes of the command, the two of the jail not counted.
-    pids_peak: int
+    #: Processes of the command, the two of the jail not counted; None if nobody counted.
+    pids_peak: int | None
     #: Forks refused because of the limit.
     pids_refused: int
 

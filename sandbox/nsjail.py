@@ -108,6 +108,10 @@ class Child:
             os.close(self.gate_fd)
             self.gate_fd = -1
 
+    def log_bytes(self) -> int:
+        """How long its log is by now."""
+        return os.fstat(self.log_fd).st_size
+
     def report(self) -> JailReport:
         text = os.pread(self.log_fd, 65536, 0).decode(errors="replace")
         exited, killed = _EXITED.search(text), _KILLED.search(text)

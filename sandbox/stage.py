@@ -18,18 +18,22 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Protocol
 
-from khala.model.task import Reason, StageOutcome
+from khala.model.task import OnOutputLimit, Reason, StageOutcome
 from sandbox import nsjail
 from sandbox.group import Leaf
 from sandbox.job import Job
 from sandbox.killing import Killer, children_of, empty
+from sandbox.offload import offload
 from sandbox.output import Output
 from sandbox.verdict import Facts, Room, judge
+from sandbox.written import Written
 
 _POLL_MIN_S = 0.005
 _POLL_MAX_S = 0.05
 #: Somewhat more than setting up a jail takes; the shortest tasks never get there.
 _SPARE_S = 0.01
+#: Work on more than this leaves the event loop for a thread.
+_LARGE_BYTES = 256 * 1024
 
 
 class Cancel(Protocol):
@@ -75,8 +79,7 @@ class StageRun:
                 watcher.cancel()
             await empty(self._leaf)
             for output in self._outputs:
-                while not output.over_limit and output.take():
-                    pass
+                await _finish(output)
             if self._interrupted is not None:
                 raise self._interrupted
             if self._failure is not None:
@@ -103,14 +106,16 @@ class StageRun:
         closing.callback(os.close, stdin_fd)
         outputs = []
         for path in (job.stdout, job.stderr):
-            output = Output(path, job.limits.output_bytes, uid)
+            output = Output(uid)
             closing.callback(output.close)
+            output.open(path, job.limits.output_bytes)
             outputs.append(output)
         self._outputs = (outputs[0], outputs[1])
         self._child = nsjail.spawn(
             self._place, job, (stdin_fd, outputs[0].write_fd, outputs[1].write_fd)
         )
         closing.callback(self._child.close)
+        self._written = Written(self._child)
         try:
             nsjail.prepare(self._child.pid, job.limits)
             self._pidfd = os.pidfd_open(self._child.pid)
@@ -135,6 +140,7 @@ class StageRun:
         if self._stopped_for is not None or self._over.done():
             return
         self._started_at = time.monotonic()
+        self._written.begin()
         self._child.open_gate()
         self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)
         self._after("poll", _POLL_MAX_S, self._on_poll)
@@ -158,9 +164,10 @@ class StageRun:
         except OSError as error:
             self._fail(error)
             ended = True
-        if output.over_limit:
+        stops = self._job.limits.on_output_limit is OnOutputLimit.STOP
+        if output.over_limit and stops:
+            # What it still writes before it is dead is read: the end of an output is kept, too.
             self.stop(Reason.OUTPUT_LIMIT)
-            ended = True
         if ended:
             self._loop.remove_reader(output.read_fd)
 
@@ -201,6 +208,7 @@ class StageRun:
     def _on_exit(self) -> None:
         self._wall_ms = round((time.monotonic() - self._started_at) * 1000)
         self._loop.remove_reader(self._pidfd)
+        self._written.count((self._child.pid,))
         with suppress(ChildProcessError):  # reaped by others: nsjail's log has to do
             _, self._wait_status = os.waitpid(self._child.pid, 0)
         if not self._over.done():
@@ -216,6 +224,7 @@ class StageRun:
         """Kill everything; the first reason counts."""
         if self._stopped_for is None and not self._over.done():
             self._stopped_for = reason
+            self._written.count(self._leaf.processes())
             self._killer.begin()
 
     def _facts(self, rooms: tuple[Room, ...]) -> Facts:
@@ -232,7 +241,19 @@ class StageRun:
             stdout_kept=stdout.kept_bytes,
             stderr_kept=stderr.kept_bytes,
             rooms=rooms,
+            written_bytes=self._written.total_bytes,
         )
+
+
+async def _finish(output: Output) -> None:
+    """Take what is left in the pipe, which holds a mebibyte at the most and has no writer any more,
+    and bring what is kept into its order."""
+    while output.take():
+        pass
+    if output.cut_bytes > _LARGE_BYTES:
+        await offload(lambda _: output.settle())
+    else:
+        output.settle()
 
 
 def _open_stdin(path: str | None, gid: int) -> int:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import os
 import signal
 
+import msgspec
 from msgspec import Struct
 
 from khala.model.limits import KIB, MIB
-from khala.model.task import Reason, StageLimits, StageOutcome
+from khala.model.task import OnOutputLimit, Reason, StageLimits, StageOutcome, StreamCut
 from sandbox.errors import SandboxLost
 from sandbox.group import Usage
 from sandbox.nsjail import JailReport
+from sandbox.output import head_bytes
 
 _NS_PER_MS = 1_000_000
 _SHELL_SIGNAL = 128
@@ -54,6 +56,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     stdout_kept: int
     stderr_kept: int
     rooms: tuple[Room, ...]
+    #: Bytes that its processes handed to write calls; None if the kernel does not count them.
+    written_bytes: int | None = None
 
 
 class _Finding(Struct, frozen=True, kw_only=True):
@@ -87,10 +91,17 @@ def judge(facts: Facts) -> StageOutcome:
         cpu_system_ms=max(0, cpu_ms - user_ms),
         memory_peak_bytes=usage.memory_peak_bytes,
         pids_peak=usage.pids_peak,
+        written_bytes=facts.written_bytes,
         stdout_bytes=facts.stdout_kept,
         stderr_bytes=facts.stderr_kept,
+        stdout_cut=_cut(facts.stdout_seen, facts.stdout_kept),
+        stderr_cut=_cut(facts.stderr_seen, facts.stderr_kept),
         note=finding.note,
     )
+
+
+def _cut(seen: int, kept: int) -> StreamCut | None:
+    return StreamCut(seen_bytes=seen, gap_at=head_bytes(kept)) if seen > kept else None
 
 
 def _stopped(facts: Facts) -> _Finding | None:
@@ -102,7 +113,8 @@ def _stopped(facts: Facts) -> _Finding | None:
     if reason is Reason.CPU_TIME:
         return _cpu_time(facts)
     seen = max(facts.stdout_seen, facts.stderr_seen)
-    if reason is Reason.OUTPUT_LIMIT or (reason is None and seen > limits.output_bytes):
+    beyond = limits.on_output_limit is OnOutputLimit.STOP and seen > limits.output_bytes
+    if reason is Reason.OUTPUT_LIMIT or (reason is None and beyond):
         stream = "stdout" if facts.stdout_seen > limits.output_bytes else "stderr"
         return _Finding(
             reason=Reason.OUTPUT_LIMIT,
@@ -190,7 +202,7 @@ def _exited(facts: Facts) -> _Finding:
         else None
     )
     if status == 0:
-        return _Finding(reason=Reason.OK, note=forks)
+        return _Finding(reason=Reason.OK, note=_remarks(facts, forks))
     number = _signal_of(status)
     if number == signal.SIGXFSZ:
         return _Finding(
@@ -205,19 +217,47 @@ def _exited(facts: Facts) -> _Finding:
         return _Finding(
             reason=Reason.PROCESS_LIMIT,
             limit=limits.pids,
-            observed=max(usage.pids_peak, limits.pids),
+            observed=max(usage.pids_peak or 0, limits.pids),
             note=f"{forks}; exit status {status}",
         )
-    full = _full(facts.rooms, status)
+    full = _full(facts.rooms)
     if full is not None:
-        return full
+        return msgspec.structs.replace(full, note=f"{full.note}; exit status {status}")
     if number is not None:
         name = signal.Signals(number).name
         return _Finding(reason=Reason.SIGNAL, note=f"killed by signal {number} ({name})")
     return _Finding(reason=Reason.EXIT_NONZERO, note=f"exit status {status}")
 
 
-def _full(rooms: tuple[Room, ...], status: int) -> _Finding | None:
+def blame_file_size(outcome: StageOutcome, limits: StageLimits) -> StageOutcome:
+    """The outcome of a stage that failed and left a file as large as a file may be. Programs that
+    ignore SIGXFSZ, Python's among them, are told by an error and end as they like."""
+    return msgspec.structs.replace(
+        outcome,
+        reason=Reason.FILE_SIZE,
+        limit=limits.file_bytes,
+        observed=limits.file_bytes,
+        note=f"a file has reached the limit of {_size(limits.file_bytes)};"
+        f" exit status {outcome.exit_code}",
+    )
+
+
+def _remarks(facts: Facts, forks: str | None) -> str | None:
+    """What a program met and got over: no failure, but often why its result is not the expected."""
+    remarks = [forks] if forks else []
+    full = _full(facts.rooms)
+    if full is not None and full.note:
+        remarks.append(full.note)
+    for stream, seen, kept in (
+        ("stdout", facts.stdout_seen, facts.stdout_kept),
+        ("stderr", facts.stderr_seen, facts.stderr_kept),
+    ):
+        if seen > kept:
+            remarks.append(f"of the {seen} bytes of {stream} the first and last are kept, {kept}")
+    return "; ".join(remarks) or None
+
+
+def _full(rooms: tuple[Room, ...]) -> _Finding | None:
     for room in rooms:
         for unit, limit, used in (
             ("bytes", room.bytes_limit, room.bytes_used),
@@ -228,7 +268,7 @@ def _full(rooms: tuple[Room, ...], status: int) -> _Finding | None:
                     reason=Reason.DISK,
                     limit=limit,
                     observed=used,
-                    note=f"{room.path} is full ({limit} {unit}); exit status {status}",
+                    note=f"{room.path} is full ({limit} {unit})",
                 )
     return None
 

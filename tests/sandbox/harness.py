@@ -15,7 +15,7 @@ import msgspec
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected
 from khala.model.limits import MIB
-from khala.model.task import Stage, StageLimits, StageOutcome
+from khala.model.task import OnOutputLimit, Stage, StageLimits, StageOutcome
 from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain
 
 #: Of this run alone: several may test at the same time, and look for what their users left.
@@ -73,7 +73,7 @@ class Runner:
         stage: Stage = Stage.EXECUTE,
         stdin: bytes | None = None,
         environment: dict[str, str] | None = None,
-        **limits: float,
+        **limits: float | OnOutputLimit,
     ) -> Job:
         place = self.folder / secrets.token_hex(4)
         place.mkdir()
@@ -103,7 +103,7 @@ class Runner:
         slot: int = 0,
         stdin: bytes | None = None,
         environment: dict[str, str] | None = None,
-        **limits: float,
+        **limits: float | OnOutputLimit,
     ) -> Ran:
         job = self.job(command, stage=Stage.EXECUTE, stdin=stdin, environment=environment, **limits)
         async with self.sandbox.box(slot) as box:

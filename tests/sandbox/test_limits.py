@@ -8,7 +8,7 @@ import time
 import pytest
 
 from khala.model.limits import KIB, MIB
-from khala.model.task import Reason, Stage
+from khala.model.task import OnOutputLimit, Reason, Stage, StreamCut
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, PACE, TMP_BYTES, Runner
 
 _ALLOCATE = "python3 -c 'x = bytearray(200 << 20); print(len(x))'"
@@ -102,6 +102,48 @@ async def test_output_limit(runner: Runner, stream: str) -> None:
     assert outcome.note is not None and stream in outcome.note
 
 
+async def test_an_output_that_is_stopped_keeps_its_end(runner: Runner) -> None:
+    ran = await runner.run(
+        "echo first; yes filler | head -c 20000; echo last; exec sleep 60", output_bytes=1000
+    )
+    outcome = ran.outcome
+    assert outcome.reason is Reason.OUTPUT_LIMIT
+    assert len(ran.stdout) == outcome.stdout_bytes == 1000
+    assert ran.stdout.startswith(b"first\n")
+    assert outcome.stdout_cut is not None
+    assert outcome.stdout_cut.gap_at == 500
+    assert outcome.observed == outcome.stdout_cut.seen_bytes > 1000
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_an_output_that_is_cut_is_no_failure(runner: Runner, stream: str) -> None:
+    ran = await runner.run(
+        f"{{ echo first; yes filler | head -c 2999997; echo last; }} >/dev/{stream}",
+        output_bytes=700_000,
+        on_output_limit=OnOutputLimit.TRUNCATE,
+    )
+    outcome = ran.outcome
+    assert (outcome.reason, outcome.exit_code) == (Reason.OK, 0)
+    kept = getattr(ran, stream)
+    assert len(kept) == 700_000
+    assert kept.startswith(b"first\nfiller\n") and kept.endswith(b"filler\nlast\n")
+    cut = StreamCut(seen_bytes=3_000_008, gap_at=350_000)
+    assert getattr(outcome, f"{stream}_cut") == cut
+    assert outcome.note is not None and stream in outcome.note
+    other = "stderr" if stream == "stdout" else "stdout"
+    assert getattr(outcome, f"{other}_cut") is None
+
+
+async def test_a_cut_output_does_not_hide_another_limit(runner: Runner) -> None:
+    ran = await runner.run(
+        "yes", wall_ms=400, output_bytes=5000, on_output_limit=OnOutputLimit.TRUNCATE
+    )
+    outcome = ran.outcome
+    assert outcome.reason in (Reason.WALL_TIME, Reason.CPU_TIME)
+    assert len(ran.stdout) == 5000
+    assert outcome.stdout_cut is not None and outcome.stdout_cut.seen_bytes > 5000
+
+
 async def test_endless_output_ends_and_leaves_the_loop_free(runner: Runner) -> None:
     turns = 0
 
@@ -147,6 +189,52 @@ async def test_file_size(runner: Runner) -> None:
     outcome = (await runner.run("head -c 2M /dev/zero > f", file_bytes=1 * MIB)).outcome
     assert outcome.reason is Reason.FILE_SIZE
     assert outcome.limit == outcome.observed == 1 * MIB
+
+
+@pytest.mark.parametrize("path", ["f", "/tmp/f"])
+async def test_file_size_that_a_program_is_told_by_an_error(runner: Runner, path: str) -> None:
+    """Python ignores the signal, as do programs that handle it themselves."""
+    command = f'python3 -c \'open("{path}", "wb").write(bytes(2 << 20))\''
+    outcome = (await runner.run(command, file_bytes=1 * MIB)).outcome
+    assert (outcome.reason, outcome.exit_code) == (Reason.FILE_SIZE, 1)
+    assert outcome.limit == outcome.observed == 1 * MIB
+
+
+async def test_a_failure_beside_large_files_is_not_blamed_on_them(runner: Runner) -> None:
+    command = "head -c 1048577 /dev/zero > f; ln -s f g; exit 3"
+    outcome = (await runner.run(command, file_bytes=2 * MIB)).outcome
+    assert (outcome.reason, outcome.exit_code) == (Reason.EXIT_NONZERO, 3)
+
+
+async def test_a_full_disk_that_a_program_got_over_is_noted(runner: Runner) -> None:
+    outcome = (await runner.run("head -c 40M /dev/zero > f; exit 0")).outcome
+    assert outcome.reason is Reason.OK and outcome.limit is None
+    assert outcome.note is not None and "/box/source is full" in outcome.note
+
+
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("true", 0),
+        ("head -c 3M /dev/zero > f; rm f", 3 * MIB),
+        ("for i in 1 2; do head -c 1M /dev/zero > /tmp/$i & done; wait", 2 * MIB),
+        ("setsid -f head -c 1M /dev/zero > f; sleep 0.3", MIB),
+        ("head -c 1M /dev/zero", MIB),
+    ],
+    ids=["nothing", "a file", "children", "a daemon", "an output"],
+)
+async def test_bytes_written(runner: Runner, command: str, written: int) -> None:
+    outcome = (await runner.run(command)).outcome
+    assert outcome.reason is Reason.OK
+    assert outcome.written_bytes is not None
+    # Shells tell each other a few bytes.
+    assert written <= outcome.written_bytes < written + 100
+
+
+async def test_bytes_written_by_what_was_killed(runner: Runner) -> None:
+    outcome = (await runner.run("head -c 1M /dev/zero > f; sleep 60", wall_ms=500)).outcome
+    assert outcome.reason is Reason.WALL_TIME
+    assert outcome.written_bytes is not None and outcome.written_bytes >= MIB
 
 
 async def test_file_of_exactly_the_limit(runner: Runner) -> None:

@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason, StageLimits
+from khala.model.task import OnOutputLimit, Reason, StageLimits, StreamCut
 from sandbox import SandboxLost
 from sandbox.group import Usage
 from sandbox.nsjail import JailReport
-from sandbox.verdict import Facts, Room, judge
+from sandbox.verdict import Facts, Room, blame_file_size, judge
 
 _LIMITS = StageLimits(
     wall_ms=1000,
@@ -116,7 +116,8 @@ def _killed(number: int) -> JailReport:
 def test_order(facts: Facts, reason: Reason) -> None:
     outcome = judge(facts)
     assert outcome.reason is reason
-    assert (outcome.note is None) == (reason is Reason.OK and not facts.usage.pids_refused)
+    remarkable = facts.usage.pids_refused or _FULL in facts.rooms
+    assert (outcome.note is None) == (reason is Reason.OK and not remarkable)
     with_limit = {
         Reason.WALL_TIME,
         Reason.CPU_TIME,
@@ -170,3 +171,30 @@ def test_processor_time_is_split_so_that_it_adds_up() -> None:
     usage = msgspec.structs.replace(_USAGE, cpu_ns=10_900_000, cpu_user_ns=10_950_000)
     outcome = judge(_facts(usage=usage))
     assert (outcome.cpu_user_ms, outcome.cpu_system_ms) == (10, 0)
+
+
+def test_an_output_beyond_its_limit_fails_only_what_is_to_be_stopped() -> None:
+    facts = _facts(stdout_seen=150, stdout_kept=100)
+    outcome = judge(facts)
+    assert (outcome.reason, outcome.limit, outcome.observed) == (Reason.OUTPUT_LIMIT, 100, 150)
+    goes_on = msgspec.structs.replace(_LIMITS, on_output_limit=OnOutputLimit.TRUNCATE)
+    outcome = judge(msgspec.structs.replace(facts, limits=goes_on))
+    assert outcome.reason is Reason.OK
+    assert outcome.stdout_cut == StreamCut(seen_bytes=150, gap_at=50)
+    assert outcome.stderr_cut is None
+    assert outcome.note == "of the 150 bytes of stdout the first and last are kept, 100"
+
+
+def test_a_file_at_its_limit_explains_a_failure() -> None:
+    outcome = blame_file_size(judge(_facts(report=_exit(3))), _LIMITS)
+    assert (outcome.reason, outcome.exit_code) == (Reason.FILE_SIZE, 3)
+    assert outcome.limit == outcome.observed == _LIMITS.file_bytes
+    assert outcome.note is not None and "exit status 3" in outcome.note
+
+
+def test_what_nobody_counted_is_not_zero() -> None:
+    usage = msgspec.structs.replace(_USAGE, pids_peak=None)
+    outcome = judge(_facts(usage=usage))
+    assert (outcome.pids_peak, outcome.written_bytes) == (None, None)
+    outcome = judge(_facts(usage=msgspec.structs.replace(_FORKS, pids_peak=None), report=_exit(1)))
+    assert (outcome.reason, outcome.observed) == (Reason.PROCESS_LIMIT, _LIMITS.pids)

@@ -1,0 +1,53 @@
+"""How many bytes a jail's processes handed to write calls.
+
+The kernel counts for each process, and adds to a parent's count that of every child it has waited
+for: so what nsjail shows as a zombie is the whole jail. A jail that is killed is different, because
+its first process does not wait for the others then; it is counted just before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from sandbox.nsjail import Child
+
+#: Looking at more of them, one by one, would hold the loop up.
+_PROCESSES = 64
+_WRITTEN = re.compile(r"^wchar: (\d+)$", re.M)
+
+
+class Written:
+    """Of one jail; nsjail's own writes are left out."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._own_bytes: int | None = None
+        #: None where the kernel does not count, and if it was killed with too many processes.
+        self.total_bytes: int | None = None
+
+    def begin(self) -> None:
+        """Call when nothing of the task has begun."""
+        written = _written_bytes(self._child.pid)
+        self._own_bytes = None if written is None else written - self._child.log_bytes()
+
+    def count(self, pids: Collection[int]) -> None:
+        """Call before the jail is killed with all its processes, nsjail among them, or with nsjail
+        alone when it is a zombie. The first count stands."""
+        if self.total_bytes is not None or self._own_bytes is None or len(pids) > _PROCESSES:
+            return
+        found = [_written_bytes(pid) for pid in pids]
+        counted = [each for each in found if each is not None]
+        if counted:
+            own_bytes = self._own_bytes + self._child.log_bytes()
+            self.total_bytes = max(0, sum(counted) - own_bytes)
+
+
+def _written_bytes(pid: int) -> int | None:
+    try:
+        counters = Path(f"/proc/{pid}/io").read_text()
+    except OSError:
+        return None
+    found = _WRITTEN.search(counters)
+    return int(found[1]) if found else None
