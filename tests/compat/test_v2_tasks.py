@@ -113,7 +113,7 @@ def test_the_same_key_is_the_same_task(stack: str) -> None:
     status, again, headers = post(stack, {**document, "env": {"B": "2", "A": "1"}}, "", "the-key")
     assert (status, again["id"]) == (201, first["id"])
     assert headers["Idempotency-Replayed"] == "true"
-    for other in ({"env": {"A": "2"}}, {"image": "x"}, {"cache": "off"}):
+    for other in ({"env": {"A": "2"}}, {"cache": "off"}):
         status, body, _ = post(stack, {**document, **other}, "", "the-key")
         assert (status, body["code"]) == (422, "idempotency_mismatch")
 
