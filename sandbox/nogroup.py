@@ -23,12 +23,12 @@ from pathlib import Path
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, invariant
 from khala.model.task import StageLimits
+from sandbox import subtree
 from sandbox.contain import is_contained
 from sandbox.group import Usage
 
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_LOCK_WAIT_S = 10.0
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Tree:
 def open_tree(name: str) -> Tree:
     """Lock the name. Raises Rejected if it is taken."""
     invariant(is_contained(), "without cgroups, only a PID namespace makes the end complete")
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + subtree.LOCK_WAIT_S
     lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     while True:
         try:

@@ -24,7 +24,7 @@ from sandbox.group import Leaf
 from sandbox.job import Job
 from sandbox.killing import Killer, children_of, empty
 from sandbox.offload import offload
-from sandbox.output import Output
+from sandbox.output import Output, sealed_copy
 from sandbox.verdict import Facts, Room, judge
 from sandbox.written import Written
 
@@ -260,6 +260,8 @@ def _open_stdin(path: str | None, gid: int) -> int:
     if path is None:
         return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if gid == os.getegid():
+        return sealed_copy(fd)
     try:
         # Readable by /dev/stdin inside; still ours, so the task can neither write nor chmod it.
         os.fchown(fd, -1, gid)

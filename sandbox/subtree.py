@@ -16,7 +16,7 @@ from khala.model.errors import Rejected, Unavailable
 from sandbox.group import Leaf
 
 PARENT = "khala"
-_LOCK_WAIT_S = 10.0
+LOCK_WAIT_S = 10.0
 _SWEEP_S = 10.0
 _SWEEP_STEP_S = 0.005
 
@@ -28,7 +28,7 @@ def make_and_lock(folders: Iterable[str], locked: str, name: str) -> int:
     at its path any more is a lock on nothing.
     """
     folders = tuple(folders)
-    deadline = time.monotonic() + _LOCK_WAIT_S
+    deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         _make(folders)
         fd = os.open(locked, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

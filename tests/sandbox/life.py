@@ -14,7 +14,7 @@ import msgspec
 import uvloop
 
 from khala.model.task import Stage
-from sandbox import Job, Sandbox, SandboxConfig
+from sandbox import Job, Sandbox, SandboxConfig, enter
 from tests.sandbox.harness import LIMITS
 
 
@@ -36,7 +36,9 @@ async def live(config: SandboxConfig, command: str) -> None:
 
 
 if __name__ == "__main__":
-    main = live(msgspec.json.decode(sys.argv[1], type=SandboxConfig), sys.argv[3])
+    settings = msgspec.json.decode(sys.argv[1], type=SandboxConfig)
+    enter(settings)
+    main = live(settings, sys.argv[3])
     if sys.argv[2] == "uvloop":
         uvloop.run(main)
     else:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from khala.model.enforcement import Unenforced
 from khala.model.limits import KIB, MIB
 from khala.model.task import OnOutputLimit, Reason, Stage, StreamCut
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, PACE, TMP_BYTES, Runner
@@ -41,17 +42,25 @@ async def test_cpu_time_is_that_of_all_processes(runner: Runner) -> None:
     assert outcome.observed is not None and outcome.observed < 1000
 
 
+@pytest.mark.enforced(Unenforced.CPU_TOTAL)
 async def test_cpu_time_of_a_program_that_ends_between_two_looks(runner: Runner) -> None:
     outcome = (await runner.run("python3 -c 'pass'", cpu_ms=1)).outcome
     assert outcome.reason is Reason.CPU_TIME
 
 
+@pytest.mark.enforced(Unenforced.CPU_SHARE)
 async def test_cpu_share(runner: Runner) -> None:
     outcome = (await runner.run(_SPIN, wall_ms=1000, cpus=0.3)).outcome
     assert outcome.reason is Reason.WALL_TIME
     assert outcome.cpu_user_ms + outcome.cpu_system_ms < 600
 
 
+@pytest.mark.enforced(
+    Unenforced.MEMORY_TOTAL,
+    Unenforced.SHARED_MEMORY,
+    Unenforced.FILE_MEMORY,
+    Unenforced.LIMIT_REASONS,
+)
 @pytest.mark.parametrize(
     "command",
     [
@@ -77,6 +86,7 @@ async def test_memory(runner: Runner, command: str) -> None:
     assert 25 * MIB < outcome.observed <= 28 * MIB
 
 
+@pytest.mark.enforced(Unenforced.LIMIT_REASONS)
 async def test_memory_of_a_child_ends_the_whole_stage(runner: Runner) -> None:
     ran = await runner.run(f"{_ALLOCATE}; sleep 30; echo survived", memory_bytes=32 * MIB)
     assert ran.outcome.reason is Reason.MEMORY
@@ -163,6 +173,7 @@ async def test_endless_output_ends_and_leaves_the_loop_free(runner: Runner) -> N
     assert turns >= 16 * MIB // (64 * KIB)
 
 
+@pytest.mark.enforced(Unenforced.LIMIT_REASONS)
 async def test_process_limit(runner: Runner) -> None:
     program = (
         "import os, time\nfor i in range(20):\n    if os.fork() == 0: time.sleep(20); os._exit(0)\n"
@@ -271,6 +282,7 @@ async def test_a_full_box_before_the_second_stage(runner: Runner) -> None:
     assert ran.limit == BOX_BYTES
 
 
+@pytest.mark.enforced(Unenforced.MEMORY_TOTAL)
 async def test_measures(runner: Runner) -> None:
     ran = await runner.run(
         "python3 -c 'x = bytearray(64 << 20)'; sleep 0.2", memory_bytes=128 * MIB

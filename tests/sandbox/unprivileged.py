@@ -2,7 +2,7 @@
 
 Needs root, to give it up. Python or the checkout may lie below a folder that only root may pass
 (`/root`); a mount namespace in which such folders are covered by ones that everybody may pass
-leaves the host as it is. FOLDER is given to that user for temporary files.
+leaves the host as it is. FOLDER belongs to that user, who keeps temporary files there.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ from pathlib import Path
 
 from sandbox import mounts
 
-#: Nobody's, and not one that the tests' slots use.
-UID = 1_900_300_000
-
 
 def drop_root(folder: str) -> None:
-    """Become UID in this process."""
+    """Become the owner of the folder in this process."""
+    uid = os.stat(folder).st_uid
     mounts.enter_namespace()
     for needed in (sys.executable, os.path.realpath(sys.executable), __file__):
         for parent in reversed(Path(needed).parents):
             if not parent.stat().st_mode & stat.S_IXOTH:
                 mounts.cover(str(parent), leave_out=())
-    os.chown(folder, UID, UID)
     # Where the tests make a folder to be shown to jails.
     mounts.mount("none", "/opt", "tmpfs", options="mode=1777")
     os.environ.update(TMPDIR=folder, HOME=folder, PYTHONDONTWRITEBYTECODE="1")
     os.setgroups([])
-    os.setresgid(UID, UID, UID)
-    os.setresuid(UID, UID, UID)
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
 if __name__ == "__main__":
