@@ -158,7 +158,7 @@ def judicator_serve(cluster: str, watchdog_fd: int | None, **options: object) ->
 @add_options("executor")
 @cli.command(cls=Command, short_help="The working role: runs tasks in sandboxes.")
 def executor(**options: object) -> None:
-    """Run an executor. Needs root and cgroups; refuses to start where the sandbox cannot be
+    """Run an executor. Needs root, or a delegated cgroup; refuses to start where limits cannot be
     enforced, and says what is missing."""
     settings = _start("executor", options)
     from roles.executor.app import run

@@ -1,6 +1,6 @@
 """Runs the stages of untrusted tasks in nsjail, under limits, and says how they ended.
 
-What it promises, and the tests in `tests/sandbox` check, on a host with root and cgroup v1:
+What it promises, and the tests in `tests/sandbox` check, on a host with cgroups:
 
 - A stage sees the programs of the host read-only, its own box, and nothing else: no host files, no
   other tasks, no network but its own loopback, no devices but five.
