@@ -20,8 +20,7 @@ from roles.doctor.app import Line, Report
 from roles.doctor.finding import Level
 from sandbox import contain, mounts
 from tests.coord.etcd import free_ports
-from tests.sandbox.harness import Runner
-from tests.sandbox.unprivileged import UID
+from tests.sandbox.harness import UID_BASE, Runner
 
 _ROOT = Path(__file__).parents[2]
 _PORTS = ("etcd-peer-port", "etcd-client-port", "mongodb-port", "rpc-port", "http-port")
@@ -133,6 +132,9 @@ def test_a_data_directory_in_memory(tmp_path: Path) -> None:
         mounts.unmount(str(tmp_path))
 
 
+_UNPRIVILEGED = UID_BASE + 191
+
+
 @pytest.fixture
 def everybodys_folder() -> Iterator[Path]:
     """Unlike pytest's, one that other users reach."""
@@ -146,10 +148,12 @@ def test_a_user_without_rights(everybodys_folder: Path) -> None:
     """Whoever has root gives it up here; whoever has none is such a user already."""
     folder = everybodys_folder / "data"
     # Not by its uid: the sandbox of these tests may have made it root of a user namespace.
-    if not contain.owns_ids(UID, 1):
+    if not contain.owns_ids(_UNPRIVILEGED, 1):
         _, lines = _doctor(folder, "--role", "executor")
         assert "was limited by not root" in lines["trial jail"].found
         return
+    # Whose folder it is, that user the program becomes.
+    os.chown(everybodys_folder, _UNPRIVILEGED, _UNPRIVILEGED)
     drop = ("-m", "tests.sandbox.unprivileged", str(everybodys_folder))
     code, lines = _doctor(folder, "--role", "executor", before=drop)
     assert (code, _missing(lines)) == (69, ["cgroups"])
