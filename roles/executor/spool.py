@@ -2,9 +2,10 @@
 
 An entry is a file `<task>.<attempt>.msgpack` with the outcome; outputs that are too large to
 travel inside it lie in a directory `<task>.<attempt>` beside it. The file is written under
-another name and renamed, last of all, so an entry that exists is whole. No fsync: what a power
-cut takes costs a rerun, which is promised to be possible; a killed process loses nothing. An entry
-goes when the store has it, or has moved on, and never before.
+another name and renamed, last of all, so a killed process loses nothing. No fsync: after a power
+cut an entry may lack bytes that it speaks of; it is removed when it is read again, and costs a
+rerun, which is promised to be possible. An entry goes when the store has it, or has moved on, and
+never before.
 
 Attempts write their outputs into a directory of their slot, which is emptied when the next one
 begins: a small task costs one file here, and no directory.
@@ -52,14 +53,24 @@ class Spool:
                 try:
                     outcome = self._decoder.decode(path.read_bytes())
                     run = (TaskId(task), AttemptNo(int(attempt)))
+                    self._check(run, outcome)
                     found[run] = outcome
                     if chunked_of(outcome):
                         self._large.add(run)
                 except (OSError, ValueError, msgspec.MsgspecError):
                     path.unlink()
-            elif not path.with_name(path.name + _SUFFIX).exists():
+        for path in list(self._entries.iterdir()):
+            if path.suffix != _SUFFIX and not path.with_name(path.name + _SUFFIX).exists():
                 _remove(path)
         return found
+
+    def _check(self, run: Run, outcome: Outcome) -> None:
+        """Raise if bytes are missing: they could never be delivered, or would be missing from what
+        is recorded for good."""
+        for stream in chunked_of(outcome):
+            size = self.stream_path(run, stream).stat().st_size
+            if size != _size_of(outcome, stream):
+                raise ValueError(f"{stream}: {size} bytes are left of it")
 
     def begin(self, slot: int) -> Path:
         """The slot's directory, emptied; one file per `Stream` and for artifacts, by its name."""
@@ -122,6 +133,12 @@ def chunked_of(outcome: Outcome) -> list[Chunked]:
     if outcome.artifacts is not None and outcome.artifacts.size_bytes:
         large.append(Bundle.ARTIFACTS)
     return large
+
+
+def _size_of(outcome: Outcome, stream: Chunked) -> int:
+    if isinstance(stream, Stream):
+        return outcome.streams[stream].size_bytes
+    return outcome.artifacts.size_bytes if outcome.artifacts is not None else 0
 
 
 def _remove(path: Path) -> None:

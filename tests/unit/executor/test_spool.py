@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import Ending, Outcome, Reason, Stream
+from khala.model.task import (
+    ArtifactRef,
+    Artifacts,
+    Bundle,
+    Chunked,
+    Ending,
+    Outcome,
+    Reason,
+    Stream,
+)
 from roles.executor.spool import Spool
 
 RUN = (TaskId("a" * 24), AttemptNo(3))
@@ -53,3 +65,25 @@ def test_what_is_not_whole_is_removed(tmp_path: Path) -> None:
     (entries / f"{'d' * 24}.1.new").write_bytes(b"never renamed")
     assert Spool(tmp_path, slots=1).load() == {}
     assert list(entries.iterdir()) == []
+
+
+@pytest.mark.parametrize("stream", [Stream.EXECUTE_OUTPUT, Bundle.ARTIFACTS])
+@pytest.mark.parametrize("left", [None, b"", b"half"])
+def test_an_entry_without_its_bytes_is_removed(
+    tmp_path: Path, stream: Chunked, left: bytes | None
+) -> None:
+    """As a power cut leaves it: what was renamed is there, what was written before may not be."""
+    spool = Spool(tmp_path, slots=1)
+    content = b"x" * (INLINE_BYTES + 1)
+    (spool.begin(0) / stream).write_bytes(content)
+    file = ArtifactRef(
+        name=b"a", size_bytes=len(content), sha256=b"", crc32=0, modified_s=315_532_800
+    )
+    artifacts = Artifacts(chunk_bytes=1, files=(file,)) if stream is Bundle.ARTIFACTS else None
+    spool.commit(RUN, 0, msgspec.structs.replace(OUTCOME, artifacts=artifacts))
+    path = spool.stream_path(RUN, stream)
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    assert Spool(tmp_path, slots=1).load() == {}
+    assert list((tmp_path / "spool").iterdir()) == []
