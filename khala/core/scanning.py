@@ -38,18 +38,29 @@ class Scanning:
         self._leasing.dispatch()
         if not self._leasing.serving or self._scanning or not self._sessions:
             return
-        # What was given back is older than all that waits in `ready`: it must not wait until
-        # that is empty, which under load may be never.
-        if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
+        images = self._due(now)
+        if images:
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
             self._returns.unscanned = False
-            self._comm.spawn(self._scan())
+            self._comm.spawn(self._scan(images))
 
-    async def _scan(self) -> None:
+    def _due(self, now: float) -> list[str]:
+        """Images to look for."""
+        # What was given back is older than all that waits in `ready`: it must not wait until
+        # that is empty, which under load may be never.
+        if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
+            return list(self._sessions.images)
+        if now < self._next_scan_at:
+            return []
+        # Nor must what waits for an image wait until nobody wants the slots without one. `ready`
+        # may lack it: nobody here had the image when it came, or it came to another Judicator.
+        return [image for image in self._sessions.images if image and not self._ready.waits(image)]
+
+    async def _scan(self, images: list[str]) -> None:
         """Image by image: a long queue for one must not hide what waits for the others."""
         try:
-            for image in list(self._sessions.images):
+            for image in images:
                 await self._scan_for(image)
         except KhalaError:
             pass  # the next scan is SCAN_INTERVAL_S away

@@ -95,3 +95,20 @@ def test_an_executor_refuses_what_needs_an_image_that_it_does_not_have(rig: Rig)
     assert (refused.run, refused.why) == (run_no(1), "it has no image 'gcc-13'")
     rig.assign(run_no(2), image="clang-17")
     assert rig.take_orders() == [("start", run_no(2))]
+
+
+def test_a_new_image_is_not_held_up_by_a_queue_that_needs_none(desk: Desk) -> None:
+    """Only the store has what waited for it, and no slot is ever free when somebody looks."""
+    waiting = desk.submit(image="gcc-13")
+    desk.advance(1)
+    desk.submit_elsewhere()
+    for _ in range(8):
+        desk.submit()
+    conn = desk.attach(1, slots=1, images=["gcc-13"])
+    order: list[TaskId] = []
+    while waiting not in order and (runs := given(desk, conn)):
+        order.append(runs[0][0])
+        desk.beat_for(1, conn, heartbeat(running=runs))
+        desk.hear(conn, finished(runs[0]))
+    assert waiting in order[:3]
+    desk.take(conn)
