@@ -89,7 +89,10 @@ def _is_same_origin(request: Request) -> bool:
     if origin is None:
         return True
     host: str = request.headers.get("host", "")
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _refuse(status: int, message: str) -> HTTPResponse:

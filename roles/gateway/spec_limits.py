@@ -125,6 +125,7 @@ def check_range(value: float, minimum: float, maximum: float, pointer: str, issu
 def _value(
     asked: LimitsSpec, rule: _Rule, pointer: str, maxima: StageLimits, issues: Issues
 ) -> float | None:
+    """None if it was not given, or is out of range: further numbers are made of it."""
     given = getattr(asked, rule.name)
     value = None if given is None else parse_amount(rule.kind, given, pointer, issues)
     if value is None:
@@ -134,12 +135,14 @@ def _value(
     if value < rule.minimum:
         detail = f"{_plain(value)} is less than the minimum of {_plain(rule.minimum)}"
         issues.add(pointer, IssueCode.BELOW_MINIMUM, detail, limit=rule.minimum, given=value)
-    elif value > maximum:
+        return None
+    if value > maximum:
         detail = (
             f"{_plain(value)} is more than the maximum of {_plain(maximum)}; ask for less, or let"
             f" the operator raise {rule.flag}"
         )
         issues.add(pointer, IssueCode.ABOVE_MAXIMUM, detail, limit=maximum, given=value)
+        return None
     return value
 
 

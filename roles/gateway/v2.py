@@ -122,7 +122,7 @@ class V2(Struct, frozen=True, kw_only=True):
         """Trade the token for a cookie that scripts cannot read."""
         try:
             login = msgspec.json.decode(request.body[:SESSION_BODY_CHARS], type=Login)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Rejected('body: {"token": "..."} is expected', field="token") from error
         if self.token is None:
             return HTTPResponse(None, status=204, headers=_NO_STORE)

@@ -104,6 +104,10 @@ def test_processor_time_follows_from_wall_time_and_processors() -> None:
     assert task_of(with_limits(wall_s=2, cpus=3)).execute_limits.cpu_ms == 6000
 
 
+def test_a_number_beyond_all_bounds_is_refused_as_any_other() -> None:
+    assert issue_of(with_limits(cpus=1e308)).code == "above_maximum"
+
+
 def test_all_faults_are_told_at_once() -> None:
     document = with_limits(memory="1TiB", pids=0)
     document["user"] = -1
