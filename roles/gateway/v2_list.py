@@ -50,6 +50,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
 
     async def list_tasks(self, request: Request) -> HTTPResponse:
         given = {name: str(values[0]) for name, values in request.args.items()}
+        given.pop("token", None)  # the guard's; it is not repeated in a link either
         query = parse_query(given)
         found = await self.client.list_tasks(query)
         cursor = _cursor_of(found.tasks[-1]) if found.more else None

@@ -33,7 +33,9 @@ async def locked(site: Site, secret_file: Path, token_file: Path) -> AsyncIterat
         yield base
 
 
-@pytest.mark.parametrize("path", ["/api/task/list", "/api/test", "/api/v2/status", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/api/task/list", "/api/test", "/api/v2/status", "/api/v2/tasks", "/metrics"]
+)
 async def test_the_api_needs_the_token(site: Site, locked: str, path: str) -> None:
     for headers, query, status in [
         ({}, "", 401),
@@ -64,8 +66,9 @@ async def test_a_session_stands_for_the_token(locked: str) -> None:
         session = locked + "/api/v2/session"
         async with browser.post(session, json={"token": "wrong"}) as response:
             assert response.status == 401
-        async with browser.post(session, json={"nothing": 1}) as response:
-            assert response.status == 400
+        for unreadable in (b"", b'{"nothing": 1}', b'{"token": "\xff"}'):
+            async with browser.post(session, data=unreadable) as response:
+                assert response.status == 400
         async with browser.post(session, json={"token": TOKEN}) as response:
             assert response.status == 204
             cookie = response.headers["Set-Cookie"]
@@ -98,6 +101,7 @@ async def test_a_token_that_others_can_read_is_refused(
         ({}, 200),
         (OTHER, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
