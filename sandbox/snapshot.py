@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.limits import CACHE_NAMES_BYTES
 from sandbox.collect import Bounds, Found, Obstacle, Walk
 from sandbox.folders import write_all
 
@@ -124,6 +125,7 @@ class _Capturing:
         self._items: list[Item] = []
         self._size = 0
         self._crc = 0
+        self._names_left = CACHE_NAMES_BYTES
         self._top = 0
         self._owner = (0, 0)
         #: First names of files that have several, by inode.
@@ -145,20 +147,17 @@ class _Capturing:
         if (info.st_uid, info.st_gid) != self._owner:
             return False
         if stat.S_ISDIR(info.st_mode):
-            self._items.append(self._item(found.name, Kind.FOLDER, info))
-            return True
+            return self._add(self._item(found.name, Kind.FOLDER, info))
         if stat.S_ISLNK(info.st_mode):
             item = self._item(found.name, Kind.SYMLINK, info, target=found.read_link())
-            self._items.append(item)
-            return info.st_nlink == 1
+            return self._add(item) and info.st_nlink == 1
         return stat.S_ISREG(info.st_mode) and self._take_file(found)
 
     def _take_file(self, found: Found) -> bool:
         info = found.info
         first = self._linked.get(info.st_ino)
         if first is not None:
-            self._items.append(self._item(found.name, Kind.LINK, info, target=first))
-            return True
+            return self._add(self._item(found.name, Kind.LINK, info, target=first))
         if self._size + info.st_size > self._max_bytes:
             return False
         fd = found.open()
@@ -171,8 +170,12 @@ class _Capturing:
             os.close(fd)
         if info.st_nlink > 1:
             self._linked[info.st_ino] = found.name
-        self._items.append(self._item(found.name, Kind.FILE, info))
-        return True
+        return self._add(self._item(found.name, Kind.FILE, info))
+
+    def _add(self, item: Item) -> bool:
+        self._items.append(item)
+        self._names_left -= len(item.name) + len(item.target)
+        return self._names_left >= 0
 
     def _copy(self, fd: int, size: int) -> bool:
         left = size

@@ -50,6 +50,9 @@ ARTIFACT_SECONDS = 30.0
 #: Entries of one executor, and bytes of one of them; what is larger is not kept.
 CACHE_ENTRIES = 10_000
 CACHE_ENTRY_BYTES = 256 * MIB
+#: Of all names and link targets in one entry, which are held in memory: sixteen thousand files
+#: deep below long folders are a quarter of a gigabyte of names alone.
+CACHE_NAMES_BYTES = 8 * MIB
 
 # --- group commit ----------------------------------------------------------------------------
 #: Waiting transitions per lane; above it the caller gets `Unavailable` (503, Retry-After).
