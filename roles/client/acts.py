@@ -13,6 +13,7 @@ import click
 
 from khala.client import AsyncKhala, NewTask, Result, Row, Task
 from khala.client.aio import StreamName
+from khala.client.documents import Artifact
 from khala.model.errors import KhalaError, Rejected
 from khala.model.task import Reason, Stage, TaskState
 from roles.client import exits, tables
@@ -188,16 +189,27 @@ async def fetch(khala: AsyncKhala, connection: Connection, word: str, into: Path
         path = (into / artifact.name).resolve()
         if not path.is_relative_to(root):
             raise Rejected(f"{artifact.name!r} would be saved outside {into}; it is not")
+        await _save(khala, artifact, path)
+        click.echo(f"{tables.plain(str(path))}  {tables.size(artifact.size)}")
+    return 0
+
+
+async def _save(khala: AsyncKhala, artifact: Artifact, path: Path) -> None:
+    """As a whole or not at all: half a file under the name of the whole would be taken for it."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(path, "xb") as file:
+        with open(path, "xb") as file:
+            try:
                 async with khala.open_artifact(artifact) as pieces:
                     async for piece in pieces:
                         file.write(piece)
-        except FileExistsError:
-            raise Rejected(f"{path} exists; give another folder with -d") from None
-        click.echo(f"{path}  {tables.size(artifact.size)}")
-    return 0
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        raise Rejected(f"{str(path)!r} exists; give another folder with -d") from None
+    except OSError as error:
+        raise Rejected(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
 async def _wait_all(khala: AsyncKhala, ids: Sequence[str], timeout_s: float | None) -> int:
@@ -234,13 +246,12 @@ def program_code(task: Task) -> int:
 
 def sentence_of(task: Task) -> str:
     """Where it stands, or how it ended and why."""
+    message = f": {tables.plain(task.message)}" if task.message else ""
     if not task.done:
         where = f" on {task.executor}" if task.executor else ""
-        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}" + (
-            f": {task.message}" if task.message else ""
-        )
+        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}{message}"
     reason = f" ({task.reason})" if task.reason and task.reason is not Reason.OK else ""
-    return f"{task.id} {task.state}{reason}" + (f": {task.message}" if task.message else "")
+    return f"{task.id} {task.state}{reason}{message}"
 
 
 def _described(task: Task) -> list[str]:

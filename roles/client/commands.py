@@ -124,7 +124,7 @@ def run(url: str | None, token_file: str | None, **options: Any) -> None:
     """
     from roles.client import acts
 
-    task = _task_of(options)
+    task = task_with_directives(options)
     _act(url, token_file, lambda khala, connection: acts.run(khala, connection, task))
 
 
@@ -136,7 +136,7 @@ def submit(url: str | None, token_file: str | None, wait: bool, **options: Any) 
     """Submit COMMAND as a task and print its id. Options as in `run`."""
     from roles.client import acts
 
-    task = _task_of(options)
+    task = task_with_directives(options)
     wait_s = float("inf") if wait else None
     _act(
         url,
@@ -294,7 +294,7 @@ def _act(
     sys.exit(acts.act(connection, lambda khala: work(khala, connection)))
 
 
-def _task_of(options: dict[str, Any]) -> NewTask:
+def task_with_directives(options: dict[str, Any]) -> NewTask:
     """The options of the command line, over those of a script's own lines."""
     from roles.client.request import Options, directives_of, read_script, task_of
 
@@ -304,7 +304,12 @@ def _task_of(options: dict[str, Any]) -> NewTask:
         if directives:
             context = run.make_context("#KHALA", [*directives, "--"], resilient_parsing=False)
             given = {
-                name: value if value not in (None, (), False) else context.params.get(name, value)
+                name: context.params.get(name, value) if _is_absent(value) else value
                 for name, value in options.items()
             }
     return task_of(Options(**given))
+
+
+def _is_absent(value: object) -> bool:
+    """As click gives an option that was not; the number 0 was."""
+    return value is None or value is False or value == ()

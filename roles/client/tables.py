@@ -67,6 +67,11 @@ def show_table(head: list[str], rows: list[list[str]]) -> None:
         click.echo("  ".join(cells).rstrip())
 
 
+def plain(text: str) -> str:
+    """For a terminal, which would obey the control characters in a name that a task made up."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def age(moment: datetime) -> str:
     """`37s`, `12m`, `3h`, `9d`."""
     seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))

@@ -12,6 +12,7 @@ import pytest
 
 from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
 from khala.model.errors import Rejected
+from roles.client.commands import run, task_with_directives
 from roles.client.request import Options, directives_of, parse_duration, task_of
 
 
@@ -111,3 +112,11 @@ def test_directives_end_with_the_first_command() -> None:
     assert directives_of(script) == ["--time", "5s", "--env", "A=b c"]
     with pytest.raises(Rejected):
         directives_of("#KHALA --env 'A\n")
+
+
+def test_a_zero_on_the_command_line_wins_over_the_script(tmp_path: Path) -> None:
+    script = tmp_path / "job.sh"
+    script.write_text("#KHALA --user 7 --no-cache\ntrue\n")
+    given = run.make_context("run", ["-f", str(script), "--user", "0"]).params
+    task = task_with_directives({name: given[name] for name in Options.__struct_fields__})
+    assert (task.user, task.cache) == (0, False)
