@@ -98,8 +98,10 @@ REFUSAL_PAUSE_S = 5.0
 #: that breaks whatever it is given is always free, and would use up everybody's `CRASH_LIMIT`.
 LOSSES_MAX = 3
 REST_S = 30.0
-#: Ended tasks kept in memory for those who waited for them; at 32 KiB each, 16 MiB at most.
+#: Ended tasks kept in memory for those who waited for them, but for those with more artifacts: a
+#: thousand of them take ten times what the rest of a task may.
 RECENT_TASKS = 512
+RECENT_ARTIFACTS = 64
 #: An executor whose attempts take no longer than this, from lease to result, is given as many
 #: again as it has slots before they are free: the way to the Judicator and back would otherwise
 #: leave its slots idle for as long as such an attempt runs.
@@ -131,7 +133,7 @@ EVENT_STREAMS = 1024
 #: Events waiting for one slow reader; above it the stream ends and the reader reconnects.
 EVENT_QUEUE_ITEMS = 4096
 EVENT_HEARTBEAT_S = 15.0
-#: An event carries the whole of an ended task if its inline bytes are no more than this; every
+#: An event carries the whole of an ended task if what varies in size is no more than this; every
 #: gateway gets it, and mostly one of them has a use for it. A larger one is asked for.
 EVENT_TASK_BYTES = 4 * KIB
 #: KV2 cuts long texts to this many characters and appends "...".

@@ -47,7 +47,7 @@ class Events:
         if not self._listeners:
             return
         ended = self._find_ended(brief.id) if brief.done else None
-        if ended is not None and _inline_bytes(ended) > EVENT_TASK_BYTES:
+        if ended is not None and _bulk_bytes(ended) > EVENT_TASK_BYTES:
             ended = None
         self._publish(TaskChanged(task=brief, ended=ended), urgent=brief.done)
 
@@ -104,11 +104,19 @@ class Events:
                 continue  # a hint less; gateways re-read what they show
 
 
-def _inline_bytes(task: Task) -> int:
-    streams = task.outcome.streams if task.outcome is not None else {}
+def _bulk_bytes(task: Task) -> int:
+    """Of whatever may be large in it: inline bytes, variables, names of artifacts."""
+    outcome = task.outcome
+    streams = outcome.streams if outcome is not None else {}
+    artifacts = outcome.artifacts if outcome is not None else None
     inline = [ref.inline for ref in task.spec.parts.values()]
     inline += [ref.inline for ref in streams.values()]
-    return sum(len(data) for data in inline if data)
+    variables = [task.spec.environment, *task.spec.stage_environment.values()]
+    return (
+        sum(len(data) for data in inline if data)
+        + sum(len(name) + len(value) for given in variables for name, value in given.items())
+        + sum(len(file.name) + len(file.sha256) for file in (artifacts.files if artifacts else ()))
+    )
 
 
 async def _until_closed(socket: Socket) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from khala.model.limits import RECENT_TASKS
+from msgspec.structs import replace
+
+from khala.model.limits import RECENT_ARTIFACTS, RECENT_TASKS
+from khala.model.task import ArtifactRef, Artifacts
 from tests.unit.core.desk import Desk, finished, run_of
 
 
@@ -32,6 +35,20 @@ def test_task_that_was_adopted_is_read_from_the_store(desk: Desk) -> None:
     desk.take(second)
     assert desk.task(run[0]).outcome is not None
     assert desk.dispatcher.recent.get(run[0]) is None
+
+
+def test_a_long_list_of_artifacts_is_not_kept_in_memory(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    file = ArtifactRef(name=b"n", size_bytes=1, sha256=b"s" * 32, crc32=0, modified_s=0)
+    for count, kept in ((RECENT_ARTIFACTS, True), (RECENT_ARTIFACTS + 1, False)):
+        task = desk.submit()
+        message = finished(run_of(task))
+        artifacts = Artifacts(chunk_bytes=1, files=(file,) * count)
+        outcome = replace(message.outcome, artifacts=artifacts)
+        desk.hear(conn, replace(message, outcome=outcome))
+        desk.take(conn)
+        assert desk.task(task).outcome == outcome
+        assert (desk.dispatcher.recent.get(task) is not None) is kept
 
 
 def test_memory_is_bounded(desk: Desk) -> None:

@@ -9,7 +9,18 @@ import pytest
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import EVENT_TASK_BYTES
-from khala.model.task import Dispatch, Outcome, Part, PartRef, Stream, StreamRef, Task, brief_of
+from khala.model.task import (
+    ArtifactRef,
+    Artifacts,
+    Dispatch,
+    Outcome,
+    Part,
+    PartRef,
+    Stream,
+    StreamRef,
+    Task,
+    brief_of,
+)
 from khala.protocol.rpc import Event, TaskChanged
 from roles.judicator.events import Events
 from tests.unit.core.desk import DONE, SPEC
@@ -77,6 +88,18 @@ async def test_the_end_of_a_small_task_brings_it_along() -> None:
 async def test_a_larger_one_is_asked_for(sizes: tuple[int, int]) -> None:
     task = task_with(*sizes)
     assert await heard(task, task) == TaskChanged(task=brief_of(task))
+
+
+async def test_so_is_one_with_many_variables_or_artifacts() -> None:
+    task = task_with()
+    spec = msgspec.structs.replace(task.spec, environment={"A": "x" * EVENT_TASK_BYTES})
+    file = ArtifactRef(name=b"n", size_bytes=1, sha256=b"s" * 32, crc32=0, modified_s=0)
+    artifacts = Artifacts(chunk_bytes=1, files=(file,) * (EVENT_TASK_BYTES // 32))
+    for large in (
+        msgspec.structs.replace(task, spec=spec),
+        msgspec.structs.replace(task, outcome=msgspec.structs.replace(DONE, artifacts=artifacts)),
+    ):
+        assert await heard(large, large) == TaskChanged(task=brief_of(large))
 
 
 async def test_so_is_one_that_only_the_store_has() -> None:
