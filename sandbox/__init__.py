@@ -7,9 +7,10 @@ What it promises, and the tests in `tests/sandbox` check, on a host with cgroups
 - Wall and processor time, memory (all of its processes, shared memory and files in the box
   included), processes, output, file sizes, the box's bytes and files are bounded, and an outcome
   names the limit that ended a stage and the value observed.
-- When `Box.run` is over, every process of the stage is gone; when `Sandbox.box` is left, so is
-  everything it wrote. Should the service itself be killed, its guardian ends what ran, and its
-  mounts vanish with it.
+- When `Box.run` is over, every process of the stage is gone; when `Sandbox.box` is left, what it
+  wrote follows in the background. Should the service itself be killed, its guardian ends what ran,
+  and its mounts vanish with it.
+- A jail is used once. It may have been made before its task was known, and knew nothing of one.
 - What a stage left is read through open directories only, follows nothing and is bounded.
 - A jail that something else destroyed is reported as `SandboxLost`, never as the task's end.
 

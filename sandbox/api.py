@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from sandbox.host import Host, open_host
 from sandbox.identity import HostIdentity
 from sandbox.images import look
 from sandbox.job import Job, SandboxConfig
+from sandbox.pool import Pool
 
 _PROBE_LIMITS = StageLimits(
     wall_ms=10_000,
@@ -48,6 +49,7 @@ class Sandbox:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._pool = Pool(host)
         self._busy: set[int] = set()
         self._own_programs = HostIdentity(host.views[""].exposed)
         self._images: dict[str, ImageInfo] = {}
@@ -94,8 +96,9 @@ class Sandbox:
                     await sandbox._probe(name)
                     sandbox._images[name] = await asyncio.to_thread(look, view.image)
         except BaseException:
-            host.close()
+            await sandbox.close()
             raise
+        await sandbox._pool.start()
         return sandbox
 
     @asynccontextmanager
@@ -106,18 +109,35 @@ class Sandbox:
         self._busy.add(slot)
         try:
             self._host.ensure_guarded()
-            box = Box(self._host, slot)
+            box = await self._pool.take(slot)
             try:
                 yield box
             finally:
-                await box.close()
+                self._pool.give_back(slot, box)
         finally:
             self._busy.discard(slot)
+
+    def beat(self) -> None:
+        """Say that this process lives; cheap. One that says so once, and then not for a minute, is
+        killed with all its jails: a loop that hangs ends no stage."""
+        if self._host.guardian is not None:
+            self._host.guardian.beat()
+
+    def choose(self, free: Collection[int]) -> int:
+        """Of these slots, the one whose next task would start soonest."""
+        return self._pool.choose(free)
+
+    async def settle(self) -> None:
+        """Wait until what was used is taken down, and as much as may wait is made."""
+        await self._pool.settle()
 
     async def close(self) -> None:
         """Undo the set-up. Needs every box to be closed."""
         invariant(not self._busy, f"slots {sorted(self._busy)} are in use")
-        self._host.close()
+        try:
+            await self._pool.close()
+        finally:
+            self._host.close()
 
     async def _probe(self, image: str) -> None:
         with tempfile.TemporaryDirectory(prefix="khala-probe-") as folder:

@@ -12,6 +12,7 @@ import asyncio
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,20 +27,19 @@ from sandbox.artifacts import collect_artifacts
 from sandbox.collect import Bounds, Found, Walk
 from sandbox.errors import BadInput
 from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
-from sandbox.group import Leaf
 from sandbox.host import Host
 from sandbox.job import Job
 from sandbox.nsjail import Place
 from sandbox.offload import offload
 from sandbox.snapshot import Snapshot, Witness, capture, restore
-from sandbox.stage import Cancel, StageRun
+from sandbox.stage import Cancel, JailGone, StageRun
 from sandbox.staging import SOURCE
+from sandbox.supply import Supply
 from sandbox.verdict import Room, blame_file_size
 
 #: Work on more than this leaves the event loop for a thread.
 _LARGE_BYTES = 256 * 1024
-_LARGE_INODES = 500
-_LARGE_BOX_BYTES = 16 * MIB
+#: What is dead now and then takes a moment to leave its cgroup.
 _REMOVE_TRIES = 100
 _REMOVE_PAUSE_S = 0.005
 #: For a file of a certain size, after a stage has failed.
@@ -81,10 +81,10 @@ class Box:
 
     def __init__(self, host: Host, slot: int) -> None:
         config = host.config
-        self._host = host
-        self._slot = slot
         self._place = host.place(slot)
+        self.supply = Supply(host, slot)
         self._limits = (config.box_bytes, config.box_inodes)
+        self._ahead = host.warm > 0
         bounds = f"size={config.box_bytes},nr_inodes={config.box_inodes},mode=0700"
         self._source = _mount_space(self._place, SOURCE, self._place.source, bounds)
         try:
@@ -95,6 +95,15 @@ class Box:
             os.close(self._source.top_fd)
             raise
         os.close(open_folder(self._source.top_fd, (b"data",), self._place.uid))
+
+    def resize(self, size_bytes: int, files: int) -> None:
+        """Give the work directory less room than the sandbox's boxes have. Before anything is put
+        into it; raises OSError."""
+        most_bytes, most_files = self._limits
+        self._limits = (min(size_bytes, most_bytes), min(files, most_files))
+        options = "size={},nr_inodes={}".format(*self._limits)
+        flags = mounts.REMOUNT | mounts.NOSUID | mounts.NODEV
+        mounts.mount("khala-box", self._source.mounted_at, flags=flags, options=options)
 
     async def unpack(self, archive: str | Path, into: Literal["", "data"]) -> None:
         """Unpack a zip file of the service into the work directory, or into its `data` folder.
@@ -150,11 +159,12 @@ class Box:
         finally:
             os.close(fd)
 
-    async def run(self, job: Job, cancel: Cancel) -> StageOutcome:
+    async def run(self, job: Job, cancel: Cancel, *, another: bool = False) -> StageOutcome:
         """Run one stage to its end; when this returns or raises, none of its processes is left.
 
+        `another` says that a further stage is likely: its jail is made while this one runs.
         Raises SandboxLost when the jail was destroyed from outside, Unavailable or OSError when
-        this host could not run it.
+        this host could not run it, BadInput for an environment that cannot be.
         """
         if cancel.is_set():
             return StageOutcome(reason=Reason.CANCELLED, note="cancelled before it started")
@@ -164,15 +174,19 @@ class Box:
             if error.errno != errno.ENOSPC:
                 raise
             return _no_room(self._source.room(), job)
-        place = self._host.place(self._slot, job.image)
-        leaf = self._host.tree.leaf(f"{self._slot}-{job.stage}")
         try:
-            outcome = await StageRun(place, leaf, job).run(cancel, self._rooms)
-        finally:
-            await _remove(leaf)
+            outcome = await self._run_once(job, cancel, another=another)
+        except JailGone:
+            outcome = await self._run_once(job, cancel, another=another)
         if outcome.reason is Reason.EXIT_NONZERO and await self._has_file_of(job.limits.file_bytes):
             return blame_file_size(outcome, job.limits)
         return outcome
+
+    async def _run_once(self, job: Job, cancel: Cancel, *, another: bool) -> StageOutcome:
+        jail = await self.supply.take(job.image)
+        if another and self._ahead:
+            self.supply.prepare(job.image)
+        return await StageRun(jail, job).run(cancel, self._rooms)
 
     async def _has_file_of(self, size_bytes: int) -> bool:
         """Whether a file has just that size; looked for only where there are as many bytes."""
@@ -221,19 +235,13 @@ class Box:
     def _rooms(self) -> tuple[Room, ...]:
         return (self._source.room(), self._tmp.room())
 
-    async def close(self) -> None:
-        """Unmount; what was written is freed."""
-        if any(
-            room.inodes_used > _LARGE_INODES or room.bytes_used > _LARGE_BOX_BYTES
-            for room in self._rooms()
-        ):
-            # Freeing many files takes tens of milliseconds.
-            await _in_thread(self.release)
-        else:
-            self.release()
-
     def release(self) -> None:
-        """As `close`, for callers without an event loop."""
+        """Free what was written, and everything else. Needs every jail to be over. Any thread;
+        freeing many files takes tens of milliseconds."""
+        for _ in range(_REMOVE_TRIES):
+            if self.supply.remove_leaves():
+                break
+            time.sleep(_REMOVE_PAUSE_S)
         for space in (self._source, self._tmp):
             mounts.unmount(space.mounted_at)
             os.close(space.top_fd)
@@ -256,14 +264,6 @@ def _no_room(room: Room, job: Job) -> StageOutcome:
         observed=room.bytes_used,
         note=f"{room.path} is full: no room for {job.stage}.sh ({len(job.command)} bytes)",
     )
-
-
-async def _remove(leaf: Leaf) -> None:
-    """Should it stay busy, the next stage of this slot finds it and says so."""
-    for _ in range(_REMOVE_TRIES):
-        if leaf.try_remove():
-            return
-        await asyncio.sleep(_REMOVE_PAUSE_S)
 
 
 _in_thread = asyncio.to_thread

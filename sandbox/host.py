@@ -1,11 +1,7 @@
 """What one process sets up once for all its jails, and how it is taken down.
 
-Private mounts, the staged root, the locked cgroup subtree, and the *guardian*: a shell that waits
-for this process to be gone, however it went, and then kills every jail that is left. The kernel's
-parent-death signal would do the same, but it needs one more program start per jail and fires when
-the starting thread ends; the guardian costs nothing while jails run and has one job. Should it be
-killed too, the next sandbox of the same name sweeps at its start. Without cgroups there is no
-guardian: see `contain`.
+Private mounts, the staged root, the locked cgroup subtree, and the guardian. Without cgroups there
+is no guardian: see `contain`.
 """
 
 from __future__ import annotations
@@ -13,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -22,12 +17,12 @@ from khala.model.errors import Rejected, Unavailable
 from khala.model.limits import SLOTS_MAX
 from sandbox import contain, modes, mounts
 from sandbox.group import Tree
+from sandbox.guardian import Guardian
 from sandbox.job import SandboxConfig
 from sandbox.nsjail import Place
 from sandbox.staging import choose_work_root
 from sandbox.views import View, stage_views
 
-_GUARDIAN_EXIT_S = 15
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _NSJAILS_FOLDERS = "/run/user"
 
@@ -41,7 +36,7 @@ class Host:
     tree: Tree
     enforcement: Enforcement
     #: None where the kernel does its work.
-    guardian: subprocess.Popen[bytes] | None
+    guardian: Guardian | None
     #: By image; the host's own programs under the empty name.
     views: dict[str, View] = field(default_factory=dict)
 
@@ -63,29 +58,24 @@ class Host:
             grouped=self.enforcement.mode is not Mode.DEGRADED,
         )
 
+    @property
+    def warm(self) -> int:
+        """Slots whose next jail is made ahead. None without cgroups: a jail is only known there
+        by its tree of processes, and nothing tells one that waits from one that was orphaned."""
+        return 0 if self.enforcement.mode is Mode.DEGRADED else self.config.warm
+
     def ensure_guarded(self) -> None:
         """Replace a guardian that something has killed."""
-        if self.guardian is not None and self.guardian.poll() is not None:
-            if self.guardian.stdin is not None:
-                self.guardian.stdin.close()
-            self.guardian = _start_guardian(self.work_root, self.tree)
+        if self.guardian is not None and self.guardian.is_gone:
+            self.guardian.close()
+            self.guardian = Guardian(self.work_root, self.tree)
 
     def close(self) -> None:
         """Needs all jails to be over."""
         _remove_work_root(self.work_root)
         if self.guardian is not None:
-            _end(self.guardian)
+            self.guardian.close()
         self.tree.close()
-
-
-def _end(guardian: subprocess.Popen[bytes]) -> None:
-    if guardian.stdin is not None:
-        guardian.stdin.close()
-    try:
-        guardian.wait(_GUARDIAN_EXIT_S)
-    except subprocess.TimeoutExpired:
-        guardian.kill()
-        guardian.wait()
 
 
 def open_host(config: SandboxConfig) -> Host:
@@ -99,7 +89,7 @@ def open_host(config: SandboxConfig) -> Host:
         undo.callback(tree.close)
         enter_namespace()
         work_root = choose_work_root(config.work_root, config.name)
-        guardian = _start_guardian(work_root, tree)
+        guardian = Guardian(work_root, tree) if tree.mode is not Mode.DEGRADED else None
         host = Host(config, work_root, tree, enforcement, guardian)
         undo.pop_all()
         undo.callback(host.close)
@@ -155,19 +145,3 @@ def _remove_work_root(work_root: str) -> None:
         mounts.unmount(path)
     with suppress(OSError):
         os.rmdir(work_root)
-
-
-def _start_guardian(work_root: str, tree: Tree) -> subprocess.Popen[bytes] | None:
-    program = tree.guardian(work_root)
-    if not program:
-        return None
-    return subprocess.Popen(
-        ["/bin/sh", "-c", *program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # It keeps the lock, so that no successor starts jails which it would then kill.
-        pass_fds=(tree.lock_fd,),
-        start_new_session=True,
-        env={"PATH": "/usr/bin:/bin"},
-    )

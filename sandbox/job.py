@@ -23,6 +23,8 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     name: str
     #: Stages that may run at the same time, numbered 0 .. slots-1.
     slots: int
+    #: Slots whose next jail is made before its task is known; 0: every jail on demand.
+    warm: int = 0
     #: Where the private tmpfs is mounted. A directory below one that others may not traverse
     #: (a data directory of mode 0700) is replaced by `/run/khala`: see `staging`.
     work_root: str = "/run/khala"

@@ -1,14 +1,16 @@
 """nsjail as a child process: its configuration, its start, what its log says.
 
 The configuration is a file and not flags, because paths may hold ':' and nosuid and nodev have no
-flag. It lives in memory (memfd), as does nsjail's log. Two details carry the rest:
+flag. It lives in memory (memfd), as does nsjail's log. Nothing in it belongs to a task, because a
+jail is made before its task is known: see `sandbox.orders` for what comes later. Two details carry
+the rest:
 
 - *The policy is the gate.* nsjail reads the system call policy before it makes the jail, and gets
   it through a pipe. The caller moves nsjail into its cgroups and only then sends the policy, so
   that nothing of the task can run outside them, without a shell in between to arrange it.
 - *Two shells.* The command is not the first process of the jail: that one ignores the signals a
-  program sends itself. The first shell also sets the file size limit (nsjail only knows whole
-  megabytes) and says nothing of its own on the task's stderr.
+  program sends itself. The first shell waits for its orders, and says nothing of its own on the
+  task's stderr.
 """
 
 from __future__ import annotations
@@ -25,21 +27,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.model.limits import KIB
 from khala.model.task import StageLimits
-from sandbox.job import Job
+from sandbox.group import Leaf
+from sandbox.orders import FIRST_SHELL, GATE_FD, ORDERS_FD
 from sandbox.staging import SOURCE
 
 _POLICY = "khala.kafel"
 _UID_INSIDE = 1000
-#: nsjail's own time limit, on top of the job's; only for an executor that has stopped working.
-_BACKSTOP_S = 5
 _OPEN_FILES = 1024
 _PENDING_SIGNALS = 1024
 #: Two queues of the usual size: like pending signals, they are counted for root too.
 _QUEUE_BYTES = 200_000
-#: More than nsjail ever writes to its log.
-_LOG_BYTES = 64 * KIB
 #: The first shell; nsjail itself is outside of the jail's user namespace.
 _OWN_PIDS = 1
 _FAULT_CHARS = 1000
@@ -55,7 +53,6 @@ _ENVIRONMENT = {
 _OOM_SCORE = b"1000"
 _RESET_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-_STARTED = re.compile(r"^\[I\]\[[^]]*\] Executing '", re.M)
 _EXITED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* exited with status: (\d+), ", re.M)
 _KILLED = re.compile(r"^\[I\]\[[^]]*\] pid=\d+ .* terminated with signal: \S+ \((\d+)\), ", re.M)
 _PLAIN = re.compile(r"[\w /:=.,@+-]*", re.ASCII)
@@ -79,11 +76,21 @@ class Place(Struct, frozen=True, kw_only=True):
     grouped: bool = True
 
 
+class Channels(Struct, frozen=True, kw_only=True):
+    """What a jail has from the service: descriptors of the service, copied for it."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    #: A socket: the first shell says when it waits, and is told to go.
+    gate: int
+    #: A file that is read when it is told to go.
+    orders: int
+
+
 class JailReport(Struct, frozen=True, kw_only=True):
     """What nsjail's log says about the first process of the jail."""
 
-    #: Whether the jail was set up and the command started.
-    started: bool
     exit_status: int | None
     signal: int | None
     #: Its complaints, for people.
@@ -92,9 +99,10 @@ class JailReport(Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class Child:
-    """A started nsjail that waits for its policy."""
+    """A started nsjail; it waits for its policy until `open_gate`."""
 
     pid: int
+    pidfd: int
     log_fd: int
     gate_fd: int
 
@@ -117,16 +125,15 @@ class Child:
         exited, killed = _EXITED.search(text), _KILLED.search(text)
         faults = _FAULT.findall(text)
         return JailReport(
-            started=_STARTED.search(text) is not None,
             exit_status=int(exited[1]) if exited else None,
             signal=int(killed[1]) if killed else None,
             fault="; ".join(faults)[:_FAULT_CHARS] or None,
         )
 
     def close(self) -> None:
-        os.close(self.log_fd)
-        if self.gate_fd >= 0:
-            os.close(self.gate_fd)
+        for fd in (self.pidfd, self.log_fd, self.gate_fd):
+            if fd >= 0:
+                os.close(fd)
 
 
 @cache
@@ -136,11 +143,27 @@ def policy() -> bytes:
     return re.sub(r"\s+", " ", re.sub(r"//.*", "", text)).encode()
 
 
-def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
-    """Start nsjail with these three descriptors; it waits until `Child.open_gate`.
+def start(place: Place, leaf: Leaf, channels: Channels) -> Child:
+    """Start an nsjail in `leaf`; after `open_gate`, it makes a jail whose first shell waits.
 
-    Must be called by a thread in the mount namespace that `place` lives in. Raises OSError.
+    Blocks for some milliseconds. Must be called by a thread in the mount namespace that `place`
+    lives in. Raises OSError.
     """
+    child = _spawn(place, channels)
+    try:
+        child.pidfd = os.pidfd_open(child.pid)
+        _prepare(child.pid)
+        leaf.attach(child.pid)
+    except BaseException:
+        # No policy was sent, so there is no jail: nsjail alone can be killed and reaped.
+        os.kill(child.pid, signal.SIGKILL)
+        os.waitpid(child.pid, 0)
+        child.close()
+        raise
+    return child
+
+
+def _spawn(place: Place, channels: Channels) -> Child:
     opened: list[int] = []
     try:
         config = os.memfd_create("nsjail.cfg", os.MFD_CLOEXEC)
@@ -149,18 +172,21 @@ def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
         opened.append(log)
         policy_end, gate = os.pipe()
         opened += [policy_end, gate]
-        # Above everything in use, so that no dup2 overwrites the source of a later one.
-        free = max(*opened, *stdio) + 1
-        os.write(config, configuration(place, job, log_fd=free, policy_fd=free + 1).encode())
-        actions = [(os.POSIX_SPAWN_DUP2, log, free), (os.POSIX_SPAWN_DUP2, policy_end, free + 1)]
-        actions.append((os.POSIX_SPAWN_DUP2, config, free + 2))
-        actions += [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
-        first = ("/bin/sh", "-c", _first_shell(place, job))
+        own = {0: channels.stdin, 1: channels.stdout, 2: channels.stderr}
+        own |= {GATE_FD: channels.gate, ORDERS_FD: channels.orders}
+        sources = [*own.values(), log, policy_end, config]
+        # First above everything in use, so that no dup2 overwrites the source of a later one.
+        free = max(sources) + 1
+        high = range(free, free + len(sources))
+        log_fd, policy_fd, config_fd = high[-3:]
+        os.write(config, configuration(place, log_fd=log_fd, policy_fd=policy_fd).encode())
+        moves = list(zip(sources, high, strict=True)) + list(zip(high, own, strict=False))
+        actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in moves]
         pid = os.posix_spawn(
             place.nsjail,
-            ["nsjail", "-C", f"/proc/self/fd/{free + 2}", "--", *first],
+            ["nsjail", "-C", f"/proc/self/fd/{config_fd}", "--", "/bin/sh", "-c", FIRST_SHELL],
             {},
-            file_actions=actions,
+            file_actions=[*actions, *((os.POSIX_SPAWN_CLOSE, fd) for fd in high[: len(own)])],
             # A terminal's Ctrl-C is for the executor, which then ends its jails in order.
             setsid=True,
             setsigmask=(),
@@ -172,15 +198,11 @@ def spawn(place: Place, job: Job, stdio: tuple[int, int, int]) -> Child:
         raise
     os.close(config)
     os.close(policy_end)
-    return Child(pid, log, gate)
+    return Child(pid, -1, log, gate)
 
 
-def prepare(pid: int, limits: StageLimits) -> None:
+def _prepare(pid: int) -> None:
     """Set what the jail inherits from nsjail and nsjail has no option for."""
-    # The first shell sets the exact limit, but a task may have made that shell do its bidding
-    # (LD_PRELOAD). nsjail's own log must fit.
-    file_bytes = max(limits.file_bytes, _LOG_BYTES)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     # Signals and timers in waiting are counted for root too, in whose name the jail was made: one
     # task could leave the host's services none.
     resource.prlimit(pid, resource.RLIMIT_SIGPENDING, (_PENDING_SIGNALS, _PENDING_SIGNALS))
@@ -189,6 +211,26 @@ def prepare(pid: int, limits: StageLimits) -> None:
     core = 0 if hard == 0 else 1
     resource.prlimit(pid, resource.RLIMIT_CORE, (core, core))
     _write_oom_score(pid, _OOM_SCORE)
+
+
+def limit(place: Place, first_pid: int, limits: StageLimits) -> None:
+    """Set what every process of a jail inherits from its first one: all come from it. Not through
+    that shell, so that nothing of a task can have a hand in it."""
+    most = {
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        # Of each process; the executor watches their sum.
+        resource.RLIMIT_CPU: -(-limits.cpu_ms // 1000) + 2,
+    }
+    if not place.grouped:
+        # Not the address space: node reserves a gigabyte of that, java more, and use next to
+        # nothing.
+        most[resource.RLIMIT_DATA] = limits.memory_bytes
+        # Counted for this jail alone, because its user namespace is its own.
+        most[resource.RLIMIT_NPROC] = limits.pids + _OWN_PIDS
+    for what, value in most.items():
+        hard = resource.prlimit(first_pid, what)[1]
+        lowered = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(first_pid, what, (lowered, lowered))
 
 
 def spare(pid: int) -> None:
@@ -214,41 +256,31 @@ def _write_oom_score(pid: int, score: bytes) -> None:
         os.close(fd)
 
 
-def _first_shell(place: Place, job: Job) -> str:
-    blocks = max(1, job.limits.file_bytes // 512)
-    # Not the address space: node reserves a gigabyte of that, java more, and use next to nothing.
-    data = "" if place.grouped else f"ulimit -d {max(1, job.limits.memory_bytes // KIB)}; "
-    # The subshell keeps the redirection from the outer one, which would report signals to it.
-    run = f"(exec bash {job.stage}.sh 2>&3 3>&-)"
-    return f"ulimit -f {blocks}; {data}exec 3>&2 2>/dev/null; {run}; exit $?"
-
-
-def configuration(place: Place, job: Job, *, log_fd: int, policy_fd: int) -> str:
-    """The nsjail configuration of one stage, in protobuf's text format."""
-    limits = job.limits
-    # Counted for this jail alone, because its user namespace is its own.
-    nproc = "HARD" if place.grouped else f"VALUE\nrlimit_nproc: {limits.pids + _OWN_PIDS}"
+def configuration(place: Place, *, log_fd: int, policy_fd: int) -> str:
+    """The nsjail configuration of a slot's jails, in protobuf's text format."""
     shm = f"size={place.shm_bytes},nr_inodes={place.shm_inodes},mode=1777"
     envars = "\n".join(
         f"envar: {_quote(f'{name}={value}')}"
-        for name, value in {"PATH": place.path, **_ENVIRONMENT, **job.environment}.items()
+        for name, value in {"PATH": place.path, **_ENVIRONMENT}.items()
     )
     return f"""\
 mode: ONCE
 hostname: "khala"
 cwd: "{SOURCE}"
-time_limit: {-(-limits.wall_ms // 1000) + _BACKSTOP_S}
+time_limit: 0
 log_fd: {log_fd}
 log_level: INFO
+pass_fd: {GATE_FD}
+pass_fd: {ORDERS_FD}
 keep_env: false
 nice_level: 0
 {envars}
 rlimit_as_type: HARD
 rlimit_core_type: SOFT
-rlimit_cpu: {-(-limits.cpu_ms // 1000) + 2}
+rlimit_cpu_type: HARD
 rlimit_fsize_type: HARD
 rlimit_nofile: {_OPEN_FILES}
-rlimit_nproc_type: {nproc}
+rlimit_nproc_type: HARD
 rlimit_stack_type: HARD
 rlimit_memlock_type: VALUE
 rlimit_memlock: 64

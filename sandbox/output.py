@@ -8,33 +8,11 @@ The end is a ring in the second half of the file, so no flood costs memory eithe
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 
 _READ_BYTES = 64 * 1024
 _COPY_BYTES = 1 << 20
-_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-
-
-def sealed_copy(fd: int) -> int:
-    """What is left in `fd`, which is closed, in memory that nobody can change any more.
-
-    Where tasks run as the service's own user, a file of the service would be theirs to change.
-    """
-    try:
-        copy = os.memfd_create("stdin", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            while os.sendfile(copy, fd, None, _COPY_BYTES):
-                continue
-            fcntl.fcntl(copy, fcntl.F_ADD_SEALS, _SEALS)
-            os.lseek(copy, 0, os.SEEK_SET)
-        except OSError:
-            os.close(copy)
-            raise
-    finally:
-        os.close(fd)
-    return copy
 
 
 def head_bytes(kept_bytes: int) -> int:

@@ -1,37 +1,36 @@
-"""One stage from its first process to its last: start, watch, kill, measure.
+"""One stage, from a jail that waits to its last process: go, watch, kill, measure.
 
 The event loop watches three descriptors (two outputs, the process) and two timers (wall time; one
 for what can only be polled: processor time and out-of-memory kills). Every read is bounded, so a
 flood of output costs the loop a slice per turn and ends at the limit. Nothing here runs long: the
 parts that wait, wait in the loop.
 
-A stage is over when nsjail is reaped and the cgroup is empty (see `sandbox.killing`).
+Time, and processor time, count from the moment the jail is told to go, whether it was made ahead
+or on demand. A stage is over when nsjail is reaped and the cgroup is empty (see `sandbox.killing`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from khala.model.task import OnOutputLimit, Reason, StageOutcome
-from sandbox import nsjail
-from sandbox.group import Leaf
+from sandbox.errors import BadInput, SandboxLost
+from sandbox.jail import Jail, NoRoom
 from sandbox.job import Job
-from sandbox.killing import Killer, children_of, empty
+from sandbox.killing import empty
 from sandbox.offload import offload
-from sandbox.output import Output, sealed_copy
+from sandbox.output import Output
 from sandbox.verdict import Facts, Room, judge
-from sandbox.written import Written
 
 _POLL_MIN_S = 0.005
 _POLL_MAX_S = 0.05
-#: Somewhat more than setting up a jail takes; the shortest tasks never get there.
-_SPARE_S = 0.01
 #: Work on more than this leaves the event loop for a thread.
 _LARGE_BYTES = 256 * 1024
 
@@ -43,47 +42,51 @@ class Cancel(Protocol):
     async def wait(self) -> object: ...
 
 
-class StageRun:
-    """Runs one job once."""
+class JailGone(SandboxLost):
+    """The jail ended before it was told to go: nothing of its task had begun."""
 
-    def __init__(self, place: nsjail.Place, leaf: Leaf, job: Job) -> None:
-        self._place = place
-        self._leaf = leaf
+
+class StageRun:
+    """Runs one job in one jail."""
+
+    def __init__(self, jail: Jail, job: Job) -> None:
+        """The jail is this run's from now on."""
+        self._jail = jail
         self._job = job
         self._loop = asyncio.get_running_loop()
-        self._over: asyncio.Future[None] = self._loop.create_future()
         self._stopped_for: Reason | None = None
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._interrupted: asyncio.CancelledError | None = None
+        #: When the jail was told to go; 0 if it was not.
         self._started_at = 0.0
-        self._wall_ms = 0
-        self._wait_status = 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     async def run(self, cancel: Cancel, rooms: Callable[[], tuple[Room, ...]]) -> StageOutcome:
-        """Raises SandboxLost, or OSError when the service's own files or cgroups fail.
+        """Raises SandboxLost (JailGone if nothing had begun), BadInput, or OSError when the
+        service's own files or cgroups fail.
 
         Cancelling the calling task kills the jail first, and then lets the cancellation through.
         """
         with ExitStack() as closing:
-            self._start(closing)
+            closing.callback(self._jail.close)
             async with asyncio.TaskGroup() as group:
                 watcher = group.create_task(self._stop_when_set(cancel))
-                # Moving a process between cgroups waits, now and then, for every processor to
-                # have passed a quiet point: up to 20 ms in which the loop must not stand still.
-                attached = self._loop.run_in_executor(None, self._leaf.attach, self._child.pid)
-                await self._settle(attached)
-                self._failure = self._failure or attached.exception()
-                self._open_gate()
-                await self._settle(self._over)
+                await self._settle(self._fed())
+                await self._settle(self._jail.ready)
+                closing.callback(self._stop_watching)
+                self._go()
+                await self._settle(self._jail.over)
                 watcher.cancel()
-            await empty(self._leaf)
-            for output in self._outputs:
-                await _finish(output)
+            await empty(self._jail.leaf)
             if self._interrupted is not None:
                 raise self._interrupted
             if self._failure is not None:
                 raise self._failure
+            if self._started_at:
+                for output in self._jail.outputs:
+                    await _finish(output)
+            elif self._stopped_for is None:
+                raise JailGone(_before_its_task(self._jail))
             return judge(self._facts(rooms()))
 
     async def _settle(self, future: asyncio.Future[None]) -> None:
@@ -94,63 +97,49 @@ class StageRun:
             except asyncio.CancelledError as error:
                 self._interrupted = error
                 self.stop(Reason.CANCELLED)
+        failure = future.exception()
+        if isinstance(failure, OSError):
+            self._fail(failure)
 
     # ---- start ------------------------------------------------------------------------------
 
-    def _start(self, closing: ExitStack) -> None:
-        """Everything up to an nsjail that waits for its policy."""
-        job, uid = self._job, self._place.uid
-        self._leaf.create()
-        self._leaf.limit(job.limits)
-        stdin_fd = _open_stdin(job.stdin, uid)
-        closing.callback(os.close, stdin_fd)
-        outputs = []
-        for path in (job.stdout, job.stderr):
-            output = Output(uid)
-            closing.callback(output.close)
-            output.open(path, job.limits.output_bytes)
-            outputs.append(output)
-        self._outputs = (outputs[0], outputs[1])
-        self._child = nsjail.spawn(
-            self._place, job, (stdin_fd, outputs[0].write_fd, outputs[1].write_fd)
-        )
-        closing.callback(self._child.close)
-        self._written = Written(self._child)
+    def _fed(self) -> asyncio.Future[None]:
+        """Done when the jail has its standard input."""
+        path = self._job.stdin
         try:
-            nsjail.prepare(self._child.pid, job.limits)
-            self._pidfd = os.pidfd_open(self._child.pid)
-        except OSError:
-            # No policy was sent, so there is no jail: nsjail alone can be killed and reaped.
-            os.kill(self._child.pid, signal.SIGKILL)
-            os.waitpid(self._child.pid, 0)
-            raise
-        closing.callback(os.close, self._pidfd)
-        self._killer = Killer(self._leaf, self._child.pid, self._pidfd, self._over)
-        closing.callback(self._killer.close)
-        self._started_at = time.monotonic()
-        self._loop.add_reader(self._pidfd, self._on_exit)
-        for output in outputs:
-            output.close_write_end()
-            self._loop.add_reader(output.read_fd, self._on_output, output)
-        closing.callback(self._stop_watching)
+            if path is not None:
+                if os.stat(path).st_size > _LARGE_BYTES:
+                    return self._loop.run_in_executor(None, self._jail.feed, path)
+                self._jail.feed(path)
+        except OSError as error:
+            self._fail(error)
+        done = self._loop.create_future()
+        done.set_result(None)
+        return done
 
-    def _open_gate(self) -> None:
-        if self._failure is not None:
-            self.stop(Reason.INTERNAL)
-        if self._stopped_for is not None or self._over.done():
+    def _go(self) -> None:
+        if self._stopped_for is not None or not self._jail.waits:
+            return
+        try:
+            self._jail.go(self._job)
+        except ProcessLookupError:
+            return  # it has just died, which is noticed by itself
+        except NoRoom:
+            self.stop(Reason.MEMORY)
+            return
+        except (OSError, BadInput) as error:
+            self._fail(error)
             return
         self._started_at = time.monotonic()
-        self._written.begin()
-        self._child.open_gate()
+        for output in self._jail.outputs:
+            self._loop.add_reader(output.read_fd, self._on_output, output)
         self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)
         self._after("poll", _POLL_MAX_S, self._on_poll)
-        self._after("spare", _SPARE_S, self._spare_nsjail)
 
     def _stop_watching(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        self._loop.remove_reader(self._pidfd)
-        for output in self._outputs:
+        for output in self._jail.outputs:
             self._loop.remove_reader(output.read_fd)
 
     def _after(self, name: str, seconds: float, callback: Callable[[], None]) -> None:
@@ -171,18 +160,9 @@ class StageRun:
         if ended:
             self._loop.remove_reader(output.read_fd)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = error
         self.stop(Reason.INTERNAL)
-
-    def _spare_nsjail(self) -> None:
-        """Once its child exists, which must not inherit this: see `nsjail.spare`."""
-        if self._over.done():
-            return
-        if children_of(self._child.pid):
-            nsjail.spare(self._child.pid)
-        else:
-            self._after("spare", _SPARE_S, self._spare_nsjail)
 
     def _on_wall_time(self) -> None:
         self.stop(Reason.WALL_TIME)
@@ -190,12 +170,13 @@ class StageRun:
     def _on_poll(self) -> None:
         limits = self._job.limits
         try:
-            left_s = limits.cpu_ms / 1000 - self._leaf.cpu_ns() / 1e9
-            oom_kills = self._leaf.oom_kills()
+            used_ns = self._jail.leaf.cpu_ns() - self._jail.spent_ns
+            oom_kills = self._jail.leaf.oom_kills()
         except OSError as error:
             # Without this look the limits would not be enforced.
             self._fail(error)
             return
+        left_s = limits.cpu_ms / 1000 - used_ns / 1e9
         if oom_kills:
             self.stop(Reason.MEMORY)
         elif left_s < 0:
@@ -205,15 +186,6 @@ class StageRun:
             pause_s = min(_POLL_MAX_S, max(_POLL_MIN_S, left_s / limits.cpus))
             self._after("poll", pause_s, self._on_poll)
 
-    def _on_exit(self) -> None:
-        self._wall_ms = round((time.monotonic() - self._started_at) * 1000)
-        self._loop.remove_reader(self._pidfd)
-        self._written.count((self._child.pid,))
-        with suppress(ChildProcessError):  # reaped by others: nsjail's log has to do
-            _, self._wait_status = os.waitpid(self._child.pid, 0)
-        if not self._over.done():
-            self._over.set_result(None)
-
     async def _stop_when_set(self, cancel: Cancel) -> None:
         await cancel.wait()
         self.stop(Reason.CANCELLED)
@@ -222,26 +194,31 @@ class StageRun:
 
     def stop(self, reason: Reason) -> None:
         """Kill everything; the first reason counts."""
-        if self._stopped_for is None and not self._over.done():
+        if self._stopped_for is None and not self._jail.over.done():
             self._stopped_for = reason
-            self._written.count(self._leaf.processes())
-            self._killer.begin()
+            self._jail.written.count(self._jail.leaf.processes())
+            self._jail.killer.begin()
 
     def _facts(self, rooms: tuple[Room, ...]) -> Facts:
-        stdout, stderr = self._outputs
+        jail, usage = self._jail, self._jail.leaf.usage()
+        stdout, stderr = jail.outputs
         return Facts(
             limits=self._job.limits,
             stopped_for=self._stopped_for,
-            wait_status=self._wait_status,
-            report=self._child.report(),
-            usage=self._leaf.usage(),
-            wall_ms=self._wall_ms,
+            wait_status=jail.wait_status,
+            report=jail.report(),
+            usage=replace(
+                usage,
+                cpu_ns=usage.cpu_ns - jail.spent_ns,
+                cpu_user_ns=usage.cpu_user_ns - jail.spent_user_ns,
+            ),
+            wall_ms=round((jail.ended_at - self._started_at) * 1000) if self._started_at else 0,
             stdout_seen=stdout.seen_bytes,
             stderr_seen=stderr.seen_bytes,
             stdout_kept=stdout.kept_bytes,
             stderr_kept=stderr.kept_bytes,
             rooms=rooms,
-            written_bytes=self._written.total_bytes,
+            written_bytes=self._jail.written.total_bytes,
         )
 
 
@@ -256,17 +233,6 @@ async def _finish(output: Output) -> None:
         output.settle()
 
 
-def _open_stdin(path: str | None, gid: int) -> int:
-    if path is None:
-        return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    if gid == os.getegid():
-        return sealed_copy(fd)
-    try:
-        # Readable by /dev/stdin inside; still ours, so the task can neither write nor chmod it.
-        os.fchown(fd, -1, gid)
-        os.fchmod(fd, 0o640)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+def _before_its_task(jail: Jail) -> str:
+    fault = jail.report().fault or f"it ended with wait status {jail.wait_status}"
+    return f"the jail was gone before its task began: {fault}"

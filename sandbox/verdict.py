@@ -72,7 +72,6 @@ def judge(facts: Facts) -> StageOutcome:
     finding = (
         _stopped(facts)
         or _out_of_memory(facts)
-        or _not_started(facts)
         or _destroyed(facts)
         or _over_a_limit(facts)
         or _exited(facts)
@@ -82,7 +81,7 @@ def judge(facts: Facts) -> StageOutcome:
     cpu_ms, user_ms = usage.cpu_ns // _NS_PER_MS, usage.cpu_user_ns // _NS_PER_MS
     return StageOutcome(
         reason=finding.reason,
-        exit_code=status if facts.report.started else None,
+        exit_code=status,
         signal=_signal_of(status) if finding.reason is not Reason.OK else None,
         limit=finding.limit,
         observed=finding.observed,
@@ -112,6 +111,13 @@ def _stopped(facts: Facts) -> _Finding | None:
         return _wall_time(facts)
     if reason is Reason.CPU_TIME:
         return _cpu_time(facts)
+    if reason is Reason.MEMORY and not facts.usage.oom_kills:
+        return _Finding(
+            reason=reason,
+            limit=limits.memory_bytes,
+            observed=facts.usage.memory_peak_bytes,
+            note=f"{_size(limits.memory_bytes)} of memory is not enough to start the command",
+        )
     seen = max(facts.stdout_seen, facts.stderr_seen)
     beyond = limits.on_output_limit is OnOutputLimit.STOP and seen > limits.output_bytes
     if reason is Reason.OUTPUT_LIMIT or (reason is None and beyond):
@@ -161,20 +167,8 @@ def _out_of_memory(facts: Facts) -> _Finding | None:
     )
 
 
-def _not_started(facts: Facts) -> _Finding | None:
-    if facts.report.started or os.WIFSIGNALED(facts.wait_status):
-        return None
-    return _Finding(
-        reason=Reason.SETUP_FAILED,
-        note=f"the sandbox could not be set up: {facts.report.fault or 'nsjail gave no reason'}",
-    )
-
-
 def _destroyed(facts: Facts) -> _Finding | None:
     report = facts.report
-    if report.signal is not None and facts.wall_ms > facts.limits.wall_ms:
-        # nsjail's own time limit, because this process was too slow for its timers.
-        return _wall_time(facts)
     if os.WIFSIGNALED(facts.wait_status):
         number = os.WTERMSIG(facts.wait_status)
         raise SandboxLost(f"nsjail was killed from outside by signal {number}")

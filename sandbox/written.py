@@ -12,6 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sandbox.nsjail import Child
+from sandbox.orders import READY_BYTES
 
 #: Looking at more of them, one by one, would hold the loop up.
 _PROCESSES = 64
@@ -19,7 +20,7 @@ _WRITTEN = re.compile(r"^wchar: (\d+)$", re.M)
 
 
 class Written:
-    """Of one jail; nsjail's own writes are left out."""
+    """Of one jail; nsjail's own writes, and the first shell's, are left out."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
@@ -28,9 +29,11 @@ class Written:
         self.total_bytes: int | None = None
 
     def begin(self) -> None:
-        """Call when nothing of the task has begun."""
+        """Call while nsjail waits for its policy: later, others may not be allowed to look at the
+        first process."""
         written = _written_bytes(self._child.pid)
-        self._own_bytes = None if written is None else written - self._child.log_bytes()
+        if written is not None:
+            self._own_bytes = written - self._child.log_bytes() + READY_BYTES
 
     def count(self, pids: Collection[int]) -> None:
         """Call before the jail is killed with all its processes, nsjail among them, or with nsjail

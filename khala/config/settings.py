@@ -23,6 +23,7 @@ class Rpc(Struct, frozen=True, kw_only=True):
 
 class Executor(Struct, frozen=True, kw_only=True):
     slots: int
+    warm_jails: int
     expose: tuple[str, ...]
     allow_degraded: bool
     images: tuple[str, ...]

@@ -179,6 +179,18 @@ EXECUTOR = (
         maximum=SLOTS_MAX,
     ),
     Setting(
+        key="executor.warm_jails",
+        flag="--warm-jails",
+        kind=Kind.INT,
+        default=2 * len(os.sched_getaffinity(0)),
+        auto=True,
+        default_text="auto, two per processor",
+        help="Jails made ahead, one per slot at the most; each idles with about 4 MiB. 0: none.",
+        roles=(E,),
+        minimum=0,
+        maximum=SLOTS_MAX,
+    ),
+    Setting(
         key="executor.expose",
         flag="--expose",
         kind=Kind.LIST,
@@ -229,8 +241,8 @@ EXECUTOR = (
         key="executor.box",
         flag="--box-size",
         kind=Kind.SIZE,
-        default=256 * MIB,
-        help="Room for a task's files: sources, input and whatever it writes.",
+        default=2048 * MIB,
+        help="The most room this host gives to a task's files, whatever the task may ask for.",
         roles=(E,),
         minimum=MIB,
         maximum=1 << 40,
@@ -239,8 +251,8 @@ EXECUTOR = (
         key="executor.box_inodes",
         flag="--box-inodes",
         kind=Kind.INT,
-        default=16384,
-        help="Files and directories of a task, at the most.",
+        default=262_144,
+        help="The most files and directories of a task on this host.",
         roles=(E,),
         minimum=64,
         maximum=100_000_000,
@@ -374,8 +386,6 @@ SECTIONS = {
 }
 SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)
 BY_KEY = {setting.key: setting for setting in SETTINGS}
-
-
 #: Commands that read less than everything; `up` and `config` take every setting.
 _READ_BY_COMMAND = {
     "bench": ("executor.slots", "log.level", "log.format"),

@@ -17,6 +17,7 @@ from khala.net.loop import run as run_loop
 from khala.version import VERSION
 from roles.bench import bare, control_plane, end_to_end
 from roles.bench.costs import Costs
+from roles.bench.end_to_end import EndToEnd
 from roles.bench.stats import Latency
 
 #: Turns of bare jail and whole.
@@ -37,6 +38,9 @@ class Ratios(Struct, frozen=True, kw_only=True):
     #: Submit-to-done minus one bare jail, medians.
     latency_p50_ms_over_bare: float
     latency_p95_ms_over_bare: float
+    #: Of (b) over the same without jails made ahead, median and throughput.
+    warm_latency_p50: float
+    warm_throughput: float
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -50,7 +54,9 @@ class Machine(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     ratios: Ratios
     bare: bare.Bare
-    end_to_end: end_to_end.EndToEnd
+    end_to_end: EndToEnd
+    #: The same with `--warm-jails 0`.
+    end_to_end_cold: EndToEnd
     control_plane: control_plane.ControlPlane
     machine: Machine
 
@@ -67,7 +73,7 @@ def run(options: Options) -> int:
 
 async def _measure(options: Options) -> Report:
     share = 0.15 if options.quick else 1.0
-    floor, whole = await _compare(options.slots, share)
+    floor, whole, cold = await _compare(options.slots, share)
     _say("control plane with simulated executors")
     plane = await control_plane.measure(tasks=int(6000 * share))
     return Report(
@@ -75,9 +81,12 @@ async def _measure(options: Options) -> Report:
             throughput=round(whole.tasks_per_s / floor.parallel_per_s, 3),
             latency_p50_ms_over_bare=round(whole.latency.p50_ms - floor.serial.p50_ms, 2),
             latency_p95_ms_over_bare=round(whole.latency.p95_ms - floor.serial.p95_ms, 2),
+            warm_latency_p50=round(whole.latency.p50_ms / cold.latency.p50_ms, 3),
+            warm_throughput=round(whole.tasks_per_s / cold.tasks_per_s, 3),
         ),
         bare=floor,
         end_to_end=whole,
+        end_to_end_cold=cold,
         control_plane=plane,
         machine=Machine(
             cpus=os.cpu_count() or 1,
@@ -89,21 +98,31 @@ async def _measure(options: Options) -> Report:
     )
 
 
-async def _compare(slots: int, share: float) -> tuple[bare.Bare, end_to_end.EndToEnd]:
-    """The bare jail and the whole, in turns: what else the host does meets both alike."""
+async def _compare(slots: int, share: float) -> tuple[bare.Bare, EndToEnd, EndToEnd]:
+    """The bare jail, the whole, and the whole without warm jails, in turns: what else the host
+    does meets all alike."""
     floors: list[bare.Slice] = []
     wholes: list[end_to_end.Slice] = []
-    _say("starting a whole Khala")
-    async with end_to_end.started(slots) as stack:
+    colds: list[end_to_end.Slice] = []
+    _say("starting a whole Khala, and one without warm jails")
+    async with (
+        end_to_end.started(slots) as warm,
+        end_to_end.started(slots, "--warm-jails", "0") as cold,
+    ):
         for turn in range(1, ROUNDS + 1):
-            _say(f"round {turn} of {ROUNDS}: bare jail, then end to end through HTTP")
+            _say(f"round {turn} of {ROUNDS}: bare jail, then end to end through HTTP, twice")
             floors.append(await bare.measure(slots, runs=int(160 * share)))
-            wholes.append(
-                await end_to_end.measure(
-                    stack, slots, duration_s=3 * share, sequential=int(40 * share)
+            for stack, slices in ((warm, wholes), (cold, colds)):
+                slices.append(
+                    await end_to_end.measure(
+                        stack, slots, duration_s=3 * share, sequential=int(40 * share)
+                    )
                 )
-            )
-    return bare.combine(slots, floors), end_to_end.combine(slots, wholes)
+    return (
+        bare.combine(slots, floors),
+        end_to_end.combine(slots, wholes),
+        end_to_end.combine(slots, colds),
+    )
 
 
 def _say(step: str) -> None:
@@ -112,14 +131,18 @@ def _say(step: str) -> None:
 
 def _table(report: Report) -> str:
     floor, whole, plane = report.bare, report.end_to_end, report.control_plane
+    cold = report.end_to_end_cold
     rows = [
         ("(a) bare jail, serial", f"{floor.serial_per_s:.1f}/s", _latency(floor.serial)),
         (f"(a) bare jail, {floor.parallel} in parallel", f"{floor.parallel_per_s:.1f}/s", ""),
+        ("(a) warm, serial, from go", "", _latency(floor.warm)),
+        (f"(a) warm, {floor.parallel} in parallel, from go", "", _latency(floor.warm_parallel)),
         (
             f"(b) end to end, {whole.clients} clients",
             f"{whole.tasks_per_s:.1f}/s",
             _latency(whole.latency),
         ),
+        ("(b) with --warm-jails 0", f"{cold.tasks_per_s:.1f}/s", _latency(cold.latency)),
         ("(c) accepted", f"{plane.accepted_per_s:.0f}/s", f"{plane.tasks} tasks"),
         ("(c) leased", f"{plane.leased_per_s:.0f}/s", f"{plane.executors} simulated executors"),
         ("(c) recorded", f"{plane.recorded_per_s:.0f}/s", ""),
@@ -130,6 +153,8 @@ def _table(report: Report) -> str:
             f"{report.ratios.latency_p50_ms_over_bare:.1f} ms",
             "aim: 15 ms or less",
         ),
+        ("(d) latency, warm / cold, p50", f"{report.ratios.warm_latency_p50:.2f}", ""),
+        ("(d) throughput, warm / cold", f"{report.ratios.warm_throughput:.2f}", ""),
         ("(e) processor time, bare jail", f"{floor.cpu_ms_per_run:.1f} ms", "per run of (a)"),
         *_costs(whole.cpu_ms_per_task),
     ]

@@ -38,6 +38,9 @@ class Slice(Struct, frozen=True, kw_only=True):
 
     serial_s: list[float]
     parallel_s: float
+    #: Of jails made before, from "go" to the end of nsjail; one after another, and all slots.
+    warm_s: list[float]
+    warm_parallel_s: list[float]
     cpu_ms_per_run: float
 
 
@@ -47,6 +50,9 @@ class Bare(Struct, frozen=True, kw_only=True):
     #: Jails at the same time in the second loop.
     parallel: int
     parallel_per_s: float
+    #: From "go", of jails that were made before.
+    warm: Latency
+    warm_parallel: Latency
     #: Processor time of one jail, its loop included.
     cpu_ms_per_run: float
 
@@ -71,6 +77,8 @@ def combine(slots: int, slices: list[Slice]) -> Bare:
         serial=summarize(serial),
         parallel=slots,
         parallel_per_s=round(runs / sum(each.parallel_s for each in slices), 2),
+        warm=summarize([sample for each in slices for sample in each.warm_s]),
+        warm_parallel=summarize([sample for each in slices for sample in each.warm_parallel_s]),
         cpu_ms_per_run=round(sum(each.cpu_ms_per_run for each in slices) / len(slices), 3),
     )
 
@@ -96,9 +104,13 @@ def _measure(slots: int, runs: int) -> Slice:
         run_bare(config, job, runs=_WARM_UP, workers=1)
         serial = run_bare(config, job, runs=runs, workers=1)
         parallel = run_bare(config, job, runs=runs, workers=slots)
+        warm = run_bare(config, job, runs=runs, workers=1, warm=True)
+        warm_parallel = run_bare(config, job, runs=runs, workers=slots, warm=True)
     return Slice(
         serial_s=[ms / 1000 for ms in serial.latencies_ms],
         parallel_s=parallel.elapsed_s,
+        warm_s=[ms / 1000 for ms in warm.latencies_ms],
+        warm_parallel_s=[ms / 1000 for ms in warm_parallel.latencies_ms],
         cpu_ms_per_run=serial.cpu_ms_per_run,
     )
 

@@ -71,9 +71,9 @@ class _Status(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def started(slots: int) -> AsyncIterator[Stack]:
-    """A whole Khala, warm."""
-    async with run_up(slots) as stack:
+async def started(slots: int, *options: str) -> AsyncIterator[Stack]:
+    """A whole Khala that has run for a moment."""
+    async with run_up(slots, *options) as stack:
         await _wait_for_slots(stack)
         await _load(stack, clients=2 * slots, duration_s=2.0)
         yield stack

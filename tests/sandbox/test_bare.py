@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import Job, SandboxConfig, SandboxLost
 from sandbox.bare import run_bare
-from tests.sandbox.harness import UID_BASE, Runner, leftovers
+from tests.sandbox.harness import UID_BASE, Runner, everything
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ async def test_bare(runner: Runner, bare_config: SandboxConfig, workers: int) ->
     assert 0 < max(result.latencies_ms) <= result.elapsed_s * 1000
     assert result.cpu_ms_per_run > 0
     assert Path(job.stdout).read_text() == "Seccomp:\t2\n"
-    assert leftovers(bare_config) == []
+    assert everything(bare_config) == []
 
 
 async def test_a_failing_command(runner: Runner, bare_config: SandboxConfig) -> None:
     with pytest.raises(SandboxLost, match="wait status"):
         run_bare(bare_config, runner.job("exit 1"), runs=2, workers=2)
-    assert leftovers(bare_config) == []
+    assert everything(bare_config) == []

@@ -68,7 +68,9 @@ async def test_a_time_limit_kills_everything(runner: Runner, command: str) -> No
 
 
 def leftovers_but_box(runner: Runner) -> list[str]:
-    return [item for item in leftovers(runner.config) if not item.startswith("khala-box")]
+    """An empty group stays until the box is taken down."""
+    left = leftovers(runner.config)
+    return [item for item in left if not item.startswith(("khala-box", "/sys/fs/cgroup/"))]
 
 
 async def test_cancel(runner: Runner) -> None:
@@ -108,7 +110,7 @@ async def test_cancelling_the_caller_kills_first(runner: Runner) -> None:
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()
-        assert leftovers(runner.config) == []
+        await runner.quiet()
 
 
 async def _run_and(runner: Runner, act: Callable[[int], None]) -> Ran:
@@ -148,6 +150,7 @@ def _child_of(pid: int) -> int:
 
 async def _until_reaped(runner: Runner) -> None:
     """Who was orphaned by the killing of nsjail is reaped by process 1, in its own time."""
+    await runner.until_warm()
     for _ in range(1000):
         found = leftovers(runner.config)
         assert all("zombie" in item for item in found)

@@ -23,12 +23,12 @@ from tests.sandbox.harness import (
     MODE,
     UID_BASE,
     Runner,
+    everything,
     find_nsjail,
     folders,
-    groups,
     guarded,
     jail_processes,
-    leftovers,
+    waiting_jails,
 )
 
 _UID_BASE = UID_BASE + 150
@@ -40,7 +40,8 @@ def config() -> Iterator[SandboxConfig]:
     made = SandboxConfig(
         nsjail=find_nsjail(),
         name=f"test-host-{secrets.token_hex(4)}",
-        slots=1,
+        slots=2,
+        warm=2,
         uid_base=_UID_BASE,
         allow_degraded=MODE is Mode.DEGRADED,
     )
@@ -48,7 +49,7 @@ def config() -> Iterator[SandboxConfig]:
     _wait_for(lambda: not folders(made), "folders were left")
 
 
-def _start(config: SandboxConfig, loop: str, command: str) -> subprocess.Popen[str]:
+def _start(config: SandboxConfig, loop: str, command: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
@@ -57,6 +58,7 @@ def _start(config: SandboxConfig, loop: str, command: str) -> subprocess.Popen[s
             msgspec.json.encode(config).decode(),
             loop,
             command,
+            *words,
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -95,8 +97,8 @@ def _guardians(config: SandboxConfig) -> list[int]:
 
 
 def _living(config: SandboxConfig) -> list[str]:
-    """As `leftovers`; zombies are process 1's to reap."""
-    return [item for item in leftovers(config) if "zombie" not in item]
+    """As `everything`; zombies are process 1's to reap."""
+    return [item for item in everything(config) if "zombie" not in item]
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -106,7 +108,7 @@ def test_both_event_loops(config: SandboxConfig, loop: str) -> None:
     assert process.returncode == 0
     outcomes = [msgspec.json.decode(line, type=StageOutcome) for line in output.splitlines()]
     assert [(one.reason, one.exit_code) for one in outcomes] == [(Reason.EXIT_NONZERO, 3)] * 2
-    assert leftovers(config) == [] and _guardians(config) == []
+    assert everything(config) == [] and _guardians(config) == []
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -125,12 +127,24 @@ def test_nothing_survives_the_killing_of_the_service(config: SandboxConfig) -> N
 
 
 @guarded
+def test_a_service_that_hangs_is_killed_with_its_jails(config: SandboxConfig) -> None:
+    with _start(config, "asyncio", "setsid sleep 700 & sleep 700", "watched") as process:
+        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        assert process.poll() is None
+        process.send_signal(signal.SIGSTOP)
+        _wait_for(lambda: process.poll() == -signal.SIGKILL, "it hangs for good")
+    _wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
+
+
+@guarded
 async def test_a_successor_clears_what_even_the_guardian_could_not(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "setsid sleep 700 & sleep 700") as process:
         _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        _wait_for(lambda: waiting_jails(config), "no jail waits")
         (guardian,) = _guardians(config)
         os.kill(guardian, signal.SIGKILL)
         process.kill()
+    _wait_for(lambda: not waiting_jails(config), "a jail waits for a service that is gone")
     assert len(_processes(config, "sleep")) == 2
     sandbox = await Sandbox.open(config)
     assert _living(config) == []
@@ -140,8 +154,8 @@ async def test_a_successor_clears_what_even_the_guardian_could_not(config: Sandb
 def test_a_signal_to_the_terminals_group_does_not_reach_the_jails(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "sleep 700") as process:
         _wait_for(lambda: _processes(config, "sleep"), "the command does not run")
-        (jailer,) = _processes(config, "nsjail")
-        assert os.getsid(jailer) == jailer
+        for jailer in _processes(config, "nsjail"):
+            assert os.getsid(jailer) == jailer
         for guardian in _guardians(config):
             assert os.getsid(guardian) == guardian
         process.kill()
@@ -163,14 +177,6 @@ async def test_a_killed_guardian_is_replaced(runner: Runner) -> None:
     _wait_for(lambda: not _guardians(runner.config), "the guardian is immortal")
     assert (await runner.run("exit 4")).outcome.exit_code == 4
     assert len(_guardians(runner.config)) == 1
-
-
-@guarded
-async def test_a_leaf_that_an_earlier_stage_left_is_replaced(runner: Runner) -> None:
-    # Of version 1 in all controllers but one, as if something had stopped in the middle.
-    for group in groups(runner.config)[1:] or groups(runner.config):
-        (group / "0-execute").mkdir()
-    assert (await runner.run("exit 4")).outcome.exit_code == 4
 
 
 async def test_nsjail_makes_nothing_in_everybodys_folders(runner: Runner) -> None:

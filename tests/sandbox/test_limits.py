@@ -87,6 +87,13 @@ async def test_memory(runner: Runner, command: str) -> None:
 
 
 @pytest.mark.enforced(Unenforced.LIMIT_REASONS)
+async def test_less_memory_than_the_jail_itself_needs(runner: Runner) -> None:
+    outcome = (await runner.run("true", memory_bytes=64 * KIB)).outcome
+    assert outcome.reason is Reason.MEMORY
+    assert outcome.limit == 64 * KIB and outcome.exit_code is None
+
+
+@pytest.mark.enforced(Unenforced.LIMIT_REASONS)
 async def test_memory_of_a_child_ends_the_whole_stage(runner: Runner) -> None:
     ran = await runner.run(f"{_ALLOCATE}; sleep 30; echo survived", memory_bytes=32 * MIB)
     assert ran.outcome.reason is Reason.MEMORY

@@ -31,7 +31,7 @@ _USAGE = Usage(
     pids_peak=1,
     pids_refused=0,
 )
-_EXITED = JailReport(started=True, exit_status=0, signal=None, fault=None)
+_EXITED = JailReport(exit_status=0, signal=None, fault=None)
 _ROOM = Room(path="/tmp", bytes_limit=100, bytes_used=0, inodes_limit=10, inodes_used=1)
 _FULL = msgspec.structs.replace(_ROOM, bytes_used=100)
 _FACTS = Facts(
@@ -86,17 +86,6 @@ def _killed(number: int) -> JailReport:
         pytest.param(_facts(stdout_seen=101), Reason.OUTPUT_LIMIT, id="output seen at the end"),
         pytest.param(_facts(usage=_CPU, report=_exit(0)), Reason.CPU_TIME, id="time over success"),
         pytest.param(
-            _facts(report=_killed(9), wall_ms=6000), Reason.WALL_TIME, id="nsjail's own time limit"
-        ),
-        pytest.param(
-            _facts(
-                report=JailReport(started=False, exit_status=None, signal=None, fault="no mount"),
-                wait_status=255 << 8,
-            ),
-            Reason.SETUP_FAILED,
-            id="255 of nsjail",
-        ),
-        pytest.param(
             _facts(report=_exit(255), wait_status=255 << 8), Reason.EXIT_NONZERO, id="255 of task"
         ),
         pytest.param(
@@ -142,7 +131,7 @@ def test_order(facts: Facts, reason: Reason) -> None:
         pytest.param(
             _facts(
                 wait_status=int(signal.SIGTERM),
-                report=JailReport(started=False, exit_status=None, signal=None, fault=None),
+                report=JailReport(exit_status=None, signal=None, fault=None),
             ),
             "nsjail was killed from outside by signal 15",
             id="nsjail before its jail",

@@ -45,6 +45,7 @@ def compiled_probe() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 async def unharmed(runner: Runner, sentinel: Path) -> AsyncIterator[None]:
+    await runner.until_warm()
     before = fingerprint(runner.config, sentinel)
     yield
     for slot in range(runner.config.slots):
@@ -53,5 +54,6 @@ async def unharmed(runner: Runner, sentinel: Path) -> AsyncIterator[None]:
         )
         assert ran.outcome.reason is Reason.OK, ran
         assert ran.text.split() == _CLEAN, ran
+    await runner.until_warm()
     after = fingerprint(runner.config, sentinel)
     assert differences(before, after) == []

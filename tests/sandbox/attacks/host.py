@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sandbox import SandboxConfig
+from tests.sandbox.harness import waiting_jails
 
 #: In the names of everything an attack makes where it could be seen by others.
 MARK = "khala-attack"
@@ -64,7 +65,7 @@ def fingerprint(config: SandboxConfig, sentinel: Path) -> dict[str, object]:
     views: dict[str, Callable[[], object]] = {
         "mounts of the host": lambda: _mounts("/proc/1/mountinfo"),
         "mounts of the service": lambda: _mounts("/proc/self/mountinfo"),
-        "processes of the slots": lambda: _processes(uids),
+        "processes of the slots": lambda: _processes(config, uids),
         "settings": lambda: {name: _read(f"/proc/sys/{name}") for name in _SETTINGS},
         "files": lambda: {path: _file(Path(path)) for path in (*_FILES, config.nsjail)},
         "the operator's files": lambda: _tree(sentinel),
@@ -112,12 +113,15 @@ def _mounts(path: str) -> list[str]:
     return sorted(point for point in points if not point.startswith(foreign))
 
 
-def _processes(uids: range) -> list[str]:
+def _processes(config: SandboxConfig, uids: range) -> list[str]:
+    """But those of jails that wait for their task: each attack has had one."""
+    waiting = [str(pid) for pids in waiting_jails(config).values() for pid in pids]
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and entry.stat().st_uid in uids:
-                found.append(f"{entry.name} {(entry / 'comm').read_text()}")
+            number = entry.name
+            if number.isdigit() and entry.stat().st_uid in uids and number not in waiting:
+                found.append(f"{number} {(entry / 'comm').read_text()}")
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,6 +88,12 @@ class FakeRunner:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.began: list[Run] = []
+
+    def beat(self) -> None:
+        pass
+
+    def choose(self, free: Collection[int]) -> int:
+        return min(free)
 
     async def run(self, attempt: Attempt) -> Outcome:
         await attempt.journal(attempt.run)
