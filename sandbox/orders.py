@@ -34,8 +34,19 @@ FIRST_SHELL = (
 )
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 #: Setting one of these ends some shell or other, and bash, which runs the command, has its own.
-_SHELLS_OWN = {"BASHOPTS", "BASH_VERSINFO", "EUID", "HISTCMD", "OPTIND", "PPID"}
-_SHELLS_OWN |= {"SHELLOPTS", "SRANDOM", "UID"}
+_SHELLS_OWN = frozenset(
+    [
+        "BASHOPTS",
+        "BASH_VERSINFO",
+        "EUID",
+        "HISTCMD",
+        "OPTIND",
+        "PPID",
+        "SHELLOPTS",
+        "SRANDOM",
+        "UID",
+    ]
+)
 
 
 def orders_for(job: Job) -> bytes:

@@ -122,7 +122,7 @@ class Pool:
         make = slot in self._making
         try:
             if used is not None:
-                await used.supply.discard()
+                await _end_jail(used)
             box = await asyncio.to_thread(_turn_over, self._host, slot, used, make=make)
             if box is not None:
                 box.supply.watch()
@@ -135,6 +135,15 @@ class Pool:
             del self._renewing[slot]
             self._making.discard(slot)
         self._make_more()
+
+
+async def _end_jail(used: Box) -> None:
+    try:
+        await used.supply.discard()
+    except (KhalaError, OSError):
+        # Its files go all the same: the slot's next box would be mounted over them, for good.
+        await asyncio.to_thread(used.release)
+        raise
 
 
 def _turn_over(host: Host, slot: int, used: Box | None, *, make: bool) -> Box | None:
