@@ -153,7 +153,7 @@ async def test_an_output_that_is_cut_is_no_failure(runner: Runner, stream: str) 
 
 async def test_a_cut_output_does_not_hide_another_limit(runner: Runner) -> None:
     ran = await runner.run(
-        "yes", wall_ms=400, output_bytes=5000, on_output_limit=OnOutputLimit.TRUNCATE
+        "yes", wall_ms=400 * PACE, output_bytes=5000, on_output_limit=OnOutputLimit.TRUNCATE
     )
     outcome = ran.outcome
     assert outcome.reason in (Reason.WALL_TIME, Reason.CPU_TIME)
@@ -244,13 +244,17 @@ async def test_a_full_disk_that_a_program_got_over_is_noted(runner: Runner) -> N
 async def test_bytes_written(runner: Runner, command: str, written: int) -> None:
     outcome = (await runner.run(command)).outcome
     assert outcome.reason is Reason.OK
-    assert outcome.written_bytes is not None
+    if outcome.written_bytes is None:
+        # Older kernels show the counters of a process that has ended to root alone.
+        assert not runner.sandbox.enforcement.root
+        return
     # Shells tell each other a few bytes.
     assert written <= outcome.written_bytes < written + 100
 
 
 async def test_bytes_written_by_what_was_killed(runner: Runner) -> None:
-    outcome = (await runner.run("head -c 1M /dev/zero > f; sleep 60", wall_ms=500)).outcome
+    command = "head -c 1M /dev/zero > f; sleep 60"
+    outcome = (await runner.run(command, wall_ms=500 * PACE)).outcome
     assert outcome.reason is Reason.WALL_TIME
     assert outcome.written_bytes is not None and outcome.written_bytes >= MIB
 
