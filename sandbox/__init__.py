@@ -14,6 +14,17 @@ What it promises, and the tests in `tests/sandbox` check, on a host with cgroups
 - What a stage left is read through open directories only, follows nothing and is bounded.
 - A jail that something else destroyed is reported as `SandboxLost`, never as the task's end.
 
+Where things are:
+
+    asked, answered   api, job, errors; box (one task), verdict (what is said of a stage)
+    one stage         stage, jail, nsjail, orders (what a waiting jail is told), output, written,
+                      killing; pool and supply (jails made ahead); profiles/ (system call policy)
+    limits, by mode   group (the calls), cgroup_v1, cgroup_v2, nogroup; modes (which one), subtree,
+                      contain (namespaces around the service), trial (for `doctor`)
+    what a jail sees  staging, views, exposing, images, loop, mounts; identity (for caches)
+    files of a box    folders, archive (in), collect, artifacts, snapshot (out), offload
+    the service       host (set up, taken down), guardian (when it is gone); bare (for the bench)
+
 It needs the standard library, msgspec and `khala.model`, and works under asyncio and uvloop.
 """
 
