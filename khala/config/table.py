@@ -242,7 +242,8 @@ EXECUTOR = (
         flag="--box-size",
         kind=Kind.SIZE,
         default=2048 * MIB,
-        help="The most room this host gives to a task's files; a task that may fill more is given back.",
+        help="The most room this host gives to a task's files; a task that may fill more is given"
+        " back.",
         roles=(E,),
         minimum=MIB,
         maximum=1 << 40,
