@@ -205,8 +205,7 @@ EXECUTOR = (
         kind=Kind.LIST,
         default=(),
         table=True,
-        help="Root file systems that tasks may name, as NAME=PATH of a directory or a squashfs"
-        " file.",
+        help="Root file systems that tasks may name: NAME=PATH of a directory or squashfs file.",
         roles=(E,),
     ),
     Setting(
