@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from khala.model.errors import Unavailable
 from khala.model.limits import MIB
 from khala.model.task import ArtifactRequest, Artifacts, Reason, StageOutcome
 from sandbox import mounts
@@ -98,15 +97,8 @@ class Box:
         os.close(open_folder(self._source.top_fd, (b"data",), self._place.uid))
 
     def resize(self, size_bytes: int, files: int) -> None:
-        """Give the work directory the room that the task was promised. Before anything is put into
-        it. Raises Unavailable if this host gives less: with less than it asked for, a program
-        would fail in a way that its owner cannot explain. Raises OSError."""
-        most_bytes, most_files = self._limits
-        if size_bytes > most_bytes or files > most_files:
-            raise Unavailable(
-                f"the task may fill {size_bytes} bytes and {files} files, this executor gives"
-                f" {most_bytes} and {most_files}; see its --box-size and --box-inodes"
-            )
+        """Give the work directory the room that the task may fill. Before anything is put into
+        it; raises OSError."""
         self._limits = (size_bytes, files)
         options = "size={},nr_inodes={}".format(*self._limits)
         flags = mounts.REMOUNT | mounts.NOSUID | mounts.NODEV

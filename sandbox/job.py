@@ -30,7 +30,8 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     work_root: str = "/run/khala"
     #: Slot i runs as host uid and gid `uid_base + i`.
     uid_base: int = UID_BASE
-    #: Bounds of `/box/source`: sources, input and whatever both stages write there.
+    #: Bounds of `/box/source` (sources, input and whatever both stages write there) until
+    #: `Box.resize` says otherwise.
     box_bytes: int = 128 * MIB
     box_inodes: int = 16384
     #: Bound of `/tmp` (as many inodes as the box); shared memory has the same bound of its own.

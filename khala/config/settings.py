@@ -29,8 +29,6 @@ class Executor(Struct, frozen=True, kw_only=True):
     images: tuple[str, ...]
     uid_base: int
     drain: float
-    box: int
-    box_inodes: int
     compile_cache: int
 
 

@@ -237,27 +237,6 @@ EXECUTOR = (
         maximum=86400,
     ),
     Setting(
-        key="executor.box",
-        flag="--box-size",
-        kind=Kind.SIZE,
-        default=2048 * MIB,
-        help="The most room this host gives to a task's files; a task that may fill more is given"
-        " back.",
-        roles=(E,),
-        minimum=MIB,
-        maximum=1 << 40,
-    ),
-    Setting(
-        key="executor.box_inodes",
-        flag="--box-inodes",
-        kind=Kind.INT,
-        default=262_144,
-        help="The most files and directories of a task on this host.",
-        roles=(E,),
-        minimum=64,
-        maximum=100_000_000,
-    ),
-    Setting(
         key="executor.compile_cache",
         flag="--compile-cache",
         kind=Kind.SIZE,

@@ -38,8 +38,6 @@ def sandbox_config(settings: Settings) -> SandboxConfig:
         slots=executor.slots,
         warm=min(executor.slots, executor.warm_jails),
         uid_base=executor.uid_base,
-        box_bytes=executor.box,
-        box_inodes=executor.box_inodes,
         exposed=executor.expose,
         allow_degraded=executor.allow_degraded,
         images=executor.images,

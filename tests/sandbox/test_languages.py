@@ -50,8 +50,8 @@ async def defaults(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         name=f"test-languages-{os.getpid()}-{secrets.token_hex(3)}",
         slots=1,
         uid_base=UID_BASE + 160,
-        box_bytes=_default("executor.box"),
-        box_inodes=_default("executor.box_inodes"),
+        box_bytes=_default("limits.disk"),
+        box_inodes=_default("limits.disk_files"),
     )
     sandbox = await Sandbox.open(config)
     yield Runner(sandbox, config, tmp_path_factory.mktemp("languages"), Path("/nonexistent"))

@@ -192,7 +192,7 @@ def test_what_a_process_hands_to_its_child_is_what_it_has(
     parent, child = Role(), Role()
     replace_role(monkeypatch, "roles.up.app", parent.run)
     replace_role(monkeypatch, "roles.executor.app", child.run)
-    run("up", "--drain", "1d", "--expose", "/a,/b", "--box-size", "300M", "--data-dir", "/d d")
+    run("up", "--drain", "1d", "--expose", "/a,/b", "--compile-cache", "300M", "--data-dir", "/d d")
     argv = command("executor", parent.seen[0])
     assert argv[:4] == (sys.executable, "-m", "khala", "executor")
     run(*argv[3:])
