@@ -51,7 +51,10 @@ def tree_of(top: str) -> Tree:
     for name, found in _files_below(top):
         kind = stat.S_IFMT(found.st_mode)
         if kind == stat.S_IFLNK:
-            facts = os.readlink(os.path.join(top, name))
+            try:
+                facts = os.readlink(os.path.join(top, name))
+            except OSError:  # a package is being upgraded; the next look sees the new one
+                continue
         elif kind == stat.S_IFREG:
             facts = f"{found.st_size} {found.st_mtime_ns}"
             size += found.st_size

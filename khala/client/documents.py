@@ -71,6 +71,13 @@ class Row(Struct, frozen=True, kw_only=True):
         return self.state in TERMINAL
 
 
+class Pending(Struct, frozen=True, kw_only=True):
+    """Why a queued task waits; a hint."""
+
+    code: str
+    detail: str
+
+
 class Task(Struct, frozen=True, kw_only=True):
     """The whole of it."""
 
@@ -88,6 +95,7 @@ class Task(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     stages: Stages
     image: str = ""
+    pending: Pending | None = None
 
     @property
     def done(self) -> bool:

@@ -14,7 +14,7 @@ import click
 from khala.client import AsyncKhala, NewTask, Result, Row, Task
 from khala.client.aio import StreamName
 from khala.client.documents import Artifact
-from khala.model.errors import KhalaError, Rejected
+from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.task import Reason, Stage, TaskState
 from roles.client import exits, tables
 from roles.client.connection import Connection
@@ -63,9 +63,13 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
     try:
         ended = await waiting
     except asyncio.CancelledError:
-        await khala.cancel(task_id)
-        click.echo(f"khala: task {task_id} is cancelled", err=True)
-        return 130
+        try:
+            await khala.cancel(task_id)
+        except AlreadyDone:
+            ended = await khala.get(task_id)
+        else:
+            click.echo(f"khala: task {task_id} is cancelled", err=True)
+            return exits.INTERRUPTED
     await _show_outputs(khala, ended, None)
     if ended.state is not TaskState.SUCCEEDED:
         click.echo(f"khala: {sentence_of(ended)}", err=True)
@@ -249,7 +253,8 @@ def sentence_of(task: Task) -> str:
     message = f": {tables.plain(task.message)}" if task.message else ""
     if not task.done:
         where = f" on {task.executor}" if task.executor else ""
-        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}{message}"
+        why = f": {tables.plain(task.pending.detail)}" if task.pending else message
+        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}{why}"
     reason = f" ({task.reason})" if task.reason and task.reason is not Reason.OK else ""
     return f"{task.id} {task.state}{reason}{message}"
 

@@ -32,6 +32,7 @@ DENIED = 4
 CONFLICT = 5
 UNREACHABLE = 6
 TIMED_OUT = 7
+INTERRUPTED = 130
 #: The first that fits.
 _CODES: tuple[tuple[type[KhalaError], int], ...] = (
     (NotFound, NOT_FOUND),

@@ -86,6 +86,11 @@ class Cluster:
                 raise Unavailable("no judicator answers; are they running, and is --join right?")
             return self._seen
 
+    async def glance(self) -> Seen:
+        """What was seen last, up to `LEARN_INTERVAL_S` ago: for a hint beside an answer, which must
+        not wait for a judicator that hangs. Raise `Unavailable` as `view` does."""
+        return self._seen or await self.view()
+
     async def learn_addresses(self) -> None:
         """Keeps the address book current while nobody looks at the cluster; until cancelled."""
         while True:

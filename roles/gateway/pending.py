@@ -1,7 +1,7 @@
 """Why a task that waits is waiting: the first question of everybody who looks at one.
 
-Said by what the judicators know of executors at the moment, so it is a hint: by the time it is
-read the task may run.
+Said by what the judicators knew of executors some seconds ago at most, so it is a hint: by the time
+it is read the task may run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from roles.gateway.cluster import Cluster, ExecutorSeen, Seen
 
 #: Between the tag of a task and that of its waiting.
 _TAG = "~"
+#: Images that a sentence names; `GET /api/v2/images` has them all.
+_NAMES = 10
 
 
 class PendingCode(StrEnum):
@@ -41,7 +43,7 @@ async def load_pending(cluster: Cluster, task: Task) -> PendingView | None:
     if task.state is not TaskState.QUEUED:
         return None
     try:
-        return why_pending(task, await cluster.view())
+        return why_pending(task, await cluster.glance())
     except KhalaError:
         return None
 
@@ -59,7 +61,7 @@ def why_pending(task: Task, seen: Seen) -> PendingView:
         return PendingView(
             code=PendingCode.NO_IMAGE,
             detail=f"waiting for image {image}: no online executor has it (images online:"
-            f" {', '.join(names) or 'none'})",
+            f" {_some(names)})",
         )
     slots = sum(each.record.slots for each in able)
     if any(each.free for each in able):
@@ -69,6 +71,11 @@ def why_pending(task: Task, seen: Seen) -> PendingView:
         code=PendingCode.NO_SLOT,
         detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
     )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+    return (", ".join(names[:_NAMES]) or "none") + more
 
 
 def _has(executor: ExecutorSeen, image: str) -> bool:

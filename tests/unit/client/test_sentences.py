@@ -1,0 +1,83 @@
+"""What the commands say of a task in one line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from khala.client import Task
+from roles.client.acts import program_code, sentence_of
+
+NOW = datetime.now(UTC)
+
+
+def a_task(**fields: object) -> Task:
+    nothing = {"command": "", "result": None}
+    document = {
+        "id": "6b04d4787d852fb9eb7f7a4e",
+        "user": 0,
+        "state": "queued",
+        "reason": None,
+        "message": None,
+        "attempt": 1,
+        "crashes": 0,
+        "executor": None,
+        "created_at": NOW,
+        "started_at": None,
+        "finished_at": None,
+        "updated_at": NOW,
+        "stages": {"compile": nothing, "execute": nothing},
+        **fields,
+    }
+    return msgspec.convert(document, Task)
+
+
+def ran(**fields: object) -> dict[str, object]:
+    output = {"size": 0, "kept": 0, "text": "", "truncated": False}
+    result = {
+        "reason": "exit_nonzero",
+        "exit_code": None,
+        "signal": None,
+        "wall_ms": 1,
+        "cpu_user_ms": 1,
+        "cpu_system_ms": 1,
+        "memory_peak_bytes": 1,
+        "stdout": output,
+        "stderr": output,
+        **fields,
+    }
+    nothing = {"command": "", "result": None}
+    return {"compile": nothing, "execute": {"command": "", "result": result}}
+
+
+def test_a_waiting_task_says_what_it_waits_for() -> None:
+    pending = {"code": "no_image", "detail": "waiting for image gcc"}
+    told = sentence_of(a_task(pending=pending))
+    assert re.fullmatch(r"6b04d4787d852fb9eb7f7a4e queued for \d+s: waiting for image gcc", told)
+
+
+def test_an_ended_task_says_why() -> None:
+    ended = a_task(state="failed", reason="memory", message="killed for\x1b[31m more")
+    told = sentence_of(ended)
+    assert told.startswith("6b04d4787d852fb9eb7f7a4e failed (memory): killed for")
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"exit_code": 3}, 3),
+        ({"exit_code": 137, "signal": 9, "reason": "signal"}, 137),
+        ({"reason": "wall_time"}, 1),
+    ],
+)
+def test_run_ends_as_the_program_did(fields: dict[str, object], code: int) -> None:
+    assert program_code(a_task(state="failed", stages=ran(**fields))) == code
+
+
+def test_run_ends_well_or_without_a_stage() -> None:
+    assert program_code(a_task(state="succeeded", stages=ran(exit_code=0, reason="ok"))) == 0
+    assert program_code(a_task(state="error", reason="bad_input")) == 1
