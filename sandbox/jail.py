@@ -122,7 +122,7 @@ class Jail:
     def _on_exit(self) -> None:
         self.ended_at = time.monotonic()
         self._loop.remove_reader(self._child.pidfd)
-        self.written.count((self._child.pid,))
+        self.written.count(())
         with suppress(ChildProcessError):  # reaped by others: nsjail's log has to do
             _, self.wait_status = os.waitpid(self._child.pid, 0)
         self._set(self.over)

@@ -36,11 +36,11 @@ class Written:
             self._own_bytes = written - self._child.log_bytes() + READY_BYTES
 
     def count(self, pids: Collection[int]) -> None:
-        """Call before the jail is killed with all its processes, nsjail among them, or with nsjail
-        alone when it is a zombie. The first count stands."""
+        """Call before the jail is killed with all its processes, or without any when nsjail, which
+        counts too, is a zombie. The first count stands."""
         if self.total_bytes is not None or self._own_bytes is None or len(pids) > _PROCESSES:
             return
-        found = [_written_bytes(pid) for pid in pids]
+        found = [_written_bytes(pid) for pid in {*pids, self._child.pid}]
         counted = [each for each in found if each is not None]
         if counted:
             own_bytes = self._own_bytes + self._child.log_bytes()

@@ -201,7 +201,9 @@ async def test_two_sandboxes_of_one_process(config: SandboxConfig, runner: Runne
 async def test_the_host_does_not_see_the_mounts(runner: Runner) -> None:
     async with runner.sandbox.box(0):
         assert "khala-box" in Path("/proc/self/mounts").read_text()
-        assert "khala-box" not in Path("/proc/1/mounts").read_text()
+        # In mode `degraded` process 1 is the service's own, and the host is out of sight.
+        if runner.sandbox.enforcement.mode is not Mode.DEGRADED:
+            assert "khala-box" not in Path("/proc/1/mounts").read_text()
 
 
 @pytest.mark.parametrize(
