@@ -54,7 +54,7 @@ KINDS = (
     Kind(name="memory", execute="x=$(tr '\\0' x </dev/zero)", reasons=("memory",), limits={"memory": "16MiB"}),
     Kind(name="files as memory", execute="head -c 40M /dev/zero > /dev/shm/x; sleep 20", reasons=("memory",), limits={"memory": "16MiB"}),
     Kind(name="fork bomb", execute=":(){ :|:& }; :; " + _BURN, reasons=(*_TIME, "process_limit"), limits={"wall_s": 0.4}),
-    Kind(name="threads and zombies", execute="perl -e 'fork || exit while 1'", reasons=(*_TIME, "process_limit"), limits={"wall_s": 0.4}),
+    Kind(name="threads and zombies", execute="perl -e 'while (1) { $p = fork; exit if defined $p and $p == 0 }'", reasons=(*_TIME, "process_limit"), limits={"wall_s": 0.4}),
     Kind(name="flood", execute="yes", reasons=("output_limit",)),
     Kind(name="flood of stderr", execute="cat /dev/zero >&2", reasons=("output_limit",)),
     Kind(name="full disk", execute="cat /dev/zero > /tmp/f", reasons=("disk",), limits={"memory": "256MiB"}),
