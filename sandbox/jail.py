@@ -155,6 +155,8 @@ class Jail:
             if error.errno == errno.EBUSY:  # the only thing that can be in the way of a limit
                 raise NoRoom from error
             raise
+        if self.leaf.oom_kills():  # cgroup v2 makes room for a limit by killing
+            raise NoRoom
         nsjail.limit(self._place, self._first_pid, job.limits)
         with suppress(BrokenPipeError):  # it has just died
             self._gate.send(b"\n")
