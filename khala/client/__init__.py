@@ -13,7 +13,6 @@ key of its own, so it is repeated safely whatever happens to the connection.
 """
 
 from khala.client.aio import AsyncKhala
-from khala.client.documents import Artifact, Page, Result, Row, Stage, Task
 from khala.client.request import ArtifactsOf, Limits, NewTask, Source, StageOf
 from khala.client.sync import Khala
 from khala.model.errors import (
@@ -26,6 +25,7 @@ from khala.model.errors import (
     TooLarge,
     Unavailable,
 )
+from khala.protocol.v2 import Artifact, Page, Result, Row, Stage, Task
 
 __all__ = [
     "AlreadyDone",

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from khala.client.documents import Artifact, Artifacts, Created, Nodes, Page, Row, Status, Task
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Call, Transport
 from khala.model.errors import Unavailable
 from khala.model.task import Stage, TaskState
+from khala.protocol.v2 import Artifact, Artifacts, Created, Nodes, Page, Row, Status, Task
 
 Answer = TypeVar("Answer")
 StreamName: TypeAlias = Literal["stdout", "stderr"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from khala.client.documents import Problem
 from khala.model.errors import (
     AlreadyDone,
     Conflict,
@@ -15,6 +14,7 @@ from khala.model.errors import (
     TooLarge,
     Unavailable,
 )
+from khala.protocol.v2 import Problem
 
 
 class Denied(Rejected):

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from khala.client.aio import PATIENCE_S, AsyncKhala, StreamName
-from khala.client.documents import Artifact, Nodes, Row, Status, Task
 from khala.client.request import NewTask
 from khala.model.task import Stage, TaskState
+from khala.protocol.v2 import Artifact, Nodes, Row, Status, Task
 
 Answer = TypeVar("Answer")
 

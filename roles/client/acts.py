@@ -11,9 +11,8 @@ from typing import TextIO
 
 import click
 
-from khala.client import AsyncKhala, NewTask, Result, Row, Task
+from khala.client import Artifact, AsyncKhala, NewTask, Result, Row, Task
 from khala.client.aio import StreamName
-from khala.client.documents import Artifact
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.task import Reason, Stage, TaskState
 from roles.client import exits, tables

@@ -13,49 +13,23 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote_to_bytes
 
-import msgspec
 from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import NotFound
 from khala.model.ids import parse_task_id
-from khala.model.task import ArtifactRef, Artifacts, Omission, Task
+from khala.model.task import ArtifactRef, Artifacts, Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Routes
+from khala.protocol import v2
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.times import rfc3339
 from roles.gateway.zipping import Zip, safe_name
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 _FILE_HEADERS = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
 _BYTES = "application/octet-stream"
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
-_encode = msgspec.json.Encoder().encode
-
-
-class ArtifactView(Struct, frozen=True, kw_only=True):
-    #: For people: bytes that are no UTF-8 are U+FFFD. `href` has them all.
-    name: str
-    href: str
-    size: int
-    sha256: str
-    executable: bool
-    modified_at: str
-
-
-class LeftOutView(Struct, frozen=True, kw_only=True):
-    reason: Omission
-    count: int
-    #: The first few.
-    names: list[str]
-
-
-class ArtifactsView(Struct, frozen=True, kw_only=True):
-    files: list[ArtifactView]
-    #: Of all files together.
-    size: int
-    left_out: list[LeftOutView]
 
 
 class ArtifactRoutes(Struct, frozen=True, kw_only=True):
@@ -71,7 +45,7 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
 
     async def list(self, _: Request, task_id: str) -> HTTPResponse:
         task = await self.client.get(parse_task_id(task_id))
-        body = _encode(view_artifacts(task, _artifacts_of(task)))
+        body = v2.encode(view_artifacts(task, _artifacts_of(task)))
         return HTTPResponse(body, headers=_HEADERS, content_type="application/json")
 
     async def download_all(self, request: Request, task_id: str) -> HTTPResponse | None:
@@ -135,16 +109,16 @@ async def _pass_on(
         await response.eof()
 
 
-def view_artifacts(task: Task, artifacts: Artifacts) -> ArtifactsView:
-    return ArtifactsView(
+def view_artifacts(task: Task, artifacts: Artifacts) -> v2.Artifacts:
+    return v2.Artifacts(
         files=[
-            ArtifactView(
+            v2.Artifact(
                 name=file.name.decode("utf-8", "replace"),
                 href=f"/api/v2/tasks/{task.id}/artifacts/{quote(file.name)}",
                 size=file.size_bytes,
                 sha256=file.sha256.hex(),
                 executable=file.executable,
-                modified_at=rfc3339(datetime.fromtimestamp(file.modified_s, UTC)),
+                modified_at=v2.stamp(datetime.fromtimestamp(file.modified_s, UTC)),
             )
             for file in artifacts.files
         ],
@@ -153,9 +127,9 @@ def view_artifacts(task: Task, artifacts: Artifacts) -> ArtifactsView:
     )
 
 
-def view_left_out(artifacts: Artifacts) -> list[LeftOutView]:
+def view_left_out(artifacts: Artifacts) -> list[v2.LeftOut]:
     return [
-        LeftOutView(
+        v2.LeftOut(
             reason=reason,
             count=left_out.count,
             names=[name.decode("utf-8", "replace") for name in left_out.names],

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 import structlog
 from msgspec import Struct
 
@@ -22,39 +21,14 @@ from khala.model.executor import SessionState
 from khala.model.ids import TaskId
 from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_STREAMS
 from khala.model.status import kv2_status
-from khala.model.task import Reason, Task, TaskBrief, TaskState
+from khala.model.task import Task, TaskBrief
+from khala.protocol import v2
 from khala.protocol.rpc import Event, ExecutorView, TaskChanged
-from roles.gateway.times import rfc3339
 
 log = structlog.get_logger()
 
 #: Tasks remembered as open, and as ended; more than a gateway's clients wait for at once.
 TASKS_REMEMBERED = 10_000
-
-
-class TaskEvent(Struct, frozen=True, kw_only=True):
-    """Data of `event: task`."""
-
-    id: TaskId
-    user: int
-    state: TaskState
-    kv2_status: int
-    reason: Reason | None
-    executor: str | None
-    attempt: int
-    created_at: str
-    updated_at: str
-    done: bool
-
-
-class ExecutorEvent(Struct, frozen=True, kw_only=True):
-    """Data of `event: executor`."""
-
-    name: str
-    state: SessionState
-    slots: int
-    free: int
-    seen_at: str
 
 
 class Reader:
@@ -146,7 +120,7 @@ class Hub:
         if not self._readers:
             return
         encoded = (
-            encode_event("task", task_event(event.task))
+            encode_event("task", row_of(event.task))
             if isinstance(event, TaskChanged)
             else _encode_executor(event.executor)
         )
@@ -208,9 +182,9 @@ def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:
         del tasks[next(iter(tasks))]
 
 
-def task_event(brief: TaskBrief) -> TaskEvent:
+def row_of(brief: TaskBrief) -> v2.Row:
     """A task in one row: of an event, and of a list."""
-    return TaskEvent(
+    return v2.Row(
         id=brief.id,
         user=brief.user,
         state=brief.state,
@@ -218,8 +192,8 @@ def task_event(brief: TaskBrief) -> TaskEvent:
         reason=brief.reason,
         executor=brief.executor,
         attempt=brief.attempt,
-        created_at=rfc3339(brief.submitted_at),
-        updated_at=rfc3339(brief.updated_at),
+        created_at=v2.stamp(brief.submitted_at),
+        updated_at=v2.stamp(brief.updated_at),
         done=brief.done,
     )
 
@@ -231,15 +205,15 @@ def _encode_executor(view: ExecutorView) -> bytes:
         return b""
     return encode_event(
         "executor",
-        ExecutorEvent(
+        v2.ExecutorChange(
             name=record.name,
             state=record.state,
             slots=record.slots,
             free=view.free or 0,
-            seen_at=rfc3339(record.seen_at),
+            seen_at=v2.stamp(record.seen_at),
         ),
     )
 
 
 def encode_event(name: str, data: Struct) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(data))
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), v2.encode(data))

@@ -8,43 +8,13 @@ together.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TypeAlias
-
-from msgspec import Struct
 
 from khala.model.errors import Rejected
 from khala.model.limits import ISSUES
+from khala.protocol.v2 import Issue, IssueCode, Scalar
 
-#: What a field held, or may hold: a number or a text.
-Scalar: TypeAlias = str | int | float | bool | None
 #: Characters of a value that is repeated to its sender.
 GIVEN_CHARS = 100
-
-
-class IssueCode(StrEnum):
-    UNKNOWN_FIELD = "unknown_field"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    INVALID_VALUE = "invalid_value"
-    BELOW_MINIMUM = "below_minimum"
-    ABOVE_MAXIMUM = "above_maximum"
-    TOO_LONG = "too_long"
-    TOO_MANY = "too_many"
-    DUPLICATE = "duplicate"
-    UNUSED_PART = "unused_part"
-
-
-class Issue(Struct, frozen=True, kw_only=True):
-    """One fault; `limit` and `given` have the field's unit: seconds, bytes, or a count."""
-
-    #: RFC 6901; empty for the whole document.
-    pointer: str
-    code: IssueCode
-    #: A sentence that names the value, the limit and the next step.
-    detail: str
-    limit: Scalar = None
-    given: Scalar = None
 
 
 class Invalid(Rejected):

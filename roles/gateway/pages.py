@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import escape
 from http import HTTPStatus
 
-import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -21,7 +20,8 @@ from khala.model.errors import (
     Unavailable,
 )
 from khala.net.httpd import Failure
-from roles.gateway.issues import Invalid, Issue
+from khala.protocol import v2
+from roles.gateway.issues import Invalid
 
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
@@ -46,35 +46,22 @@ _STATUS_CODES = {
 }
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """application/problem+json (RFC 9457)."""
-
-    title: str
-    status: int
-    code: str
-    detail: str
-    #: The offending field or parameter, if one is to blame.
-    field: str | msgspec.UnsetType
-    #: What is wrong with a document, field by field.
-    errors: list[Issue] | msgspec.UnsetType
-    type: str = "about:blank"
-
-
 def problem(failure: Failure) -> HTTPResponse:
     error = failure.error
     code = _STATUS_CODES.get(failure.status) or next(
         (code for kind, code in _CODES if isinstance(error, kind)), "internal"
     )
-    body = Problem(
+    body = v2.Problem(
         title=_phrase(failure.status),
         status=failure.status,
         code=code,
         detail=error.message,
-        field=_field_of(error) or msgspec.UNSET,
-        errors=error.issues if isinstance(error, Invalid) else msgspec.UNSET,
+        field=_field_of(error),
+        errors=error.issues if isinstance(error, Invalid) else [],
+        type="about:blank",
     )
     return HTTPResponse(
-        msgspec.json.encode(body),
+        v2.encode(body),
         status=failure.status,
         headers={**NOSNIFF, "Cache-Control": "no-store", **failure.headers},
         content_type="application/problem+json",

@@ -7,13 +7,11 @@ it is read the task may run.
 from __future__ import annotations
 
 import zlib
-from enum import StrEnum
-
-from msgspec import Struct
 
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
 from khala.model.task import Task, TaskState
+from khala.protocol.v2 import Pending, PendingCode
 from roles.gateway.cluster import Cluster, ExecutorSeen, Seen
 
 #: Between the tag of a task and that of its waiting.
@@ -22,23 +20,7 @@ _TAG = "~"
 _NAMES = 10
 
 
-class PendingCode(StrEnum):
-    #: No executor is online.
-    NO_EXECUTOR = "no_executor"
-    #: Executors are online, and none of them has the image.
-    NO_IMAGE = "no_image"
-    #: Executors could run it, and all of their slots are taken.
-    NO_SLOT = "no_slot"
-    #: A slot is free; it is about to be given one.
-    SOON = "soon"
-
-
-class PendingView(Struct, frozen=True, kw_only=True):
-    code: PendingCode
-    detail: str
-
-
-async def load_pending(cluster: Cluster, task: Task) -> PendingView | None:
+async def load_pending(cluster: Cluster, task: Task) -> Pending | None:
     """None if it does not wait, or nobody can say why."""
     if task.state is not TaskState.QUEUED:
         return None
@@ -48,26 +30,26 @@ async def load_pending(cluster: Cluster, task: Task) -> PendingView | None:
         return None
 
 
-def why_pending(task: Task, seen: Seen) -> PendingView:
+def why_pending(task: Task, seen: Seen) -> Pending:
     image = task.spec.image
     online = [each for each in seen.executors if each.record.state is SessionState.ONLINE]
     if not online:
-        return PendingView(
+        return Pending(
             code=PendingCode.NO_EXECUTOR, detail="waiting for an executor: none is online"
         )
     able = [each for each in online if not image or _has(each, image)]
     if not able:
         names = sorted({each.name for executor in online for each in executor.record.images})
-        return PendingView(
+        return Pending(
             code=PendingCode.NO_IMAGE,
             detail=f"waiting for image {image}: no online executor has it (images online:"
             f" {_some(names)})",
         )
     slots = sum(each.record.slots for each in able)
     if any(each.free for each in able):
-        return PendingView(code=PendingCode.SOON, detail="a slot is free; it starts in a moment")
+        return Pending(code=PendingCode.SOON, detail="a slot is free; it starts in a moment")
     which = f" with image {image}" if image else ""
-    return PendingView(
+    return Pending(
         code=PendingCode.NO_SLOT,
         detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
     )
@@ -82,7 +64,7 @@ def _has(executor: ExecutorSeen, image: str) -> bool:
     return any(each.name == image for each in executor.record.images)
 
 
-def tag_with(tag: str, pending: PendingView | None) -> str:
+def tag_with(tag: str, pending: Pending | None) -> str:
     """The tag of a view: the task's, and what its waiting adds to it."""
     if pending is None:
         return tag

@@ -14,7 +14,8 @@ from msgspec import Struct
 
 from khala.model.errors import Rejected
 from khala.model.task import OnOutputLimit
-from roles.gateway.issues import Invalid, Issue, IssueCode, Scalar, step
+from khala.protocol.v2 import Issue, IssueCode, Scalar
+from roles.gateway.issues import Invalid, step
 
 #: Bytes, or a text such as "256MiB".
 Size: TypeAlias = int | str

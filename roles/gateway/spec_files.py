@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from khala.model.errors import Rejected
 from khala.model.limits import SOURCES
+from khala.protocol.v2 import IssueCode
 from roles.gateway.archives import Entry, entries_of, entry_of, write_archive
-from roles.gateway.issues import IssueCode, Issues, step
+from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ContentSpec, SourceSpec
 from roles.gateway.submission import check_file_name
 

@@ -13,8 +13,9 @@ from msgspec import Struct
 from khala.config.values import Kind, parse
 from khala.model.limits import KIB, MIB
 from khala.model.task import StageLimits
+from khala.protocol.v2 import IssueCode, Scalar
 from roles.gateway.config import GatewayConfig, StageDefaults
-from roles.gateway.issues import IssueCode, Issues, Scalar
+from roles.gateway.issues import Issues
 from roles.gateway.spec import LimitsSpec
 
 #: What the kernel counts files and directories in.

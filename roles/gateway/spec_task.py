@@ -23,8 +23,9 @@ from khala.model.limits import (
 )
 from khala.model.task import ArtifactRequest, OnOutputLimit, Part, Stage, StageLimits
 from khala.protocol.rpc import SubmitTask
+from khala.protocol.v2 import IssueCode
 from roles.gateway.config import GatewayConfig
-from roles.gateway.issues import IssueCode, Issues, step
+from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
 from roles.gateway.spec_files import Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount

@@ -1,4 +1,4 @@
-"""Times in the two notations of the API; both are UTC with milliseconds, as stored."""
+"""Times as KV2 writes and reads them: UTC with milliseconds, as stored."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ from khala.model.errors import Rejected
 
 #: No date is longer; dateutil's effort grows with its input.
 TIME_CHARS = 64
-
-
-def rfc3339(moment: datetime) -> str:
-    """`2026-11-24T00:04:08.615Z`"""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def kv2_time(moment: datetime) -> str:

@@ -19,27 +19,21 @@ from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure, Routes
 from khala.net.secrets import SecretFile, same
+from khala.protocol import v2
 from khala.version import VERSION
 from roles.gateway.cluster import Cluster
 from roles.gateway.hub import Hub, Reader, encode_event
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.v2_images import view_images
-from roles.gateway.v2_view import StatusView, etag_of, view_nodes
+from roles.gateway.v2_view import etag_of, view_nodes
 from roles.gateway.waiting import Change, answer_task, parse_wait, wait_change, wait_end
 
 #: Events that follow each other this closely leave in one write; browsers draw no faster.
 GATHER_S = 0.05
 SESSION_BODY_CHARS = 4096
 
-_encode = msgspec.json.Encoder().encode
 _NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
-
-
-class Hello(Struct, frozen=True, kw_only=True):
-    """Data of `event: hello`, the first of a stream."""
-
-    version: str
 
 
 class Login(Struct, frozen=True, kw_only=True):
@@ -90,7 +84,9 @@ class V2(Struct, frozen=True, kw_only=True):
         reader = self.hub.open()
         try:
             response = await request.respond(headers=headers, content_type="text/event-stream")
-            await response.send(b"retry: 2000\n\n" + encode_event("hello", Hello(version=VERSION)))
+            await response.send(
+                b"retry: 2000\n\n" + encode_event("hello", v2.Hello(version=VERSION))
+            )
             while not reader.ended:
                 await response.send(await _next_batch(reader))
             await response.eof()
@@ -107,7 +103,7 @@ class V2(Struct, frozen=True, kw_only=True):
     async def get_status(self, _: Request) -> HTTPResponse:
         seen = await self.cluster.view()
         return _json(
-            StatusView(
+            v2.Status(
                 version=VERSION,
                 ready=seen.serving,
                 queued=seen.queued,
@@ -149,4 +145,4 @@ async def _next_batch(reader: Reader) -> bytes:
 
 
 def _json(body: Struct) -> HTTPResponse:
-    return HTTPResponse(_encode(body), headers=_NO_STORE, content_type="application/json")
+    return HTTPResponse(v2.encode(body), headers=_NO_STORE, content_type="application/json")

@@ -6,16 +6,15 @@ import asyncio
 import secrets
 from email.message import Message
 
-import msgspec
 from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Conflict, KhalaError, Rejected
-from khala.model.ids import TaskId
-from khala.model.task import TERMINAL, Stage, StageLimits
+from khala.model.task import TERMINAL, Stage
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure, Routes
+from khala.protocol import v2
 from khala.protocol.rpc import SubmitTask
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
 from roles.gateway.config import GatewayConfig
@@ -26,7 +25,7 @@ from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec import parse_spec
 from roles.gateway.spec_task import task_of_spec
 from roles.gateway.submission import parse_key
-from roles.gateway.v2_view import ArtifactsRequestView, view_artifacts_request
+from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import answer_task, parse_wait, wait_end
 
 TASKS = "/api/v2/tasks"
@@ -36,35 +35,6 @@ LARGE_BYTES = 256 * 1024
 JSON_FACTOR = 3
 _JSON, _MULTIPART = "application/json", "multipart/form-data"
 _ANSWERS = {"true": True, "1": True, "false": False, "0": False}
-
-_encode = msgspec.json.Encoder().encode
-
-
-class Links(Struct, frozen=True, kw_only=True):
-    self: str
-    ui: str
-
-
-class Created(Struct, frozen=True, kw_only=True):
-    id: TaskId
-    links: Links
-
-
-class StagePlan(Struct, frozen=True, kw_only=True):
-    limits: StageLimits
-    env: dict[str, str]
-
-
-class Plan(Struct, frozen=True, kw_only=True):
-    """What a task of this document would get."""
-
-    user: int
-    stages: dict[Stage, StagePlan]
-    image: str
-    cache: str
-    artifacts: ArtifactsRequestView | None
-    #: Of each archive and text as it would be stored.
-    inputs: dict[str, int]
 
 
 class _OtherType(Rejected):
@@ -124,8 +94,8 @@ class V2Create(Struct, frozen=True, kw_only=True):
             return await answer_task(
                 self.client, ended, {**NOSNIFF, "Cache-Control": "no-store", **headers}, status
             )
-        links = Links(self=headers["Location"], ui=f"/tasks/{submitted.id}")
-        return _json(Created(id=submitted.id, links=links), 201, headers)
+        links = v2.Links(self=headers["Location"], ui=f"/tasks/{submitted.id}")
+        return _json(v2.Created(id=submitted.id, links=links), 201, headers)
 
 
 def _task_of_body(content_type: str, body: bytes, config: GatewayConfig, key: str) -> SubmitTask:
@@ -155,12 +125,12 @@ def _parse_flag(text: str | None, name: str) -> bool:
     return _ANSWERS[text]
 
 
-def _plan_of(task: SubmitTask) -> Plan:
+def _plan_of(task: SubmitTask) -> v2.Plan:
     limits = {Stage.COMPILE: task.compile_limits, Stage.EXECUTE: task.execute_limits}
-    return Plan(
+    return v2.Plan(
         user=task.user,
         stages={
-            stage: StagePlan(
+            stage: v2.PlannedStage(
                 limits=limits[stage],
                 env={**task.environment, **task.stage_environment.get(stage, {})},
             )
@@ -176,7 +146,7 @@ def _plan_of(task: SubmitTask) -> Plan:
 
 def _json(body: Struct, status: int, headers: dict[str, str]) -> HTTPResponse:
     return HTTPResponse(
-        _encode(body),
+        v2.encode(body),
         status=status,
         headers={**NOSNIFF, "Cache-Control": "no-store", **headers},
         content_type=_JSON,

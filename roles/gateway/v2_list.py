@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-import msgspec
 from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
@@ -22,8 +21,9 @@ from khala.model.ids import parse_task_id
 from khala.model.task import TaskBrief, TaskState, brief_of
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Routes
+from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, Place
-from roles.gateway.hub import TaskEvent, task_event
+from roles.gateway.hub import row_of
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.submission import parse_integer
 from roles.gateway.times import parse_kv2_time
@@ -32,13 +32,6 @@ LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
 _NAMES = ("user", "state", "created_after", "created_before", "order", "cursor", "limit")
 _CURSOR_CHARS = 64
-_encode = msgspec.json.Encoder().encode
-
-
-class TaskListView(Struct, frozen=True, kw_only=True):
-    items: list[TaskEvent]
-    #: Hand it back as `cursor` for the next page; null on the last one.
-    next_cursor: str | None
 
 
 class TaskLists(Struct, frozen=True, kw_only=True):
@@ -58,8 +51,8 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         if cursor is not None:
             following = urlencode({**given, "cursor": cursor})
             headers["Link"] = f'</api/v2/tasks?{following}>; rel="next"'
-        view = TaskListView(items=[task_event(brief) for brief in found.tasks], next_cursor=cursor)
-        return HTTPResponse(_encode(view), headers=headers, content_type="application/json")
+        view = v2.Page(items=[row_of(brief) for brief in found.tasks], next_cursor=cursor)
+        return HTTPResponse(v2.encode(view), headers=headers, content_type="application/json")
 
     async def cancel(self, _: Request, task_id: str) -> HTTPResponse:
         """Idempotent: a task that is cancelled already is answered as if it was just now."""
@@ -71,7 +64,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
             if brief.state is not TaskState.CANCELLED:
                 raise
         return HTTPResponse(
-            _encode(task_event(brief)), headers=NOSNIFF, content_type="application/json"
+            v2.encode(row_of(brief)), headers=NOSNIFF, content_type="application/json"
         )
 
 

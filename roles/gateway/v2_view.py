@@ -1,188 +1,27 @@
-"""A task and the cluster as the second API shows them."""
+"""From a task and the cluster to what `khala.protocol.v2` shows of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
-from khala.model.enforcement import Enforcement
-from khala.model.executor import CacheCounts, ImageInfo, SessionState
 from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.task import (
     ArtifactRequest,
     Artifacts,
-    CacheUse,
     Ending,
     Outcome,
     Part,
-    Reason,
     Stage,
-    StageLimits,
     StageOutcome,
     Stream,
     StreamCut,
     Task,
-    TaskState,
 )
-from roles.gateway.artifacts import LeftOutView, view_left_out
+from khala.protocol import v2
+from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.kv2_view import explain
-from roles.gateway.pending import PendingView
 from roles.gateway.texts import TextRef, part_ref, stream_ref
-from roles.gateway.times import rfc3339
-
-
-class GapView(Struct, frozen=True, kw_only=True):
-    """Bytes of an output that were not kept."""
-
-    #: How many of the kept bytes come before it.
-    at: int
-    missing: int
-
-
-class StreamView(Struct, frozen=True, kw_only=True):
-    """The beginning of an output; the download has all that was kept."""
-
-    #: Bytes that are known to have been written.
-    size: int
-    kept: int
-    #: Up to the gap, if there is one.
-    text: str
-    gap: GapView | None
-    #: What was kept from behind the gap; None without one, and for outputs beyond this view.
-    tail: str | None
-    #: `text` and `tail` are not all that was kept.
-    truncated: bool
-
-
-class ResultView(Struct, frozen=True, kw_only=True):
-    reason: Reason
-    exit_code: int | None
-    signal: int | None
-    limit: int | None
-    observed: int | None
-    wall_ms: int
-    cpu_user_ms: int
-    cpu_system_ms: int
-    memory_peak_bytes: int
-    pids_peak: int | None
-    written_bytes: int | None
-    message: str | None
-    #: Of a compile stage.
-    cache: CacheUse | None
-    stdout: StreamView
-    stderr: StreamView
-
-
-class StageView(Struct, frozen=True, kw_only=True):
-    command: str
-    timeout_s: int
-    limits: StageLimits
-    #: What the task adds to the variables of this stage.
-    env: dict[str, str]
-    #: None until the task is done, and if this stage was not reached.
-    result: ResultView | None
-
-
-class FileView(Struct, frozen=True, kw_only=True):
-    size: int
-    sha256: str
-
-
-class TextView(Struct, frozen=True, kw_only=True):
-    size: int
-    text: str
-
-
-class InputsView(Struct, frozen=True, kw_only=True):
-    compile_source: FileView | None
-    execute_data: FileView | None
-    execute_input: TextView
-    execute_standard: TextView
-
-
-class ArtifactsSummary(Struct, frozen=True, kw_only=True):
-    """The list of them has an address of its own."""
-
-    files: int
-    size: int
-    left_out: list[LeftOutView]
-
-
-class ArtifactsRequestView(Struct, frozen=True, kw_only=True):
-    """Which files were asked for."""
-
-    collect: tuple[str, ...]
-    max_total: int
-    max_files: int
-
-
-class TaskView(Struct, frozen=True, kw_only=True):
-    id: str
-    user: int
-    state: TaskState
-    reason: Reason | None
-    message: str | None
-    attempt: int
-    crashes: int
-    executor: str | None
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    updated_at: str
-    #: What held where it ran; None until the task is done, or if it never ran.
-    enforcement: Enforcement | None
-    stages: dict[Stage, StageView]
-    inputs: InputsView
-    #: None until the task is done, and if it asked for none.
-    artifacts: ArtifactsSummary | None
-    artifacts_request: ArtifactsRequestView | None
-    #: Why it waits; None if it does not, or nobody can say.
-    pending: PendingView | None
-    image: str
-    #: "auto" or "off".
-    cache: str
-
-
-class ExecutorNode(Struct, frozen=True, kw_only=True):
-    name: str
-    state: SessionState
-    slots: int
-    free: int
-    seen_at: str
-    version: str
-    #: None of an executor that is too old to say.
-    enforcement: Enforcement | None
-    #: None while nobody knows.
-    cache: CacheCounts | None
-    #: Root file systems that tasks may name.
-    images: tuple[ImageInfo, ...]
-
-
-class JudicatorNode(Struct, frozen=True, kw_only=True):
-    name: str
-    address: str
-    leader: bool
-    serving: bool
-    version: str
-
-
-class NodesView(Struct, frozen=True, kw_only=True):
-    executors: list[ExecutorNode]
-    judicators: list[JudicatorNode]
-
-
-class StatusView(Struct, frozen=True, kw_only=True):
-    version: str
-    #: A task would be accepted now.
-    ready: bool
-    queued: int
-    running: int
-    slots: int
-    free: int
-    notes: list[str]
-
 
 _COMMAND = {Stage.COMPILE: Part.COMPILE_COMMAND, Stage.EXECUTE: Part.EXECUTE_COMMAND}
 _OUTPUTS = {
@@ -212,10 +51,10 @@ def refs_viewed(task: Task) -> list[TextRef]:
     ]
 
 
-def view_task(task: Task, heads: Heads, pending: PendingView | None = None) -> TaskView:
+def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2.Task:
     """`heads` holds the first `VIEW_TEXT_BYTES` of every text of `refs_viewed`."""
     outcome = task.outcome
-    return TaskView(
+    return v2.Task(
         id=task.id,
         user=task.spec.user,
         state=task.state,
@@ -224,13 +63,16 @@ def view_task(task: Task, heads: Heads, pending: PendingView | None = None) -> T
         attempt=task.attempt,
         crashes=task.crashes,
         executor=task.executor or (task.outcome.executor if task.outcome else None),
-        created_at=rfc3339(task.submitted_at),
-        started_at=rfc3339(task.started_at) if task.started_at else None,
-        finished_at=rfc3339(task.done_at) if task.done_at else None,
-        updated_at=rfc3339(task.updated_at),
+        created_at=v2.stamp(task.submitted_at),
+        started_at=v2.stamp(task.started_at) if task.started_at else None,
+        finished_at=v2.stamp(task.done_at) if task.done_at else None,
+        updated_at=v2.stamp(task.updated_at),
         enforcement=outcome.enforcement if outcome else None,
-        stages={stage: _view_stage(task, stage, heads) for stage in Stage},
-        inputs=InputsView(
+        stages=v2.Stages(
+            compile=_view_stage(task, Stage.COMPILE, heads),
+            execute=_view_stage(task, Stage.EXECUTE, heads),
+        ),
+        inputs=v2.Inputs(
             compile_source=_view_file(task, Part.COMPILE_SOURCE),
             execute_data=_view_file(task, Part.EXECUTE_DATA),
             execute_input=_view_text(task, Part.EXECUTE_INPUT, heads),
@@ -244,16 +86,16 @@ def view_task(task: Task, heads: Heads, pending: PendingView | None = None) -> T
     )
 
 
-def view_artifacts_request(request: ArtifactRequest | None) -> ArtifactsRequestView | None:
+def view_artifacts_request(request: ArtifactRequest | None) -> v2.ArtifactsRequest | None:
     if request is None:
         return None
-    return ArtifactsRequestView(
+    return v2.ArtifactsRequest(
         collect=request.globs, max_total=request.max_bytes, max_files=request.max_files
     )
 
 
-def _summarize(artifacts: Artifacts) -> ArtifactsSummary:
-    return ArtifactsSummary(
+def _summarize(artifacts: Artifacts) -> v2.ArtifactsSummary:
+    return v2.ArtifactsSummary(
         files=len(artifacts.files),
         size=artifacts.size_bytes,
         left_out=view_left_out(artifacts),
@@ -266,13 +108,13 @@ def _message(outcome: Outcome | None) -> str | None:
     return explain(outcome)
 
 
-def _view_stage(task: Task, stage: Stage, heads: Heads) -> StageView:
+def _view_stage(task: Task, stage: Stage, heads: Heads) -> v2.Stage:
     spec, outcome = task.spec, task.outcome
     compiles = stage is Stage.COMPILE
     ended = None
     if outcome is not None:
         ended = outcome.compile if compiles else outcome.execute
-    return StageView(
+    return v2.Stage(
         command=_decode(heads[_COMMAND[stage]]),
         timeout_s=spec.compile_timeout_s if compiles else spec.execute_timeout_s,
         limits=spec.compile_limits if compiles else spec.execute_limits,
@@ -281,9 +123,9 @@ def _view_stage(task: Task, stage: Stage, heads: Heads) -> StageView:
     )
 
 
-def _view_result(task: Task, stage: Stage, ended: StageOutcome, heads: Heads) -> ResultView:
+def _view_result(task: Task, stage: Stage, ended: StageOutcome, heads: Heads) -> v2.Result:
     stdout, stderr = _OUTPUTS[stage]
-    return ResultView(
+    return v2.Result(
         reason=ended.reason,
         exit_code=ended.exit_code,
         signal=ended.signal,
@@ -302,30 +144,30 @@ def _view_result(task: Task, stage: Stage, ended: StageOutcome, heads: Heads) ->
     )
 
 
-def _view_stream(task: Task, stream: Stream, cut: StreamCut | None, heads: Heads) -> StreamView:
+def _view_stream(task: Task, stream: Stream, cut: StreamCut | None, heads: Heads) -> v2.Output:
     kept, head = stream_ref(task, stream).size_bytes, heads[stream]
     whole = kept <= len(head)
     if cut is None:
-        return StreamView(
+        return v2.Output(
             size=kept, kept=kept, text=_decode(head), gap=None, tail=None, truncated=not whole
         )
-    return StreamView(
+    return v2.Output(
         size=max(cut.seen_bytes, kept),
         kept=kept,
         text=_decode(head[: cut.gap_at], at_a_cut=True),
-        gap=GapView(at=cut.gap_at, missing=max(0, cut.seen_bytes - kept)),
+        gap=v2.Gap(at=cut.gap_at, missing=max(0, cut.seen_bytes - kept)),
         tail=_decode(head[cut.gap_at :].lstrip(_CONTINUATIONS)) if whole else None,
         truncated=not whole,
     )
 
 
-def _view_file(task: Task, part: Part) -> FileView | None:
+def _view_file(task: Task, part: Part) -> v2.File | None:
     ref = task.spec.parts.get(part)
-    return FileView(size=ref.size_bytes, sha256=ref.sha256) if ref else None
+    return v2.File(size=ref.size_bytes, sha256=ref.sha256) if ref else None
 
 
-def _view_text(task: Task, part: Part, heads: Heads) -> TextView:
-    return TextView(size=part_ref(task, part).size_bytes, text=_decode(heads[part]))
+def _view_text(task: Task, part: Part, heads: Heads) -> v2.Text:
+    return v2.Text(size=part_ref(task, part).size_bytes, text=_decode(heads[part]))
 
 
 #: Bytes in the middle of a character.
@@ -346,15 +188,15 @@ def _decode(head: bytes, *, at_a_cut: bool = False) -> str:
     return head.decode("utf-8", "replace")
 
 
-def view_nodes(seen: Seen) -> NodesView:
-    return NodesView(
+def view_nodes(seen: Seen) -> v2.Nodes:
+    return v2.Nodes(
         executors=[
-            ExecutorNode(
+            v2.ExecutorNode(
                 name=executor.record.name,
                 state=executor.record.state,
                 slots=executor.record.slots,
                 free=executor.free,
-                seen_at=rfc3339(executor.record.seen_at),
+                seen_at=v2.stamp(executor.record.seen_at),
                 version=executor.record.version,
                 enforcement=executor.record.enforces,
                 cache=executor.cache,
@@ -363,7 +205,7 @@ def view_nodes(seen: Seen) -> NodesView:
             for executor in seen.executors
         ],
         judicators=[
-            JudicatorNode(
+            v2.JudicatorNode(
                 name=judicator.record.name,
                 address=judicator.record.address,
                 leader=judicator.record.leader,

@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Mapping
 
-import msgspec
 from msgspec import Struct
 from sanic.response import HTTPResponse
 
@@ -15,15 +14,14 @@ from khala.model.ids import TaskId
 from khala.model.limits import LONG_POLL_MAX_S, VIEW_TEXT_BYTES
 from khala.model.task import TERMINAL, Task
 from khala.net.client import JudicatorClient
+from khala.protocol import v2
 from roles.gateway.hub import Hub
-from roles.gateway.pending import PendingView
 from roles.gateway.texts import load_heads
 from roles.gateway.v2_view import etag_of, refs_viewed, view_task
 
 #: Whoever waits reads again this often even if no event came: events are hints.
 REREAD_S = 1.0
 
-_encode = msgspec.json.Encoder().encode
 _WAIT = re.compile(r"(\d{1,4})s?\Z")
 
 
@@ -81,11 +79,11 @@ async def answer_task(
     task: Task,
     headers: Mapping[str, str],
     status: int = 200,
-    pending: PendingView | None = None,
+    pending: v2.Pending | None = None,
 ) -> HTTPResponse:
     heads = await load_heads(client, task, refs_viewed(task), VIEW_TEXT_BYTES)
     return HTTPResponse(
-        _encode(view_task(task, heads, pending)),
+        v2.encode(view_task(task, heads, pending)),
         status=status,
         headers=dict(headers),
         content_type="application/json",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from khala.client import AsyncKhala
-from khala.client.documents import Artifact
+from khala.client import Artifact, AsyncKhala
 from khala.model.errors import Rejected, Unavailable
 from roles.client import acts
 from roles.client.connection import Connection
@@ -25,7 +25,17 @@ class Left:
         self._files = files
 
     async def list_artifacts(self, task: str) -> list[Artifact]:
-        return [Artifact(name=name, href="", size=len(data or b"")) for name, data in self._items]
+        return [
+            Artifact(
+                name=name,
+                href="",
+                size=len(data or b""),
+                sha256="",
+                executable=False,
+                modified_at=datetime(2026, 11, 24, tzinfo=UTC),
+            )
+            for name, data in self._items
+        ]
 
     @property
     def _items(self) -> list[tuple[str, bytes | None]]:

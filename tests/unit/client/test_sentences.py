@@ -14,8 +14,22 @@ from roles.client.acts import program_code, sentence_of
 NOW = datetime.now(UTC)
 
 
+LIMITS = {
+    "wall_ms": 1000,
+    "cpu_ms": 1000,
+    "memory_bytes": 1 << 20,
+    "pids": 8,
+    "output_bytes": 1024,
+    "file_bytes": 1024,
+}
+
+
+def a_stage(result: object = None) -> dict[str, object]:
+    return {"command": "", "timeout_s": 0, "limits": LIMITS, "env": {}, "result": result}
+
+
 def a_task(**fields: object) -> Task:
-    nothing = {"command": "", "result": None}
+    empty = {"size": 0, "text": ""}
     document = {
         "id": "6b04d4787d852fb9eb7f7a4e",
         "user": 0,
@@ -29,28 +43,45 @@ def a_task(**fields: object) -> Task:
         "started_at": None,
         "finished_at": None,
         "updated_at": NOW,
-        "stages": {"compile": nothing, "execute": nothing},
+        "enforcement": None,
+        "stages": {"compile": a_stage(), "execute": a_stage()},
+        "inputs": {
+            "compile_source": None,
+            "execute_data": None,
+            "execute_input": empty,
+            "execute_standard": empty,
+        },
+        "artifacts": None,
+        "artifacts_request": None,
+        "pending": None,
+        "image": "",
+        "cache": "auto",
         **fields,
     }
     return msgspec.convert(document, Task)
 
 
 def ran(**fields: object) -> dict[str, object]:
-    output = {"size": 0, "kept": 0, "text": "", "truncated": False}
+    output = {"size": 0, "kept": 0, "text": "", "gap": None, "tail": None, "truncated": False}
     result = {
         "reason": "exit_nonzero",
         "exit_code": None,
         "signal": None,
+        "limit": None,
+        "observed": None,
         "wall_ms": 1,
         "cpu_user_ms": 1,
         "cpu_system_ms": 1,
         "memory_peak_bytes": 1,
+        "pids_peak": None,
+        "written_bytes": None,
+        "message": None,
+        "cache": None,
         "stdout": output,
         "stderr": output,
         **fields,
     }
-    nothing = {"command": "", "result": None}
-    return {"compile": nothing, "execute": {"command": "", "result": result}}
+    return {"compile": a_stage(), "execute": a_stage(result)}
 
 
 def test_a_waiting_task_says_what_it_waits_for() -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from khala.protocol.rpc import SubmitTask
-from roles.gateway.issues import Invalid, Issue
+from khala.protocol.v2 import Issue
+from roles.gateway.issues import Invalid
 from roles.gateway.spec import parse_spec
 from roles.gateway.spec_task import task_of_spec
 from tests.unit.gateway.conftest import config_of

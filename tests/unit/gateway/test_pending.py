@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from khala.model.executor import ImageInfo, SessionState
 from khala.model.ids import AttemptNo, mint_task_id
 from khala.model.task import Dispatch, Task
+from khala.protocol.v2 import PendingCode
 from roles.gateway.cluster import ExecutorSeen, Seen
-from roles.gateway.pending import PendingCode, tag_of_task, tag_with, why_pending
+from roles.gateway.pending import tag_of_task, tag_with, why_pending
 from roles.gateway.v2_images import view_images
 from tests.unit.core.desk import SPEC
 from tests.unit.gateway.double import START, cluster_view

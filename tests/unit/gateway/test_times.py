@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from khala.model.errors import Rejected
-from roles.gateway.times import TIME_CHARS, kv2_time, parse_kv2_time, rfc3339
+from khala.protocol import v2
+from roles.gateway.times import TIME_CHARS, kv2_time, parse_kv2_time
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_both_notations() -> None:
     moment = datetime(2026, 11, 24, 2, 4, 8, 615000, tzinfo=timezone(timedelta(hours=2)))
-    assert rfc3339(moment) == "2026-11-24T00:04:08.615Z"
+    assert v2.encode([v2.stamp(moment)]) == b'["2026-11-24T00:04:08.615Z"]'
+    assert v2.encode([v2.stamp(moment.replace(microsecond=0))]) == b'["2026-11-24T00:04:08.000Z"]'
     assert kv2_time(moment) == "2026-11-24T00:04:08.615000"
     assert kv2_time(moment.replace(microsecond=0)) == "2026-11-24T00:04:08"

@@ -1,0 +1,81 @@
+"""What `/api/v2` answers, as types: the gateway renders them, `khala.client` decodes them, and the
+OpenAPI document is made of them, so that none of the three can say something the others do not.
+
+A client may be older or newer than its gateway: unknown fields are ignored, and a field that is
+added gets a default, which is what a gateway that does not know it has meant. The comment above a
+field is its description in the document.
+"""
+
+from khala.protocol.v2.files import Artifact, Artifacts, ArtifactsRequest, ArtifactsSummary, LeftOut
+from khala.protocol.v2.moments import encode, stamp
+from khala.protocol.v2.nodes import (
+    ExecutorChange,
+    ExecutorNode,
+    Hello,
+    Image,
+    ImageHolder,
+    Images,
+    JudicatorNode,
+    Nodes,
+    Status,
+)
+from khala.protocol.v2.problems import Issue, IssueCode, Problem, Scalar
+from khala.protocol.v2.tasks import (
+    Created,
+    File,
+    Gap,
+    Inputs,
+    Links,
+    Output,
+    Page,
+    Pending,
+    PendingCode,
+    Plan,
+    PlannedStage,
+    Result,
+    Row,
+    Stage,
+    Stages,
+    Task,
+    Text,
+)
+
+__all__ = [
+    "Artifact",
+    "Artifacts",
+    "ArtifactsRequest",
+    "ArtifactsSummary",
+    "Created",
+    "ExecutorChange",
+    "ExecutorNode",
+    "File",
+    "Gap",
+    "Hello",
+    "Image",
+    "ImageHolder",
+    "Images",
+    "Inputs",
+    "Issue",
+    "IssueCode",
+    "JudicatorNode",
+    "LeftOut",
+    "Links",
+    "Nodes",
+    "Output",
+    "Page",
+    "Pending",
+    "PendingCode",
+    "Plan",
+    "PlannedStage",
+    "Problem",
+    "Result",
+    "Row",
+    "Scalar",
+    "Stage",
+    "Stages",
+    "Status",
+    "Task",
+    "Text",
+    "encode",
+    "stamp",
+]

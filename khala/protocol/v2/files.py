@@ -1,0 +1,56 @@
+"""The files that tasks leave."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from khala.model.task import Omission
+
+
+class Artifact(Struct, frozen=True, kw_only=True):
+    """A file that a task left."""
+
+    #: Relative to the work directory; bytes that are no UTF-8 are U+FFFD here, not in `href`.
+    name: str
+    #: Where its bytes are.
+    href: str
+    size: int
+    sha256: str
+    executable: bool
+    modified_at: datetime
+
+
+class LeftOut(Struct, frozen=True, kw_only=True):
+    """Files that were asked for and not kept."""
+
+    reason: Omission
+    count: int
+    #: The first few.
+    names: list[str]
+
+
+class Artifacts(Struct, frozen=True, kw_only=True):
+    """All files of a task."""
+
+    files: list[Artifact]
+    #: Of all files together.
+    size: int
+    left_out: list[LeftOut]
+
+
+class ArtifactsSummary(Struct, frozen=True, kw_only=True):
+    """How many files a task left; the list of them has an address of its own."""
+
+    files: int
+    size: int
+    left_out: list[LeftOut]
+
+
+class ArtifactsRequest(Struct, frozen=True, kw_only=True):
+    """Which files were asked for."""
+
+    collect: tuple[str, ...]
+    max_total: int
+    max_files: int

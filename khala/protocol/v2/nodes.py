@@ -1,0 +1,105 @@
+"""The cluster: executors, judicators, images, and the line that sums them up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from khala.model.enforcement import Enforcement
+from khala.model.executor import CacheCounts, ImageInfo, SessionState
+
+
+class ExecutorNode(Struct, frozen=True, kw_only=True):
+    """A host that runs tasks."""
+
+    name: str
+    state: SessionState
+    slots: int
+    #: 0 while nobody knows.
+    free: int
+    seen_at: datetime
+    version: str
+    #: What its host lets it enforce; null of an executor that is too old to say.
+    enforcement: Enforcement | None
+    #: Its cache of compile stages; null while nobody knows.
+    cache: CacheCounts | None
+    #: Root file systems that tasks may name.
+    images: tuple[ImageInfo, ...]
+
+
+class JudicatorNode(Struct, frozen=True, kw_only=True):
+    """A member of the control plane."""
+
+    name: str
+    address: str
+    #: It does the cluster's chores.
+    leader: bool
+    #: It accepts tasks.
+    serving: bool
+    #: Empty if it did not answer.
+    version: str
+
+
+class Nodes(Struct, frozen=True, kw_only=True):
+    """Everything that a cluster is made of, but gateways, which nobody needs to know."""
+
+    executors: list[ExecutorNode]
+    judicators: list[JudicatorNode]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """The cluster in a line."""
+
+    version: str
+    #: A task would be accepted now.
+    ready: bool
+    queued: int
+    running: int
+    slots: int
+    free: int
+    #: Sentences for its operator.
+    notes: list[str]
+
+
+class ImageHolder(Struct, frozen=True, kw_only=True):
+    """An executor that has an image."""
+
+    executor: str
+    state: SessionState
+    #: Equal on two executors: the same contents.
+    identity: str
+    size_bytes: int
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """A root file system that tasks may name."""
+
+    name: str
+    #: A task that names it can run now, or when a slot is free.
+    online: bool
+    #: Every executor that has it has the same contents.
+    uniform: bool
+    executors: list[ImageHolder]
+
+
+class Images(Struct, frozen=True, kw_only=True):
+    """All that any executor has registered."""
+
+    images: list[Image]
+
+
+class Hello(Struct, frozen=True, kw_only=True):
+    """Data of `event: hello`, the first of a stream."""
+
+    version: str
+
+
+class ExecutorChange(Struct, frozen=True, kw_only=True):
+    """Data of `event: executor`."""
+
+    name: str
+    state: SessionState
+    slots: int
+    free: int
+    seen_at: datetime

@@ -1,0 +1,230 @@
+"""A task: whole, as a row of a list, and as it would become."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.enforcement import Enforcement
+from khala.model.ids import TaskId
+from khala.model.task import TERMINAL, CacheUse, Reason, StageLimits, TaskState
+from khala.model.task import Stage as StageName
+from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """Bytes of an output that were not kept."""
+
+    #: How many of the kept bytes come before it.
+    at: int
+    missing: int
+
+
+class Output(Struct, frozen=True, kw_only=True):
+    """The beginning of a stream of a stage; the download has all that was kept."""
+
+    #: Bytes that are known to have been written.
+    size: int
+    kept: int
+    #: Up to the gap, if there is one.
+    text: str
+    gap: Gap | None
+    #: What was kept from behind the gap; null without one, and for outputs beyond this view.
+    tail: str | None
+    #: `text` and `tail` are not all that was kept.
+    truncated: bool
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """How a stage ended. `limit` and `observed` have the unit of the reason: milliseconds, bytes,
+    processes or files."""
+
+    reason: Reason
+    exit_code: int | None
+    signal: int | None
+    limit: int | None
+    observed: int | None
+    wall_ms: int
+    cpu_user_ms: int
+    cpu_system_ms: int
+    memory_peak_bytes: int
+    #: Null where the kernel does not count it (before Linux 6.11).
+    pids_peak: int | None
+    #: Handed to write calls, for files, pipes and outputs; null where the kernel does not count.
+    written_bytes: int | None
+    #: One sentence for people.
+    message: str | None
+    #: Of a compile stage.
+    cache: CacheUse | None
+    stdout: Output
+    stderr: Output
+
+
+class Stage(Struct, frozen=True, kw_only=True):
+    """One of the two commands of a task."""
+
+    command: str
+    #: As KV2 counts: whole seconds, 0 if the submission named none.
+    timeout_s: int
+    limits: StageLimits
+    #: What the task adds to the variables of this stage.
+    env: dict[str, str]
+    #: Null until the task is done, and if this stage was not reached.
+    result: Result | None
+
+
+class Stages(Struct, frozen=True, kw_only=True):
+    """Both are shown; one that the task does not have has an empty command."""
+
+    compile: Stage
+    execute: Stage
+
+
+class File(Struct, frozen=True, kw_only=True):
+    """An input, by its digest."""
+
+    size: int
+    sha256: str
+
+
+class Text(Struct, frozen=True, kw_only=True):
+    """The beginning of an input."""
+
+    size: int
+    text: str
+
+
+class Inputs(Struct, frozen=True, kw_only=True):
+    """What a task was given; null for an archive that it was not."""
+
+    compile_source: File | None
+    execute_data: File | None
+    execute_input: Text
+    execute_standard: Text
+
+
+class PendingCode(StrEnum):
+    """Why a task waits."""
+
+    #: No executor is online.
+    NO_EXECUTOR = "no_executor"
+    #: Executors are online, and none of them has the image.
+    NO_IMAGE = "no_image"
+    #: Executors could run it, and all of their slots are taken.
+    NO_SLOT = "no_slot"
+    #: A slot is free; it is about to be given one.
+    SOON = "soon"
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """Why a queued task waits; a hint, seconds old."""
+
+    #: A client meets words that it does not know.
+    code: str
+    detail: str
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """The whole of it."""
+
+    id: str
+    user: int
+    state: TaskState
+    #: Null until the end.
+    reason: Reason | None
+    #: Why it ended so, in a sentence.
+    message: str | None
+    #: Tries so far.
+    attempt: int
+    #: Those that ended with the loss of their executor.
+    crashes: int
+    executor: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    updated_at: datetime
+    #: What held where it ran; null until the task is done, or if it never ran.
+    enforcement: Enforcement | None
+    stages: Stages
+    inputs: Inputs
+    #: Null until the task is done, and if it asked for none.
+    artifacts: ArtifactsSummary | None
+    artifacts_request: ArtifactsRequest | None
+    #: Why it waits; null if it does not, or nobody can say.
+    pending: Pending | None
+    image: str
+    #: "auto" or "off".
+    cache: str
+
+    @property
+    def done(self) -> bool:
+        return self.state in TERMINAL
+
+    @property
+    def last_stage(self) -> Stage | None:
+        """The one that ran last and so decided the end; None if none did."""
+        for stage in (self.stages.execute, self.stages.compile):
+            if stage.result is not None:
+                return stage
+        return None
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """A task in a list, and the data of `event: task`."""
+
+    id: TaskId
+    user: int
+    state: TaskState
+    #: The same for KV2's clients.
+    kv2_status: int
+    reason: Reason | None
+    executor: str | None
+    attempt: int
+    created_at: datetime
+    updated_at: datetime
+    #: It has ended for good.
+    done: bool
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A part of a list."""
+
+    items: list[Row]
+    #: Hand it back as `cursor` for the next page; null on the last one.
+    next_cursor: str | None
+
+
+class Links(Struct, frozen=True, kw_only=True):
+    """Where a task can be seen: by programs, and by people."""
+
+    self: str
+    ui: str
+
+
+class Created(Struct, frozen=True, kw_only=True):
+    """A task that was accepted."""
+
+    id: TaskId
+    links: Links
+
+
+class PlannedStage(Struct, frozen=True, kw_only=True):
+    """What would hold for a stage."""
+
+    limits: StageLimits
+    env: dict[str, str]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a task of this document would get."""
+
+    user: int
+    stages: dict[StageName, PlannedStage]
+    image: str
+    #: "auto" or "off".
+    cache: str
+    artifacts: ArtifactsRequest | None
+    #: Bytes of each archive and text as it would be stored.
+    inputs: dict[str, int]
