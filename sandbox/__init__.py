@@ -28,7 +28,8 @@ Where things are:
 It needs the standard library, msgspec and `khala.model`, and works under asyncio and uvloop.
 """
 
-from khala.model.task import StageLimits, StageOutcome
+from khala.model.outcome import StageOutcome
+from khala.model.spec import StageLimits
 from sandbox.api import Sandbox
 from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost

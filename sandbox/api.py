@@ -12,7 +12,8 @@ from khala.model.enforcement import Enforcement
 from khala.model.errors import KhalaError, Rejected, Unavailable, invariant
 from khala.model.executor import ImageInfo
 from khala.model.limits import MIB
-from khala.model.task import Reason, Stage, StageLimits
+from khala.model.outcome import Reason
+from khala.model.spec import Stage, StageLimits
 from sandbox.box import Box
 from sandbox.contain import IN_DOCKER
 from sandbox.host import Host, open_host

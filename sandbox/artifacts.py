@@ -22,7 +22,8 @@ from khala.model.limits import (
     ARTIFACT_SECONDS,
     OUTPUT_CHUNK_BYTES,
 )
-from khala.model.task import ArtifactRef, ArtifactRequest, Artifacts, LeftOut, Omission
+from khala.model.outcome import ArtifactRef, Artifacts, LeftOut, Omission
+from khala.model.spec import ArtifactRequest
 from sandbox.collect import Bounds, Found, Obstacle, Walk
 
 _PIECE_BYTES = 256 * 1024

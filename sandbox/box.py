@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 from khala.model.limits import MIB
-from khala.model.task import ArtifactRequest, Artifacts, Reason, StageOutcome
+from khala.model.outcome import Artifacts, Reason, StageOutcome
+from khala.model.spec import ArtifactRequest
 from sandbox import mounts
 from sandbox.archive import unpack
 from sandbox.artifacts import collect_artifacts

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, Unavailable
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from sandbox import subtree
 from sandbox.group import OWN_PIDS, Usage
 

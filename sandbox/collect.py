@@ -24,7 +24,7 @@ from typing import Self, TypeAlias
 
 from msgspec import Struct
 
-from khala.model.task import Omission
+from khala.model.outcome import Omission
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

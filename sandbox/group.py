@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from khala.model.enforcement import Mode
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 
 #: Processes of a leaf that are not the task's: nsjail itself and the first process of the jail.
 OWN_PIDS = 2

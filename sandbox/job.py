@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from khala.model.limits import MIB
-from khala.model.task import Stage, StageLimits
+from khala.model.spec import Stage, StageLimits
 
 #: First host uid of the slots; systemd and the distributions leave this range alone.
 UID_BASE = 1_900_000_000

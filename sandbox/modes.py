@@ -16,7 +16,7 @@ from collections.abc import Callable
 from khala.model.enforcement import Enforcement, Mode, Unenforced
 from khala.model.errors import KhalaError, Rejected, Unavailable, invariant
 from khala.model.limits import MIB
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from sandbox import cgroup_v1, cgroup_v2, contain, nogroup
 from sandbox.group import Tree
 from sandbox.job import SandboxConfig

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, invariant
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from sandbox import subtree
 from sandbox.contain import is_contained
 from sandbox.group import Usage

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from sandbox.group import Leaf
 from sandbox.orders import FIRST_SHELL, GATE_FD, ORDERS_FD
 from sandbox.staging import SOURCE

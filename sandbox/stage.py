@@ -20,7 +20,8 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from khala.model.task import OnOutputLimit, Reason, StageOutcome
+from khala.model.outcome import Reason, StageOutcome
+from khala.model.spec import OnOutputLimit
 from sandbox.errors import BadInput, SandboxLost
 from sandbox.jail import Jail, NoRoom
 from sandbox.job import Job

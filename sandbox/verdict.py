@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.limits import KIB, MIB
-from khala.model.task import OnOutputLimit, Reason, StageLimits, StageOutcome, StreamCut
+from khala.model.outcome import Reason, StageOutcome, StreamCut
+from khala.model.spec import OnOutputLimit, StageLimits
 from sandbox.errors import SandboxLost
 from sandbox.group import Usage
 from sandbox.nsjail import JailReport

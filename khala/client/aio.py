@@ -17,7 +17,8 @@ import msgspec
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Call, Transport
 from khala.model.errors import Unavailable
-from khala.model.task import Stage, TaskState
+from khala.model.spec import Stage
+from khala.model.task import TaskState
 from khala.protocol.v2 import Artifact, Artifacts, Created, Nodes, Page, Row, Status, Task
 
 Answer = TypeVar("Answer")

@@ -10,7 +10,8 @@ from typing import Self, TypeVar
 
 from khala.client.aio import PATIENCE_S, AsyncKhala, StreamName
 from khala.client.request import NewTask
-from khala.model.task import Stage, TaskState
+from khala.model.spec import Stage
+from khala.model.task import TaskState
 from khala.protocol.v2 import Artifact, Nodes, Row, Status, Task
 
 Answer = TypeVar("Answer")

@@ -29,7 +29,9 @@ from khala.model.limits import (
     PULSE_TTL_S,
     SPOOL_ITEMS,
 )
-from khala.model.task import Outcome, Progress, TaskSpec
+from khala.model.outcome import Outcome
+from khala.model.spec import TaskSpec
+from khala.model.task import Progress
 from khala.protocol.executor import (
     Abandon,
     Assign,

@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from khala.model.outcome import Outcome
 from khala.model.statements import Candidate
-from khala.model.task import Outcome
 
 
 class AttemptRecorded(Struct, frozen=True, kw_only=True):

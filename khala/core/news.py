@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from khala.core.ports import Comm
 from khala.model.ids import ExecutorName
+from khala.model.outcome import Outcome
 from khala.model.statements import Candidate
-from khala.model.task import Outcome, Progress, TaskBrief, TaskState
+from khala.model.task import Progress, TaskBrief, TaskState
 from khala.protocol.executor import Run
 
 

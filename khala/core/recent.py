@@ -12,7 +12,8 @@ from datetime import datetime
 from khala.core.session import Held
 from khala.model.ids import TaskId
 from khala.model.limits import RECENT_ARTIFACTS, RECENT_TASKS
-from khala.model.task import Dispatch, Outcome, Task
+from khala.model.outcome import Outcome
+from khala.model.task import Dispatch, Task
 from khala.protocol.executor import Run
 
 

@@ -18,7 +18,7 @@ from khala.model.limits import (
     ARTIFACT_GLOBS,
     GLOB_CHARS,
 )
-from khala.model.task import ArtifactRequest
+from khala.model.spec import ArtifactRequest
 
 #: Any number of folders, also none.
 _FOLDERS = "**"

@@ -24,7 +24,9 @@ from msgspec import Struct
 from khala.model.enforcement import Enforcement
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
-from khala.model.task import Chunked, Ending, Outcome, Progress, Reason, TaskBrief, TaskSpec
+from khala.model.outcome import Chunked, Ending, Outcome, Reason
+from khala.model.spec import TaskSpec
+from khala.model.task import Progress, TaskBrief
 
 
 class Lease(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 from khala.model.ids import AttemptNo
-from khala.model.task import Stage, TaskState
+from khala.model.spec import Stage
+from khala.model.task import TaskState
 
 
 class Kv2Status(IntEnum):

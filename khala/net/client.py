@@ -26,7 +26,9 @@ from msgspec import Struct
 from khala.model.errors import AlreadyDone, OutcomeUnknown, Unavailable
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import COMMIT_DEADLINE_S, STORE_TIMEOUT_S
-from khala.model.task import Chunked, Part, Stream, Task, TaskBrief, TaskState, brief_of
+from khala.model.outcome import Chunked, Stream
+from khala.model.spec import Part
+from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.net.rpc_errors import parse_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (

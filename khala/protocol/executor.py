@@ -15,7 +15,9 @@ from msgspec import Struct
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
-from khala.model.task import Outcome, Progress, TaskSpec
+from khala.model.outcome import Outcome
+from khala.model.spec import TaskSpec
+from khala.model.task import Progress
 
 #: The name of one try at a task.
 Run: TypeAlias = tuple[TaskId, AttemptNo]

@@ -30,31 +30,14 @@ from msgspec import Struct
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
-from khala.model.task import (
-    ArtifactRequest,
-    Part,
-    Stage,
-    StageLimits,
-    Task,
-    TaskBrief,
-    TaskState,
-)
+from khala.model.spec import Part, TaskOptions
+from khala.model.task import Task, TaskBrief, TaskState
 
 
-class SubmitTask(Struct, frozen=True, kw_only=True):
+class SubmitTask(TaskOptions, frozen=True, kw_only=True):
     """A whole task. The judicator mints the id and decides what is stored inline."""
 
-    user: int
-    compile_timeout_s: int
-    execute_timeout_s: int
-    compile_limits: StageLimits
-    execute_limits: StageLimits
     parts: dict[Part, bytes]
-    environment: dict[str, str] = {}
-    stage_environment: dict[Stage, dict[str, str]] = {}
-    image: str = ""
-    cache: bool = True
-    artifacts: ArtifactRequest | None = None
     #: Retrying with the same key (per user) yields the same task.
     key: str | None = None
 

@@ -21,23 +21,10 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import PartRef, Stage, TaskSpec
 from khala.model.statements import Candidate, HeldLease, Lease, NewTask, OpenSession
-from khala.model.task import (
-    ArtifactRequest,
-    Dispatch,
-    Ending,
-    Outcome,
-    Part,
-    PartRef,
-    Progress,
-    Reason,
-    Stage,
-    StageLimits,
-    Task,
-    TaskBrief,
-    TaskSpec,
-    project_state,
-)
+from khala.model.task import Dispatch, Progress, Task, TaskBrief, project_state
 from khala.store.dates import to_ms
 
 Document: TypeAlias = dict[str, Any]
@@ -110,43 +97,16 @@ def _part_of(doc: Mapping[str, Any]) -> PartRef:
 
 
 def _spec_doc(spec: TaskSpec) -> Document:
-    doc: Document = {
-        "compile_timeout_s": spec.compile_timeout_s,
-        "execute_timeout_s": spec.execute_timeout_s,
-        "compile_limits": msgspec.to_builtins(spec.compile_limits),
-        "execute_limits": msgspec.to_builtins(spec.execute_limits),
-        "parts": {part.value: _part_doc(ref) for part, ref in spec.parts.items()},
-    }
-    if spec.environment:
-        doc["environment"] = spec.environment
-    if spec.stage_environment:
-        doc["stage_environment"] = msgspec.to_builtins(spec.stage_environment)
-    if spec.image:
-        doc["image"] = spec.image
-    if not spec.cache:
-        doc["cache"] = False
-    if spec.artifacts is not None:
-        doc["artifacts"] = msgspec.to_builtins(spec.artifacts)
+    doc: Document = msgspec.to_builtins(spec, builtin_types=(bytes,))
+    del doc["user"]  # beside the spec, where the indexes have it
+    doc["parts"] = {part.value: _part_doc(ref) for part, ref in spec.parts.items()}
     return doc
 
 
 def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
     spec = doc["spec"]
-    return TaskSpec(
-        user=int(doc["user"]),
-        compile_timeout_s=int(spec["compile_timeout_s"]),
-        execute_timeout_s=int(spec["execute_timeout_s"]),
-        compile_limits=msgspec.convert(spec["compile_limits"], StageLimits),
-        execute_limits=msgspec.convert(spec["execute_limits"], StageLimits),
-        parts={Part(name): _part_of(part) for name, part in spec["parts"].items()},
-        environment=spec.get("environment", {}),
-        stage_environment=msgspec.convert(
-            spec.get("stage_environment", {}), dict[Stage, dict[str, str]]
-        ),
-        image=spec.get("image", ""),
-        cache=spec.get("cache", True),
-        artifacts=msgspec.convert(spec.get("artifacts"), ArtifactRequest | None),
-    )
+    parts = {name: _part_of(part) for name, part in spec["parts"].items()}
+    return msgspec.convert({**spec, "user": int(doc["user"]), "parts": parts}, TaskSpec)
 
 
 def new_task_doc(item: NewTask) -> Document:

@@ -33,6 +33,8 @@ from khala.model.ids import (
     Term,
     mint_task_id,
 )
+from khala.model.outcome import Chunked
+from khala.model.spec import Part
 from khala.model.statements import (
     AuditView,
     ChunkItem,
@@ -40,7 +42,6 @@ from khala.model.statements import (
     OpenedSession,
     OpenSession,
 )
-from khala.model.task import Chunked, Part
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
 from khala.store.memory_state import MemoryState, Wall

@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.outcome import Chunked, Outcome
+from khala.model.spec import Part
 from khala.model.statements import HeldLease, Lease
-from khala.model.task import Chunked, Dispatch, Outcome, Part, Task
+from khala.model.task import Dispatch, Task
 from khala.store.dates import to_ms
 
 Wall = Callable[[], datetime]

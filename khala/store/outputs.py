@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from bson import Int64, ObjectId
 
 from khala.model.ids import AttemptNo, TaskId
+from khala.model.outcome import Chunked
 from khala.model.statements import ChunkItem
-from khala.model.task import Chunked
 from khala.store.blobs import Blobs
 from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now

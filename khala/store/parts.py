@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import Part, PartRef
+from khala.model.spec import Part, PartRef
 
 
 class PartPlan(Struct, frozen=True, kw_only=True):

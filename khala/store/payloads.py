@@ -13,7 +13,7 @@ from bson import ObjectId
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import PAYLOAD_CHUNK_BYTES
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.store.blobs import Blobs
 from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now

@@ -27,6 +27,8 @@ from khala.model.ids import (
     TaskId,
     Term,
 )
+from khala.model.outcome import Chunked
+from khala.model.spec import Part
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -46,7 +48,7 @@ from khala.model.statements import (
     RequeueItem,
     RequeueResult,
 )
-from khala.model.task import Chunked, Part, Task, TaskBrief
+from khala.model.task import Task, TaskBrief
 from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 
 

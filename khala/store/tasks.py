@@ -28,6 +28,7 @@ from pymongo import ReturnDocument
 from khala.model.errors import AlreadyDone, Conflict, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import CRASH_LIMIT
+from khala.model.outcome import Outcome
 from khala.model.statements import (
     CANCELLED,
     AcceptResult,
@@ -42,7 +43,7 @@ from khala.model.statements import (
     RequeueResult,
     lost_repeatedly,
 )
-from khala.model.task import Dispatch, Outcome, TaskState
+from khala.model.task import Dispatch, TaskState
 from khala.store.client import change
 from khala.store.codec import (
     BRIEF_FIELDS,

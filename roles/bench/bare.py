@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from khala.model.errors import Unavailable
 from khala.model.limits import MIB
-from khala.model.task import Stage, StageLimits
+from khala.model.spec import Stage, StageLimits
 from khala.supervise.binaries import find_program
 from roles.bench.stats import Latency, summarize
 

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from khala.core.agent import Agent, Identity
 from khala.model.ids import BootId, ExecutorName, mint_nonce
-from khala.model.task import Ending, Outcome, Part, Reason, StageLimits, StageOutcome, TaskSpec
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
+from khala.model.spec import Part, StageLimits, TaskSpec
 from khala.protocol.executor import FromExecutorMessage, Run
 from khala.protocol.rpc import SubmitTask
 from khala.version import VERSION

@@ -14,7 +14,9 @@ import click
 from khala.client import Artifact, AsyncKhala, NewTask, Result, Row, Task
 from khala.client.aio import StreamName
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
-from khala.model.task import Reason, Stage, TaskState
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
+from khala.model.task import TaskState
 from roles.client import exits, tables
 from roles.client.connection import Connection
 from roles.client.selectors import select, select_one

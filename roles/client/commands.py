@@ -200,7 +200,7 @@ def get(url: str | None, token_file: str | None, tasks: tuple[str, ...], form: s
 def logs(
     url: str | None, token_file: str | None, task: str, stage: str | None, stream: str | None
 ) -> None:
-    from khala.model.task import Stage
+    from khala.model.spec import Stage
     from roles.client import acts
 
     wanted = Stage(stage) if stage else None

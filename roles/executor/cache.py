@@ -40,7 +40,7 @@ from msgspec import Struct
 
 from khala.model.executor import CacheCounts
 from khala.model.limits import CACHE_ENTRIES, CACHE_ENTRY_BYTES, MIB
-from khala.model.task import CacheUse, StageOutcome, Stream
+from khala.model.outcome import CacheUse, StageOutcome, Stream
 from sandbox import Box, Snapshot, Witness
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from khala.model.task import Part, Stage, StageLimits, TaskSpec
+from khala.model.spec import Part, Stage, StageLimits, TaskSpec
 from khala.version import VERSION
 
 #: Parts that are in the work directory when the compile stage runs, and may matter to it.

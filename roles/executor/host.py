@@ -16,7 +16,9 @@ from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import AHEAD_WAIT_S, MIB, OUTPUT_CHUNK_BYTES
-from khala.model.task import Chunked, Outcome, Progress, TaskSpec
+from khala.model.outcome import Chunked, Outcome
+from khala.model.spec import TaskSpec
+from khala.model.task import Progress
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.journal import Journal
 from roles.executor.link import Link

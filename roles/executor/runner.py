@@ -20,20 +20,9 @@ import structlog
 
 from khala.model.errors import Unavailable
 from khala.model.ids import TaskId
-from khala.model.task import (
-    Bundle,
-    CacheUse,
-    Ending,
-    Outcome,
-    Part,
-    Progress,
-    Reason,
-    Stage,
-    StageLimits,
-    StageOutcome,
-    Stream,
-    TaskSpec,
-)
+from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
+from khala.model.spec import Part, Stage, StageLimits, TaskSpec
+from khala.model.task import Progress
 from khala.protocol.executor import Run
 from roles.executor.cache import CompileCache, Lookup, NotRestored
 from roles.executor.cache_key import Surroundings, key_of

@@ -22,7 +22,7 @@ import msgspec
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import Bundle, Chunked, Outcome, Stream, StreamRef
+from khala.model.outcome import Bundle, Chunked, Outcome, Stream, StreamRef
 from khala.protocol.executor import Run
 
 _SUFFIX = ".msgpack"

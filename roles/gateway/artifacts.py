@@ -19,7 +19,8 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import NotFound
 from khala.model.ids import parse_task_id
-from khala.model.task import ArtifactRef, Artifacts, Task
+from khala.model.outcome import ArtifactRef, Artifacts
+from khala.model.task import Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Routes
 from khala.protocol import v2

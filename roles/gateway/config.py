@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 
 
 class StageDefaults(Struct, frozen=True, kw_only=True):

@@ -29,7 +29,9 @@ from khala.model.errors import (
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX
-from khala.model.task import Part, Stream, Task
+from khala.model.outcome import Stream
+from khala.model.spec import Part
+from khala.model.task import Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import RETRY_AFTER_S, Routes
 from khala.protocol.rpc import SearchTasks

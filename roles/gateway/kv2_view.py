@@ -10,20 +10,10 @@ import json
 from collections.abc import Mapping
 
 from khala.model.limits import KV2_TEXT_CHARS
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream
+from khala.model.spec import Part, Stage
 from khala.model.status import kv2_status
-from khala.model.task import (
-    Ending,
-    Outcome,
-    Part,
-    Reason,
-    Stage,
-    StageOutcome,
-    Stream,
-    Task,
-    TaskBrief,
-    TaskState,
-    brief_of,
-)
+from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from roles.gateway.texts import TextRef, part_ref, stream_ref
 from roles.gateway.times import kv2_time
 

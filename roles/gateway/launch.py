@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from khala.config.settings import Settings
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from roles.gateway import app
 from roles.gateway.config import GatewayConfig, StageDefaults
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.errors import Rejected
-from khala.model.task import OnOutputLimit
+from khala.model.spec import OnOutputLimit
 from khala.protocol.v2 import Issue, IssueCode, Scalar
 from roles.gateway.issues import Invalid, step
 

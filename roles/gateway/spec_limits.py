@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from khala.config.values import Kind, parse
 from khala.model.limits import KIB, MIB
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from khala.protocol.v2 import IssueCode, Scalar
 from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.issues import Issues

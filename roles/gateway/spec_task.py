@@ -21,7 +21,7 @@ from khala.model.limits import (
     ENVIRONMENT_VARIABLES,
     IMAGE_LABEL_CHARS,
 )
-from khala.model.task import ArtifactRequest, OnOutputLimit, Part, Stage, StageLimits
+from khala.model.spec import ArtifactRequest, OnOutputLimit, Part, Stage, StageLimits
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import IssueCode
 from roles.gateway.config import GatewayConfig

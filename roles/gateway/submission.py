@@ -9,7 +9,7 @@ import zipfile
 from sanic import Request
 
 from khala.model.errors import Rejected
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.protocol.rpc import SubmitTask
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import Form

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from khala.model.task import Part, PartRef, Stream, StreamRef, Task
+from khala.model.outcome import Stream, StreamRef
+from khala.model.spec import Part, PartRef
+from khala.model.task import Task
 from khala.net.client import JudicatorClient
 
 

@@ -11,7 +11,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Conflict, KhalaError, Rejected
-from khala.model.task import TERMINAL, Stage
+from khala.model.spec import Stage
+from khala.model.task import TERMINAL
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure, Routes
 from khala.protocol import v2

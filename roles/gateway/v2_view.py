@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from khala.model.limits import VIEW_TEXT_BYTES
-from khala.model.task import (
-    ArtifactRequest,
-    Artifacts,
-    Ending,
-    Outcome,
-    Part,
-    Stage,
-    StageOutcome,
-    Stream,
-    StreamCut,
-    Task,
-)
+from khala.model.outcome import Artifacts, Ending, Outcome, StageOutcome, Stream, StreamCut
+from khala.model.spec import ArtifactRequest, Part, Stage
+from khala.model.task import Task
 from khala.protocol import v2
 from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen

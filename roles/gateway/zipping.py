@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 from khala.model.errors import Unavailable
-from khala.model.task import ArtifactRef
+from khala.model.outcome import ArtifactRef
 
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")

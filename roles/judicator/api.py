@@ -14,8 +14,9 @@ from khala.core.dispatch import Dispatcher
 from khala.model.errors import NotFound, Rejected, TooLarge
 from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
+from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
+from khala.model.spec import Part
 from khala.model.statements import ChunkItem
-from khala.model.task import Bundle, Chunked, Part, Stream, StreamRef
 from khala.net.httpd import App, Routes, probe
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL

@@ -17,7 +17,8 @@ from khala.core.dispatch import Dispatcher
 from khala.core.facts import AttemptRecorded, AttemptReturned, Fact
 from khala.model.dates import utc_now
 from khala.model.ids import JudicatorName
-from khala.model.task import Stage, StageOutcome
+from khala.model.outcome import StageOutcome
+from khala.model.spec import Stage
 from khala.obs.metrics import ITEMS_BUCKETS, SECONDS_BUCKETS, create_registry, families_of
 from khala.protocol.rpc import MetricsView
 from khala.store.committer import Committer

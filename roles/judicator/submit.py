@@ -16,8 +16,8 @@ from khala.model.dates import utc_now
 from khala.model.errors import NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES
+from khala.model.spec import Part, TaskSpec
 from khala.model.statements import NewTask
-from khala.model.task import Part, TaskSpec
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.parts import plan_parts
 from khala.store.protocols import PayloadStore, SessionStore
@@ -96,19 +96,7 @@ class Submissions:
         plan = plan_parts(parts)
         if plan.apart:
             await self._payloads.put_parts(task, plan.apart)
-        spec = TaskSpec(
-            user=request.user,
-            compile_timeout_s=request.compile_timeout_s,
-            execute_timeout_s=request.execute_timeout_s,
-            compile_limits=request.compile_limits,
-            execute_limits=request.execute_limits,
-            parts=plan.refs,
-            environment=request.environment,
-            stage_environment=request.stage_environment,
-            image=request.image,
-            cache=request.cache,
-            artifacts=request.artifacts,
-        )
+        spec = TaskSpec.of(request, plan.refs)
         result = await self._dispatcher.submit(
             NewTask(
                 id=task,

@@ -19,7 +19,8 @@ import pytest
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected
 from khala.model.limits import MIB
-from khala.model.task import OnOutputLimit, Stage, StageLimits, StageOutcome
+from khala.model.outcome import StageOutcome
+from khala.model.spec import OnOutputLimit, Stage, StageLimits
 from sandbox import Box, Job, Sandbox, SandboxConfig, cgroup_v2, contain, mounts
 from sandbox.host import enter_namespace
 from sandbox.orders import GATE_FD

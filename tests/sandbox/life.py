@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from khala.model.task import Stage
+from khala.model.spec import Stage
 from sandbox import Job, Sandbox, SandboxConfig, enter, guardian
 from tests.sandbox.harness import LIMITS
 

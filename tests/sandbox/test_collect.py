@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import ARTIFACT_FILES, ARTIFACT_NAMES_BYTES, MIB
-from khala.model.task import ArtifactRequest, Artifacts, Omission
+from khala.model.outcome import Artifacts, Omission
+from khala.model.spec import ArtifactRequest
 from sandbox.artifacts import collect_artifacts
 from sandbox.collect import Bounds, Found, Obstacle, Walk
 from tests.sandbox.harness import Runner

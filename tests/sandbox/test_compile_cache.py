@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.ids import AttemptNo, mint_task_id
-from khala.model.task import CacheUse, Ending, Outcome, Part, PartRef, Reason, Stream, TaskSpec
+from khala.model.outcome import CacheUse, Ending, Outcome, Reason, Stream
+from khala.model.spec import Part, PartRef, TaskSpec
 from khala.protocol.executor import Run
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from khala.model.enforcement import Mode
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from sandbox import SandboxConfig
 from tests.sandbox.harness import UID_BASE, find_nsjail
 

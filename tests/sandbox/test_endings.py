@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from khala.model.task import Reason, Stage
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from sandbox import SandboxLost
 from sandbox.nsjail import spare
 from tests.sandbox.harness import Ran, Runner, leftovers

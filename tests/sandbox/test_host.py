@@ -17,7 +17,7 @@ import pytest
 
 from khala.model.enforcement import Mode
 from khala.model.errors import Rejected
-from khala.model.task import Reason, StageOutcome
+from khala.model.outcome import Reason, StageOutcome
 from sandbox import Sandbox, SandboxConfig, cgroup_v1, staging, subtree
 from tests.sandbox.harness import (
     MODE,

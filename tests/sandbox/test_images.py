@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from khala.model.errors import Rejected, Unavailable
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from sandbox import Sandbox, SandboxConfig, mounts
 from tests.sandbox.harness import UID_BASE, Ran, Runner, find_nsjail, leftovers
 from tests.sandbox.rootfs import loops_of, make_root, make_squashfs

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import KIB
-from khala.model.task import Reason, Stage
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from tests.sandbox.harness import SLOTS, UID_BASE, Runner
 
 _SYSCALLS = r"""

@@ -17,7 +17,8 @@ import msgspec
 import pytest
 
 from khala.config.table import BY_KEY
-from khala.model.task import Reason, Stage, StageLimits
+from khala.model.outcome import Reason
+from khala.model.spec import Stage, StageLimits
 from sandbox import Sandbox, SandboxConfig
 from tests.sandbox.harness import UID_BASE, Runner, find_nsjail
 

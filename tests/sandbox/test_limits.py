@@ -9,7 +9,8 @@ import pytest
 
 from khala.model.enforcement import Unenforced
 from khala.model.limits import KIB, MIB
-from khala.model.task import OnOutputLimit, Reason, Stage, StreamCut
+from khala.model.outcome import Reason, StreamCut
+from khala.model.spec import OnOutputLimit, Stage
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, PACE, TMP_BYTES, Runner
 
 _ALLOCATE = "python3 -c 'x = bytearray(200 << 20); print(len(x))'"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason, Stage
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from tests.sandbox.harness import Runner
 
 _HELLO = b"""

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from sandbox import Box, Snapshot
 from tests.sandbox.harness import BOX_BYTES, Runner
 

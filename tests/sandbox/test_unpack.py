@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from sandbox import BadArchive, BadInput
 from sandbox.archive import unpack
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, Runner

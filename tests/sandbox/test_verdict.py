@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import OnOutputLimit, Reason, StageLimits, StreamCut
+from khala.model.outcome import Reason, StreamCut
+from khala.model.spec import OnOutputLimit, StageLimits
 from sandbox import SandboxLost
 from sandbox.group import Usage
 from sandbox.nsjail import JailReport

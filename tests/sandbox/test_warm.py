@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from khala.model.limits import KIB, MIB
-from khala.model.task import Reason, Stage, StageLimits
+from khala.model.outcome import Reason
+from khala.model.spec import Stage, StageLimits
 from sandbox import BadInput, Sandbox, SandboxLost, nsjail
 from sandbox.jail import Jail
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, UID_BASE, Runner, everything, waiting_jails

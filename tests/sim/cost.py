@@ -27,6 +27,8 @@ from khala.model.ids import (
     SessionNo,
     TaskId,
 )
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import TaskSpec
 from khala.model.statements import (
     AcceptResult,
     FinishItem,
@@ -35,7 +37,7 @@ from khala.model.statements import (
     OpenedSession,
     OpenSession,
 )
-from khala.model.task import Ending, Outcome, Reason, TaskBrief, TaskSpec
+from khala.model.task import TaskBrief
 from khala.protocol.executor import Finished, Heartbeat, Hello, ToExecutorMessage
 from khala.store.api import Direct, DispatchStore
 from khala.store.memory import MemoryStore

@@ -9,7 +9,9 @@ from khala.core.ports import Conn
 from khala.model.executor import ImageInfo
 from khala.model.ids import BootId, ExecutorName
 from khala.model.limits import SESSION_TTL_S
-from khala.model.task import Ending, Outcome, Progress, Reason, TaskSpec
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import TaskSpec
+from khala.model.task import Progress
 from khala.protocol.executor import FromExecutorMessage, Hello, Refused, Run, ToExecutorMessage
 from tests.sim.clock import Clock, Node
 from tests.sim.history import History, Started, require

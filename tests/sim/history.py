@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from khala.model.errors import NotFound
 from khala.model.ids import ExecutorName, SessionNo, TaskId
 from khala.model.limits import CRASH_LIMIT
-from khala.model.task import Dispatch, Ending, Outcome, Reason, Task
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.task import Dispatch, Task
 from khala.protocol.executor import Run
 from khala.store.memory import MemoryStore, run_now
 

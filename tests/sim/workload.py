@@ -8,8 +8,8 @@ from enum import IntEnum
 
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
 from khala.model.ids import TaskId
+from khala.model.spec import StageLimits, TaskSpec
 from khala.model.statements import NewTask
-from khala.model.task import StageLimits, TaskSpec
 from tests.sim.clock import Clock
 from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of

@@ -17,17 +17,9 @@ from khala.model.ids import (
     mint_nonce,
     mint_task_id,
 )
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import ArtifactRequest, Part, Stage, StageLimits, TaskSpec
 from khala.model.statements import FinishItem, Lease, LeaseItem, NewTask, OpenSession
-from khala.model.task import (
-    ArtifactRequest,
-    Ending,
-    Outcome,
-    Part,
-    Reason,
-    Stage,
-    StageLimits,
-    TaskSpec,
-)
 from khala.store.parts import plan_parts
 
 LIMITS = StageLimits(

@@ -13,16 +13,9 @@ from msgspec.structs import replace
 from khala.model.errors import NotFound
 from khala.model.ids import AttemptNo, TaskId, mint_task_id
 from khala.model.limits import MIB
+from khala.model.outcome import ArtifactRef, Artifacts, Bundle, LeftOut, Omission, Stream
+from khala.model.spec import Part
 from khala.model.statements import ChunkItem, RequeueItem
-from khala.model.task import (
-    ArtifactRef,
-    Artifacts,
-    Bundle,
-    LeftOut,
-    Omission,
-    Part,
-    Stream,
-)
 from khala.store import blobs
 from khala.store.mongo import MongoStore
 from tests.store.conftest import Store

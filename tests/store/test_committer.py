@@ -9,8 +9,9 @@ import pytest
 
 from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
 from khala.model.ids import AttemptNo, JudicatorName, mint_task_id
+from khala.model.outcome import Stream
 from khala.model.statements import AcceptResult, ChunkItem, FinishResult, NewTask
-from khala.model.task import Stream, TaskState
+from khala.model.task import TaskState
 from khala.store import committer
 from khala.store.client import change
 from khala.store.codec import Document

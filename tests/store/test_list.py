@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from khala.model.ids import TaskId
+from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.statements import ProgressItem
-from khala.model.task import Ending, Outcome, Progress, Reason, TaskState
+from khala.model.task import Progress, TaskState
 from khala.protocol.rpc import ListTasks, Place
 from tests.store.conftest import Store
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_task, finish_item

@@ -13,19 +13,10 @@ from pymongo.errors import WriteError
 
 from khala.model.errors import InvariantBroken, Rejected
 from khala.model.ids import AttemptNo
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamRef
+from khala.model.spec import Part, PartRef, Stage
 from khala.model.statements import FinishItem, ProgressItem
-from khala.model.task import (
-    Ending,
-    Outcome,
-    Part,
-    PartRef,
-    Progress,
-    Reason,
-    Stage,
-    StageOutcome,
-    Stream,
-    StreamRef,
-)
+from khala.model.task import Progress
 from khala.store.client import database_of
 from khala.store.codec import Document, new_task_doc
 from khala.store.mongo import MongoStore

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from khala.model.errors import AlreadyDone, Conflict, NotFound
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId, mint_task_id
 from khala.model.limits import CRASH_LIMIT
+from khala.model.outcome import Ending, Reason
+from khala.model.spec import Part
 from khala.model.statements import (
     AcceptResult,
     FinishResult,
@@ -19,7 +21,7 @@ from khala.model.statements import (
     RequeueItem,
     RequeueResult,
 )
-from khala.model.task import Dispatch, Ending, Part, Progress, Reason, TaskState
+from khala.model.task import Dispatch, Progress, TaskState
 from khala.store.dates import to_ms, utc_now
 from khala.store.parts import plan_parts
 from tests.store.conftest import Store

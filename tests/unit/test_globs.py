@@ -24,9 +24,8 @@ from khala.model.limits import (
     MIB,
     OUTPUT_CHUNK_BYTES,
 )
-from khala.model.task import (
+from khala.model.outcome import (
     ArtifactRef,
-    ArtifactRequest,
     Artifacts,
     Ending,
     LeftOut,
@@ -36,6 +35,7 @@ from khala.model.task import (
     Stream,
     StreamRef,
 )
+from khala.model.spec import ArtifactRequest
 from khala.protocol.executor import Finished
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from khala.model.task import Omission
+from khala.model.outcome import Omission
 
 
 class Artifact(Struct, frozen=True, kw_only=True):

@@ -9,8 +9,10 @@ from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
 from khala.model.ids import TaskId
-from khala.model.task import TERMINAL, CacheUse, Reason, StageLimits, TaskState
-from khala.model.task import Stage as StageName
+from khala.model.outcome import CacheUse, Reason
+from khala.model.spec import Stage as StageName
+from khala.model.spec import StageLimits
+from khala.model.task import TERMINAL, TaskState
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
 
 

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason, Stage
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import Ran, Runner
 

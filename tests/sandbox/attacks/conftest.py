@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.host import MARK, differences, fingerprint
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import Runner

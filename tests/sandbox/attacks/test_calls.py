@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import Attack, strike
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import Runner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import ANY, EXITED, Attack, cases, strike
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import BOX_BYTES, BOX_INODES, Runner

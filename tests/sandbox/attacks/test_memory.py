@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import EXITED, Attack, cases, strike
 from tests.sandbox.harness import Runner
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import Attack, cases, strike
 from tests.sandbox.attacks.host import MARK
 from tests.sandbox.harness import Runner

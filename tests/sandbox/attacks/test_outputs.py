@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from khala.model.limits import KIB, MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import EXITED, Attack, cases, strike
 from tests.sandbox.harness import Runner
 

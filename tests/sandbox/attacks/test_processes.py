@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import EXITED, KILLED, Attack, cases, strike
 from tests.sandbox.harness import Runner
 

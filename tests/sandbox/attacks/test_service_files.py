@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason, Stage
+from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import BOX_INODES, Runner
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from khala.model.limits import MIB
-from khala.model.task import Reason
+from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import Attack, cases, strike
 from tests.sandbox.attacks.host import MARK
 from tests.sandbox.attacks.probe import PROBE

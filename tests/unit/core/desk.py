@@ -29,8 +29,10 @@ from khala.model.ids import (
     SessionNo,
     TaskId,
 )
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import TaskSpec
 from khala.model.statements import AcceptResult, NewTask
-from khala.model.task import Ending, Outcome, Reason, Task, TaskBrief, TaskSpec
+from khala.model.task import Task, TaskBrief
 from khala.protocol.executor import (
     Assign,
     Finished,

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 from khala.core.agent import Agent, Identity
 from khala.model.executor import ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
-from khala.model.task import Ending, Outcome, Reason, TaskSpec
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import TaskSpec
 from khala.protocol.executor import (
     Assign,
     FromExecutorMessage,

@@ -12,7 +12,8 @@ from khala.model.limits import (
     SHORT_ATTEMPT_S,
     STRANGER_AGE_S,
 )
-from khala.model.task import Dispatch, Reason, TaskState
+from khala.model.outcome import Reason
+from khala.model.task import Dispatch, TaskState
 from khala.protocol.executor import (
     Dead,
     Kill,

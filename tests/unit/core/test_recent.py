@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from khala.model.limits import RECENT_ARTIFACTS, RECENT_TASKS
-from khala.model.task import ArtifactRef, Artifacts
+from khala.model.outcome import ArtifactRef, Artifacts
 from tests.unit.core.desk import Desk, finished, run_of
 
 

@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from khala.model.task import (
-    CacheUse,
-    Part,
-    PartRef,
-    Reason,
-    StageLimits,
-    StageOutcome,
-    Stream,
-    TaskSpec,
-)
+from khala.model.outcome import CacheUse, Reason, StageOutcome, Stream
+from khala.model.spec import Part, PartRef, StageLimits, TaskSpec
 from roles.executor import cache as module
 from roles.executor.cache import FREE_BYTES, CompileCache, Lookup, NotRestored
 from roles.executor.cache_key import Surroundings, key_of, surroundings_of

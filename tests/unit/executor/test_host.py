@@ -14,7 +14,7 @@ from khala.core.agent import Identity
 from khala.model.errors import Unavailable
 from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
 from khala.model.limits import INLINE_BYTES, OUTPUT_CHUNK_BYTES
-from khala.model.task import (
+from khala.model.outcome import (
     ArtifactRef,
     Artifacts,
     Bundle,
@@ -22,10 +22,9 @@ from khala.model.task import (
     Ending,
     Outcome,
     Reason,
-    StageLimits,
     Stream,
-    TaskSpec,
 )
+from khala.model.spec import StageLimits, TaskSpec
 from khala.protocol.executor import (
     Assign,
     Dead,

@@ -9,7 +9,7 @@ import pytest
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import (
+from khala.model.outcome import (
     ArtifactRef,
     Artifacts,
     Bundle,

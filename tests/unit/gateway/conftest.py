@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from khala.model.task import StageLimits
+from khala.model.spec import StageLimits
 from roles.gateway.app import Gateway
 from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.static import StaticSite

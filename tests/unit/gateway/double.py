@@ -28,8 +28,10 @@ from khala.model.ids import (
     mint_task_id,
 )
 from khala.model.metrics import MetricFamily, MetricSample
+from khala.model.outcome import Outcome, Stream
+from khala.model.spec import Part, PartRef, TaskSpec
 from khala.model.statements import CANCELLED
-from khala.model.task import Dispatch, Outcome, Part, PartRef, Stream, Task, TaskSpec, brief_of
+from khala.model.task import Dispatch, Task, brief_of
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Server, create_app, serve
 from khala.net.rpc_errors import render_rpc_failure

@@ -17,16 +17,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from khala.model.errors import Unavailable
-from khala.model.task import (
-    ArtifactRef,
-    Artifacts,
-    Ending,
-    LeftOut,
-    Omission,
-    Outcome,
-    Reason,
-    Task,
-)
+from khala.model.outcome import ArtifactRef, Artifacts, Ending, LeftOut, Omission, Outcome, Reason
+from khala.model.task import Task
 from roles.gateway.zipping import Zip, safe_name
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import UNKNOWN, task_of

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 import pytest
 
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
-from khala.model.task import Ending, Outcome, Part, Reason, Stage, StageOutcome, Stream, StreamRef
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamRef
+from khala.model.spec import Part, Stage
 from khala.protocol.rpc import SubmitTask
 from tests.unit.gateway.conftest import DEFAULTS, MAX_BODY, Site, config_of, running
 

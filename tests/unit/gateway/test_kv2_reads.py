@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from khala.model.ids import TaskId
-from khala.model.task import Reason, Stream, StreamRef
+from khala.model.outcome import Reason, Stream, StreamRef
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import UNKNOWN, ended, get_text, task_of
 

@@ -13,7 +13,7 @@ from khala.model.errors import Rejected
 from khala.model.limits import (
     SOURCES,
 )
-from khala.model.task import ArtifactRequest, Part, Stage
+from khala.model.spec import ArtifactRequest, Part, Stage
 from roles.gateway.issues import Invalid
 from roles.gateway.spec import parse_spec
 from tests.unit.gateway.conftest import DEFAULTS, MAXIMA, MIB

@@ -18,7 +18,7 @@ from khala.model.limits import (
     ENVIRONMENT_VARIABLES,
     ISSUES,
 )
-from khala.model.task import ArtifactRequest, Part, Stage
+from khala.model.spec import ArtifactRequest, Part, Stage
 from roles.gateway.spec import parse_spec
 from tests.unit.gateway.conftest import MIB
 from tests.unit.gateway.documents import (

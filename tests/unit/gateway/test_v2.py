@@ -14,19 +14,9 @@ import pytest
 from khala.model.errors import Unavailable
 from khala.model.ids import AttemptNo
 from khala.model.limits import VIEW_TEXT_BYTES
-from khala.model.task import (
-    Dispatch,
-    Ending,
-    Outcome,
-    Progress,
-    Reason,
-    Stage,
-    StageOutcome,
-    Stream,
-    StreamCut,
-    StreamRef,
-    Task,
-)
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamCut, StreamRef
+from khala.model.spec import Stage
+from khala.model.task import Dispatch, Progress, Task
 from roles.gateway.v2_view import _decode
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import UNKNOWN, ended, task_of

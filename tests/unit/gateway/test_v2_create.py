@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from khala.model.errors import Conflict
-from khala.model.task import Dispatch, Ending, Outcome, Part, Reason
+from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.spec import Part
+from khala.model.task import Dispatch
 from tests.unit.gateway.conftest import MAX_BODY, MIB, Site
 
 SMALLEST: dict[str, Any] = {"stages": {"execute": {"command": "true"}}}

@@ -9,18 +9,9 @@ import pytest
 
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import EVENT_TASK_BYTES
-from khala.model.task import (
-    ArtifactRef,
-    Artifacts,
-    Dispatch,
-    Outcome,
-    Part,
-    PartRef,
-    Stream,
-    StreamRef,
-    Task,
-    brief_of,
-)
+from khala.model.outcome import ArtifactRef, Artifacts, Outcome, Stream, StreamRef
+from khala.model.spec import Part, PartRef
+from khala.model.task import Dispatch, Task, brief_of
 from khala.protocol.rpc import Event, TaskChanged
 from roles.judicator.events import Events
 from tests.unit.core.desk import DONE, SPEC

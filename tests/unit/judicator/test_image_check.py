@@ -8,7 +8,7 @@ import pytest
 
 from khala.model.errors import NoSuchImage
 from khala.model.ids import ExecutorName, SessionNo
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.memory import run_now
 from roles.judicator.submit import Submissions

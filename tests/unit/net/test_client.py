@@ -11,7 +11,7 @@ import pytest
 
 from khala.model.errors import NotFound, OutcomeUnknown, Rejected, TooLarge, Unavailable
 from khala.model.ids import TaskId
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.net.client import AddressBook, JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import SearchTasks

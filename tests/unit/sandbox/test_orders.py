@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from khala.model.task import Stage, StageLimits
+from khala.model.spec import Stage, StageLimits
 from sandbox.job import Job
 from sandbox.orders import orders_for
 

@@ -9,7 +9,7 @@ import pytest
 
 from khala.model.errors import InvariantBroken, NotFound
 from khala.model.ids import TaskId, mint_task_id
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.store.dates import id_date, to_ms
 from khala.store.memory import MemoryStore, run_now
 

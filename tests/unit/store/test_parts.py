@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from khala.model.limits import INLINE_BYTES
-from khala.model.task import Part
+from khala.model.spec import Part
 from khala.store.parts import cut, plan_parts
 
 SIZES = st.one_of(st.integers(0, 200), st.integers(INLINE_BYTES - 50, INLINE_BYTES + 50))

@@ -1,0 +1,127 @@
+"""What a task is asked to do: its stages, their limits, and the bytes they work on.
+
+A spec is immutable after acceptance. Its fields travel unchanged from the gateway's request to the
+stored document to the executor, so each is written down once, in `TaskOptions`; a field that only
+one of them had would be lost on the way without a word.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.limits import MIB
+
+
+class Stage(StrEnum):
+    COMPILE = "compile"
+    EXECUTE = "execute"
+
+
+class Part(StrEnum):
+    """The named pieces of a task's payload."""
+
+    COMPILE_SOURCE = "compile_source"
+    COMPILE_COMMAND = "compile_command"
+    EXECUTE_INPUT = "execute_input"
+    EXECUTE_DATA = "execute_data"
+    EXECUTE_COMMAND = "execute_command"
+    EXECUTE_STANDARD = "execute_standard"
+
+
+class OnOutputLimit(StrEnum):
+    """What becomes of a stage that writes more than its outputs may hold."""
+
+    #: It is killed and has failed.
+    STOP = "stop"
+    #: It goes on; the first and the last of what it wrote is kept.
+    TRUNCATE = "truncate"
+
+
+class StageLimits(Struct, frozen=True, kw_only=True):
+    """What one stage may use; every limit is positive and enforced by the executor."""
+
+    wall_ms: int
+    cpu_ms: int
+    memory_bytes: int
+    pids: int
+    #: Per stream: stdout and stderr each.
+    output_bytes: int
+    #: The largest single file a process may write.
+    file_bytes: int
+    #: Share of processor time, in cores.
+    cpus: float = 1.0
+    #: Of the work directory, which both stages share: the larger of their limits holds for it.
+    disk_bytes: int = 128 * MIB
+    disk_files: int = 16384
+    on_output_limit: OnOutputLimit = OnOutputLimit.STOP
+
+
+class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One payload part: here if small, else in the `payloads` collection in chunks."""
+
+    size_bytes: int
+    sha256: str
+    #: The bytes themselves when the whole payload is small enough to travel with the document.
+    inline: bytes | None = None
+
+
+class ArtifactRequest(Struct, frozen=True, kw_only=True):
+    """Which files of the work directory are kept when the stages are over."""
+
+    #: Patterns relative to the work directory: `*` within a folder, `**` across folders.
+    globs: tuple[str, ...]
+    max_bytes: int
+    max_files: int
+
+
+class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a user chooses beside the bytes; the same from the request to the stored task.
+
+    `timeout_s` keeps KV2's numbers as given (0 = no limit of the user's own); `limits` is what is
+    enforced.
+    """
+
+    user: int
+    compile_timeout_s: int
+    execute_timeout_s: int
+    compile_limits: StageLimits
+    execute_limits: StageLimits
+    #: Variables of both stages, on top of what the sandbox sets.
+    environment: dict[str, str] = {}
+    #: Further ones of one stage, which win over those of both.
+    stage_environment: dict[Stage, dict[str, str]] = {}
+    #: Label of the root file system to run in; empty: the executor's own programs.
+    image: str = ""
+    #: Whether a compile stage may be answered from an executor's cache.
+    cache: bool = True
+    artifacts: ArtifactRequest | None = None
+
+
+class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):
+    """What a user submitted, minus the bytes that are stored apart.
+
+    A missing part is an empty one, except sources and data, where missing means none.
+    """
+
+    parts: dict[Part, PartRef]
+
+    @classmethod
+    def of(cls, options: TaskOptions, parts: dict[Part, PartRef]) -> TaskSpec:
+        """The options of a request, with its parts as they are stored."""
+        chosen = {name: getattr(options, name) for name in TaskOptions.__struct_fields__}
+        return cls(parts=parts, **chosen)
+
+    @property
+    def compiles(self) -> bool:
+        """An empty compile command starts no jail."""
+        return Part.COMPILE_COMMAND in self.parts
+
+    @property
+    def executes(self) -> bool:
+        return Part.EXECUTE_COMMAND in self.parts
+
+    def environment_of(self, stage: Stage) -> dict[str, str]:
+        """What the task adds to the sandbox's own variables in `stage`."""
+        return {**self.environment, **self.stage_environment.get(stage, {})}
