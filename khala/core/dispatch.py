@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from khala.core.holding import Holding
 from khala.core.leasing import Leasing
 from khala.core.news import announce
 from khala.core.ports import Comm, Conn, Store
@@ -61,6 +62,7 @@ class Dispatcher:
         self.comm = comm
         self.leasing = Leasing(name, store, comm)
         self._scanning = Scanning(self.leasing, store, comm)
+        self.holding = Holding(self.leasing, store, comm)
         self._results = Results(self.leasing, store, comm)
 
     @property
@@ -95,6 +97,7 @@ class Dispatcher:
 
     def on_tick(self) -> None:
         """Call a few times a second."""
+        self.holding.on_tick()
         self._scanning.on_tick()
 
     # ---- clients ----------------------------------------------------------------------------
@@ -104,7 +107,7 @@ class Dispatcher:
         saves a write; an answer that got lost leaves a lease that the audit (R4) finds."""
         image = task.spec.image
         # Every slot that is free has nothing to do: what waits now, waits for other images.
-        free = self.serving and not self.ready.waits(image)
+        free = self.serving and task.hold is None and not self.ready.waits(image)
         session = self.sessions.roomiest(image) if free else None
         if session is not None:
             return await self._submit_leased(task, session)
@@ -112,8 +115,9 @@ class Dispatcher:
         if not result.replay:
             waiting = _candidate(task, AttemptNo(0))
             announce(self.comm, (task.id, waiting.attempt), waiting, TaskState.QUEUED)
-            self.ready.add(waiting)
-            self.dispatch()
+            if task.hold is None:
+                self.ready.add(waiting)
+                self.dispatch()
         return result
 
     async def _submit_leased(self, task: NewTask, session: Session) -> AcceptResult:

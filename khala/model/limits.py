@@ -92,6 +92,9 @@ SCAN_INTERVAL_S = 0.25
 SCAN_ITEMS = 1000
 #: The same where what is read becomes this Judicator's own queue.
 OWN_SCAN_ITEMS = 100
+#: How often each judicator looks for held tasks whose date has come, and how many it reads at once.
+DUE_INTERVAL_S = 0.5
+DUE_ITEMS = 500
 #: An executor that refused or lost a task is not given the same one again for this long.
 REFUSAL_PAUSE_S = 5.0
 #: Attempts lost in a row, without a result between them, after which an executor rests: a host

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.outcome import Chunked, Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
@@ -52,6 +53,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     fingerprint: bytes = b""
     #: The fused form: inserted as attempt 1, already leased.
     lease: Lease | None = None
+    #: It waits for more than an executor; never together with a lease.
+    hold: Hold | None = None
 
 
 class AcceptResult(Struct, frozen=True, kw_only=True):
@@ -60,6 +63,21 @@ class AcceptResult(Struct, frozen=True, kw_only=True):
 
     id: TaskId
     replay: bool
+
+
+class Lift(Struct, frozen=True, kw_only=True):
+    """One condition of a hold that has come true (S12)."""
+
+    id: TaskId
+    #: None: its date has come.
+    key: HoldKey | None = None
+
+
+class HeldTask(Struct, frozen=True, kw_only=True):
+    """A task that is held, as a sweep reads it."""
+
+    id: TaskId
+    hold: Hold
 
 
 class LeaseItem(Struct, frozen=True, kw_only=True):
@@ -179,7 +197,9 @@ class AuditView(Struct, frozen=True, kw_only=True):
 
 
 class Counts(Struct, frozen=True, kw_only=True):
+    #: Those that an executor could have now.
     queued: int
+    held: int
     leased: int
 
 

@@ -1,10 +1,10 @@
 """A task from its acceptance to its end, and how it is shown.
 
 A task's spec (`khala.model.spec`) is immutable. What changes is its *dispatch*:
-`queued -> leased -> done`, with the attempt number as fencing token, and at the end its outcome
-(`khala.model.outcome`). Everything finer (starting, compiling, running, succeeded, ...)
-is a projection of (dispatch, progress, ending) and never stored on its own, so that no two places
-can disagree about a task.
+`held -> queued -> leased -> done`, with the attempt number as fencing token, and at the end its
+outcome (`khala.model.outcome`). Everything finer (starting, compiling, running, succeeded, ...) is
+a projection of (dispatch, progress, ending) and never stored on its own, so that no two places can
+disagree about a task.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import Stage, TaskSpec
@@ -24,6 +25,8 @@ class Dispatch(StrEnum):
 
     #: Accepted and waiting for an executor.
     QUEUED = "queued"
+    #: Accepted, and not to be run yet; its hold says why. Shown as queued.
+    HELD = "held"
     #: One executor has the right to run one attempt.
     LEASED = "leased"
     #: Ended. Never changes again.
@@ -65,6 +68,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress | None = None
     outcome: Outcome | None = None
     result_attempt: AttemptNo | None = None
+    #: While it is held.
+    hold: Hold | None = None
     started_at: datetime | None = None
     done_at: datetime | None = None
 

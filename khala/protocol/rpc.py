@@ -112,6 +112,8 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     serving: bool
     queued: int
     leased: int
+    #: Of the queued ones, those that wait for more than an executor.
+    held: int = 0
     executors: list[ExecutorView]
     judicators: list[JudicatorRecord]
     notes: list[str]

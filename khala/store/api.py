@@ -13,6 +13,7 @@ from typing import TypeVar
 from khala.model.errors import InvariantBroken
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
+from khala.model.outcome import Outcome
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -24,6 +25,7 @@ from khala.model.statements import (
     HeldLease,
     Lease,
     LeaseItem,
+    Lift,
     NewTask,
     OpenedSession,
     OpenSession,
@@ -32,7 +34,7 @@ from khala.model.statements import (
     RequeueResult,
 )
 from khala.model.task import Task
-from khala.store.protocols import Lanes, OutputStore, SessionStore, TaskStore
+from khala.store.protocols import HoldStore, Lanes, OutputStore, SessionStore, TaskStore
 
 Answer = TypeVar("Answer")
 
@@ -73,9 +75,12 @@ def only(answers: Sequence[Answer | Exception]) -> Answer:
 class DispatchStore:
     """`khala.core.ports.Store`."""
 
-    def __init__(self, tasks: TaskStore, sessions: SessionStore, lanes: Lanes) -> None:
+    def __init__(
+        self, tasks: TaskStore, sessions: SessionStore, holds: HoldStore, lanes: Lanes
+    ) -> None:
         self._tasks = tasks
         self._sessions = sessions
+        self._holds = holds
         self._lanes = lanes
 
     async def accept(self, task: NewTask) -> AcceptResult:
@@ -98,6 +103,15 @@ class DispatchStore:
 
     async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
         return await self._tasks.requeue_if_leased_by(item)
+
+    async def lift_if_held(self, items: Sequence[Lift]) -> None:
+        await self._holds.lift_if_held(items)
+
+    async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
+        return await self._holds.end_if_waiting(task, outcome)
+
+    async def find_due(self, limit: int) -> list[TaskId]:
+        return await self._holds.find_due(limit)
 
     async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
         return await self._tasks.find_queued(image, limit, older_than_s)

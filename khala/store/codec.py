@@ -20,10 +20,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
 from khala.model.executor import ExecutorRecord
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import PartRef, Stage, TaskSpec
-from khala.model.statements import Candidate, HeldLease, Lease, NewTask, OpenSession
+from khala.model.statements import Candidate, HeldLease, HeldTask, Lease, NewTask, OpenSession
 from khala.model.task import Dispatch, Progress, Task, TaskBrief, project_state
 from khala.store.dates import to_ms
 
@@ -110,7 +111,7 @@ def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
 
 
 def new_task_doc(item: NewTask) -> Document:
-    """A task as it is inserted: queued, or with a lease as attempt 1."""
+    """A task as it is inserted: queued, held, or with a lease as attempt 1."""
     submitted_at = to_ms(item.submitted_at)
     doc: Document = {
         "_id": object_id(item.id),
@@ -131,7 +132,25 @@ def new_task_doc(item: NewTask) -> Document:
         doc["attempt"] = Int64(1)
         doc["lease"] = lease_doc(item.lease)
         doc["started_at"] = submitted_at
+    elif item.hold is not None:
+        doc["state"] = Dispatch.HELD.value
+        doc["hold"] = _hold_doc(item.hold)
     return doc
+
+
+def _hold_doc(hold: Hold) -> Document:
+    doc: Document = {"keys": list(hold.keys)}
+    if hold.until is not None:
+        doc["until"] = to_ms(hold.until)
+    return doc
+
+
+def _hold_of(doc: Mapping[str, Any]) -> Hold:
+    return Hold(until=doc.get("until"), keys=tuple(HoldKey(key) for key in doc["keys"]))
+
+
+def held_task_of(doc: Mapping[str, Any]) -> HeldTask:
+    return HeldTask(id=task_id(doc["_id"]), hold=_hold_of(doc["hold"]))
 
 
 def _executor_name(doc: Mapping[str, Any]) -> ExecutorName | None:
@@ -158,6 +177,7 @@ def task_of(doc: Mapping[str, Any]) -> Task:
         progress=_progress(doc),
         outcome=_outcome_of(doc),
         result_attempt=None if result_attempt is None else AttemptNo(int(result_attempt)),
+        hold=_hold_of(doc["hold"]) if "hold" in doc else None,
         started_at=doc.get("started_at"),
         done_at=doc.get("done_at"),
     )

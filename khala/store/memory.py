@@ -44,6 +44,7 @@ from khala.model.statements import (
 )
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
+from khala.store.memory_holds import MemoryHolds
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
 
@@ -218,6 +219,8 @@ class MemoryStore:
         state = MemoryState(wall=wall)
         self.tasks = MemoryTasks(state)
         self.sessions = MemorySessions(state)
+        self.holds = MemoryHolds(state)
         self.payloads = MemoryPayloads(state)
         self.outputs = MemoryOutputs(state)
-        self.dispatch = DispatchStore(self.tasks, self.sessions, Direct(self.tasks, self.outputs))
+        lanes = Direct(self.tasks, self.outputs)
+        self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, lanes)

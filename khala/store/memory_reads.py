@@ -43,7 +43,11 @@ class MemoryReads:
 
     async def counts(self) -> Counts:
         states = [row.task.dispatch for row in self._state.tasks.values()]
-        return Counts(queued=states.count(Dispatch.QUEUED), leased=states.count(Dispatch.LEASED))
+        return Counts(
+            queued=states.count(Dispatch.QUEUED),
+            held=states.count(Dispatch.HELD),
+            leased=states.count(Dispatch.LEASED),
+        )
 
     async def oldest_queued(self) -> datetime | None:
         return min(

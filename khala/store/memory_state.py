@@ -38,6 +38,7 @@ class MemoryRow:
             executor=None,
             progress=None,
             outcome=outcome,
+            hold=None,
             result_attempt=result_attempt,
             updated_at=at,
             done_at=at,

@@ -9,6 +9,7 @@ from collections.abc import (
 from msgspec.structs import replace
 
 from khala.model.errors import AlreadyDone, Conflict, NotFound
+from khala.model.holds import Hold
 from khala.model.ids import (
     AttemptNo,
     TaskId,
@@ -56,12 +57,13 @@ class MemoryTasks(MemoryReads):
             task=Task(
                 id=item.id,
                 spec=item.spec,
-                dispatch=Dispatch.LEASED if lease else Dispatch.QUEUED,
+                dispatch=_dispatch_of(item),
                 attempt=AttemptNo(1 if lease else 0),
                 crashes=0,
                 submitted_at=submitted_at,
                 updated_at=submitted_at,
                 executor=lease.executor if lease else None,
+                hold=_hold_of(item),
                 started_at=submitted_at if lease else None,
             ),
             key=item.key,
@@ -133,7 +135,7 @@ class MemoryTasks(MemoryReads):
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
         row = self._at(task, attempt)
-        if row is None or row.task.dispatch is Dispatch.DONE:
+        if row is None or row.task.dispatch in {Dispatch.HELD, Dispatch.DONE}:
             return False
         held = row.lease
         if held is not None and (held.executor != lease.executor or held.session > lease.session):
@@ -170,3 +172,15 @@ class MemoryTasks(MemoryReads):
             updated_at=self._state.now(),
         )
         return RequeueResult.REQUEUED
+
+
+def _hold_of(item: NewTask) -> Hold | None:
+    if item.hold is None or item.hold.until is None:
+        return item.hold
+    return replace(item.hold, until=to_ms(item.hold.until))
+
+
+def _dispatch_of(item: NewTask) -> Dispatch:
+    if item.lease is not None:
+        return Dispatch.LEASED
+    return Dispatch.QUEUED if item.hold is None else Dispatch.HELD

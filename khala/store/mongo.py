@@ -12,6 +12,7 @@ from __future__ import annotations
 from khala.store.api import DispatchStore
 from khala.store.codec import Database
 from khala.store.committer import Committer
+from khala.store.holds import MongoHolds
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.sessions import MongoSessions
@@ -25,7 +26,8 @@ class MongoStore:
         self.database = database
         self.tasks = MongoTasks(database)
         self.sessions = MongoSessions(database)
+        self.holds = MongoHolds(database)
         self.payloads = MongoPayloads(database)
         self.outputs = MongoOutputs(database)
         self.committer = Committer(self.tasks, self.outputs)
-        self.dispatch = DispatchStore(self.tasks, self.sessions, self.committer)
+        self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from khala.model.executor import ExecutorRecord
+from khala.model.holds import HoldKey
 from khala.model.ids import (
     AttemptNo,
     ExecutorName,
@@ -27,7 +28,7 @@ from khala.model.ids import (
     TaskId,
     Term,
 )
-from khala.model.outcome import Chunked
+from khala.model.outcome import Chunked, Outcome
 from khala.model.spec import Part
 from khala.model.statements import (
     AcceptResult,
@@ -39,8 +40,10 @@ from khala.model.statements import (
     FinishItem,
     FinishResult,
     HeldLease,
+    HeldTask,
     Lease,
     LeaseItem,
+    Lift,
     NewTask,
     OpenedSession,
     OpenSession,
@@ -72,6 +75,17 @@ class TaskStore(Protocol):
     async def list_tasks(self, query: ListTasks) -> TaskRows: ...
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]: ...
     async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]: ...
+
+
+class HoldStore(Protocol):
+    """Tasks that are not to be run yet: statements S12 and S13, and reads."""
+
+    async def lift_if_held(self, items: Sequence[Lift]) -> None: ...
+    async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool: ...
+
+    async def find_due(self, limit: int) -> list[TaskId]: ...
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]: ...
+    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]: ...
 
 
 class SessionStore(Protocol):

@@ -2,20 +2,24 @@
 
 The validators are the second half of a pair: the statements' filters keep the rules, and the
 server refuses a document that breaks them, so that a faulty statement loses one write and not a
-task. What they pin down: a lease exists exactly while a task is leased, an outcome exactly once
-it is done, a recorded result belongs to the attempt that stood at that moment (I3).
+task. What they pin down: a lease exists exactly while a task is leased, a hold while it is held, an
+outcome exactly once it is done, a recorded result belongs to the attempt that stood at that moment
+(I3).
 
 Indexes, each of which costs every write of the fields in it:
 
     queue    what waits, by image, oldest first; empty when idle
+    held     what is not to be run yet, for sweeps
+    holds    the same by what it waits for, an entry for each condition
+    due      the same by its date
     leases   who holds what, for audits; as large as the cluster has slots
     idem     at most one task per user and idempotency key
     user     one user's tasks by submission, for searches
     time     everybody's
     endings  those that ended in one way, which may be few among millions
 
-`queue` and `leases` carry `state` although it is constant in them: only then can MongoDB count
-from the index alone.
+`queue`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
+count from the index alone.
 
 Any Judicator may run `ensure_schema` at any time, also several at once.
 """
@@ -30,7 +34,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -41,6 +45,7 @@ META = "meta"
 _ABSENT: Document = {"$exists": False}
 _PRESENT: Document = {"$exists": True}
 
+_WAITING: Document = {"lease": _ABSENT, "outcome": _ABSENT, "progress": _ABSENT}
 _TASK_RULES: Document = {
     "$jsonSchema": {
         "required": ["v", "user", "state", "attempt", "crashes", "spec", "submitted_at"],
@@ -51,14 +56,33 @@ _TASK_RULES: Document = {
                 "required": ["executor", "session", "claim", "by"],
                 "properties": {"session": {"bsonType": "long", "minimum": 1}},
             },
+            "hold": {
+                "properties": {
+                    "until": {"bsonType": "date"},
+                    "keys": {"bsonType": "array", "items": {"bsonType": "string"}},
+                },
+            },
             "outcome": {"required": ["ending", "reason"]},
             "submitted_at": {"bsonType": "date"},
         },
     },
     "$or": [
-        {"state": "queued", "lease": _ABSENT, "outcome": _ABSENT, "progress": _ABSENT},
-        {"state": "leased", "lease": _PRESENT, "outcome": _ABSENT, "attempt": {"$gte": 1}},
-        {"state": "done", "lease": _ABSENT, "outcome": _PRESENT, "done_at": _PRESENT},
+        {"state": "queued", "hold": _ABSENT} | _WAITING,
+        {"state": "held", "hold.keys": _PRESENT} | _WAITING,
+        {
+            "state": "leased",
+            "lease": _PRESENT,
+            "hold": _ABSENT,
+            "outcome": _ABSENT,
+            "attempt": {"$gte": 1},
+        },
+        {
+            "state": "done",
+            "lease": _ABSENT,
+            "hold": _ABSENT,
+            "outcome": _PRESENT,
+            "done_at": _PRESENT,
+        },
     ],
     "$expr": {"$eq": [{"$ifNull": ["$result_attempt", "$attempt"]}, "$attempt"]},
 }
@@ -85,6 +109,17 @@ _TASK_INDEXES: list[Document] = [
         "name": "queue",
         "key": dict(QUEUE_KEY),
         "partialFilterExpression": {"state": "queued"},
+    },
+    {"name": "held", "key": {"state": 1, "_id": 1}, "partialFilterExpression": {"state": "held"}},
+    {
+        "name": "holds",
+        "key": {"state": 1, "hold.keys": 1, "_id": 1},
+        "partialFilterExpression": {"state": "held"},
+    },
+    {
+        "name": "due",
+        "key": {"state": 1, "hold.until": 1},
+        "partialFilterExpression": {"state": "held", "hold.until": {"$exists": True}},
     },
     {
         "name": "leases",

@@ -64,8 +64,9 @@ class TaskReads:
     async def counts(self) -> Counts:
         with reading():
             queued = await self._tasks.count_documents({"state": "queued"}, hint="queue")
+            held = await self._tasks.count_documents({"state": "held"}, hint="held")
             leased = await self._tasks.count_documents({"state": "leased"}, hint="leases")
-        return Counts(queued=queued, leased=leased)
+        return Counts(queued=queued, held=held, leased=leased)
 
     async def oldest_queued(self) -> datetime | None:
         """When the task was submitted that waits longest; one step in the index per image."""
@@ -151,7 +152,7 @@ def _in_state(state: TaskState) -> Document:
     if state in TERMINAL:
         return {"state": Dispatch.DONE.value, "outcome.ending": state.value}
     if state is TaskState.QUEUED:
-        return {"state": Dispatch.QUEUED.value}
+        return {"state": {"$in": [Dispatch.QUEUED.value, Dispatch.HELD.value]}}
     if state is TaskState.STARTING:
         known = [TaskState.STARTING.value, None]
         return {"state": Dispatch.LEASED.value, "progress": {"$in": known}}

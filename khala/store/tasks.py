@@ -1,7 +1,7 @@
 """Statements on tasks: S1 to S5, S7 and S8, and the reads.
 
-A task document moves `queued -> leased -> done`; `attempt` is its fencing token. The rules that
-every statement here keeps, and that all of Khala's promises rest on:
+A task document moves `held -> queued -> leased -> done`; `attempt` is its fencing token. The rules
+that every statement here keeps, and that all of Khala's promises rest on:
 
 - Each change is one compare-and-set on one document: the filter names the state and the attempt
   it expects, so a stale caller changes nothing.
@@ -62,8 +62,8 @@ from khala.store.failures import DUPLICATE_KEY, changing, item_failure, settling
 from khala.store.schema import TASKS
 from khala.store.task_reads import TaskReads
 
-QUEUED, LEASED, DONE = (state.value for state in Dispatch)
-_OPEN = {"$in": [QUEUED, LEASED]}
+QUEUED, HELD, LEASED, DONE = (state.value for state in Dispatch)
+_OPEN = {"$in": [QUEUED, HELD, LEASED]}
 #: Of a task that is being cancelled: its brief, and whom to tell.
 _BEFORE_FIELDS = {name: 1 for name in BRIEF_FIELDS if name != "lease.executor"} | {"lease": 1}
 
@@ -156,7 +156,7 @@ class MongoTasks(TaskReads):
                     "attempt": Int64(item.attempt),
                     "state": _OPEN,
                 },
-                "u": _ending(item.outcome, item.attempt, item.at),
+                "u": ending(item.outcome, item.attempt, item.at),
             }
             for item in items
         ]
@@ -184,7 +184,7 @@ class MongoTasks(TaskReads):
 
     async def cancel_if_open(self, task: TaskId) -> CancelResult:
         """S5. Precondition: not done. Raise `NotFound` or `AlreadyDone`."""
-        update = _ending(CANCELLED, None)
+        update = ending(CANCELLED, None)
         with changing():
             before = await self._tasks.find_one_and_update(
                 {"_id": object_id(task), "state": _OPEN},
@@ -252,7 +252,7 @@ class MongoTasks(TaskReads):
         if result is not RequeueResult.STALE:
             return result
         last = held | {"crashes": {"$gte": CRASH_LIMIT - 1}}
-        end = _ending(lost_repeatedly(CRASH_LIMIT), None) | {"$inc": {"crashes": 1}}
+        end = ending(lost_repeatedly(CRASH_LIMIT), None) | {"$inc": {"crashes": 1}}
         return await self._requeue(last, end, RequeueResult.ENDED)
 
     async def _requeue(
@@ -277,9 +277,10 @@ def _leasing(item: LeaseItem) -> Document:
     }
 
 
-def _ending(
+def ending(
     outcome: Outcome, result_attempt: AttemptNo | None, at: datetime | None = None
 ) -> Document:
+    """The update that ends a task; `result_attempt` is None if no attempt brought the outcome."""
     now = at or to_ms(utc_now())
     fields: Document = {
         "state": DONE,
@@ -289,7 +290,7 @@ def _ending(
     }
     if result_attempt is not None:
         fields["result_attempt"] = Int64(result_attempt)
-    return {"$set": fields, "$unset": {"lease": "", "progress": ""}}
+    return {"$set": fields, "$unset": {"lease": "", "progress": "", "hold": ""}}
 
 
 def _replay(item: NewTask, earlier: Document | None) -> AcceptResult | Exception:

@@ -7,9 +7,11 @@ it is read the task may run.
 from __future__ import annotations
 
 import zlib
+from datetime import UTC
 
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
+from khala.model.holds import Hold
 from khala.model.task import Task, TaskState
 from khala.protocol.v2 import Pending, PendingCode
 from roles.gateway.cluster import Cluster, ExecutorSeen, Seen
@@ -31,6 +33,8 @@ async def load_pending(cluster: Cluster, task: Task) -> Pending | None:
 
 
 def why_pending(task: Task, seen: Seen) -> Pending:
+    if task.hold is not None:
+        return Pending(code=PendingCode.HELD, detail=_why_held(task.hold))
     image = task.spec.image
     online = [each for each in seen.executors if each.record.state is SessionState.ONLINE]
     if not online:
@@ -53,6 +57,13 @@ def why_pending(task: Task, seen: Seen) -> Pending:
         code=PendingCode.NO_SLOT,
         detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
     )
+
+
+def _why_held(hold: Hold) -> str:
+    reasons = [f"until {hold.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if hold.until else []
+    if hold.keys:
+        reasons.append(f"for {_some(list(hold.keys))}")
+    return "waiting " + " and ".join(reasons)
 
 
 def _some(names: list[str]) -> str:

@@ -38,7 +38,8 @@ class Cluster:
         return ClusterView(
             version=VERSION,
             serving=self._dispatcher.serving,
-            queued=counts.queued,
+            queued=counts.queued + counts.held,
+            held=counts.held,
             leased=counts.leased,
             executors=await self._executors(),
             judicators=self._leadership.judicators(),

@@ -140,6 +140,7 @@ class Metrics:
         """Everything, with the cluster's queue read from the store. Raises `Unavailable`."""
         counts = await tasks.counts()
         self._tasks.labels("queued").set(counts.queued)
+        self._tasks.labels("held").set(counts.held)
         self._tasks.labels("leased").set(counts.leased)
         oldest = await tasks.oldest_queued()
         age = utc_now() - oldest if oldest else None

@@ -62,7 +62,8 @@ class FreeStore(DispatchStore):
 
     def __init__(self) -> None:
         store = MemoryStore()
-        super().__init__(store.tasks, store.sessions, Direct(store.tasks, store.outputs))
+        lanes = Direct(store.tasks, store.outputs)
+        super().__init__(store.tasks, store.sessions, store.holds, lanes)
 
     async def accept(self, task: NewTask) -> AcceptResult:
         return AcceptResult(id=task.id, replay=False)

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from khala.model.errors import NotFound
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import ExecutorName, SessionNo, TaskId
 from khala.model.limits import CRASH_LIMIT
 from khala.model.outcome import Ending, Outcome, Reason
@@ -49,6 +50,8 @@ class History:
     #: Ids answered to submissions, by their numbers.
     accepted: dict[int, TaskId] = field(default_factory=dict)
     cancelled: dict[TaskId, float] = field(default_factory=dict)
+    #: Conditions of holds that the clients have told of.
+    lifted: set[tuple[TaskId, HoldKey]] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     _last: dict[TaskId, Task] = field(default_factory=dict)
     _sessions: dict[ExecutorName, SessionNo] = field(default_factory=dict)
@@ -79,8 +82,21 @@ class History:
             if before.dispatch is Dispatch.DONE:
                 require(now == before, "I2 a done task changed", before, now)
                 return
+            self._released(before, now)
         if now.dispatch is Dispatch.DONE:
             self._ended(before, now)
+
+    def _released(self, before: Task, now: Task) -> None:
+        """What is held runs when all of its conditions have come true, and never before."""
+        if before.hold is None or now.dispatch is Dispatch.DONE:
+            return
+        left = now.hold or Hold()
+        for key in set(before.hold.keys) - set(left.keys):
+            require((now.id, key) in self.lifted, "lifted by nobody", before, now)
+        if before.hold.until is not None and left.until is None:
+            require(now.updated_at >= before.hold.until, "lifted before its date", before, now)
+        require(left.open == (now.dispatch is Dispatch.HELD), "held for nothing", before, now)
+        self.counts["released"] += now.dispatch is not Dispatch.HELD
 
     def _ended(self, before: Task | None, now: Task) -> None:
         outcome = now.outcome

@@ -12,10 +12,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 
 import khala.core.agent
 from khala.core.agent import Agent
 from khala.core.audits import LeadersAudit, OwnersAudit
+from khala.core.holding import Holding
 from khala.core.leasing import Leasing
 from khala.core.opening import Opening
 from khala.core.ports import Conn
@@ -24,6 +26,7 @@ from khala.core.scanning import Scanning
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
+from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.statements import (
     AcceptResult,
@@ -31,6 +34,7 @@ from khala.model.statements import (
     FinishResult,
     HeldLease,
     Lease,
+    Lift,
     NewTask,
     RequeueItem,
     RequeueResult,
@@ -38,6 +42,7 @@ from khala.model.statements import (
 from khala.model.task import Dispatch
 from khala.protocol.executor import Run, Welcome
 from khala.store.memory import MemorySessions
+from khala.store.memory_holds import MemoryHolds
 from khala.store.memory_tasks import MemoryTasks
 from tests.sim.executor import SimExecutor
 
@@ -196,6 +201,19 @@ def _no_image_scan(patch: Patch) -> None:
     patch.setattr(Scanning, "_scan_for", scan_for_none)
 
 
+def _no_release(patch: Patch) -> None:
+    """As if a lift did not look what is left: two conditions need two of them to queue it."""
+    lift = MemoryHolds._lift
+
+    def lift_only(self: MemoryHolds, item: Lift) -> None:
+        lift(self, item)
+        row = self._state.tasks.get(item.id)
+        if row is not None and row.task.dispatch is Dispatch.QUEUED and row.task.attempt == 0:
+            row.task = replace(row.task, dispatch=Dispatch.HELD, hold=Hold())
+
+    patch.setattr(MemoryHolds, "_lift", lift_only)
+
+
 def _no_greeting(patch: Patch) -> None:
     close = Sessions.close
 
@@ -290,6 +308,16 @@ MUTATIONS: dict[str, Mutation] = {
         apply=_no_image_scan,
         within=20,
         rule="what waits for an image is looked for when an executor has it",
+    ),
+    "nodue": Mutation(
+        apply=_without(Holding, "on_tick"),
+        within=20,
+        rule="S12: held tasks whose date has come are queued by any judicator",
+    ),
+    "norelease": Mutation(
+        apply=_no_release,
+        within=20,
+        rule="S12: the last condition that is lifted queues the task",
     ),
     "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
     "nogreeting": Mutation(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
+from khala.model.outcome import Outcome
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -24,6 +26,7 @@ from khala.model.statements import (
     HeldLease,
     Lease,
     LeaseItem,
+    Lift,
     NewTask,
     OpenedSession,
     OpenSession,
@@ -155,6 +158,16 @@ class DoubtfulStore:
 
     async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
         return await self._do(lambda: self._store.expire_session(name, session))
+
+    async def lift_if_held(self, items: Sequence[Lift]) -> None:
+        for item in items:  # each lands by itself
+            await self._do(partial(self._store.lift_if_held, [item]), item.id)
+
+    async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
+        return await self._do(lambda: self._store.end_if_waiting(task, outcome), task)
+
+    async def find_due(self, limit: int) -> list[TaskId]:
+        return await self._do(lambda: self._store.find_due(limit))
 
     async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
         return await self._do(lambda: self._store.find_queued(image, limit, older_than_s))

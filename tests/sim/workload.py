@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum
 
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import TaskId
 from khala.model.spec import StageLimits, TaskSpec
-from khala.model.statements import NewTask
+from khala.model.statements import Lift, NewTask
 from tests.sim.clock import Clock
 from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of
@@ -19,6 +22,10 @@ LONG_S = 60.0
 LIMITS = StageLimits(
     wall_ms=1000, cpu_ms=1000, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1
 )
+
+
+#: What some submissions wait for.
+KEYS = (HoldKey("a"), HoldKey("b"))
 
 
 class Kind(IntEnum):
@@ -50,6 +57,8 @@ class Submission:
     kind: Kind
     keyed: bool
     tries: int = 0
+    #: It waits for more than an executor: a date, or the client itself.
+    hold: Hold | None = None
 
 
 class Client:
@@ -61,10 +70,39 @@ class Client:
         self._history = history
         self._minted = 0
         self.submissions: list[Submission] = []
+        clock.after(1.0, self._lift_some)
 
     def _pick(self) -> SimJudicator | None:
         serving = [j for j in self._judicators if j.up and j.dispatcher.serving]
         return self._clock.random.choice(serving) if serving else None
+
+    # ---- holds ------------------------------------------------------------------------------
+
+    def _hold(self, number: int) -> Hold | None:
+        """Of every seven submissions two are held: one by a date, one by conditions of ours, of
+        every other with a date as well."""
+        wait = timedelta(seconds=self._clock.random.uniform(0, 30))
+        until = wall_of(self._clock)() + wait
+        if number % 7 == 2:
+            return Hold(until=until)
+        if number % 7 == 4:
+            return Hold(until=until if number % 2 else None, keys=KEYS)
+        return None
+
+    def _lift_some(self) -> None:
+        """Conditions come true in any order; told to any judicator, until it is seen."""
+        held = [task for task in self._history.tasks() if task.hold is not None and task.hold.keys]
+        for task in held:
+            judicator = self._pick()
+            if judicator is not None and task.hold and self._clock.random.random() < 0.3:
+                key = self._clock.random.choice(task.hold.keys)
+                self._history.lifted.add((task.id, key))
+                judicator.spawn(self._tell(judicator, Lift(id=task.id, key=key)))
+        self._clock.after(2.0, self._lift_some)
+
+    async def _tell(self, judicator: SimJudicator, lift: Lift) -> None:
+        with suppress(Unavailable, OutcomeUnknown):
+            await judicator.dispatcher.holding.lift([lift])
 
     # ---- submit -----------------------------------------------------------------------------
 
@@ -72,7 +110,8 @@ class Client:
         """What submits a new task when it is called."""
 
         def submit() -> None:
-            submission = Submission(number=len(self.submissions), kind=kind, keyed=keyed)
+            number = len(self.submissions)
+            submission = Submission(number=number, kind=kind, keyed=keyed, hold=self._hold(number))
             self.submissions.append(submission)
             self._try(submission)
 
@@ -119,6 +158,7 @@ class Client:
             submitted_at=wall_of(self._clock)(),
             key="again" if submission.keyed else None,
             fingerprint=b"other" if other else b"same",
+            hold=submission.hold,
         )
 
     def reuse_key(self, submission: Submission) -> None:

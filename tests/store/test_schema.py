@@ -11,6 +11,7 @@ from bson import Int64, ObjectId
 from msgspec.structs import replace
 from pymongo.errors import WriteError
 
+from khala.model.dates import utc_now
 from khala.model.errors import InvariantBroken, Rejected
 from khala.model.ids import AttemptNo
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamRef
@@ -31,6 +32,10 @@ HOT_DOCUMENT_BYTES = 1536
     [
         {"$set": {"state": "finished"}},
         {"$set": {"state": "queued"}},
+        {"$set": {"state": "held"}},
+        {"$set": {"hold": {"keys": ["a"]}}},
+        {"$set": {"state": "held", "hold": {"keys": ["a"]}}},
+        {"$set": {"state": "held"}, "$unset": {"lease": ""}},
         {"$set": {"state": "done"}},
         {"$set": {"state": "done"}, "$unset": {"lease": ""}},
         {"$unset": {"lease": ""}},
@@ -88,7 +93,8 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        assert set(indexes) == {"_id_", "queue", "leases", "idem", "user", "time", "endings"}
+        waiting = {"queue", "held", "holds", "due"}
+        assert set(indexes) == {"_id_", "leases", "idem", "user", "time", "endings"} | waiting
         await database[TASKS].create_index([("state", 1)], name="ready")
         await database[META].update_one({"_id": "schema"}, {"$set": {"version": 1}})
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
@@ -187,6 +193,9 @@ def _stages(plan: Document) -> set[str]:
         ({"user": 1}, {"submitted_at": 1, "_id": 1}),
         ({"state": "queued", "spec.image": None}, {"submitted_at": 1, "_id": 1}),
         ({"state": "queued", "spec.image": "gcc-13"}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "held", "hold.keys": "a"}, {"_id": 1}),
+        ({"state": "held", "_id": {"$gt": ObjectId()}}, {"_id": 1}),
+        ({"state": "held", "hold.until": {"$lte": utc_now()}}, {"hold.until": 1}),
         ({"state": "leased", "lease.executor": "e1"}, None),
         ({"state": "leased"}, None),
     ],

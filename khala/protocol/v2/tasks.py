@@ -110,6 +110,8 @@ class Inputs(Struct, frozen=True, kw_only=True):
 class PendingCode(StrEnum):
     """Why a task waits."""
 
+    #: It waits for a date, or for other tasks.
+    HELD = "held"
     #: No executor is online.
     NO_EXECUTOR = "no_executor"
     #: Executors are online, and none of them has the image.

@@ -18,8 +18,9 @@ from khala.core.dispatch import Dispatcher, SessionMessage
 from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
-from khala.model.errors import KhalaError
+from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import ImageInfo
+from khala.model.holds import Hold
 from khala.model.ids import (
     AttemptNo,
     BootId,
@@ -78,8 +79,10 @@ class ScriptedStore(DoubtfulStore):
     """Answers at once, unless the test has said otherwise for the next statement."""
 
     def __init__(self, node: Node, memory: MemoryStore) -> None:
+        self.memory = memory
         super().__init__(node, memory.dispatch, History(memory), Weather(stormy=False))
         self._script: deque[tuple[KhalaError, bool] | Gate | None] = deque()
+        self.hides_due = False
 
     def pass_next(self, statements: int) -> None:
         self._script.extend([None] * statements)
@@ -91,6 +94,12 @@ class ScriptedStore(DoubtfulStore):
         gate = Gate()
         self._script.append(gate)
         return gate
+
+    async def find_due(self, limit: int) -> list[TaskId]:
+        """Asked at every tick, beside whatever a test has in mind for the next statement."""
+        if self.hides_due:
+            raise Unavailable("no primary")
+        return run_now(self.memory.dispatch.find_due(limit))
 
     def _land(self, statement: Statement[Answer], task: TaskId | None) -> Answer | KhalaError:
         try:
@@ -238,24 +247,29 @@ class Desk(Node):
         self.dispatcher.on_closed(conn)
         self.settle()
 
-    def submit(self, *, key: str | None = None, image: str = "") -> TaskId:
-        """Minted by the request; the answer goes to `answers`."""
-        new = self._new(image, key)
+    def submit(
+        self, *, key: str | None = None, hold: Hold | None = None, **choices: object
+    ) -> TaskId:
+        """Minted by the request; the answer goes to `answers`. `choices` are fields of the spec."""
+        new = self._new(choices, key=key, hold=hold)
         self.spawn(self._submit(new))
         self.settle()
         return new.id
 
-    def submit_elsewhere(self, *, image: str = "") -> TaskId:
+    def submit_elsewhere(self, *, hold: Hold | None = None, **choices: object) -> TaskId:
         """Another judicator accepts it."""
-        return run_now(self.memory.dispatch.accept(self._new(image))).id
+        return run_now(self.memory.dispatch.accept(self._new(choices, hold=hold))).id
 
-    def _new(self, image: str, key: str | None = None) -> NewTask:
+    def _new(
+        self, choices: dict[str, object], *, key: str | None = None, hold: Hold | None = None
+    ) -> NewTask:
         self._minted += 1
         return NewTask(
             id=TaskId(f"{self._minted:024x}"),
-            spec=replace(SPEC, image=image),
+            spec=replace(SPEC, **choices),
             submitted_at=self.wall_time(),
             key=key,
+            hold=hold,
         )
 
     async def _submit(self, task: NewTask) -> None:

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.executor import ImageInfo, SessionState
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, mint_task_id
 from khala.model.task import Dispatch, Task
 from khala.protocol.v2 import PendingCode
@@ -28,6 +29,14 @@ def a_task(image: str = "") -> Task:
         submitted_at=START,
         updated_at=START,
     )
+
+
+def test_what_is_held_says_what_for() -> None:
+    hold = Hold(until=START, keys=(HoldKey("after:65f0"),))
+    task = replace(a_task(), dispatch=Dispatch.HELD, hold=hold)
+    pending = why_pending(task, seen(executor("E", free=4)))
+    assert pending.code is PendingCode.HELD
+    assert pending.detail == f"waiting until {START:%Y-%m-%dT%H:%M:%SZ} and for after:65f0"
 
 
 def executor(name: str, *images: str, free: int = 0, lost: bool = False) -> ExecutorSeen:

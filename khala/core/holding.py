@@ -1,0 +1,53 @@
+"""Tasks whose date has come join the queue.
+
+Every judicator looks, and no leader is needed: a lift is a compare-and-set, so two that lift the
+same task do what one would have done. Other conditions of holds are lifted through here as well, so
+that what joins the queue by it is looked for at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from khala.core.leasing import Leasing
+from khala.core.ports import Comm, Store
+from khala.model.errors import KhalaError
+from khala.model.limits import DUE_INTERVAL_S, DUE_ITEMS
+from khala.model.statements import Lift
+
+
+class Holding:
+    """Feeds the store's queue; one look at a time."""
+
+    def __init__(self, leasing: Leasing, store: Store, comm: Comm) -> None:
+        self._leasing = leasing
+        self._store = store
+        self._comm = comm
+        self._next_look_at = 0.0
+        self._looking = False
+
+    def on_tick(self) -> None:
+        now = self._comm.now()
+        if self._leasing.serving and not self._looking and now >= self._next_look_at:
+            self._looking = True
+            self._next_look_at = now + DUE_INTERVAL_S
+            self._comm.spawn(self._release_due())
+
+    async def _release_due(self) -> None:
+        try:
+            due = await self._store.find_due(DUE_ITEMS)
+            if due:
+                await self.lift([Lift(id=task) for task in due])
+            if len(due) == DUE_ITEMS:
+                self._next_look_at = 0.0  # there is more
+        except KhalaError:
+            pass  # the next look is DUE_INTERVAL_S away
+        finally:
+            self._looking = False
+
+    async def lift(self, lifts: Sequence[Lift]) -> None:
+        """S12, and what has joined the queue by it is looked for."""
+        await self._store.lift_if_held(lifts)
+        self._leasing.returns.unscanned = True
+        for task in dict.fromkeys(each.id for each in lifts):
+            self._comm.touched(task)

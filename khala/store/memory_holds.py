@@ -1,0 +1,77 @@
+"""The twin of `khala.store.holds`; see `khala.store.memory`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from khala.model.holds import HoldKey
+from khala.model.ids import TaskId
+from khala.model.outcome import Outcome
+from khala.model.statements import HeldTask, Lift
+from khala.model.task import Dispatch
+from khala.store.memory_state import MemoryState
+
+
+class MemoryHolds:
+    """`HoldStore`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def lift_if_held(self, items: Sequence[Lift]) -> None:
+        for item in items:
+            self._lift(item)
+
+    def _lift(self, item: Lift) -> None:
+        row = self._state.tasks.get(item.id)
+        hold = row.task.hold if row is not None else None
+        if row is None or hold is None:
+            return
+        now = self._state.now()
+        if item.key is None:
+            if hold.until is None or hold.until > now:
+                return
+            hold = replace(hold, until=None)
+        elif item.key in hold.keys:
+            hold = replace(hold, keys=tuple(key for key in hold.keys if key != item.key))
+        else:
+            return
+        row.task = replace(
+            row.task,
+            dispatch=Dispatch.HELD if hold.open else Dispatch.QUEUED,
+            hold=hold if hold.open else None,
+            updated_at=now,
+        )
+
+    async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
+        row = self._state.tasks.get(task)
+        if row is None or row.task.dispatch not in {Dispatch.HELD, Dispatch.QUEUED}:
+            return False
+        row.end(outcome, None, self._state.now())
+        return True
+
+    async def find_due(self, limit: int) -> list[TaskId]:
+        now = self._state.now()
+        due: list[tuple[datetime, TaskId]] = [
+            (each.hold.until, each.id)
+            for each in self._held()
+            if each.hold.until is not None and each.hold.until <= now
+        ]
+        return [task for _, task in sorted(due)[:limit]]
+
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
+        return [each.id for each in self._held() if key in each.hold.keys][:limit]
+
+    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        return [each for each in self._held() if after is None or each.id > after][:limit]
+
+    def _held(self) -> list[HeldTask]:
+        held = [
+            HeldTask(id=row.task.id, hold=row.task.hold)
+            for row in self._state.tasks.values()
+            if row.task.hold is not None
+        ]
+        return sorted(held, key=lambda each: each.id)
