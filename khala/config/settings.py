@@ -30,6 +30,7 @@ class Executor(Struct, frozen=True, kw_only=True):
     uid_base: int
     drain: float
     compile_cache: int
+    blob_cache: int
 
 
 class Nsjail(Struct, frozen=True, kw_only=True):
@@ -59,6 +60,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     bind: str
     port: int
     max_body: int
+    max_blob: int
     token_file: str | None
     host_names: tuple[str, ...]
 

@@ -247,6 +247,16 @@ EXECUTOR = (
         maximum=1 << 40,
     ),
     Setting(
+        key="executor.blob_cache",
+        flag="--blob-cache",
+        kind=Kind.SIZE,
+        default=1024 * MIB,
+        help="Disk for large files of tasks, which are fetched once for all that share them.",
+        roles=(E,),
+        minimum=0,
+        maximum=1 << 40,
+    ),
+    Setting(
         key="nsjail.bin",
         flag="--nsjail-bin",
         kind=Kind.PATH,
@@ -309,6 +319,16 @@ GATEWAY = (
         roles=(J, G),
         minimum=MIB,
         maximum=2048 * MIB,
+    ),
+    Setting(
+        key="gateway.max_blob",
+        flag="--max-blob",
+        kind=Kind.SIZE,
+        default=1024 * MIB,
+        help="Largest blob that is taken.",
+        roles=(G,),
+        minimum=MIB,
+        maximum=1 << 40,
     ),
     Setting(
         key="gateway.token_file",

@@ -39,6 +39,10 @@ class NoSuchImage(Rejected):
     """No executor that this cluster knows has the image."""
 
 
+class NoSuchBlob(Rejected):
+    """A blob that the request names is not stored here."""
+
+
 class NotFound(Rejected):
     """There is no such object."""
 

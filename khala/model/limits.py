@@ -13,8 +13,8 @@ MIB = 1024 * KIB
 #: Payload parts (and, apart, outputs) stay inside the task document while their sum is below
 #: this: one write less for small tasks, without status updates rewriting blobs.
 INLINE_BYTES = 16 * KIB
-#: One chunk document of a payload or an output; well below MongoDB's 16 MiB.
-PAYLOAD_CHUNK_BYTES = 8 * MIB
+#: One chunk document of a blob or an output; well below MongoDB's 16 MiB.
+BLOB_CHUNK_BYTES = 4 * MIB
 OUTPUT_CHUNK_BYTES = 1 * MIB
 #: A command is a script, not a payload; more is answered with `TooLarge`.
 COMMAND_BYTES = 1 * MIB

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.blob import BlobName
 from khala.model.limits import MIB
 
 
@@ -59,12 +60,14 @@ class StageLimits(Struct, frozen=True, kw_only=True):
 
 
 class PartRef(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One payload part: here if small, else in the `payloads` collection in chunks."""
+    """One payload part: here if small, else a blob."""
 
     size_bytes: int
     sha256: str
     #: The bytes themselves when the whole payload is small enough to travel with the document.
     inline: bytes | None = None
+    #: They are the blob of this hash. Neither: an older version stored them by their task.
+    blob: bool = False
 
 
 class ArtifactRequest(Struct, frozen=True, kw_only=True):
@@ -121,6 +124,11 @@ class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def executes(self) -> bool:
         return Part.EXECUTE_COMMAND in self.parts
+
+    @property
+    def blobs(self) -> list[BlobName]:
+        """Those that must stay while the task does."""
+        return [BlobName(ref.sha256) for ref in self.parts.values() if ref.blob]
 
     def environment_of(self, stage: Stage) -> dict[str, str]:
         """What the task adds to the sandbox's own variables in `stage`."""

@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from khala.model.errors import KhalaError
 from khala.model.limits import FRAME_BYTES
-from khala.net.client import AddressBook
+from khala.net.calls import AddressBook
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import Event
 from khala.protocol.wire import SUBPROTOCOL, Codec

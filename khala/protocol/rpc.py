@@ -14,6 +14,10 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     GET    /rpc/v1/tasks/<id>/artifacts           -> bytes `first` to `first + size` of them
     PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output, or of
                                                   `artifacts` (idempotent)
+    PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
+    POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
+    POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes
+    GET    /rpc/v1/blobs/<name>                   -> the bytes of a blob
     GET    /rpc/v1/cluster                        -> ClusterView
     GET    /rpc/v1/metrics                        -> MetricsView
     GET    /rpc/v1/events                         WebSocket: frames of `Event`, judicator to gateway
@@ -25,8 +29,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from khala.model.blob import BlobName
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import JudicatorName, TaskId
 from khala.model.metrics import MetricFamily
@@ -38,8 +43,16 @@ class SubmitTask(TaskOptions, frozen=True, kw_only=True):
     """A whole task. The judicator mints the id and decides what is stored inline."""
 
     parts: dict[Part, bytes]
+    #: Further parts, by the blobs that are their bytes.
+    blobs: dict[Part, BlobName] = field(default_factory=dict)
     #: Retrying with the same key (per user) yields the same task.
     key: str | None = None
+
+
+class TouchBlobs(Struct, frozen=True, kw_only=True):
+    """Keep those that are there for whoever is about to name them."""
+
+    names: tuple[BlobName, ...]
 
 
 class Submitted(Struct, frozen=True, kw_only=True):

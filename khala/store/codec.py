@@ -88,12 +88,17 @@ def _part_doc(ref: PartRef) -> Document:
     doc: Document = {"size": ref.size_bytes, "sha256": Binary(bytes.fromhex(ref.sha256))}
     if ref.inline is not None:
         doc["data"] = ref.inline
+    if ref.blob:
+        doc["blob"] = True
     return doc
 
 
 def _part_of(doc: Mapping[str, Any]) -> PartRef:
     return PartRef(
-        size_bytes=int(doc["size"]), sha256=bytes(doc["sha256"]).hex(), inline=doc.get("data")
+        size_bytes=int(doc["size"]),
+        sha256=bytes(doc["sha256"]).hex(),
+        inline=doc.get("data"),
+        blob=doc.get("blob", False),
     )
 
 
@@ -124,6 +129,8 @@ def new_task_doc(item: NewTask) -> Document:
         "updated_at": submitted_at,
         "spec": _spec_doc(item.spec),
     }
+    if item.spec.blobs:
+        doc["blobs"] = [Binary(bytes.fromhex(name)) for name in item.spec.blobs]
     if item.key is not None:
         doc["idem"] = item.key
         doc["idem_fp"] = Binary(item.fingerprint)

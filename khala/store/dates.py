@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from khala.model.blob import UploadId
 from khala.model.ids import TaskId
 
 
@@ -16,6 +17,6 @@ def to_ms(date: datetime) -> datetime:
     return date.astimezone(UTC).replace(microsecond=date.microsecond // 1000 * 1000)
 
 
-def id_date(task: TaskId) -> datetime:
+def id_date(task: TaskId | UploadId) -> datetime:
     """When the id was minted, to the second, by the clock of its judicator."""
     return datetime.fromtimestamp(int(task[:8], 16), UTC)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import (
     AsyncIterator,
     Coroutine,
-    Mapping,
     Sequence,
 )
 from datetime import datetime, timedelta
@@ -21,7 +20,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from khala.model.errors import InvariantBroken, NotFound
+from khala.model.errors import InvariantBroken
 from khala.model.executor import ExecutorRecord, SessionState
 from khala.model.ids import (
     AttemptNo,
@@ -34,7 +33,6 @@ from khala.model.ids import (
     mint_task_id,
 )
 from khala.model.outcome import Chunked
-from khala.model.spec import Part
 from khala.model.statements import (
     AuditView,
     ChunkItem,
@@ -44,6 +42,7 @@ from khala.model.statements import (
 )
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
+from khala.store.memory_blobs import MemoryBlobs
 from khala.store.memory_holds import MemoryHolds
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
@@ -152,34 +151,6 @@ class MemorySessions:
         """A dictionary is always writable."""
 
 
-class MemoryPayloads:
-    """`PayloadStore`."""
-
-    def __init__(self, state: MemoryState) -> None:
-        self._state = state
-
-    async def put_parts(self, task: TaskId, parts: Mapping[Part, bytes]) -> None:
-        for part, data in parts.items():
-            self._state.parts.setdefault((task, part), data)
-
-    async def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]:
-        data = self._state.parts.get((task, part))
-        if data is None:
-            raise NotFound(f"task {task} has no stored part {part}")
-        yield data
-
-    async def collect_orphans(self, older_than: timedelta) -> int:
-        before = self._state.now() - older_than
-        orphans = [
-            key
-            for key in self._state.parts
-            if key[0] not in self._state.tasks and id_date(key[0]) < before
-        ]
-        for key in orphans:
-            del self._state.parts[key]
-        return len(orphans)
-
-
 class MemoryOutputs:
     """`OutputStore`."""
 
@@ -220,7 +191,7 @@ class MemoryStore:
         self.tasks = MemoryTasks(state)
         self.sessions = MemorySessions(state)
         self.holds = MemoryHolds(state)
-        self.payloads = MemoryPayloads(state)
+        self.blobs = MemoryBlobs(state)
         self.outputs = MemoryOutputs(state)
         lanes = Direct(self.tasks, self.outputs)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, lanes)

@@ -9,10 +9,10 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from khala.model.blob import BlobName, UploadId
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Chunked, Outcome
-from khala.model.spec import Part
 from khala.model.statements import HeldLease, Lease
 from khala.model.task import Dispatch, Task
 from khala.store.dates import to_ms
@@ -46,6 +46,13 @@ class MemoryRow:
 
 
 @dataclass(slots=True)
+class MemoryBlob:
+    upload: UploadId
+    size_bytes: int
+    touched_at: datetime
+
+
+@dataclass(slots=True)
 class MemoryState:
     """What the parts of one store share."""
 
@@ -55,7 +62,9 @@ class MemoryState:
     executors: dict[ExecutorName, ExecutorRecord] = field(default_factory=dict)
     forgotten: set[ExecutorName] = field(default_factory=set)
     term: int = 0
-    parts: dict[tuple[TaskId, Part], bytes] = field(default_factory=dict)
+    blobs: dict[BlobName, MemoryBlob] = field(default_factory=dict)
+    #: Chunks by their number, of each sending of a blob.
+    uploads: dict[UploadId, dict[int, bytes]] = field(default_factory=dict)
     chunks: dict[tuple[TaskId, AttemptNo, Chunked], dict[int, bytes]] = field(default_factory=dict)
 
     def now(self) -> datetime:

@@ -10,6 +10,7 @@ async with asyncio.TaskGroup() as group:
 from __future__ import annotations
 
 from khala.store.api import DispatchStore
+from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
 from khala.store.holds import MongoHolds
@@ -27,6 +28,7 @@ class MongoStore:
         self.tasks = MongoTasks(database)
         self.sessions = MongoSessions(database)
         self.holds = MongoHolds(database)
+        self.blobs = MongoBlobs(database)
         self.payloads = MongoPayloads(database)
         self.outputs = MongoOutputs(database)
         self.committer = Committer(self.tasks, self.outputs)

@@ -14,21 +14,23 @@ from bson import Int64, ObjectId
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Chunked
 from khala.model.statements import ChunkItem
-from khala.store.blobs import Blobs
+from khala.store.chunks import Chunks, Owners
 from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now
-from khala.store.schema import OUTPUTS
+from khala.store.schema import OUTPUTS, TASKS
+
+_TASKS = Owners(collection=TASKS, fields={"done_at": 1, "attempt": 1})
 
 
 class MongoOutputs:
     """`OutputStore` on MongoDB."""
 
     def __init__(self, database: Database) -> None:
-        self._blobs = Blobs(database, OUTPUTS)
+        self._chunks = Chunks(database, OUTPUTS, "t")
 
     async def put_chunks(self, items: Sequence[ChunkItem]) -> None:
         """Store chunks; one that is there already is left alone."""
-        await self._blobs.put(
+        await self._chunks.put(
             [
                 {
                     "_id": {**_key(item.id, item.attempt, item.stream), "n": item.n},
@@ -42,7 +44,7 @@ class MongoOutputs:
         self, task: TaskId, attempt: AttemptNo, stream: Chunked, first: int = 0
     ) -> AsyncIterator[bytes]:
         """Chunks from number `first` on, as far as they are stored without a gap."""
-        return self._blobs.read(_key(task, attempt, stream), first)
+        return self._chunks.read(_key(task, attempt, stream), first)
 
     async def collect_orphans(self, older_than: timedelta) -> int:
         """Delete the output of all attempts but the last, so long after the task's end. The last
@@ -55,7 +57,7 @@ class MongoOutputs:
                 return bool(key["t"].generation_time < before)
             return _ended_before(task, before) and bool(task["attempt"] != key["a"])
 
-        return await self._blobs.sweep({"done_at": 1, "attempt": 1}, orphan)
+        return await self._chunks.sweep(_TASKS, orphan)
 
 
 def _ended_before(task: Document, before: datetime) -> bool:

@@ -1,6 +1,7 @@
-"""Payload parts that are not inline: `{_id: {t: task, p: part, n: chunk}, data}`.
+"""Payload parts that the first versions stored by their task:
+`{_id: {t: task, p: part, n: chunk}, data}`.
 
-Stored before the task that names them, with the task's id, which is minted first.
+None are added any more: what is large is a blob now, stored by its content.
 """
 
 from __future__ import annotations
@@ -12,32 +13,25 @@ from bson import ObjectId
 
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
-from khala.model.limits import PAYLOAD_CHUNK_BYTES
 from khala.model.spec import Part
-from khala.store.blobs import Blobs
+from khala.store.chunks import Chunks, Owners
 from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now
-from khala.store.parts import cut
-from khala.store.schema import PAYLOADS
+from khala.store.schema import PAYLOADS, TASKS
+
+_TASKS = Owners(collection=TASKS, fields={"_id": 1})
 
 
 class MongoPayloads:
     """`PayloadStore` on MongoDB."""
 
     def __init__(self, database: Database) -> None:
-        self._blobs = Blobs(database, PAYLOADS)
-
-    async def put_parts(self, task: TaskId, parts: Mapping[Part, bytes]) -> None:
-        """Store whole parts; repeatable with the same bytes."""
-        for part, data in parts.items():
-            key = _key(task, part)
-            for n, chunk in enumerate(cut(data, PAYLOAD_CHUNK_BYTES)):
-                await self._blobs.put([{"_id": {**key, "n": n}, "data": chunk}])
+        self._chunks = Chunks(database, PAYLOADS, "t")
 
     async def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]:
         """The part in chunks; raise `NotFound` before the first if it was never stored."""
         found = False
-        async for chunk in self._blobs.read(_key(task, part), 0):
+        async for chunk in self._chunks.read({"t": object_id(task), "p": part.value}, 0):
             found = True
             yield chunk
         if not found:
@@ -50,8 +44,4 @@ class MongoPayloads:
         def orphan(key: Document, tasks: Mapping[ObjectId, Document]) -> bool:
             return key["t"] not in tasks and bool(key["t"].generation_time < before)
 
-        return await self._blobs.sweep({"_id": 1}, orphan)
-
-
-def _key(task: TaskId, part: Part) -> Document:
-    return {"t": object_id(task), "p": part.value}
+        return await self._chunks.sweep(_TASKS, orphan)

@@ -13,10 +13,11 @@ Failures of every method: `Unavailable`, and for changes also `OutcomeUnknown`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from khala.model.blob import BlobName, NewBlob, UploadId
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import HoldKey
 from khala.model.ids import (
@@ -104,10 +105,19 @@ class SessionStore(Protocol):
     async def pulse(self, judicator: JudicatorName) -> None: ...
 
 
-class PayloadStore(Protocol):
-    """Payload parts too large for the task document, in chunks."""
+class BlobStore(Protocol):
+    """Bytes by their content, in chunks: what is too large for the documents that name it."""
 
-    async def put_parts(self, task: TaskId, parts: Mapping[Part, bytes]) -> None: ...
+    async def put_chunk(self, upload: UploadId, n: int, data: bytes) -> None: ...
+    async def add_if_new(self, blob: NewBlob) -> bool: ...
+    async def touch(self, names: Sequence[BlobName]) -> dict[BlobName, int]: ...
+    def read(self, name: BlobName, first: int = 0) -> AsyncIterator[bytes]: ...
+    async def collect(self, older_than: timedelta) -> int: ...
+
+
+class PayloadStore(Protocol):
+    """Payload parts that older versions stored by their task and not by their content."""
+
     def read_part(self, task: TaskId, part: Part) -> AsyncIterator[bytes]: ...
     async def collect_orphans(self, older_than: timedelta) -> int: ...
 

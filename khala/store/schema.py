@@ -17,6 +17,7 @@ Indexes, each of which costs every write of the fields in it:
     user     one user's tasks by submission, for searches
     time     everybody's
     endings  those that ended in one way, which may be few among millions
+    blobs    which tasks name a blob; only of those that name any
 
 `queue`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
 count from the index alone.
@@ -34,11 +35,13 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
 OUTPUTS = "outputs"
+BLOBS = "blobs"
+BLOB_CHUNKS = "blob_chunks"
 EXECUTORS = "executors"
 META = "meta"
 
@@ -100,6 +103,18 @@ _COLLECTIONS: dict[str, Document] = {
     TASKS: _TASK_RULES,
     PAYLOADS: {"data": {"$type": "binData"}},
     OUTPUTS: {"data": {"$type": "binData"}},
+    BLOBS: {
+        "$jsonSchema": {
+            "required": ["size", "upload", "touched_at"],
+            "properties": {
+                "_id": {"bsonType": "binData"},
+                "size": {"bsonType": "long", "minimum": 0},
+                "upload": {"bsonType": "objectId"},
+                "touched_at": {"bsonType": "date"},
+            },
+        }
+    },
+    BLOB_CHUNKS: {"data": {"$type": "binData"}},
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }
@@ -139,6 +154,15 @@ _TASK_INDEXES: list[Document] = [
         "key": {"outcome.ending": 1, "submitted_at": -1, "_id": -1},
         "partialFilterExpression": {"state": "done"},
     },
+    {
+        "name": "blobs",
+        "key": {"blobs": 1},
+        "partialFilterExpression": {"blobs": {"$exists": True}},
+    },
+]
+_BLOB_INDEXES: list[Document] = [
+    {"name": "touched", "key": {"touched_at": 1}},
+    {"name": "upload", "key": {"upload": 1}},
 ]
 
 
@@ -158,6 +182,7 @@ async def ensure_schema(database: Database) -> None:
         await _ensure_collection(database, name, rules)
     with changing():
         await database.command({"createIndexes": TASKS, "indexes": _TASK_INDEXES})
+        await database.command({"createIndexes": BLOBS, "indexes": _BLOB_INDEXES})
     if version == 1:
         await _drop_index(database, "ready")  # `queue` does its work
     await change(

@@ -24,6 +24,7 @@ def run(settings: Settings) -> int:
             secret_file=Path(settings.secret_file),
             drain_s=executor.drain,
             compile_cache_bytes=executor.compile_cache,
+            blob_cache_bytes=executor.blob_cache,
             sandbox=sandbox_config(settings),
         )
     )

@@ -90,9 +90,9 @@ class Executor:
     def _watch_disk(self) -> None:
         free = shutil.disk_usage(self._data_dir).free
         enough = DISK_RESERVE_BYTES * (1 if self.agent.accepts_work else 2)
-        if free < 2 * DISK_RESERVE_BYTES and self._cache.counts.entries and self._tasks:
+        if free < 2 * DISK_RESERVE_BYTES and self._runner.keeps_files and self._tasks:
             log.warning("executor.cache_cleared", free_bytes=free)
-            self._tasks.create_task(self._cache.clear())
+            self._tasks.create_task(self._runner.drop_files())
         if (free >= enough) != self.agent.accepts_work:
             self.agent.accepts_work = free >= enough
             log.warning(

@@ -9,8 +9,7 @@ is this host's own trouble (disk full, payload out of reach): given back without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -18,10 +17,9 @@ from typing import Literal, Protocol
 import msgspec
 import structlog
 
-from khala.model.errors import Unavailable
 from khala.model.ids import TaskId
 from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
-from khala.model.spec import Part, Stage, StageLimits, TaskSpec
+from khala.model.spec import Part, PartRef, Stage, StageLimits, TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Run
 from roles.executor.cache import CompileCache, Lookup, NotRestored
@@ -53,12 +51,13 @@ _ARCHIVES: tuple[tuple[Part, Literal["", "data"]], ...] = (
 _NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
 
 
-class Payloads(Protocol):
-    """Reads a payload part that did not travel with the assignment."""
+class Parts(Protocol):
+    """Has the payload parts that did not travel with the assignment."""
 
-    def open_part(
-        self, task: TaskId, part: Part
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def clear(self) -> None: ...
+    async def place(self, task: TaskId, part: Part, ref: PartRef, path: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +81,28 @@ class Runner:
     def __init__(
         self,
         sandbox: Sandbox,
-        payloads: Payloads,
+        parts: Parts,
         cache: CompileCache,
         surroundings: Surroundings,
     ) -> None:
         self._sandbox = sandbox
-        self._payloads = payloads
+        self._parts = parts
         self.cache = cache
         self._surroundings = surroundings
 
     def beat(self) -> None:
         """The loop turns."""
         self._sandbox.beat()
+
+    @property
+    def keeps_files(self) -> bool:
+        """There is something that `drop_files` would remove."""
+        return bool(self.cache.counts.entries or self._parts.size_bytes)
+
+    async def drop_files(self) -> None:
+        """The disk is nearly full: keep nothing that can be had again."""
+        self._parts.clear()
+        await self.cache.clear()
 
     def choose(self, free: Collection[int]) -> int:
         """Of these slots, the one to give to the next attempt."""
@@ -156,16 +165,7 @@ class Runner:
                 parts[part] = ref.inline
                 continue
             path = attempt.folder / f"{part}.part"
-            received = 0
-            with open(path, "wb") as file:
-                async with self._payloads.open_part(attempt.run[0], part) as pieces:
-                    async for piece in pieces:
-                        received += len(piece)
-                        file.write(piece)
-            if received != ref.size_bytes:
-                raise Unavailable(
-                    f"{part}: {received} of {ref.size_bytes} bytes arrived from the judicator"
-                )
+            await self._parts.place(attempt.run[0], part, ref, path)
             parts[part] = path
         return parts
 

@@ -15,7 +15,8 @@ from khala.core.agent import Identity
 from khala.model.enforcement import Enforcement
 from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
-from khala.net.client import AddressBook, JudicatorClient
+from khala.net.calls import AddressBook
+from khala.net.client import JudicatorClient
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from khala.version import VERSION
@@ -23,6 +24,7 @@ from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings, surroundings_of
 from roles.executor.host import Executor
 from roles.executor.link import Link
+from roles.executor.parts import Parts
 from roles.executor.runner import Runner
 from sandbox import Sandbox, SandboxConfig, enter
 
@@ -41,6 +43,8 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
     sandbox: SandboxConfig
     #: Bound of the cache of compile stages; 0 turns it off.
     compile_cache_bytes: int
+    #: Bound of the blobs that are kept for further tasks.
+    blob_cache_bytes: int
     #: How long a stop waits for running attempts before it gives them back.
     drain_s: float
 
@@ -114,7 +118,9 @@ async def _serve(
     )
     cache = CompileCache(folder / "cache", config.compile_cache_bytes)
     cache.open()
-    runner = Runner(sandbox, client, cache, _surroundings(config.sandbox, sandbox.enforcement))
+    parts = Parts(client, folder / "blobs", config.blob_cache_bytes)
+    parts.open()
+    runner = Runner(sandbox, parts, cache, _surroundings(config.sandbox, sandbox.enforcement))
     executor = Executor(identity, folder, runner, link, client)
     try:
         log.info(

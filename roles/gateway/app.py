@@ -14,12 +14,14 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError, Unavailable
-from khala.net.client import AddressBook, JudicatorClient
+from khala.net.calls import AddressBook
+from khala.net.client import JudicatorClient
 from khala.net.feed import EventFeed
 from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from roles.gateway.artifacts import ArtifactRoutes
+from roles.gateway.blobs import BLOBS_BYTES, BlobRoutes
 from roles.gateway.bodies import Budget
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
@@ -96,6 +98,7 @@ class Gateway:
         ).register(routes)
         V2Create(client=self._client, config=config, budget=budget, hub=self._hub).register(routes)
         V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
+        BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)).register(routes)
         ArtifactRoutes(client=self._client).register(routes)
         TaskLists(client=self._client).register(routes)
         routes.add("GET", "/livez", self._answer_live)

@@ -28,7 +28,7 @@ from roles.gateway.pages import NOSNIFF
 from roles.gateway.zipping import Zip, safe_name
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
-_FILE_HEADERS = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
+FILE_HEADERS = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
 _BYTES = "application/octet-stream"
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
 
@@ -54,7 +54,7 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
         artifacts = _artifacts_of(task)
         archive = Zip(artifacts.files)
         headers = {
-            **_FILE_HEADERS,
+            **FILE_HEADERS,
             "Content-Disposition": f'attachment; filename="{task.id}_artifacts.zip"',
             "Content-Length": str(archive.size_bytes),
         }
@@ -73,7 +73,7 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
         first, file = _find(_artifacts_of(task), unquote_to_bytes(path))
         wanted = _parse_range(request, file)
         headers = {
-            **_FILE_HEADERS,
+            **FILE_HEADERS,
             "Content-Disposition": _disposition(file.name),
             "ETag": _etag(file),
             "Accept-Ranges": "bytes",
@@ -90,11 +90,11 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
         if request.method == "HEAD" or not size:
             return HTTPResponse(None, status=status, headers=headers, content_type=_BYTES)
         opened = self.client.open_artifacts(task.id, first + wanted.start, size)
-        await _pass_on(request, status, headers, opened)
+        await pass_on(request, status, headers, opened)
         return None
 
 
-async def _pass_on(
+async def pass_on(
     request: Request,
     status: int,
     headers: dict[str, str],

@@ -60,7 +60,7 @@ async def read_body(request: Request, limit_bytes: int) -> bytes:
     size = 0
     try:
         async with asyncio.timeout(BODY_S):
-            async for piece in _pieces(request):
+            async for piece in pieces_of(request):
                 size += len(piece)
                 if size > limit_bytes:
                     raise too_large(limit_bytes)
@@ -76,7 +76,7 @@ async def drop_body(request: Request) -> None:
     size = 0
     try:
         async with asyncio.timeout(DRAIN_S):
-            async for piece in _pieces(request):
+            async for piece in pieces_of(request):
                 size += len(piece)
                 if size > DRAIN_BYTES:
                     return
@@ -84,7 +84,7 @@ async def drop_body(request: Request) -> None:
         return
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
+async def pieces_of(request: Request) -> AsyncIterator[bytes]:
     stream = request.stream
     while isinstance(stream, Http) and stream.request_body:
         piece = await stream.read()

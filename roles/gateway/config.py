@@ -50,6 +50,7 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     token_file: Path | None
     #: One request's body.
     max_body_bytes: int
+    max_blob_bytes: int
     compile: StageDefaults
     execute: StageDefaults
     #: What a submission may ask for at the most; `wall_ms` is also what no time-out means.

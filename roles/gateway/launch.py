@@ -47,6 +47,7 @@ def run(settings: Settings) -> int:
             secret_file=Path(settings.secret_file),
             token_file=Path(gateway.token_file) if gateway.token_file else None,
             max_body_bytes=gateway.max_body,
+            max_blob_bytes=gateway.max_blob,
             compile=defaults(limits.compile_memory),
             execute=defaults(limits.execute_memory),
             maxima=maxima,

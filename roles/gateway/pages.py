@@ -12,6 +12,7 @@ from khala.model.errors import (
     AlreadyDone,
     Conflict,
     KhalaError,
+    NoSuchBlob,
     NoSuchImage,
     NotFound,
     OutcomeUnknown,
@@ -28,6 +29,7 @@ NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 _CODES: tuple[tuple[type[KhalaError], str], ...] = (
     (NotFound, "not_found"),
     (NoSuchImage, "no_such_image"),
+    (NoSuchBlob, "no_such_blob"),
     (TooLarge, "too_large"),
     (AlreadyDone, "already_done"),
     (Conflict, "idempotency_mismatch"),

@@ -26,12 +26,14 @@ Variables: TypeAlias = dict[str, str | int | float | bool | None]
 
 
 class ContentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bytes: exactly one of the three."""
+    """Bytes: exactly one of the four."""
 
     text: str | None = None
     base64: str | None = None
     #: Name of a part of the multipart body.
     part: str | None = None
+    #: "sha256:" and the hash of a blob that was sent before.
+    blob: str | None = None
 
 
 class SourceSpec(ContentSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,42 +1,76 @@
-"""The bytes of a task document: texts, base64, parts of the body, and archives made of them."""
+"""The bytes of a task document: texts, base64, parts of the body, blobs, and archives of them."""
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TypeAlias
 
+from khala.model.blob import BlobName, parse_blob_name
 from khala.model.errors import Rejected
 from khala.model.limits import SOURCES
 from khala.protocol.v2 import IssueCode
 from roles.gateway.archives import Entry, entries_of, entry_of, write_archive
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ContentSpec, SourceSpec
+from roles.gateway.spec_blobs import KnownBlobs, is_whole_archive
 from roles.gateway.submission import check_file_name
+
+#: Bytes, or the name of a blob that is the whole of a part.
+Content: TypeAlias = bytes | BlobName
+_WAYS = ("text", "base64", "part", "blob")
+_LISTED = f"{', '.join(_WAYS[:-1])} and {_WAYS[-1]}"
 
 
 class Files:
     """Those of one request; faults go to `issues`, and what is returned is of no use then."""
 
-    def __init__(self, parts: Mapping[str, bytes], issues: Issues) -> None:
+    def __init__(self, parts: Mapping[str, bytes], blobs: KnownBlobs, issues: Issues) -> None:
         self._parts = parts
+        self._blobs = blobs
         self._used: set[str] = set()
         self._issues = issues
 
-    def content(self, given: ContentSpec | None, pointer: str) -> bytes:
+    def whole(self, given: ContentSpec | None, pointer: str) -> Content:
+        """A blob by its name: it is the part as it is."""
         if given is None:
             return b""
-        ways = [way for way in ("text", "base64", "part") if getattr(given, way) is not None]
+        content = self.content(given, pointer)
+        if given.blob is None:
+            return content
+        with suppress(Rejected):
+            return parse_blob_name(given.blob)
+        return b""
+
+    def content(self, given: ContentSpec, pointer: str) -> bytes:
+        ways = [way for way in _WAYS if getattr(given, way) is not None]
         if len(ways) != 1:
             code = IssueCode.INVALID_VALUE if ways else IssueCode.MISSING_FIELD
             found = f"; {' and '.join(ways)} were given" if ways else ""
-            self._issues.add(pointer, code, f"exactly one of text, base64 and part{found}")
+            self._issues.add(pointer, code, f"exactly one of {_LISTED}{found}")
             return b""
         if given.text is not None:
             return given.text.encode()
         if given.base64 is not None:
             return self._decoded(given.base64, f"{pointer}/base64")
+        if given.blob is not None:
+            return self._blob(given.blob, f"{pointer}/blob")
         return self._part(given.part or "", f"{pointer}/part")
+
+    def _blob(self, text: str, pointer: str) -> bytes:
+        """Nothing for one that is passed on by its name."""
+        try:
+            name = parse_blob_name(text)
+        except Rejected as error:
+            detail = error.message.partition(": ")[2]
+            self._issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=text)
+            return b""
+        if name not in self._blobs.sizes:
+            detail = f"there is no such blob; send it with PUT /api/v2/blobs/{name}"
+            self._issues.add(pointer, IssueCode.NO_SUCH_BLOB, detail, given=text)
+        return self._blobs.contents.get(name, b"")
 
     def _decoded(self, text: str, pointer: str) -> bytes:
         try:
@@ -59,14 +93,13 @@ class Files:
             detail = f"the body has a part {name[:60]!r} that the task does not mention"
             self._issues.add("", IssueCode.UNUSED_PART, detail, given=name)
 
-    def archive(self, given: tuple[SourceSpec, ...], pointer: str) -> bytes:
+    def archive(self, given: tuple[SourceSpec, ...], pointer: str) -> Content:
         if len(given) > SOURCES:
             detail = f"{len(given)} are more than {SOURCES}; send an archive and unpack it"
             self._issues.add(pointer, IssueCode.TOO_MANY, detail, limit=SOURCES, given=len(given))
             return b""
-        if len(given) == 1 and given[0].unpack is not None and given[0].path == "":
-            # As it came; whether it can be unpacked shows where it is.
-            return self.content(given[0], f"{pointer}/0")
+        if is_whole_archive(given):
+            return self.whole(given[0], f"{pointer}/0")
         if not given:
             return b""
         try:

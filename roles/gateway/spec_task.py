@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import msgspec
+from msgspec import Struct
 
 from khala.config.values import Kind
 from khala.model.errors import Rejected
@@ -27,7 +28,8 @@ from khala.protocol.v2 import IssueCode
 from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
-from roles.gateway.spec_files import Files
+from roles.gateway.spec_blobs import KnownBlobs
+from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.submission import INTEGER_MAX
 
@@ -38,19 +40,28 @@ _COMMANDS = {Stage.COMPILE: Part.COMPILE_COMMAND, Stage.EXECUTE: Part.EXECUTE_CO
 
 
 def task_of_spec(
-    spec: TaskSpecV2, parts: Mapping[str, bytes], config: GatewayConfig, key: str
+    document: TaskDocument, blobs: KnownBlobs, config: GatewayConfig, key: str
 ) -> SubmitTask:
-    """`parts` are those of the multipart body, by name. Raise `Invalid` with every fault."""
-    return _Check(parts, config).task(spec, key)
+    """Raise `Invalid` with every fault."""
+    return _Check(document.parts, blobs, config).task(document.spec, key)
+
+
+class TaskDocument(Struct, frozen=True, kw_only=True):
+    """A document, and the parts of the multipart body that it came in, by name."""
+
+    spec: TaskSpecV2
+    parts: Mapping[str, bytes] = {}
 
 
 class _Check:
     """One request on its way."""
 
-    def __init__(self, parts: Mapping[str, bytes], config: GatewayConfig) -> None:
+    def __init__(
+        self, parts: Mapping[str, bytes], blobs: KnownBlobs, config: GatewayConfig
+    ) -> None:
         self._config = config
         self._issues = Issues()
-        self._files = Files(parts, self._issues)
+        self._files = Files(parts, blobs, self._issues)
 
     def task(self, spec: TaskSpecV2, key: str) -> SubmitTask:
         check_range(spec.user, 0, INTEGER_MAX, "/user", self._issues)
@@ -60,15 +71,16 @@ class _Check:
             self._issues.add(
                 "/stages", IssueCode.MISSING_FIELD, "a task has a compile or an execute stage"
             )
-        parts = {
+        given_parts: dict[Part, Content] = {
             Part.COMPILE_SOURCE: self._files.archive(spec.sources, "/sources"),
             Part.EXECUTE_DATA: self._files.archive(spec.data, "/data"),
-            Part.EXECUTE_INPUT: self._files.content(spec.stdin, "/stdin"),
-            Part.EXECUTE_STANDARD: self._files.content(
+            Part.EXECUTE_INPUT: self._files.whole(spec.stdin, "/stdin"),
+            Part.EXECUTE_STANDARD: self._files.whole(
                 spec.expect.stdout if spec.expect else None, "/expect/stdout"
             ),
         }
-        parts |= {_COMMANDS[stage]: self._command(stage, each) for stage, each in given.items()}
+        for stage, each in given.items():
+            given_parts[_COMMANDS[stage]] = self._command(stage, each)
         self._files.check_parts_used()
         limits = {stage: self._limits(stage, given.get(stage)) for stage in Stage}
         environment = self._environment(spec.env, "/env")
@@ -87,7 +99,8 @@ class _Check:
             execute_timeout_s=_timeout_s(given.get(Stage.EXECUTE), limits[Stage.EXECUTE]),
             compile_limits=limits[Stage.COMPILE],
             execute_limits=limits[Stage.EXECUTE],
-            parts=parts,
+            parts={part: each for part, each in given_parts.items() if isinstance(each, bytes)},
+            blobs={part: each for part, each in given_parts.items() if isinstance(each, str)},
             environment=environment,
             stage_environment=of_stages,
             image=spec.image,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from email.message import Message
+from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 from sanic import Request
@@ -24,7 +26,8 @@ from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec import parse_spec
-from roles.gateway.spec_task import task_of_spec
+from roles.gateway.spec_blobs import KnownBlobs, load_blobs
+from roles.gateway.spec_task import TaskDocument, task_of_spec
 from roles.gateway.submission import parse_key
 from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import answer_task, parse_wait, wait_end
@@ -35,6 +38,8 @@ LARGE_BYTES = 256 * 1024
 #: A body of JSON is held as it came, as texts and as the task that is made of them.
 JSON_FACTOR = 3
 _JSON, _MULTIPART = "application/json", "multipart/form-data"
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 _ANSWERS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -76,13 +81,13 @@ class V2Create(Struct, frozen=True, kw_only=True):
         content_type = request.headers.get("content-type", "")
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
-
-            def build() -> SubmitTask:
-                return _task_of_body(content_type, body, self.config, key)
-
-            task = await asyncio.to_thread(build) if len(body) > LARGE_BYTES else build()
+            large = len(body) > LARGE_BYTES
+            document = await _off_loop(large, _document_of_body, content_type, body)
+            blobs = await load_blobs(self.client, document.spec, limit_bytes)
+            large = large or bool(blobs.contents)
+            task = await _off_loop(large, task_of_spec, document, blobs, self.config, key)
             if dry_run:
-                return _json(_plan_of(task), 200, {})
+                return _json(_plan_of(task, blobs), 200, {})
             submitted = await self.client.submit(task)
         if not submitted.replay:
             self.hub.accepted(submitted.id)
@@ -99,13 +104,21 @@ class V2Create(Struct, frozen=True, kw_only=True):
         return _json(v2.Created(id=submitted.id, links=links), 201, headers)
 
 
-def _task_of_body(content_type: str, body: bytes, config: GatewayConfig, key: str) -> SubmitTask:
+async def _off_loop(
+    large: bool, work: Callable[Given, Made], *given: Given.args, **named: Given.kwargs
+) -> Made:
+    if large:
+        return await asyncio.to_thread(work, *given, **named)
+    return work(*given, **named)
+
+
+def _document_of_body(content_type: str, body: bytes) -> TaskDocument:
     """A document alone, or one in the part `spec` beside the parts it refers to."""
     header = Message()
     header["content-type"] = content_type
     kind = header.get_content_type()
     if kind == _JSON:
-        return task_of_spec(parse_spec(body), {}, config, key)
+        return TaskDocument(spec=parse_spec(body))
     if kind != _MULTIPART:
         raise _OtherType(
             f"Content-Type: {_JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
@@ -115,7 +128,7 @@ def _task_of_body(content_type: str, body: bytes, config: GatewayConfig, key: st
     spec = parts.pop("spec", None)
     if spec is None:
         raise Rejected("spec: the body has no part of this name; it holds the task document")
-    return task_of_spec(parse_spec(spec), parts, config, key)
+    return TaskDocument(spec=parse_spec(spec), parts=parts)
 
 
 def _parse_flag(text: str | None, name: str) -> bool:
@@ -126,7 +139,7 @@ def _parse_flag(text: str | None, name: str) -> bool:
     return _ANSWERS[text]
 
 
-def _plan_of(task: SubmitTask) -> v2.Plan:
+def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
     limits = {Stage.COMPILE: task.compile_limits, Stage.EXECUTE: task.execute_limits}
     return v2.Plan(
         user=task.user,
@@ -141,7 +154,8 @@ def _plan_of(task: SubmitTask) -> v2.Plan:
         image=task.image,
         cache="auto" if task.cache else "off",
         artifacts=view_artifacts_request(task.artifacts),
-        inputs={str(part): len(data) for part, data in task.parts.items() if data},
+        inputs={str(part): len(data) for part, data in task.parts.items() if data}
+        | {str(part): blobs.sizes[name] for part, name in task.blobs.items()},
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 from sanic import Request
-from sanic.response import HTTPResponse, raw
+from sanic.response import HTTPResponse
 
 from khala.core.dispatch import Dispatcher
+from khala.model.blob import BlobName
 from khala.model.errors import NotFound, Rejected, TooLarge
 from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
@@ -20,7 +21,9 @@ from khala.model.statements import ChunkItem
 from khala.net.httpd import App, Routes, probe
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
-from khala.store.protocols import Lanes, OutputStore, PayloadStore, TaskStore
+from khala.store.protocols import BlobStore, Lanes, OutputStore, PayloadStore, TaskStore
+from roles.judicator.answers import answer, decode, done, send
+from roles.judicator.blobs import BlobRoutes
 from roles.judicator.chores import Leadership
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
@@ -28,9 +31,7 @@ from roles.judicator.executors import ExecutorSockets, Socket
 from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
 
-Body = TypeVar("Body")
 Name = TypeVar("Name", Part, Stream)
-_encode = msgspec.msgpack.Encoder().encode
 _decode_submit = msgspec.msgpack.Decoder(SubmitTask).decode
 _decode_list = msgspec.msgpack.Decoder(ListTasks).decode
 _decode_search = msgspec.msgpack.Decoder(SearchTasks).decode
@@ -43,6 +44,8 @@ class Services:
     dispatcher: Dispatcher
     submissions: Submissions
     tasks: TaskStore
+    blobs: BlobStore
+    #: Of tasks that an older version stored.
     payloads: PayloadStore
     outputs: OutputStore
     lanes: Lanes
@@ -75,6 +78,7 @@ class Api:
             "/rpc/v1/outputs/<task_id:str>/<attempt:int>/<stream:str>/<n:int>",
             self.put_chunk,
         )
+        BlobRoutes(self._s.blobs).register(routes)
         routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
         routes.add("GET", "/rpc/v1/metrics", self.view_metrics)
         routes.add("GET", "/livez", self.probe_live)
@@ -85,30 +89,30 @@ class Api:
         app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=[SUBPROTOCOL])
 
     async def submit(self, request: Request) -> HTTPResponse:
-        body = _decode(_decode_submit, request.body)
+        body = decode(_decode_submit, request.body)
         submitted = await self._s.submissions.submit(body)
         self._s.metrics.count_accepted(replay=submitted.replay)
-        return _answer(submitted)
+        return answer(submitted)
 
     async def search(self, request: Request) -> HTTPResponse:
-        query = _decode(_decode_search, request.body)
+        query = decode(_decode_search, request.body)
         if query.offset < 0 or not 0 <= query.limit <= LIST_LIMIT_MAX:
             raise Rejected(f"limit: 0 to {LIST_LIMIT_MAX}, {query.limit} given", field="limit")
-        return _answer(await self._s.tasks.search(query))
+        return answer(await self._s.tasks.search(query))
 
     async def list_tasks(self, request: Request) -> HTTPResponse:
-        query = _decode(_decode_list, request.body)
+        query = decode(_decode_list, request.body)
         if not 1 <= query.limit <= LIST_LIMIT_MAX:
             raise Rejected(f"limit: 1 to {LIST_LIMIT_MAX}, {query.limit} given", field="limit")
-        return _answer(await self._s.tasks.list_tasks(query))
+        return answer(await self._s.tasks.list_tasks(query))
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
         known = parse_task_id(task_id)
-        return _answer(self._s.dispatcher.recent.get(known) or await self._s.tasks.get(known))
+        return answer(self._s.dispatcher.recent.get(known) or await self._s.tasks.get(known))
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
         result = await self._s.dispatcher.cancel(parse_task_id(task_id))
-        return _answer(Cancelled(task=result.brief))
+        return answer(Cancelled(task=result.brief))
 
     async def read_part(self, request: Request, task_id: str, part: str) -> None:
         name = _member(Part, part)
@@ -116,12 +120,13 @@ class Api:
         ref = task.spec.parts.get(name)
         if ref is None:
             raise NotFound(f"the task has no {name}", field="part")
-        chunks = (
-            _once(ref.inline)
-            if ref.inline is not None
-            else self._s.payloads.read_part(task.id, name)
-        )
-        await _send(request, chunks, ref.size_bytes)
+        if ref.inline is not None:
+            chunks = _once(ref.inline)
+        elif ref.blob:
+            chunks = self._s.blobs.read(BlobName(ref.sha256))
+        else:
+            chunks = self._s.payloads.read_part(task.id, name)
+        await send(request, chunks, ref.size_bytes)
 
     async def read_stream(self, request: Request, task_id: str, stream: str) -> None:
         name = _member(Stream, stream)
@@ -134,7 +139,7 @@ class Api:
             if ref.inline is not None
             else self._s.outputs.read_stream(task.id, task.result_attempt, name)
         )
-        await _send(request, chunks, ref.size_bytes)
+        await send(request, chunks, ref.size_bytes)
 
     async def read_artifacts(self, request: Request, task_id: str) -> None:
         task = await self._s.tasks.get(parse_task_id(task_id))
@@ -150,7 +155,7 @@ class Api:
             )
         number, skip = divmod(first, artifacts.chunk_bytes)
         chunks = self._s.outputs.read_stream(task.id, task.result_attempt, Bundle.ARTIFACTS, number)
-        await _send(request, _cut(chunks, skip, size), size)
+        await send(request, _cut(chunks, skip, size), size)
 
     async def put_chunk(
         self, request: Request, task_id: str, attempt: int, stream: str, n: int
@@ -168,13 +173,13 @@ class Api:
             data=request.body,
         )
         await self._s.lanes.output(item)
-        return raw(b"", status=204)
+        return done()
 
     async def view_cluster(self, request: Request) -> HTTPResponse:
-        return _answer(await self._s.cluster.view())
+        return answer(await self._s.cluster.view())
 
     async def view_metrics(self, request: Request) -> HTTPResponse:
-        return _answer(await self._s.metrics.view(self._s.tasks))
+        return answer(await self._s.metrics.view(self._s.tasks))
 
     async def probe_live(self, request: Request) -> HTTPResponse:
         """The event loop turns."""
@@ -199,17 +204,6 @@ class Api:
         await self._s.events.serve(ws)
 
 
-def _answer(body: msgspec.Struct) -> HTTPResponse:
-    return raw(_encode(body), content_type="application/msgpack")
-
-
-def _decode(decoder: Callable[[bytes], Body], body: bytes) -> Body:
-    try:
-        return decoder(body)
-    except msgspec.MsgspecError as error:
-        raise Rejected(f"body: not a request of this version ({error})") from error
-
-
 def _member(names: type[Name], text: str) -> Name:
     try:
         return names(text)
@@ -220,15 +214,6 @@ def _member(names: type[Name], text: str) -> Name:
 
 def _chunked(text: str) -> Chunked:
     return Bundle.ARTIFACTS if text == Bundle.ARTIFACTS else _member(Stream, text)
-
-
-async def _send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
-    response = await request.respond(
-        content_type="application/octet-stream", headers={"Content-Length": str(size_bytes)}
-    )
-    async for chunk in chunks:
-        await response.send(chunk)
-    await response.eof()
 
 
 async def _cut(chunks: AsyncIterator[bytes], skip: int, size: int) -> AsyncIterator[bytes]:

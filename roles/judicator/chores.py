@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -15,11 +16,12 @@ import structlog
 
 from khala.core.dispatch import Dispatcher
 from khala.core.recovery import Recovery
+from khala.model.blob import BLOB_AGE
 from khala.model.errors import KhalaError
 from khala.model.executor import JudicatorRecord
 from khala.model.ids import Incarnation, JudicatorName, Term
 from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S, PULSE_TTL_S
-from khala.store.protocols import OutputStore, PayloadStore, SessionStore
+from khala.store.protocols import BlobStore, SessionStore
 
 log = structlog.get_logger()
 
@@ -48,6 +50,12 @@ class Leadership(Protocol):
     def judicators(self) -> list[JudicatorRecord]:
         """The last known registry, for people."""
         ...
+
+
+class Collector(Protocol):
+    """A collection of chunks; removes those that nothing will ever name."""
+
+    async def collect_orphans(self, older_than: timedelta) -> int: ...
 
 
 class Chores:
@@ -95,7 +103,7 @@ class Chores:
                     log.debug("sessions.touch_failed", why=str(error))
 
     async def lead(
-        self, leadership: Leadership, payloads: PayloadStore, outputs: OutputStore
+        self, leadership: Leadership, blobs: BlobStore, collectors: Sequence[Collector]
     ) -> None:
         """The leader's rounds."""
         next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
@@ -110,10 +118,13 @@ class Chores:
                 await self._recovery.lead_once(alive)
                 if time.monotonic() >= next_sweep_at:
                     next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
-                    removed = await payloads.collect_orphans(ORPHAN_AGE)
-                    removed += await outputs.collect_orphans(ORPHAN_AGE)
-                    forgotten = await self._sessions.forget_lost(FORGET_AGE)
-                    if removed or forgotten:
-                        log.info("leader.swept", chunks=removed, executors=forgotten)
+                    await self._sweep(blobs, collectors)
             except KhalaError as error:
                 log.warning("leader.round_failed", why=str(error))
+
+    async def _sweep(self, blobs: BlobStore, collectors: Sequence[Collector]) -> None:
+        chunks = [await each.collect_orphans(ORPHAN_AGE) for each in collectors]
+        removed = await blobs.collect(BLOB_AGE)
+        forgotten = await self._sessions.forget_lost(FORGET_AGE)
+        if any(chunks) or removed or forgotten:
+            log.info("leader.swept", chunks=sum(chunks), blobs=removed, executors=forgotten)

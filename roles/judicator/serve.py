@@ -22,7 +22,7 @@ from khala.coordination.membership import Entry, Identity, Membership
 from khala.core.dispatch import Dispatcher
 from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
-from khala.model.limits import MIB, check_timers
+from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
 from khala.model.task import Task
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Server, create_app, serve
@@ -143,7 +143,7 @@ class Judicator:
             chores.tick(),
             chores.pulse(self._config.name),
             chores.touch(),
-            chores.lead(self._membership, store.payloads, store.outputs),
+            chores.lead(self._membership, store.blobs, (store.payloads, store.outputs)),
             self._membership.run(),
             _share_peers(self._membership, self._world),
             self._cluster.watch(self._events),
@@ -155,15 +155,20 @@ class Judicator:
 
     def _app(self) -> App:
         limit = self._config.max_body_bytes
-        app = create_app("judicator", render_rpc_failure, body_bytes=limit + ENVELOPE_BYTES)
+        app = create_app(
+            "judicator",
+            render_rpc_failure,
+            body_bytes=max(limit, BLOB_CHUNK_BYTES) + ENVELOPE_BYTES,
+        )
         secret = SecretFile(self._config.secret_file, flag="--secret-file")
         require_secret(app, secret, render_rpc_failure)
         services = Services(
             dispatcher=self._dispatcher,
             submissions=Submissions(
-                self._dispatcher, self._store.payloads, self._store.sessions, limit
+                self._dispatcher, self._store.blobs, self._store.sessions, limit
             ),
             tasks=self._store.tasks,
+            blobs=self._store.blobs,
             payloads=self._store.payloads,
             outputs=self._store.outputs,
             lanes=self._store.committer,

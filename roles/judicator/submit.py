@@ -1,8 +1,8 @@
 """From a submitted request to a durable task: checks, hashes, and what is stored where.
 
-Small payloads travel in the task document; larger ones are stored in chunks before the document
-that makes them visible, so a task never exists without its bytes. Whatever an interrupted
-submission leaves behind is collected as an orphan.
+Small payloads travel in the task document; larger ones are stored as blobs before the document
+that names them, so a task never exists without its bytes. Whatever an interrupted submission leaves
+behind is collected as an orphan.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import hashlib
 import msgspec
 
 from khala.core.dispatch import Dispatcher
+from khala.model.blob import PREFIX, BlobName
 from khala.model.dates import utc_now
-from khala.model.errors import NoSuchImage, Rejected, TooLarge, Unavailable
+from khala.model.errors import NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES
-from khala.model.spec import Part, TaskSpec
+from khala.model.spec import Part, PartRef, TaskSpec
 from khala.model.statements import NewTask
 from khala.protocol.rpc import SubmitTask, Submitted
-from khala.store.parts import plan_parts
-from khala.store.protocols import PayloadStore, SessionStore
+from khala.store.parts import plan_parts, put_blob
+from khala.store.protocols import BlobStore, SessionStore
 
 #: Bytes of submissions being stored at once; above it the next one waits for a retry.
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
@@ -36,12 +37,12 @@ class Submissions:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        payloads: PayloadStore,
+        blobs: BlobStore,
         sessions: SessionStore,
         max_bytes: int,
     ) -> None:
         self._dispatcher = dispatcher
-        self._payloads = payloads
+        self._blobs = blobs
         self._executors = sessions
         self._max_bytes = max_bytes
         self._in_flight = 0
@@ -91,12 +92,29 @@ class Submissions:
                 field="image",
             )
 
+    async def _refer(self, blobs: dict[Part, BlobName]) -> dict[Part, PartRef]:
+        """Parts that are stored already. The touch keeps them until the task names them."""
+        if not blobs:
+            return {}
+        sizes = await self._blobs.touch(list(blobs.values()))
+        for part, name in blobs.items():
+            if part in _COMMANDS:
+                raise Rejected(f"{part}: a command is no blob", field=part)
+            if name not in sizes:
+                raise no_such_blob(name, part)
+        return {
+            part: PartRef(size_bytes=sizes[name], sha256=name, blob=True)
+            for part, name in blobs.items()
+            if sizes[name]
+        }
+
     async def _store(self, request: SubmitTask, parts: dict[Part, bytes]) -> Submitted:
         task = mint_task_id()
         plan = plan_parts(parts)
-        if plan.apart:
-            await self._payloads.put_parts(task, plan.apart)
-        spec = TaskSpec.of(request, plan.refs)
+        for name, data in plan.apart.items():
+            await put_blob(self._blobs, name, data)
+        refs = plan.refs | await self._refer(request.blobs)
+        spec = TaskSpec.of(request, refs)
         result = await self._dispatcher.submit(
             NewTask(
                 id=task,
@@ -109,11 +127,21 @@ class Submissions:
         return Submitted(id=result.id, replay=result.replay)
 
 
+def no_such_blob(name: BlobName, field: str) -> NoSuchBlob:
+    return NoSuchBlob(
+        f"{field}: there is no blob {PREFIX}{name}; send it with PUT /api/v2/blobs/{name}",
+        field=field,
+    )
+
+
 def _fingerprint(spec: TaskSpec) -> bytes:
     """Stands for the whole request; the bytes of parts are covered by their hashes."""
     bare = msgspec.structs.replace(
         spec,
-        parts={part: msgspec.structs.replace(ref, inline=None) for part, ref in spec.parts.items()},
+        parts={
+            part: msgspec.structs.replace(ref, inline=None, blob=False)
+            for part, ref in spec.parts.items()
+        },
     )
     # The order in which a client happens to name parts or variables is no difference.
     encoded = msgspec.msgpack.encode(bare, order="deterministic")

@@ -13,7 +13,8 @@ from khala.config.settings import Settings
 from khala.model.errors import KhalaError
 from khala.model.executor import CacheCounts
 from khala.model.limits import MIB
-from khala.net.client import AddressBook, JudicatorClient
+from khala.net.calls import AddressBook
+from khala.net.client import JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import ClusterView
 from khala.supervise.child import ChildView, State

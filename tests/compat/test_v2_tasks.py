@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
+import os
 import urllib.error
 import urllib.request
 import zipfile
@@ -130,3 +132,25 @@ def test_a_dry_run_creates_nothing(stack: str) -> None:
     status, body, _ = post(stack, {"stages": {}, "usr": 1}, "?dry_run=true")
     assert (status, body["errors"][0]["pointer"]) == (422, "/usr")
     assert total() == before
+
+
+def test_a_blob_is_sent_once_and_reaches_every_task_that_names_it(stack: str) -> None:
+    """Above the size that travels in a document, and above one chunk of the store."""
+    data = os.urandom(9 * 1024 * 1024)
+    digest = hashlib.sha256(data).hexdigest()
+    for status in (201, 200):
+        request = urllib.request.Request(f"{stack}/api/v2/blobs/{digest}", data=data, method="PUT")
+        with urllib.request.urlopen(request, timeout=60) as response:
+            assert response.status == status
+    for _ in range(2):
+        _, task, _ = post(
+            stack,
+            {
+                "stdin": {"blob": f"sha256:{digest}"},
+                "sources": [{"path": "in.bin", "blob": f"sha256:{digest}"}],
+                "stages": {"execute": {"command": "sha256sum <in.bin; sha256sum"}},
+            },
+        )
+        assert result_of(task)["stdout"]["text"] == f"{digest}  -\n" * 2, task
+    with urllib.request.urlopen(f"{stack}/api/v2/blobs/{digest}", timeout=60) as response:
+        assert response.read() == data

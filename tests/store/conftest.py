@@ -14,7 +14,16 @@ from khala.store.client import MongoSettings, connect, database_of
 from khala.store.codec import Document
 from khala.store.memory import MemoryStore
 from khala.store.mongo import MongoStore
-from khala.store.schema import EXECUTORS, META, OUTPUTS, PAYLOADS, TASKS, ensure_schema
+from khala.store.schema import (
+    BLOB_CHUNKS,
+    BLOBS,
+    EXECUTORS,
+    META,
+    OUTPUTS,
+    PAYLOADS,
+    TASKS,
+    ensure_schema,
+)
 from tests.store.mongod import Mongod, temporary_directory
 
 Store = MemoryStore | MongoStore
@@ -55,7 +64,7 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
-    for name in (TASKS, PAYLOADS, OUTPUTS, EXECUTORS):
+    for name in (TASKS, PAYLOADS, OUTPUTS, BLOBS, BLOB_CHUNKS, EXECUTORS):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
     return shared

@@ -1,191 +1,198 @@
-"""Payload parts and outputs in chunks, on MongoDB and on the dictionary."""
+"""Blobs, on MongoDB and on the dictionary: stored once, kept while named, collected otherwise."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from bson import Binary
 from msgspec.structs import replace
 
+from khala.model.blob import BLOB_AGE, BlobName, NewBlob, UploadId, name_of
 from khala.model.errors import NotFound
-from khala.model.ids import AttemptNo, TaskId, mint_task_id
-from khala.model.limits import MIB
-from khala.model.outcome import ArtifactRef, Artifacts, Bundle, LeftOut, Omission, Stream
-from khala.model.spec import Part
-from khala.model.statements import ChunkItem, RequeueItem
-from khala.store import blobs
+from khala.model.ids import mint_task_id
+from khala.model.limits import BLOB_CHUNK_BYTES, MIB
+from khala.model.spec import Part, PartRef
+from khala.model.statements import NewTask
+from khala.store.dates import utc_now
+from khala.store.memory import MemoryStore
 from khala.store.mongo import MongoStore
+from khala.store.parts import put_blob
+from khala.store.schema import BLOB_CHUNKS, BLOBS
 from tests.store.conftest import Store
-from tests.store.samples import SUCCESS, a_lease, a_task, finish_item, lease_item
+from tests.store.samples import a_task
 
-OUT, ERR = Stream.EXECUTE_OUTPUT, Stream.EXECUTE_ERROR
 JUST_NOW = timedelta(seconds=-2)
-
-
-def chunk(task: TaskId, n: int, data: bytes, attempt: int = 1, stream: Stream = OUT) -> ChunkItem:
-    return ChunkItem(id=task, attempt=AttemptNo(attempt), stream=stream, n=n, data=data)
+DATA = b"some bytes"
+NAME = name_of(DATA)
 
 
 async def joined(chunks: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in chunks])
 
 
-async def output(store: Store, task: TaskId, attempt: int = 1, first: int = 0) -> bytes:
-    return await joined(store.outputs.read_stream(task, AttemptNo(attempt), OUT, first))
+async def send(store: Store, data: bytes) -> UploadId:
+    """Everything but the last step."""
+    upload = UploadId(mint_task_id())
+    await store.blobs.put_chunk(upload, 0, data)
+    return upload
+
+
+def naming(name: BlobName) -> NewTask:
+    task = a_task()
+    ref = PartRef(size_bytes=len(DATA), sha256=name, blob=True)
+    return replace(task, spec=replace(task.spec, parts={Part.EXECUTE_INPUT: ref}))
+
+
+async def age(store: Store, name: BlobName, by: timedelta) -> None:
+    """As if it had been touched so long ago."""
+    if isinstance(store, MemoryStore):
+        store.blobs._state.blobs[name].touched_at -= by
+        return
+    key = {"_id": Binary(bytes.fromhex(name))}
+    await store.database[BLOBS].update_one(key, {"$set": {"touched_at": utc_now() - by}})
 
 
 async def test_forty_megabytes_come_back(store: Store) -> None:
-    task = mint_task_id()
     data = os.urandom(MIB) * 40 + b"tail"
-    await store.payloads.put_parts(task, {Part.COMPILE_SOURCE: data})
-    digest, size = hashlib.sha256(), 0
-    async for piece in store.payloads.read_part(task, Part.COMPILE_SOURCE):
+    name = name_of(data)
+    await put_blob(store.blobs, name, data)
+    digest, sizes = hashlib.sha256(), []
+    async for piece in store.blobs.read(name):
         digest.update(piece)
-        size += len(piece)
-    assert size == len(data)
-    assert digest.digest() == hashlib.sha256(data).digest()
+        sizes.append(len(piece))
+    assert digest.hexdigest() == name
+    assert sizes == [BLOB_CHUNK_BYTES] * 10 + [4]
+    assert await store.blobs.touch([name]) == {name: len(data)}
 
 
-async def test_storing_parts_can_be_repeated(store: Store) -> None:
-    task = mint_task_id()
-    parts = {Part.EXECUTE_INPUT: b"x" * MIB, Part.EXECUTE_DATA: b""}
+async def test_the_same_bytes_are_stored_once(store: Store) -> None:
+    for _ in range(3):
+        await put_blob(store.blobs, NAME, DATA)
+    assert await joined(store.blobs.read(NAME)) == DATA
+    if isinstance(store, MongoStore):
+        assert await store.database[BLOB_CHUNKS].count_documents({}) == 1
+
+
+async def test_two_that_send_one_blob_at_once(store: Store) -> None:
+    """Both have it in the end, and the chunks of one of them are gone."""
+    uploads = [await send(store, DATA) for _ in range(2)]
+    blobs = [NewBlob(name=NAME, size_bytes=len(DATA), upload=upload) for upload in uploads]
+    assert sorted(await asyncio.gather(*map(store.blobs.add_if_new, blobs))) == [False, True]
+    assert await store.blobs.add_if_new(blobs[0]) in (True, False)
+    assert await joined(store.blobs.read(NAME)) == DATA
+    if isinstance(store, MongoStore):
+        assert await store.database[BLOB_CHUNKS].count_documents({}) == 1
+
+
+async def test_adding_can_be_repeated(store: Store) -> None:
+    blob = NewBlob(name=NAME, size_bytes=len(DATA), upload=await send(store, DATA))
+    assert [await store.blobs.add_if_new(blob) for _ in range(3)] == [True] * 3
+    assert await joined(store.blobs.read(NAME)) == DATA
+
+
+async def test_an_empty_blob_is_one(store: Store) -> None:
+    await put_blob(store.blobs, name_of(b""), b"")
+    assert await joined(store.blobs.read(name_of(b""))) == b""
+    assert await store.blobs.touch([name_of(b"")]) == {name_of(b""): 0}
+
+
+async def test_what_was_never_stored(store: Store) -> None:
+    assert await store.blobs.touch([NAME]) == {}
+    with pytest.raises(NotFound, match=NAME):
+        await joined(store.blobs.read(NAME))
+    await send(store, DATA)  # nothing says that it is complete
+    assert await store.blobs.touch([NAME]) == {}
+
+
+async def test_a_blob_that_nothing_names_is_collected(store: Store) -> None:
+    await put_blob(store.blobs, NAME, DATA)
+    assert await store.blobs.collect(timedelta(hours=1)) == 0
+    assert await joined(store.blobs.read(NAME)) == DATA
+    assert await store.blobs.collect(JUST_NOW) == 1
+    assert await store.blobs.touch([NAME]) == {}
+    if isinstance(store, MongoStore):
+        assert await store.database[BLOB_CHUNKS].count_documents({}) == 0
+
+
+async def test_a_blob_that_a_task_names_stays(store: Store) -> None:
+    await put_blob(store.blobs, NAME, DATA)
+    await store.dispatch.accept(naming(NAME))
     for _ in range(2):
-        await store.payloads.put_parts(task, parts)
-    for part, data in parts.items():
-        assert await joined(store.payloads.read_part(task, part)) == data
+        assert await store.blobs.collect(JUST_NOW) == 0
+    assert await joined(store.blobs.read(NAME)) == DATA
 
 
-async def test_a_part_that_was_never_stored(store: Store) -> None:
-    task = mint_task_id()
-    await store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"})
-    with pytest.raises(NotFound, match="execute_data"):
-        await joined(store.payloads.read_part(task, Part.EXECUTE_DATA))
+async def test_what_is_touched_is_safe_until_it_is_named(store: Store) -> None:
+    """The order of an acceptance that meets the collector: the touch, a round, the document."""
+    await put_blob(store.blobs, NAME, DATA)
+    await age(store, NAME, 2 * BLOB_AGE)
+    assert NAME in await store.blobs.touch([NAME])
+    assert await store.blobs.collect(BLOB_AGE) == 0
+    await store.dispatch.accept(naming(NAME))
+    assert await store.blobs.collect(JUST_NOW) == 0
+    assert await joined(store.blobs.read(NAME)) == DATA
 
 
-async def test_a_chunk_is_written_once(store: Store) -> None:
-    task = mint_task_id()
-    await store.outputs.put_chunks([chunk(task, 0, b"a"), chunk(task, 1, b"b")])
-    await store.outputs.put_chunks([chunk(task, n, data) for n, data in enumerate((b"X", b"Y"))])
-    await store.outputs.put_chunks([chunk(task, 1, b"Z"), chunk(task, 2, b"c")])
-    assert await output(store, task) == b"abc"
-
-
-async def test_outputs_do_not_mix(store: Store) -> None:
-    task = mint_task_id()
-    await store.outputs.put_chunks(
-        [
-            chunk(task, 0, b"first"),
-            chunk(task, 0, b"second", attempt=2),
-            chunk(task, 0, b"error", stream=ERR),
-            chunk(mint_task_id(), 0, b"other"),
-        ]
-    )
-    assert await output(store, task) == b"first"
-    assert await output(store, task, 2) == b"second"
-    assert await joined(store.outputs.read_stream(task, AttemptNo(1), ERR)) == b"error"
-    assert await output(store, task, 3) == b""
-
-
-async def test_artifacts_are_chunks_like_outputs(store: Store) -> None:
-    """Fenced by attempt, kept with the last one, and collected with those that were given up."""
-    lease = a_lease()
-    task = a_task(lease=lease)
-    await store.dispatch.accept(task)
-    for attempt, data in ((1, b"lost"), (2, b"kept")):
-        item = ChunkItem(
-            id=task.id, attempt=AttemptNo(attempt), stream=Bundle.ARTIFACTS, n=0, data=data
-        )
-        await store.outputs.put_chunks([item])
-    await store.outputs.put_chunks([chunk(task.id, 0, b"output", attempt=2)])
-    requeue = RequeueItem(
-        id=task.id,
-        attempt=AttemptNo(1),
-        executor=lease.executor,
-        session=lease.session,
-        crash=False,
-    )
-    await store.dispatch.requeue_if_leased_by(requeue)
-    await store.dispatch.lease_if_queued(lease_item(task.id, 1))
-    file = ArtifactRef(
-        name=b"\xff/\n", size_bytes=4, sha256=b"s" * 32, crc32=2**32 - 1, modified_s=1
-    )
-    left_out = {Omission.TOO_MANY: LeftOut(count=2**40, names=(b"x", b"\xfe"))}
-    artifacts = Artifacts(chunk_bytes=MIB, files=(file,), left_out=left_out)
-    outcome = replace(SUCCESS, artifacts=artifacts)
-    await store.dispatch.finish_if_attempt(finish_item(task.id, 2, outcome))
-    found = await store.dispatch.get(task.id)
-    assert found.outcome is not None and found.outcome.artifacts == artifacts
-    assert await store.outputs.collect_orphans(JUST_NOW) == 1
-
-    async def stored(attempt: int) -> bytes:
-        number = AttemptNo(attempt)
-        return await joined(store.outputs.read_stream(task.id, number, Bundle.ARTIFACTS))
-
-    assert (await stored(1), await stored(2)) == (b"", b"kept")
-    assert await output(store, task.id, 2) == b"output"
-
-
-async def test_a_reader_follows_up_to_the_first_gap(store: Store) -> None:
-    task = mint_task_id()
-    await store.outputs.put_chunks([chunk(task, n, b"%d" % n) for n in (0, 1, 3)])
-    assert await output(store, task) == b"01"
-    assert await output(store, task, first=1) == b"1"
-    await store.outputs.put_chunks([chunk(task, 2, b"2")])
-    assert await output(store, task, first=2) == b"23"
-
-
-async def test_payloads_without_a_task_are_collected(store: Store) -> None:
-    kept, orphan = a_task(), mint_task_id()
-    await store.dispatch.accept(kept)
-    for task in (kept.id, orphan):
-        await store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"})
-    assert await store.payloads.collect_orphans(timedelta(hours=1)) == 0
-    assert await store.payloads.collect_orphans(JUST_NOW) == 1
-    assert await joined(store.payloads.read_part(kept.id, Part.EXECUTE_INPUT)) == b"x"
-    with pytest.raises(NotFound):
-        await joined(store.payloads.read_part(orphan, Part.EXECUTE_INPUT))
-
-
-async def test_outputs_of_given_up_attempts_are_collected(store: Store) -> None:
-    lease = a_lease()
-    task = a_task(lease=lease)
-    await store.dispatch.accept(task)
-    await store.outputs.put_chunks([chunk(task.id, 0, b"1"), chunk(task.id, 0, b"2", attempt=2)])
-    await store.dispatch.requeue_if_leased_by(
-        RequeueItem(
-            id=task.id,
-            attempt=AttemptNo(1),
-            executor=lease.executor,
-            session=lease.session,
-            crash=False,
-        )
-    )
-    await store.dispatch.lease_if_queued(lease_item(task.id, 1))
-    assert await store.outputs.collect_orphans(JUST_NOW) == 0
-    await store.dispatch.finish_if_attempt(finish_item(task.id, 2))
-    assert await store.outputs.collect_orphans(timedelta(hours=1)) == 0
-    assert await store.outputs.collect_orphans(JUST_NOW) == 1
-    assert await output(store, task.id, 1) == b""
-    assert await output(store, task.id, 2) == b"2"
-
-
-async def test_a_cancelled_task_keeps_its_last_output(store: Store) -> None:
-    task = a_task(lease=a_lease())
-    await store.dispatch.accept(task)
-    await store.outputs.put_chunks([chunk(task.id, 0, b"so far")])
-    await store.dispatch.cancel_if_open(task.id)
-    assert await store.outputs.collect_orphans(JUST_NOW) == 0
-    assert await output(store, task.id) == b"so far"
-
-
-async def test_the_sweep_goes_page_by_page(
+async def test_a_touch_between_the_collectors_look_and_its_removal(
     mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs, "SWEEP_KEYS", 4)
-    for _ in range(10):
-        await mongo.payloads.put_parts(mint_task_id(), {Part.EXECUTE_INPUT: b"x"})
-    found = [await mongo.payloads.collect_orphans(JUST_NOW) for _ in range(4)]
-    assert found == [4, 4, 2, 0]
+    """The one moment that matters: nothing named it when the collector looked."""
+    await put_blob(mongo.blobs, NAME, DATA)
+    await age(mongo, NAME, 2 * BLOB_AGE)
+    blobs = mongo.blobs
+    remove = blobs._remove_unless_named
+
+    async def accepted_meanwhile(blob: dict[str, object]) -> bool:
+        assert NAME in await mongo.blobs.touch([NAME])
+        return await remove(blob)
+
+    monkeypatch.setattr(blobs, "_remove_unless_named", accepted_meanwhile)
+    assert await blobs.collect(BLOB_AGE) == 0
+    await mongo.dispatch.accept(naming(NAME))
+    assert await joined(mongo.blobs.read(NAME)) == DATA
+
+
+async def test_a_blob_that_comes_back_while_it_is_being_removed(
+    mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its document is gone, its chunks are not yet: the new ones are others."""
+    await put_blob(mongo.blobs, NAME, DATA)
+    remove = mongo.blobs._remove_chunks
+
+    async def sent_again_meanwhile(upload: object, size_bytes: int) -> None:
+        monkeypatch.undo()
+        await put_blob(mongo.blobs, NAME, DATA)
+        await remove(upload, size_bytes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mongo.blobs, "_remove_chunks", sent_again_meanwhile)
+    assert await mongo.blobs.collect(JUST_NOW) == 1
+    assert await joined(mongo.blobs.read(NAME)) == DATA
+
+
+async def test_uploads_that_came_to_nothing_are_collected(store: Store) -> None:
+    upload = await send(store, DATA)
+    await put_blob(store.blobs, NAME, DATA)
+    await store.dispatch.accept(naming(NAME))
+    await store.blobs.collect(timedelta(hours=1))
+    assert await store.blobs.add_if_new(NewBlob(name=NAME, size_bytes=1, upload=upload)) is False
+    await send(store, b"other")
+    await store.blobs.collect(JUST_NOW)
+    assert await joined(store.blobs.read(NAME)) == DATA
+    if isinstance(store, MongoStore):
+        assert await store.database[BLOB_CHUNKS].count_documents({}) == 1
+
+
+async def test_the_collector_asks_indexes(mongo: MongoStore) -> None:
+    """Neither what is old nor who names a blob is found by looking through everything."""
+    await put_blob(mongo.blobs, NAME, DATA)
+    old = {"find": BLOBS, "filter": {"touched_at": {"$lt": utc_now()}}, "sort": {"touched_at": 1}}
+    named = {"find": "tasks", "filter": {"blobs": Binary(bytes.fromhex(NAME))}, "hint": "blobs"}
+    for command in (old, named):
+        plan = await mongo.database.command({"explain": command})
+        assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+        assert "IXSCAN" in str(plan["queryPlanner"]["winningPlan"])

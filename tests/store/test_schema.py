@@ -94,7 +94,9 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
         waiting = {"queue", "held", "holds", "due"}
-        assert set(indexes) == {"_id_", "leases", "idem", "user", "time", "endings"} | waiting
+        assert (
+            set(indexes) == {"_id_", "leases", "idem", "user", "time", "endings", "blobs"} | waiting
+        )
         await database[TASKS].create_index([("state", 1)], name="ready")
         await database[META].update_one({"_id": "schema"}, {"$set": {"version": 1}})
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))

@@ -6,7 +6,14 @@ added gets a default, which is what a gateway that does not know it has meant. T
 field is its description in the document.
 """
 
-from khala.protocol.v2.files import Artifact, Artifacts, ArtifactsRequest, ArtifactsSummary, LeftOut
+from khala.protocol.v2.files import (
+    Artifact,
+    Artifacts,
+    ArtifactsRequest,
+    ArtifactsSummary,
+    Blob,
+    LeftOut,
+)
 from khala.protocol.v2.moments import encode, stamp
 from khala.protocol.v2.nodes import (
     ExecutorChange,
@@ -45,6 +52,7 @@ __all__ = [
     "Artifacts",
     "ArtifactsRequest",
     "ArtifactsSummary",
+    "Blob",
     "Created",
     "ExecutorChange",
     "ExecutorNode",

@@ -22,6 +22,14 @@ class Artifact(Struct, frozen=True, kw_only=True):
     modified_at: datetime
 
 
+class Blob(Struct, frozen=True, kw_only=True):
+    """Bytes that tasks may name."""
+
+    #: "sha256:" and 64 digits, as tasks name it.
+    blob: str
+    size: int
+
+
 class LeftOut(Struct, frozen=True, kw_only=True):
     """Files that were asked for and not kept."""
 

@@ -24,6 +24,7 @@ class IssueCode(StrEnum):
     TOO_MANY = "too_many"
     DUPLICATE = "duplicate"
     UNUSED_PART = "unused_part"
+    NO_SUCH_BLOB = "no_such_blob"
 
 
 class Issue(Struct, frozen=True, kw_only=True):

@@ -87,6 +87,10 @@ class FakeRunner:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.began: list[Run] = []
+        self.keeps_files = False
+
+    async def drop_files(self) -> None:
+        self.keeps_files = False
 
     def beat(self) -> None:
         pass

@@ -73,6 +73,7 @@ def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
         secret_file=secret_file,
         token_file=None,
         max_body_bytes=MAX_BODY,
+        max_blob_bytes=2 * MAX_BODY,
         compile=DEFAULTS,
         execute=DEFAULTS,
         maxima=MAXIMA,

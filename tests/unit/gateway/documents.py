@@ -15,7 +15,8 @@ from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import Issue
 from roles.gateway.issues import Invalid
 from roles.gateway.spec import parse_spec
-from roles.gateway.spec_task import task_of_spec
+from roles.gateway.spec_blobs import NO_BLOBS
+from roles.gateway.spec_task import TaskDocument, task_of_spec
 from tests.unit.gateway.conftest import config_of
 
 CONFIG = config_of(Path("/nowhere"))
@@ -23,7 +24,8 @@ SMALLEST = {"stages": {"execute": {"command": "true"}}}
 
 
 def task_of(document: object, parts: Mapping[str, bytes] | None = None) -> SubmitTask:
-    return task_of_spec(parse_spec(json.dumps(document).encode()), parts or {}, CONFIG, "key")
+    spec = parse_spec(json.dumps(document).encode())
+    return task_of_spec(TaskDocument(spec=spec, parts=parts or {}), NO_BLOBS, CONFIG, "key")
 
 
 def issues_of(document: object, parts: Mapping[str, bytes] | None = None) -> list[Issue]:

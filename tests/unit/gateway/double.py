@@ -33,7 +33,7 @@ from khala.model.spec import Part, PartRef, TaskSpec
 from khala.model.statements import CANCELLED
 from khala.model.task import Dispatch, Task, brief_of
 from khala.net.auth import require_secret
-from khala.net.httpd import App, Bind, Server, create_app, serve
+from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (
@@ -51,6 +51,8 @@ from khala.protocol.rpc import (
     TaskRows,
 )
 from khala.protocol.wire import Codec
+from khala.store.memory import MemoryStore
+from roles.judicator.blobs import BlobRoutes
 
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
 
@@ -120,6 +122,7 @@ class JudicatorDouble:
         self._secret = SecretFile(secret_file, flag="--secret-file")
         self.tasks: dict[TaskId, Task] = {}
         self.submitted: list[SubmitTask] = []
+        self.memory = MemoryStore()
         self.searched: list[SearchTasks] = []
         self.keys: dict[str, TaskId] = {}
         #: Bytes of parts and outputs that are not inline.
@@ -164,6 +167,9 @@ class JudicatorDouble:
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
+        routes = Routes(app)
+        BlobRoutes(self.memory.blobs).register(routes)
+        routes.finish()
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, _: Request) -> None:

@@ -63,7 +63,7 @@ def ended(reason: Reason, stage: Stage | None = None, **streams: bytes) -> Outco
 @pytest.fixture
 def impatient(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A gateway that takes the first "not now" for an answer."""
-    monkeypatch.setattr("khala.net.client.PATIENCE_S", 0.0)
+    monkeypatch.setattr("khala.net.calls.PATIENCE_S", 0.0)
     return site
 
 

@@ -166,7 +166,7 @@ async def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
 
 
 async def test_a_broken_cluster_is_a_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("khala.net.client.PATIENCE_S", 0.0)
+    monkeypatch.setattr("khala.net.calls.PATIENCE_S", 0.0)
     site.judicator.broken = Unavailable("the store does not acknowledge writes")
     status, problem = await get(site, f"/api/v2/tasks/{UNKNOWN}")
     assert (status, problem["code"]) == (503, "unavailable")

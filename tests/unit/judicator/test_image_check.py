@@ -26,7 +26,7 @@ def desk() -> Iterator[Desk]:
 def submit(desk: Desk, image: str) -> Submitted:
     answers: list[Submitted] = []
     store = desk.memory
-    submissions = Submissions(desk.dispatcher, store.payloads, store.sessions, 1 << 20)
+    submissions = Submissions(desk.dispatcher, store.blobs, store.sessions, 1 << 20)
     request = SubmitTask(
         user=1,
         compile_timeout_s=0,

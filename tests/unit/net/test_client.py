@@ -12,7 +12,8 @@ import pytest
 from khala.model.errors import NotFound, OutcomeUnknown, Rejected, TooLarge, Unavailable
 from khala.model.ids import TaskId
 from khala.model.spec import Part
-from khala.net.client import AddressBook, JudicatorClient
+from khala.net.calls import AddressBook
+from khala.net.client import JudicatorClient
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import SearchTasks
 from tests.unit.gateway.double import JudicatorDouble
@@ -47,7 +48,7 @@ async def connected(
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("khala.net.client.PATIENCE_S", 0.0)
+    monkeypatch.setattr("khala.net.calls.PATIENCE_S", 0.0)
 
 
 def test_the_book_takes_turns_and_asks_the_blamed_last() -> None:
@@ -134,7 +135,7 @@ async def test_a_silent_judicator_costs_a_try_not_a_request(
 
     silent = await asyncio.start_server(read_only, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    monkeypatch.setattr("khala.net.client.READ_S", 0.2)
+    monkeypatch.setattr("khala.net.calls.READ_S", 0.2)
     async with (
         connected(secret_file, f"127.0.0.1:{port}") as (client, judicator),
         asyncio.timeout(5),

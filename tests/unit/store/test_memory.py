@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from khala.model.blob import NewBlob, UploadId, name_of
 from khala.model.errors import InvariantBroken, NotFound
 from khala.model.ids import TaskId, mint_task_id
-from khala.model.spec import Part
 from khala.store.dates import id_date, to_ms
 from khala.store.memory import MemoryStore, run_now
+
+NAME = name_of(b"x")
 
 
 def test_statements_run_without_a_loop() -> None:
@@ -30,10 +32,13 @@ def test_dates_come_from_the_given_clock() -> None:
     """A simulation that starts in 1970 must not look decades old to the sweep, nor the reverse."""
     now = datetime(1970, 1, 3, tzinfo=UTC)
     store = MemoryStore(wall=lambda: now)
-    task = TaskId("00000000" + "ab" * 8)
-    run_now(store.payloads.put_parts(task, {Part.EXECUTE_INPUT: b"x"}))
-    assert run_now(store.payloads.collect_orphans(timedelta(days=3))) == 0
-    assert run_now(store.payloads.collect_orphans(timedelta(days=1))) == 1
+    upload = UploadId("00000000" + "ab" * 8)
+    run_now(store.blobs.put_chunk(upload, 0, b"x"))
+    run_now(store.blobs.collect(timedelta(days=3)))
+    assert run_now(store.blobs.add_if_new(NewBlob(name=NAME, size_bytes=1, upload=upload)))
+    assert run_now(store.blobs.collect(timedelta(0))) == 0
+    now += timedelta(days=1)
+    assert run_now(store.blobs.collect(timedelta(hours=23))) == 1
 
 
 def test_milliseconds_survive_and_nothing_finer() -> None:

@@ -7,6 +7,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from khala.model.blob import BlobName, name_of
 from khala.model.limits import INLINE_BYTES
 from khala.model.spec import Part
 from khala.store.parts import cut, plan_parts
@@ -19,8 +20,10 @@ PAYLOADS = st.dictionaries(st.sampled_from(list(Part)), SIZES.map(lambda size: b
 def test_every_byte_is_in_exactly_one_place(parts: dict[Part, bytes]) -> None:
     plan = plan_parts(parts)
     inline = {part: ref.inline for part, ref in plan.refs.items() if ref.inline is not None}
-    assert inline | plan.apart == parts
-    assert not inline.keys() & plan.apart.keys()
+    apart = {part: plan.apart[BlobName(ref.sha256)] for part, ref in plan.refs.items() if ref.blob}
+    assert inline | apart == parts
+    assert not inline.keys() & apart.keys()
+    assert set(plan.apart) == {name_of(data) for data in apart.values()}
     assert sum(map(len, inline.values())) < INLINE_BYTES
     for part, data in parts.items():
         assert plan.refs[part].size_bytes == len(data)
@@ -36,7 +39,7 @@ def test_nothing_goes_apart_without_need(parts: dict[Part, bytes]) -> None:
 def test_a_large_part_does_not_drive_out_the_small_ones() -> None:
     plan = plan_parts({Part.EXECUTE_INPUT: b"x" * (1 << 20), Part.EXECUTE_COMMAND: b"cat"})
     assert plan.refs[Part.EXECUTE_COMMAND].inline == b"cat"
-    assert list(plan.apart) == [Part.EXECUTE_INPUT]
+    assert [part for part, ref in plan.refs.items() if ref.blob] == [Part.EXECUTE_INPUT]
 
 
 @given(st.binary(max_size=50), st.integers(1, 20))

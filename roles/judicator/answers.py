@@ -1,0 +1,40 @@
+"""Bodies of the Judicator's RPC, in and out; what all of its routes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import msgspec
+from sanic import Request
+from sanic.response import HTTPResponse, raw
+
+from khala.model.errors import Rejected
+
+Body = TypeVar("Body")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def answer(body: msgspec.Struct) -> HTTPResponse:
+    return raw(_encode(body), content_type="application/msgpack")
+
+
+def done() -> HTTPResponse:
+    """Where there is nothing to say."""
+    return raw(b"", status=204)
+
+
+def decode(decoder: Callable[[bytes], Body], body: bytes) -> Body:
+    try:
+        return decoder(body)
+    except msgspec.MsgspecError as error:
+        raise Rejected(f"body: not a request of this version ({error})") from error
+
+
+async def send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
+    response = await request.respond(
+        content_type="application/octet-stream", headers={"Content-Length": str(size_bytes)}
+    )
+    async for chunk in chunks:
+        await response.send(chunk)
+    await response.eof()
