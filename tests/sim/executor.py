@@ -157,14 +157,15 @@ class SimExecutor(Node):
     def _end(self, run: Run, kind: Kind) -> None:
         if run in self._cancelled:
             return
-        del self._history.alive[run]
         if kind is Kind.POISON:
             self.replace_process(1.0, silently=False)
             return
         luck = self.clock.random.random() if self._network.weather.stormy else 1.0
         if luck < 0.03:
+            del self._history.alive[run]
             self.agent.on_lost(run)
         elif luck < 0.06:
+            del self._history.alive[run]
             self.agent.on_refused(run, "its payload cannot be read")
         else:
             outcome = Outcome(
@@ -172,7 +173,7 @@ class SimExecutor(Node):
                 reason=Reason.OK,
                 note=f"{run[0]}.{run[1]} on {self._boot}",
             )
-            self._history.produced[run] = outcome
+            self._history.came_to_end(run, outcome)
             self._spool[run] = outcome
             self.agent.on_spooled(run, outcome)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Literal
 
 from khala.model.errors import NotFound
 from khala.model.holds import Hold, HoldKey
@@ -38,6 +39,22 @@ class Started:
 
 
 @dataclass(slots=True)
+class Try:
+    """One request of a client to submit, and what it was told."""
+
+    number: int
+    keyed: bool
+    #: Under a key that stands for another request.
+    other: bool
+    at: float
+    #: None: the answer never came.
+    until: float | None = None
+    result: Literal["ok", "fail", "info"] = "info"
+    task: TaskId | None = None
+    conflict: bool = False
+
+
+@dataclass(slots=True)
 class History:
     """Fed by the nodes; `saw` after every landing of a statement."""
 
@@ -53,6 +70,7 @@ class History:
     #: Conditions of holds that the clients have told of.
     lifted: set[tuple[TaskId, HoldKey]] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    tries: list[Try] = field(default_factory=list)
     _last: dict[TaskId, Task] = field(default_factory=dict)
     _sessions: dict[ExecutorName, SessionNo] = field(default_factory=dict)
     #: The task of each submission (its number travels as the spec's user).
@@ -123,6 +141,11 @@ class History:
         require(run not in self.started, "I4 the same attempt was started twice", run, started)
         self.started[run] = self.alive[run] = started
         self.counts["runs"] += 1
+
+    def came_to_end(self, run: Run, outcome: Outcome) -> None:
+        """A run produced that, whatever becomes of it."""
+        del self.alive[run]
+        self.produced[run] = outcome
 
     def submitted(self, number: int, task: TaskId) -> None:
         known = self.accepted.setdefault(number, task)

@@ -164,6 +164,17 @@ def _no_keys(patch: Patch) -> None:
     patch.setattr(MemoryTasks, "_insert", insert_always)
 
 
+def _one_member(patch: Patch) -> None:
+    insert = MemoryTasks._insert
+
+    def insert_mostly(self: MemoryTasks, item: NewTask) -> AcceptResult | Exception:
+        if int(item.id, 16) % 12 == 0:
+            return AcceptResult(id=item.id, replay=False)
+        return insert(self, item)
+
+    patch.setattr(MemoryTasks, "_insert", insert_mostly)
+
+
 def _no_crash_count(patch: Patch) -> None:
     requeue = MemoryTasks.requeue_if_leased_by
 
@@ -320,6 +331,11 @@ MUTATIONS: dict[str, Mutation] = {
         rule="S12: the last condition that is lifted queues the task",
     ),
     "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
+    "w1": Mutation(
+        apply=_one_member,
+        within=20,
+        rule="P1: what is answered is with a majority, and no election takes it back",
+    ),
     "nogreeting": Mutation(
         apply=_no_greeting,
         within=20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from khala.model.executor import SessionState
@@ -36,17 +37,24 @@ class Report:
     done_at: float
 
 
+def _history(store: MemoryStore, clock: Clock) -> History:
+    return History(store)
+
+
+MakeHistory = Callable[[MemoryStore, Clock], History]
+
+
 class Simulation:
     """Three judicators, four executors of three slots, sixty tasks."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, make_history: MakeHistory = _history) -> None:
         self.seed = seed
         self.clock = Clock(seed)
         self.random = self.clock.random
         self.weather = Weather()
         store = MemoryStore(wall_of(self.clock))
         self.truth = store.dispatch
-        self.history = History(store)
+        self.history = make_history(store, self.clock)
         self.network = Network(self.clock, self.weather)
         self.judicators = [
             SimJudicator(self.clock, f"J{n}", store.dispatch, self.history, self.network)
@@ -63,6 +71,7 @@ class Simulation:
             executor.judicators = self.judicators
             executor.start_process()
         self.client = Client(self.clock, self.judicators, self.history)
+        self.leftovers_at_rest: list[object] = []
 
     # ---- the storm --------------------------------------------------------------------------
 
@@ -177,7 +186,8 @@ class Simulation:
             self.clock.run(self.clock.now + 5)
         done_at = self.clock.now
         self.history.check_results()
-        self._check_nothing_left()
+        self.leftovers_at_rest = self._leftovers()
+        require(not self.leftovers_at_rest, "left over", *self.leftovers_at_rest)
         return Report(self.seed, self.history.counts, done_at)
 
     def _check_cancel_reaches_runs(self) -> None:
@@ -232,10 +242,6 @@ class Simulation:
         if free != slots:
             left.append(f"{free} of {slots} slots are free")
         return left
-
-    def _check_nothing_left(self) -> None:
-        left = self._leftovers()
-        require(not left, "left over", *left)
 
 
 def simulate(seed: int) -> Report:

@@ -14,7 +14,7 @@ from khala.model.ids import TaskId
 from khala.model.spec import StageLimits, TaskSpec
 from khala.model.statements import Lift, NewTask
 from tests.sim.clock import Clock
-from tests.sim.history import History, require
+from tests.sim.history import History, Try, require
 from tests.sim.judicator import SimJudicator, wall_of
 
 #: Longer than an executor waits for a judicator before it gives its runs up.
@@ -132,15 +132,23 @@ class Client:
 
     async def _request(self, judicator: SimJudicator, submission: Submission) -> None:
         task = self._new_task(submission)
+        told = self._begin_try(submission)
         try:
             result = await judicator.dispatcher.submit(task)
         except Unavailable:
+            told.until, told.result = self._clock.now, "fail"
             if not submission.keyed:
                 self._clock.after(1.0, lambda: self._try(submission))
         except OutcomeUnknown:
-            pass
+            told.until = self._clock.now
         else:
+            told.until, told.result, told.task = self._clock.now, "ok", result.id
             self._history.submitted(submission.number, result.id)
+
+    def _begin_try(self, submission: Submission, *, other: bool = False) -> Try:
+        told = Try(submission.number, submission.keyed, other, self._clock.now)
+        self._history.tries.append(told)
+        return told
 
     def _new_task(self, submission: Submission, *, other: bool = False) -> NewTask:
         self._minted += 1
@@ -168,11 +176,15 @@ class Client:
             judicator.spawn(self._expect_conflict(judicator, submission))
 
     async def _expect_conflict(self, judicator: SimJudicator, submission: Submission) -> None:
+        told = self._begin_try(submission, other=True)
         try:
-            await judicator.dispatcher.submit(self._new_task(submission, other=True))
-        except (Conflict, Unavailable, OutcomeUnknown):
+            result = await judicator.dispatcher.submit(self._new_task(submission, other=True))
+        except (Conflict, Unavailable, OutcomeUnknown) as error:
+            told.until, told.conflict = self._clock.now, isinstance(error, Conflict)
+            told.result = "info" if isinstance(error, OutcomeUnknown) else "fail"
             self._history.counts["key conflicts"] += 1
         else:
+            told.until, told.result, told.task = self._clock.now, "ok", result.id
             require(False, "C6 a key was taken twice", submission)
 
     # ---- cancel -----------------------------------------------------------------------------

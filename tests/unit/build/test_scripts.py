@@ -89,7 +89,7 @@ def test_a_python_without_ensurepip_is_told_what_to_install(
 def test_an_unknown_ring_is_refused_with_the_names() -> None:
     result = run(ROOT / "build" / "test", "clutser")
     assert result.returncode == 2, result.stdout
-    assert "'clutser' is neither checks, bench, nor one of: unit sim store" in result.stderr
+    assert "'clutser' is neither checks, bench, nor one of: unit sim checker store" in result.stderr
 
 
 def test_the_usage_is_printed_without_any_set_up(checkout: Path, bare_path: Path) -> None:
