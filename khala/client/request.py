@@ -70,6 +70,9 @@ class NewTask(Struct, frozen=True, kw_only=True):
     stdin: bytes | None = None
     env: dict[str, str] = {}
     user: int = 0
+    name: str = ""
+    labels: dict[str, str] = {}
+    priority: int = 0
     image: str = ""
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
@@ -88,8 +91,9 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = [_source(source) for source in sources]
         if self.stdin is not None:
             document["stdin"] = _content(self.stdin)
-        if self.image:
-            document["image"] = self.image
+        for name in ("name", "labels", "priority", "image"):
+            if value := getattr(self, name):
+                document[name] = value
         if not self.cache:
             document["cache"] = "off"
         if self.artifacts is not None:

@@ -34,5 +34,6 @@ def announce(
             executor=executor,
             stage=outcome.stage if outcome else None,
             reason=outcome.reason if outcome else None,
+            name=task.spec.name,
         )
     )

@@ -8,77 +8,123 @@ again at once: a loop as fast as the store, were it not left alone for a while.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from bisect import insort
+from collections.abc import Collection
 
 from khala.model.ids import ExecutorName, TaskId
 from khala.model.limits import IMAGE_READY_ITEMS, READY_ITEMS, REFUSAL_PAUSE_S
+from khala.model.order import Place
 from khala.model.statements import Candidate
 
 
+class Line:
+    """Tasks of one shape in the order of their places, without duplicates. Almost all come in that
+    order and leave from the front, which costs the same however long it is."""
+
+    def __init__(self) -> None:
+        #: Sorted from `_first` on; may hold tasks that have left, hardly more than are here.
+        self._order: list[tuple[Place, Candidate]] = []
+        self._first = 0
+        self._tasks: dict[TaskId, Candidate] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __contains__(self, task: TaskId) -> bool:
+        return task in self._tasks
+
+    def head(self) -> tuple[Place, Candidate]:
+        """The next one; there must be one."""
+        while not self._is_here(self._order[self._first]):
+            self._first += 1
+        return self._order[self._first]
+
+    def add(self, task: Candidate) -> None:
+        if task.id in self._tasks:
+            return
+        self._tasks[task.id] = task
+        entry = (task.place, task)
+        if self._order and self._order[-1][0] > entry[0]:
+            insort(self._order, entry, lo=self._first, key=_place)
+        else:
+            self._order.append(entry)
+
+    def discard(self, task: TaskId) -> bool:
+        """Whether it was here."""
+        if self._tasks.pop(task, None) is None:
+            return False
+        if len(self._order) > 2 * len(self._tasks) + _SLACK:
+            self._order = [entry for entry in self._order if self._is_here(entry)]
+            self._first = 0
+        return True
+
+    def drop_last(self) -> None:
+        """Forget the one that would wait longest."""
+        entry = self._order.pop()
+        while not self._is_here(entry):
+            entry = self._order.pop()
+        del self._tasks[entry[1].id]
+
+    def _is_here(self, entry: tuple[Place, Candidate]) -> bool:
+        return self._tasks.get(entry[1].id) is entry[1]
+
+
+#: Of short lines, which would be tidied up all the time.
+_SLACK = 100
+
+
+def _place(entry: tuple[Place, Candidate]) -> Place:
+    return entry[0]
+
+
 class Ready:
-    """Bounded queues without duplicates, one for each image; beyond the bounds tasks wait for the
+    """Bounded lines, one for each shape; beyond the bounds those tasks that come last wait for the
     index scan. Apart, because what waits for a busy or missing image must not hold up the rest."""
 
     def __init__(self, bound: int = READY_ITEMS, image_bound: int = IMAGE_READY_ITEMS) -> None:
         self._bound = bound
         self._image_bound = image_bound
         #: None of them is empty.
-        self._queues: dict[str, dict[TaskId, Candidate]] = {}
+        self._lines: dict[str, Line] = {}
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return sum(map(len, self._lines.values()))
 
     def __contains__(self, task: TaskId) -> bool:
-        return any(task in queue for queue in self._queues.values())
+        return any(task in line for line in self._lines.values())
 
-    def waits(self, image: str) -> bool:
-        """Some task of that image does."""
-        return image in self._queues
+    def waits(self, shape: str) -> bool:
+        """Some task of that shape does."""
+        return shape in self._lines
 
     def heads(self) -> list[Candidate]:
-        """The next task of each image, the one submitted first before the others."""
-        heads = [next(iter(queue.values())) for queue in self._queues.values()]
+        """The next task of each shape, in their order."""
+        heads = [line.head() for line in self._lines.values()]
         if len(heads) > 1:
-            heads.sort(key=_age)
-        return heads
+            heads.sort(key=_place)
+        return [task for _, task in heads]
 
     def add(self, task: Candidate) -> None:
-        image = task.spec.image
-        queue = self._queues.get(image, {})
-        if len(queue) < self._bound_of(image):
-            queue[task.id] = task
-            self._queues[image] = queue
-
-    def put_back(self, image: str, tasks: Sequence[Candidate]) -> None:
-        """Before all others of their image, in their order: they have waited longest. Makes room
-        for them at the other end, which the index still has."""
-        queue = self._queues.get(image, {})
-        new = {task.id: task for task in tasks if task.id not in queue} | queue
-        while len(new) > self._bound_of(image):
-            new.popitem()
-        if new:
-            self._queues[image] = new
+        """In its place. At the bound, what comes last gives way: the index still has it."""
+        shape = task.spec.shape
+        line = self._lines.get(shape)
+        if line is None:
+            line = self._lines[shape] = Line()
+        line.add(task)
+        if len(line) > (self._image_bound if shape else self._bound):
+            line.drop_last()
 
     def discard(self, task: TaskId) -> None:
-        for image, queue in self._queues.items():
-            if queue.pop(task, None) is not None:
-                if not queue:
-                    del self._queues[image]
+        for shape, line in self._lines.items():
+            if line.discard(task):
+                if not line:
+                    del self._lines[shape]
                 return
 
-    def keep(self, images: Collection[str]) -> None:
-        """Drop what is for other images."""
-        for image in [image for image in self._queues if image not in images]:
-            del self._queues[image]
-
-    def _bound_of(self, image: str) -> int:
-        return self._image_bound if image else self._bound
-
-
-def _age(task: Candidate) -> tuple[datetime, TaskId]:
-    """Ids of one process grow, also within a millisecond."""
-    return task.submitted_at, task.id
+    def keep(self, shapes: Collection[str]) -> None:
+        """Drop what is of other shapes."""
+        for shape in [shape for shape in self._lines if shape not in shapes]:
+            del self._lines[shape]
 
 
 class Refusals:

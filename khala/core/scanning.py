@@ -11,7 +11,14 @@ from __future__ import annotations
 from khala.core.leasing import Leasing
 from khala.core.ports import Comm, Store
 from khala.model.errors import KhalaError
-from khala.model.limits import OWN_SCAN_ITEMS, SCAN_INTERVAL_S, SCAN_ITEMS, STRANGER_AGE_S
+from khala.model.limits import (
+    OWN_SCAN_ITEMS,
+    PEEK_INTERVAL_S,
+    PEEK_ITEMS,
+    SCAN_INTERVAL_S,
+    SCAN_ITEMS,
+    STRANGER_AGE_S,
+)
 
 
 class Scanning:
@@ -26,6 +33,7 @@ class Scanning:
         self._store = store
         self._comm = comm
         self._next_scan_at = 0.0
+        self._next_peek_at = 0.0
         self._scanning = False
 
     def on_tick(self) -> None:
@@ -38,41 +46,46 @@ class Scanning:
         self._leasing.dispatch()
         if not self._leasing.serving or self._scanning or not self._sessions:
             return
-        images = self._due(now)
+        images, least = self._due(now)
         if images:
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
             self._returns.unscanned = False
-            self._comm.spawn(self._scan(images))
+            self._comm.spawn(self._scan(images, least))
 
-    def _due(self, now: float) -> list[str]:
-        """Images to look for."""
+    def _due(self, now: float) -> tuple[list[str], int]:
+        """Images to look for, and how many tasks of each are read even if no slot is free."""
         # What was given back is older than all that waits in `ready`: it must not wait until
         # that is empty, which under load may be never.
         if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
-            return list(self._sessions.images)
+            return list(self._sessions.images), OWN_SCAN_ITEMS
+        if now >= self._next_peek_at:
+            # What is next of all may be another Judicator's, and more urgent than all of `ready`.
+            self._next_peek_at = now + PEEK_INTERVAL_S
+            return list(self._sessions.images), PEEK_ITEMS
         if now < self._next_scan_at:
-            return []
+            return [], 0
         # Nor must what waits for an image wait until nobody wants the slots without one. `ready`
         # may lack it: nobody here had the image when it came, or it came to another Judicator.
-        return [image for image in self._sessions.images if image and not self._ready.waits(image)]
+        missing = [i for i in self._sessions.images if i and not self._ready.waits(i)]
+        return missing, OWN_SCAN_ITEMS
 
-    async def _scan(self, images: list[str]) -> None:
+    async def _scan(self, images: list[str], least: int) -> None:
         """Image by image: a long queue for one must not hide what waits for the others."""
         try:
             for image in images:
-                await self._scan_for(image)
+                await self._scan_for(image, least)
         except KhalaError:
             pass  # the next scan is SCAN_INTERVAL_S away
         finally:
             self._scanning = False
 
-    async def _scan_for(self, image: str) -> None:
+    async def _scan_for(self, image: str, least: int) -> None:
         # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
         own = len(self._comm.peers()) <= 1 or not self._sessions.free
         wanted = 2 * self._sessions.free_for(image)
         if own:
-            wanted = max(wanted, OWN_SCAN_ITEMS)
+            wanted = max(wanted, least)
         if not wanted:
             return
         # Refused tasks stay at the head of the queue; they must not hide what is behind.
@@ -81,8 +94,9 @@ class Scanning:
         if len(found) == wanted:
             self._next_scan_at = 0.0  # there is more: look again as soon as a slot is free
         if own:
-            fresh = [task for task in found if not self._refusals.of(task.id)]
-            self._ready.put_back(image, fresh)
+            for task in found:
+                if not self._refusals.of(task.id):
+                    self._ready.add(task)
             self._leasing.dispatch()
             found = [task for task in found if self._refusals.of(task.id)]
         # Two Judicators read the same head of the queue: a random pick makes them collide on few

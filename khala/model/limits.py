@@ -29,6 +29,11 @@ ENVIRONMENT_VARIABLES = 256
 ENVIRONMENT_NAME_CHARS = 128
 ENVIRONMENT_BYTES = 32 * KIB
 IMAGE_LABEL_CHARS = 64
+NAME_CHARS = 128
+#: Labels of a task, or of an executor.
+LABELS = 32
+LABEL_KEY_CHARS = 63
+LABEL_VALUE_CHARS = 128
 #: What is kept of the artifacts of a task that does not say how much.
 ARTIFACT_DEFAULT_BYTES = 32 * MIB
 #: Faults of one request that are listed; the rest shows when these are repaired.
@@ -92,6 +97,9 @@ SCAN_INTERVAL_S = 0.25
 SCAN_ITEMS = 1000
 #: The same where what is read becomes this Judicator's own queue.
 OWN_SCAN_ITEMS = 100
+#: The next few tasks of all Judicators are read this often, though no slot is free.
+PEEK_INTERVAL_S = 1.0
+PEEK_ITEMS = 16
 #: How often each judicator looks for held tasks whose date has come, and how many it reads at once.
 DUE_INTERVAL_S = 0.5
 DUE_ITEMS = 500

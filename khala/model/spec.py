@@ -100,6 +100,17 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Whether a compile stage may be answered from an executor's cache.
     cache: bool = True
     artifacts: ArtifactRequest | None = None
+    #: For people; names need not differ.
+    name: str = ""
+    labels: dict[str, str] = {}
+    #: From -PRIORITY_MAX to PRIORITY_MAX; see `khala.model.order`.
+    priority: int = 0
+
+    @property
+    def shape(self) -> str:
+        """What it needs of an executor, as a key: tasks of one shape are given to the same ones, so
+        they wait in one line, and tasks of another shape in another."""
+        return self.image
 
 
 class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):

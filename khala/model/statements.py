@@ -25,6 +25,7 @@ from khala.model.enforcement import Enforcement
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
+from khala.model.order import Place, rank_of
 from khala.model.outcome import Chunked, Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress, TaskBrief
@@ -98,6 +99,10 @@ class Candidate(Struct, frozen=True, kw_only=True):
     crashes: int
     spec: TaskSpec
     submitted_at: datetime
+
+    @property
+    def place(self) -> Place:
+        return rank_of(self.submitted_at, self.spec.priority), self.submitted_at, self.id
 
 
 class ProgressItem(Struct, frozen=True, kw_only=True):

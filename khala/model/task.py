@@ -91,6 +91,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     executor: ExecutorName | None = None
     stage: Stage | None = None
     reason: Reason | None = None
+    name: str = ""
 
     @property
     def done(self) -> bool:
@@ -123,4 +124,5 @@ def brief_of(task: Task) -> TaskBrief:
         executor=task.executor,
         stage=outcome.stage if outcome else None,
         reason=outcome.reason if outcome else None,
+        name=task.spec.name,
     )

@@ -113,8 +113,8 @@ class DispatchStore:
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self._holds.find_due(limit)
 
-    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
-        return await self._tasks.find_queued(image, limit, older_than_s)
+    async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
+        return await self._tasks.find_queued(shape, limit, older_than_s)
 
     async def get(self, task: TaskId) -> Task:
         return await self._tasks.get(task)

@@ -22,6 +22,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.order import rank_of
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import PartRef, Stage, TaskSpec
 from khala.model.statements import Candidate, HeldLease, HeldTask, Lease, NewTask, OpenSession
@@ -42,6 +43,7 @@ BRIEF_FIELDS = {
     "attempt": 1,
     "progress": 1,
     "lease.executor": 1,
+    "spec.name": 1,
     "outcome.ending": 1,
     "outcome.stage": 1,
     "outcome.reason": 1,
@@ -127,10 +129,15 @@ def new_task_doc(item: NewTask) -> Document:
         "crashes": 0,
         "submitted_at": submitted_at,
         "updated_at": submitted_at,
+        "rank": to_ms(rank_of(submitted_at, item.spec.priority)),
         "spec": _spec_doc(item.spec),
     }
     if item.spec.blobs:
         doc["blobs"] = [Binary(bytes.fromhex(name)) for name in item.spec.blobs]
+    if item.spec.shape:
+        doc["shape"] = item.spec.shape
+    if item.spec.labels:
+        doc["labels"] = sorted(map(label_text, item.spec.labels.items()))
     if item.key is not None:
         doc["idem"] = item.key
         doc["idem_fp"] = Binary(item.fingerprint)
@@ -143,6 +150,11 @@ def new_task_doc(item: NewTask) -> Document:
         doc["state"] = Dispatch.HELD.value
         doc["hold"] = _hold_doc(item.hold)
     return doc
+
+
+def label_text(label: tuple[str, str]) -> str:
+    """A label as the index has it."""
+    return "=".join(label)
 
 
 def _hold_doc(hold: Hold) -> Document:
@@ -206,6 +218,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         executor=_executor_name(doc),
         stage=None if stage is None else Stage(stage),
         reason=None if reason is None else Reason(reason),
+        name=doc.get("spec", {}).get("name", ""),
     )
 
 

@@ -80,23 +80,19 @@ class MemoryReads:
         rows = (self._state.tasks.get(task) for task in dict.fromkeys(tasks))
         return [brief_of(row.task) for row in rows if row is not None]
 
-    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
+    async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
         before = self._state.now() - timedelta(seconds=older_than_s)
         found = [
-            row.task
+            Candidate(
+                id=row.task.id,
+                attempt=row.task.attempt,
+                crashes=row.task.crashes,
+                spec=row.task.spec,
+                submitted_at=row.task.submitted_at,
+            )
             for row in self._state.tasks.values()
             if row.task.dispatch is Dispatch.QUEUED
-            and row.task.spec.image == image
+            and row.task.spec.shape == shape
             and row.task.submitted_at <= before
         ]
-        found.sort(key=lambda t: (t.submitted_at, t.id))
-        return [
-            Candidate(
-                id=task.id,
-                attempt=task.attempt,
-                crashes=task.crashes,
-                spec=task.spec,
-                submitted_at=task.submitted_at,
-            )
-            for task in found[:limit]
-        ]
+        return sorted(found, key=lambda task: task.place)[:limit]

@@ -8,7 +8,7 @@ outcome exactly once it is done, a recorded result belongs to the attempt that s
 
 Indexes, each of which costs every write of the fields in it:
 
-    queue    what waits, by image, oldest first; empty when idle
+    order    what waits, by shape, in the order it is to run; empty when idle
     held     what is not to be run yet, for sweeps
     holds    the same by what it waits for, an entry for each condition
     due      the same by its date
@@ -16,10 +16,11 @@ Indexes, each of which costs every write of the fields in it:
     idem     at most one task per user and idempotency key
     user     one user's tasks by submission, for searches
     time     everybody's
+    labels   tasks with a label by submission, an entry for each label
     endings  those that ended in one way, which may be few among millions
     blobs    which tasks name a blob; only of those that name any
 
-`queue`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
+`order`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
 count from the index alone.
 
 Any Judicator may run `ensure_schema` at any time, also several at once.
@@ -35,7 +36,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -118,11 +119,11 @@ _COLLECTIONS: dict[str, Document] = {
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }
-QUEUE_KEY = [("state", 1), ("spec.image", 1), ("submitted_at", 1), ("_id", 1)]
+ORDER_KEY = [("state", 1), ("shape", 1), ("rank", 1), ("submitted_at", 1), ("_id", 1)]
 _TASK_INDEXES: list[Document] = [
     {
-        "name": "queue",
-        "key": dict(QUEUE_KEY),
+        "name": "order",
+        "key": dict(ORDER_KEY),
         "partialFilterExpression": {"state": "queued"},
     },
     {"name": "held", "key": {"state": 1, "_id": 1}, "partialFilterExpression": {"state": "held"}},
@@ -150,6 +151,11 @@ _TASK_INDEXES: list[Document] = [
     {"name": "user", "key": {"user": 1, "submitted_at": -1, "_id": -1}},
     {"name": "time", "key": {"submitted_at": -1, "_id": -1}},
     {
+        "name": "labels",
+        "key": {"labels": 1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"labels": {"$exists": True}},
+    },
+    {
         "name": "endings",
         "key": {"outcome.ending": 1, "submitted_at": -1, "_id": -1},
         "partialFilterExpression": {"state": "done"},
@@ -164,6 +170,9 @@ _BLOB_INDEXES: list[Document] = [
     {"name": "touched", "key": {"touched_at": 1}},
     {"name": "upload", "key": {"upload": 1}},
 ]
+
+#: By version: the index of it whose work `order` does now.
+_REPLACED = {1: "ready", 2: "queue", 3: "queue", 4: "queue"}
 
 
 async def ensure_schema(database: Database) -> None:
@@ -183,8 +192,10 @@ async def ensure_schema(database: Database) -> None:
     with changing():
         await database.command({"createIndexes": TASKS, "indexes": _TASK_INDEXES})
         await database.command({"createIndexes": BLOBS, "indexes": _BLOB_INDEXES})
-    if version == 1:
-        await _drop_index(database, "ready")  # `queue` does its work
+    if version in _REPLACED:
+        await _drop_index(database, _REPLACED[version])
+    if 0 < version < 5:
+        await _place_in_order(database)
     await change(
         database,
         {
@@ -194,6 +205,15 @@ async def ensure_schema(database: Database) -> None:
             ],
         },
     )
+
+
+async def _place_in_order(database: Database) -> None:
+    """Give a place to what was accepted before there was an order but that of submission."""
+    with changing():
+        await database[TASKS].update_many(
+            {"state": {"$in": ["queued", "leased"]}, "rank": _ABSENT},
+            [{"$set": {"rank": "$submitted_at", "shape": "$spec.image"}}],
+        )
 
 
 async def _drop_index(database: Database, name: str) -> None:

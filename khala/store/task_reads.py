@@ -29,7 +29,7 @@ from khala.store.codec import (
 )
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import reading
-from khala.store.schema import QUEUE_KEY
+from khala.store.schema import ORDER_KEY
 
 #: Without a condition MongoDB would count the documents instead of an index, at twice the price.
 _EVERYTHING: Document = {"submitted_at": {"$gte": MinKey()}}
@@ -63,20 +63,21 @@ class TaskReads:
 
     async def counts(self) -> Counts:
         with reading():
-            queued = await self._tasks.count_documents({"state": "queued"}, hint="queue")
+            queued = await self._tasks.count_documents({"state": "queued"}, hint="order")
             held = await self._tasks.count_documents({"state": "held"}, hint="held")
             leased = await self._tasks.count_documents({"state": "leased"}, hint="leases")
         return Counts(queued=queued, held=held, leased=leased)
 
     async def oldest_queued(self) -> datetime | None:
-        """When the task was submitted that waits longest; one step in the index per image."""
+        """When the task was submitted that has waited longest of those that are next for their
+        shape; one step in the index per shape."""
         pipeline: list[Document] = [
             {"$match": {"state": Dispatch.QUEUED.value}},
-            {"$sort": dict(QUEUE_KEY)},
-            {"$group": {"_id": "$spec.image", "first": {"$first": "$submitted_at"}}},
+            {"$sort": dict(ORDER_KEY)},
+            {"$group": {"_id": "$shape", "first": {"$first": "$submitted_at"}}},
         ]
         with reading():
-            cursor = await self._tasks.aggregate(pipeline, hint="queue")
+            cursor = await self._tasks.aggregate(pipeline, hint="order")
             firsts = [doc["first"] for doc in await cursor.to_list()]
         return min(firsts, default=None)
 
@@ -101,20 +102,20 @@ class TaskReads:
             docs = await self._tasks.find({"_id": {"$in": ids}}, BRIEF_FIELDS).to_list()
         return [brief_of_doc(doc) for doc in docs]
 
-    async def find_queued(self, image: str, limit: int, older_than_s: float) -> list[Candidate]:
-        """Of the tasks for this image (empty: for none), the longest waiting first, but none
-        submitted less than `older_than_s` ago."""
+    async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
+        """Of the tasks of this shape those that are next, but none submitted less than
+        `older_than_s` ago."""
         before = to_ms(utc_now() - timedelta(seconds=older_than_s))
         condition = {
             "state": Dispatch.QUEUED.value,
             # Stored only where there is one, so that most documents do without.
-            "spec.image": image or None,
+            "shape": shape or None,
             "submitted_at": {"$lte": before},
         }
         with reading():
             docs = (
-                await self._tasks.find(condition, CANDIDATE_FIELDS, hint="queue")
-                .sort(QUEUE_KEY[2:])
+                await self._tasks.find(condition, CANDIDATE_FIELDS, hint="order")
+                .sort(ORDER_KEY[2:])
                 .limit(limit)
                 .to_list()
             )

@@ -80,6 +80,11 @@ def _task_options(command: Decorated) -> Decorated:
             "--env", multiple=True, metavar="NAME=VALUE", help="A variable; several times."
         ),
         click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
+        click.option("--name", help="For people: a name in lists; need not be unique."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; several times."),
+        click.option(
+            "--priority", type=int, help="-100 to 100: a point is worth a minute of waiting."
+        ),
         click.option(
             "--image", metavar="LABEL", help="Programs to run with; see the nodes' images."
         ),

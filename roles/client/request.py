@@ -34,6 +34,9 @@ class Options(Struct, frozen=True, kw_only=True):
     stdin: str | None = None
     env: tuple[str, ...] = ()
     user: int | None = None
+    name: str | None = None
+    label: tuple[str, ...] = ()
+    priority: int | None = None
     image: str | None = None
     no_cache: bool = False
     artifact: tuple[str, ...] = ()
@@ -78,8 +81,11 @@ def task_of(options: Options) -> NewTask:
         sources=tuple(_source(path, "--source") for path in options.source),
         data=tuple(_source(path, "--data") for path in options.data),
         stdin=_stdin(options.stdin),
-        env=dict(_variable(text) for text in options.env),
+        env=dict(_pair(text, "--env", "NAME") for text in options.env),
         user=options.user or 0,
+        name=options.name or "",
+        labels=dict(_pair(text, "--label", "KEY") for text in options.label),
+        priority=options.priority or 0,
         image=options.image or "",
         cache=not options.no_cache,
         artifacts=artifacts,
@@ -160,10 +166,10 @@ def _files_below(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
-def _variable(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str, what: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise Rejected(f"--env: NAME=VALUE is expected, {text[:80]!r} was given", field="--env")
+        raise Rejected(f"{option}: {what}=VALUE is expected, {text[:80]!r} was given", field=option)
     return name, value
 
 

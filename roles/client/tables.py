@@ -25,6 +25,7 @@ class Form(StrEnum):
 Cell: TypeAlias = Callable[[Row], str]
 _COLUMNS: dict[str, Cell] = {
     "ID": lambda row: row.id,
+    "NAME": lambda row: plain(row.name) or "-",
     "STATE": lambda row: row.state,
     "REASON": lambda row: row.reason or "-",
     "USER": lambda row: str(row.user),

@@ -187,6 +187,7 @@ def row_of(brief: TaskBrief) -> v2.Row:
     return v2.Row(
         id=brief.id,
         user=brief.user,
+        name=brief.name,
         state=brief.state,
         kv2_status=kv2_status(brief.state, brief.attempt, brief.stage),
         reason=brief.reason,

@@ -96,6 +96,10 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     stages: StagesSpec
     user: int = 0
+    name: str = ""
+    labels: Variables = {}
+    #: From -100 to 100; a point is worth a minute of waiting.
+    priority: int = 0
     #: Files of the work directory, and of its folder `data`.
     sources: tuple[SourceSpec, ...] = ()
     data: tuple[SourceSpec, ...] = ()

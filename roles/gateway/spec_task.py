@@ -22,6 +22,7 @@ from khala.model.limits import (
     ENVIRONMENT_VARIABLES,
     IMAGE_LABEL_CHARS,
 )
+from khala.model.order import PRIORITY_MAX
 from khala.model.spec import ArtifactRequest, OnOutputLimit, Part, Stage, StageLimits
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import IssueCode
@@ -31,6 +32,7 @@ from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2,
 from roles.gateway.spec_blobs import KnownBlobs
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
+from roles.gateway.spec_order import check_labels, check_name
 from roles.gateway.submission import INTEGER_MAX
 
 _VARIABLE = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}\Z")
@@ -91,6 +93,9 @@ class _Check:
         }
         self._check_environment_size(environment, of_stages)
         self._check_image(spec.image)
+        check_name(spec.name, self._issues)
+        labels = check_labels(spec.labels, "/labels", self._issues)
+        check_range(spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", self._issues)
         artifacts = self._artifacts(spec.artifacts)
         self._issues.raise_if_any()
         return SubmitTask(
@@ -106,6 +111,9 @@ class _Check:
             image=spec.image,
             cache=spec.cache == "auto",
             artifacts=artifacts,
+            name=spec.name,
+            labels=labels,
+            priority=spec.priority,
             key=key,
         )
 

@@ -151,6 +151,9 @@ def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
             for stage in Stage
             if f"{stage}_command" in task.parts
         },
+        name=task.name,
+        labels=task.labels,
+        priority=task.priority,
         image=task.image,
         cache="auto" if task.cache else "off",
         artifacts=view_artifacts_request(task.artifacts),

@@ -72,6 +72,9 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         artifacts=_summarize(outcome.artifacts) if outcome and outcome.artifacts else None,
         artifacts_request=view_artifacts_request(task.spec.artifacts),
         pending=pending,
+        name=task.spec.name,
+        labels=task.spec.labels,
+        priority=task.spec.priority,
         image=task.spec.image,
         cache="auto" if task.spec.cache else "off",
     )

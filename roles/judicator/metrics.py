@@ -83,7 +83,7 @@ class Metrics:
         )
         self._oldest = Gauge(
             "khala_queue_oldest_seconds",
-            "Age of the oldest queued task; 0 without one.",
+            "Age of the oldest of the tasks that are next; 0 without one.",
             registry=registry,
         )
 

@@ -205,9 +205,9 @@ def _no_place(patch: Patch) -> None:
 def _no_image_scan(patch: Patch) -> None:
     scan_for = Scanning._scan_for
 
-    async def scan_for_none(self: Scanning, image: str) -> None:
+    async def scan_for_none(self: Scanning, image: str, least: int) -> None:
         if not image:
-            await scan_for(self, image)
+            await scan_for(self, image, least)
 
     patch.setattr(Scanning, "_scan_for", scan_for_none)
 

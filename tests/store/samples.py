@@ -36,7 +36,10 @@ FAILURE = Outcome(ending=Ending.FAILED, reason=Reason.EXIT_NONZERO, stage=Stage.
 
 
 def a_spec(
-    user: int = 7, parts: dict[Part, bytes] | None = None, image: str = "gcc-13"
+    user: int = 7,
+    parts: dict[Part, bytes] | None = None,
+    image: str = "gcc-13",
+    priority: int = 0,
 ) -> TaskSpec:
     return TaskSpec(
         user=user,
@@ -50,6 +53,9 @@ def a_spec(
         image=image,
         cache=False,
         artifacts=ArtifactRequest(globs=("out/**",), max_bytes=1 << 20, max_files=10),
+        name="a+b",
+        labels={"hw": "3", "course": "cs=101"},
+        priority=priority,
     )
 
 
@@ -61,10 +67,11 @@ def a_task(
     lease: Lease | None = None,
     submitted_at: datetime | None = None,
     image: str = "gcc-13",
+    priority: int = 0,
 ) -> NewTask:
     return NewTask(
         id=mint_task_id(),
-        spec=a_spec(user, image=image),
+        spec=a_spec(user, image=image, priority=priority),
         submitted_at=submitted_at or datetime.now(UTC),
         key=key,
         fingerprint=fingerprint,

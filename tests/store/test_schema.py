@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import timedelta
 
 import bson
 import pytest
@@ -13,15 +14,15 @@ from pymongo.errors import WriteError
 
 from khala.model.dates import utc_now
 from khala.model.errors import InvariantBroken, Rejected
-from khala.model.ids import AttemptNo
+from khala.model.ids import AttemptNo, ExecutorName, SessionNo
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamRef
 from khala.model.spec import Part, PartRef, Stage
-from khala.model.statements import FinishItem, ProgressItem
+from khala.model.statements import FinishItem, ProgressItem, RequeueItem
 from khala.model.task import Progress
 from khala.store.client import database_of
 from khala.store.codec import Document, new_task_doc
 from khala.store.mongo import MongoStore
-from khala.store.schema import META, SCHEMA_VERSION, TASKS, ensure_schema
+from khala.store.schema import META, ORDER_KEY, SCHEMA_VERSION, TASKS, ensure_schema
 from tests.store.samples import a_lease, a_spec, a_task
 
 HOT_DOCUMENT_BYTES = 1536
@@ -93,19 +94,43 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        waiting = {"queue", "held", "holds", "due"}
-        assert (
-            set(indexes) == {"_id_", "leases", "idem", "user", "time", "endings", "blobs"} | waiting
-        )
-        await database[TASKS].create_index([("state", 1)], name="ready")
-        await database[META].update_one({"_id": "schema"}, {"$set": {"version": 1}})
-        await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
-        assert set(await database[TASKS].index_information()) == set(indexes)
+        waiting = {"order", "held", "holds", "due"}
+        found = {"idem", "user", "time", "endings", "labels", "blobs"}
+        assert set(indexes) == {"_id_", "leases"} | found | waiting
+        for version, replaced in ((1, "ready"), (2, "queue"), (4, "queue")):
+            await database[TASKS].create_index([("state", 1)], name=replaced)
+            await database[META].update_one({"_id": "schema"}, {"$set": {"version": version}})
+            await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
+            assert set(await database[TASKS].index_information()) == set(indexes)
         await database[META].update_one({"_id": "schema"}, {"$set": {"version": 99}})
         with pytest.raises(Rejected, match=f"version 99.*knows {SCHEMA_VERSION}"):
             await ensure_schema(database)
     finally:
         await client.drop_database(name)
+
+
+async def test_what_waits_since_an_older_version_has_its_place(mongo: MongoStore) -> None:
+    now = utc_now()
+    tasks = [a_task(image=image, submitted_at=now - timedelta(minutes=3)) for image in ("", "a")]
+    leased = a_task(image="a", lease=a_lease(), submitted_at=now - timedelta(minutes=2))
+    for task in (*tasks, leased):
+        await mongo.dispatch.accept(task)
+    await mongo.database[TASKS].update_many({}, {"$unset": {"rank": "", "shape": ""}})
+    await mongo.database[META].update_one({"_id": "schema"}, {"$set": {"version": 2}})
+    await ensure_schema(mongo.database)
+    for task in [a_task(image="a", submitted_at=now - timedelta(minutes=1)), a_task(image="")]:
+        await mongo.dispatch.accept(task)
+    requeue = RequeueItem(
+        id=leased.id,
+        attempt=AttemptNo(1),
+        executor=ExecutorName("e1"),
+        session=SessionNo(1),
+        crash=False,
+    )
+    await mongo.dispatch.requeue_if_leased_by(requeue)
+    found = await mongo.dispatch.find_queued("a", 2, -1.0)
+    assert [each.id for each in found] == [tasks[1].id, leased.id]
+    assert (await mongo.dispatch.find_queued("", 1, -1.0))[0].id == tasks[0].id
 
 
 async def test_what_waits_is_found_without_reading_what_waits_for_other_images(
@@ -114,8 +139,8 @@ async def test_what_waits_is_found_without_reading_what_waits_for_other_images(
     await mongo.tasks.insert_if_new([a_task(image=f"i{n % 4}") for n in range(200)])
     plain = [a_task(image="") for _ in range(3)]
     await mongo.tasks.insert_if_new(plain)
-    condition = {"state": "queued", "spec.image": None}
-    query = {"find": TASKS, "filter": condition, "sort": {"submitted_at": 1, "_id": 1}}
+    condition = {"state": "queued", "shape": None}
+    query = {"find": TASKS, "filter": condition, "sort": dict(ORDER_KEY[2:])}
     explained = await mongo.database.command({"explain": query, "verbosity": "executionStats"})
     stats = explained["executionStats"]
     assert stats["nReturned"] == 3
@@ -193,8 +218,9 @@ def _stages(plan: Document) -> set[str]:
         ({}, {"submitted_at": 1, "_id": 1}),
         ({"user": 1}, {"submitted_at": -1, "_id": -1}),
         ({"user": 1}, {"submitted_at": 1, "_id": 1}),
-        ({"state": "queued", "spec.image": None}, {"submitted_at": 1, "_id": 1}),
-        ({"state": "queued", "spec.image": "gcc-13"}, {"submitted_at": 1, "_id": 1}),
+        ({"state": "queued", "shape": None}, dict(ORDER_KEY[2:])),
+        ({"state": "queued", "shape": "gcc-13"}, dict(ORDER_KEY[2:])),
+        ({"labels": "hw=3"}, {"submitted_at": -1, "_id": -1}),
         ({"state": "held", "hold.keys": "a"}, {"_id": 1}),
         ({"state": "held", "_id": {"$gt": ObjectId()}}, {"_id": 1}),
         ({"state": "held", "hold.until": {"$lte": utc_now()}}, {"hold.until": 1}),

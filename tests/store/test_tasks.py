@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
@@ -305,27 +304,6 @@ async def test_giving_back_is_not_a_crash(store: Store) -> None:
         assert await store.dispatch.lease_if_queued(lease_item(task.id, attempt=n))
         result = await store.dispatch.requeue_if_leased_by(requeue_item(task.id, attempt=n + 1))
         assert result is RequeueResult.REQUEUED
-
-
-async def test_the_longest_waiting_are_found_first(store: Store) -> None:
-    now = utc_now()
-    tasks = [a_task(submitted_at=now - timedelta(seconds=age)) for age in (5, 50, 500, 0)]
-    for task in tasks:
-        await store.dispatch.accept(task)
-    found = await store.dispatch.find_queued("gcc-13", 2, 1.0)
-    assert [candidate.id for candidate in found] == [tasks[2].id, tasks[1].id]
-    assert found[0].spec == tasks[2].spec
-    assert len(await store.dispatch.find_queued("gcc-13", 9, 1.0)) == 3
-
-
-async def test_each_image_has_a_queue_of_its_own(store: Store) -> None:
-    plain, other, mine = a_task(image=""), a_task(image="gcc-14"), a_task(image="gcc-13")
-    for task in (plain, other, mine):
-        await store.dispatch.accept(task)
-    for task in (plain, other, mine):
-        [found] = await store.dispatch.find_queued(task.spec.image, 9, -1.0)
-        assert (found.id, found.spec.image) == (task.id, task.spec.image)
-    assert await store.dispatch.find_queued("gcc", 9, -1.0) == []
 
 
 async def test_only_what_waits_is_found(store: Store) -> None:

@@ -158,6 +158,9 @@ class Task(Struct, frozen=True, kw_only=True):
     artifacts_request: ArtifactsRequest | None
     #: Why it waits; null if it does not, or nobody can say.
     pending: Pending | None
+    name: str = ""
+    labels: dict[str, str] = {}
+    priority: int = 0
     image: str
     #: "auto" or "off".
     cache: str
@@ -180,6 +183,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     id: TaskId
     user: int
+    name: str = ""
     state: TaskState
     #: The same for KV2's clients.
     kv2_status: int
@@ -225,6 +229,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What a task of this document would get."""
 
     user: int
+    name: str = ""
+    labels: dict[str, str] = {}
+    priority: int = 0
     stages: dict[StageName, PlannedStage]
     image: str
     #: "auto" or "off".

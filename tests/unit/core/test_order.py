@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from khala.model.ids import SessionNo
-from khala.model.limits import REFUSAL_PAUSE_S
+from khala.core.ports import Conn
+from khala.model.ids import SessionNo, TaskId
+from khala.model.limits import PEEK_INTERVAL_S, REFUSAL_PAUSE_S
+from khala.model.order import AGEING_S
 from khala.protocol.executor import Dead, Refused
 from tests.unit.core.desk import Desk, finished, heartbeat, run_of
 from tests.unit.core.test_ahead import given
@@ -49,3 +51,44 @@ def test_a_refused_task_does_not_hide_what_is_behind_it(desk: Desk) -> None:
     desk.hear(conn, Refused(session=SessionNo(1), run=run_of(first), why="disk"))
     desk.advance(0.5)
     assert given(desk, conn) == [run_of(second)]
+
+
+def test_a_higher_priority_goes_first(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    running, plain = desk.submit(), desk.submit()
+    low, urgent = desk.submit(priority=-1), desk.submit(priority=1)
+    assert _served(desk, conn, 4) == [running, urgent, plain, low]
+
+
+def test_nothing_is_overtaken_for_ever(desk: Desk) -> None:
+    """A point of priority is worth a minute of waiting, and no more."""
+    conn = desk.attach(1, slots=1)
+    running, plain = desk.submit(), desk.submit()
+    desk.beat_for(AGEING_S / 2, conn, heartbeat(running=[run_of(running)]))
+    soon = desk.submit(priority=1)
+    desk.beat_for(AGEING_S, conn, heartbeat(running=[run_of(running)]))
+    late = desk.submit(priority=1)
+    assert _served(desk, conn, 4) == [running, soon, plain, late]
+
+
+def test_an_urgent_task_of_another_judicator_does_not_wait_for_ours(desk: Desk) -> None:
+    """Its executors are busy, ours never idle."""
+    conn = desk.attach(1, slots=1)
+    running = desk.submit()
+    for _ in range(20):
+        desk.submit()
+    urgent = desk.submit_elsewhere(priority=5)
+    desk.beat_for(PEEK_INTERVAL_S + 1, conn, heartbeat(running=[run_of(running)]))
+    assert _served(desk, conn, 2) == [running, urgent]
+
+
+def _served(desk: Desk, conn: Conn, count: int) -> list[TaskId]:
+    """The next tasks of an executor with one slot, one after the other."""
+    order: list[TaskId] = []
+    while len(order) < count:
+        [run] = given(desk, conn)
+        order.append(run[0])
+        desk.beat_for(1, conn, heartbeat(running=[run]))
+        desk.hear(conn, finished(run))
+    desk.take(conn)
+    return order

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from khala.core.ports import Conn
-from khala.core.ready import Ready, Refusals
+from khala.core.ready import Line, Ready, Refusals
 from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
 from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
 from khala.model.limits import REFUSAL_PAUSE_S
+from khala.model.order import AGEING_S
 from khala.model.statements import Candidate
 from tests.unit.core.desk import SPEC, Desk
 from tests.unit.core.rig import run_no
@@ -103,12 +104,12 @@ def test_equal_executors_take_turns() -> None:
     assert order == NAMES * 2
 
 
-def candidate(desk: Desk, number: int, image: str = "") -> Candidate:
+def candidate(desk: Desk, number: int, image: str = "", priority: int = 0) -> Candidate:
     return Candidate(
         id=TaskId(f"{number:024x}"),
         attempt=AttemptNo(0),
         crashes=0,
-        spec=replace(SPEC, image=image),
+        spec=replace(SPEC, image=image, priority=priority),
         submitted_at=desk.wall_time(),
     )
 
@@ -120,24 +121,53 @@ def test_ready_keeps_the_order_and_its_bound(desk: Desk) -> None:
         ready.add(task)
     ready.discard(tasks[1].id)
     assert tasks[0].id in ready
+    assert drained(ready) == [tasks[0], tasks[2]]
+
+
+def drained(ready: Ready) -> list[Candidate]:
+    """What is in its only line, from the front."""
     order = []
     while ready:
         [head] = ready.heads()
         ready.discard(head.id)
         order.append(head)
-    assert order == [tasks[0], tasks[2]]
+    return order
+
+
+def test_ready_follows_the_places(desk: Desk) -> None:
+    """In whatever order they come; at the bound the last in line gives way, not the newest."""
+    ready = Ready(bound=4)
+    later = [candidate(desk, 1, priority=1), candidate(desk, 2), candidate(desk, 3, priority=-1)]
+    desk.advance(AGEING_S + 1)
+    urgent, plain = candidate(desk, 4, priority=1), candidate(desk, 5)
+    for task in (later[2], plain, later[0], urgent, later[1]):
+        ready.add(task)
+    assert drained(ready) == [later[0], later[1], urgent, later[2]]
+
+
+def test_ready_does_not_grow_by_what_has_left(desk: Desk) -> None:
+    line = Line()
+    first = candidate(desk, 0)
+    line.add(first)
+    for number in range(1, 5000):
+        line.add(candidate(desk, number))
+        line.discard(candidate(desk, number).id)
+    assert line.head()[1] == first
+    assert len(line) == 1 and len(line._order) < 200
 
 
 def test_ready_keeps_images_apart(desk: Desk) -> None:
     ready = Ready(bound=3, image_bound=2)
     for number in range(4):
         ready.add(candidate(desk, number, "a"))
-    plain = candidate(desk, 4)
+    first, plain = candidate(desk, 0, "a"), candidate(desk, 4)
     ready.add(plain)
-    assert ready.heads() == [candidate(desk, 0, "a"), plain]
+    assert ready.heads() == [first, plain]
     assert len(ready) == 3
-    ready.put_back("a", [candidate(desk, number, "a") for number in (7, 8)])
-    assert ready.heads() == [plain, candidate(desk, 7, "a")]
+    desk.advance(1)
+    for number in (8, 7):
+        ready.add(candidate(desk, number, "a"))
+    assert ready.heads() == [first, plain]
     assert len(ready) == 3
     ready.keep(["", "b"])
     assert ready.heads() == [plain]

@@ -261,6 +261,7 @@ async def test_events(site: Site) -> None:
         assert data == {
             "id": task.id,
             "user": 0,
+            "name": "",
             "state": "compiling",
             "kv2_status": 1,
             "reason": None,

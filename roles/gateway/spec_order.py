@@ -1,0 +1,52 @@
+"""What a task document says of its place among others: name, labels, priority."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from khala.model.limits import LABEL_KEY_CHARS, LABEL_VALUE_CHARS, LABELS, NAME_CHARS
+from khala.protocol.v2 import IssueCode
+from roles.gateway.issues import Issues, step
+
+_KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{LABEL_KEY_CHARS - 1}}}\Z")
+
+
+def check_name(name: str, issues: Issues) -> None:
+    if len(name) > NAME_CHARS:
+        detail = f"{len(name)} characters are more than the {NAME_CHARS} of a name"
+        issues.add("/name", IssueCode.TOO_LONG, detail, limit=NAME_CHARS, given=len(name))
+    elif not name.isprintable():
+        detail = "a name has no control characters and no line breaks"
+        issues.add("/name", IssueCode.INVALID_VALUE, detail, given=name)
+
+
+def check_labels(
+    labels: Mapping[str, str | int | float | bool | None], pointer: str, issues: Issues
+) -> dict[str, str]:
+    """Those that can be had; whatever is wrong with the others goes to `issues`."""
+    if len(labels) > LABELS:
+        detail = f"{len(labels)} labels are more than {LABELS}"
+        issues.add(pointer, IssueCode.TOO_MANY, detail, limit=LABELS, given=len(labels))
+        return {}
+    checked: dict[str, str] = {}
+    for key, value in labels.items():
+        at = pointer + step(key[: LABEL_KEY_CHARS + 1])
+        if not _KEY.match(key):
+            detail = (
+                f"a label's key is 1 to {LABEL_KEY_CHARS} letters, digits, '.', '_', '-' and '/',"
+                " and begins with a letter or a digit"
+            )
+            issues.add(at, IssueCode.INVALID_VALUE, detail, given=key)
+        elif not isinstance(value, str):
+            detail = 'the value of a label is a text; write "1", not 1'
+            issues.add(at, IssueCode.WRONG_TYPE, detail, given=value)
+        elif len(value) > LABEL_VALUE_CHARS:
+            detail = f"{len(value)} characters are more than the {LABEL_VALUE_CHARS} of a value"
+            issues.add(at, IssueCode.TOO_LONG, detail, limit=LABEL_VALUE_CHARS, given=len(value))
+        elif not value.isprintable():
+            detail = "a label's value has no control characters and no line breaks"
+            issues.add(at, IssueCode.INVALID_VALUE, detail, given=value)
+        else:
+            checked[key] = value
+    return checked
