@@ -25,6 +25,7 @@ from msgspec import Struct
 
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import COMMIT_DEADLINE_S, STORE_TIMEOUT_S
+from khala.net import request_ids
 from khala.net.rpc_errors import parse_rpc_failure
 from khala.net.secrets import SecretFile
 
@@ -156,7 +157,10 @@ class Calls:
         return body
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._secret.read()}"}
+        headers = {"Authorization": f"Bearer {self._secret.read()}"}
+        if name := request_ids.current():
+            headers[request_ids.HEADER] = name
+        return headers
 
     @asynccontextmanager
     async def _open(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -50,6 +50,7 @@ from khala.model.errors import (
     Unavailable,
 )
 from khala.model.limits import FRAME_BYTES
+from khala.net import request_ids
 
 log = structlog.get_logger()
 
@@ -251,6 +252,7 @@ def create_app(role: str, render: Renderer, *, body_bytes: int) -> App:
         f"{role}-{next(_numbers)}", config=config, configure_logging=False, strict_slashes=True
     )
     app.error_handler = _Errors(render)
+    request_ids.register(app)
     # What Sanic logs of a failed request is logged by `_explain`, once and with its context.
     for name in ("sanic.root", "sanic.error", "sanic.server", "sanic.websockets"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -51,6 +51,7 @@ def setup(context: dict[str, str], options: LogOptions) -> None:
     render_json = structlog.processors.JSONRenderer(sort_keys=False, default=str)
     copy = _Copy(options.file, render_json) if options.file is not None else None
     processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         RateLimit(time.monotonic),
         _complete(context),

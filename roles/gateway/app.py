@@ -29,7 +29,9 @@ from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
+from roles.gateway.operations import register
 from roles.gateway.pages import render_failure
+from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 from roles.gateway.v2_create import V2Create
@@ -37,6 +39,8 @@ from roles.gateway.v2_list import TaskLists
 
 log = structlog.get_logger()
 
+#: Those of the second API.
+HANDLERS = (V2Create, V2, BlobRoutes, ArtifactRoutes, TaskLists, Reference)
 #: Requests under way when the gateway is stopped get this long.
 STOP_S = 5.0
 #: Bodies of everything but submissions.
@@ -96,11 +100,17 @@ class Gateway:
             budget=budget,
             hub=self._hub,
         ).register(routes)
-        V2Create(client=self._client, config=config, budget=budget, hub=self._hub).register(routes)
-        V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token).register(routes)
-        BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)).register(routes)
-        ArtifactRoutes(client=self._client).register(routes)
-        TaskLists(client=self._client).register(routes)
+        reference = Reference(HANDLERS, config)
+        for handlers in (
+            V2Create(client=self._client, config=config, budget=budget, hub=self._hub),
+            V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token),
+            BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)),
+            ArtifactRoutes(client=self._client),
+            TaskLists(client=self._client),
+            reference,
+        ):
+            register(routes, handlers)
+        reference.register_pages(routes)
         routes.add("GET", "/livez", self._answer_live)
         routes.add("GET", "/readyz", self._answer_ready)
         routes.add("GET", "/leader", self._answer_leader)

@@ -22,8 +22,9 @@ from khala.model.ids import parse_task_id
 from khala.model.outcome import ArtifactRef, Artifacts
 from khala.model.task import Task
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Routes
 from khala.protocol import v2
+from khala.protocol.v2 import ProblemCode
+from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.zipping import Zip, safe_name
 
@@ -38,18 +39,32 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
 
     client: JudicatorClient
 
-    def register(self, routes: Routes) -> None:
-        task = "/api/v2/tasks/<task_id:str>"
-        routes.add("GET", f"{task}/artifacts", self.list)
-        routes.add("GET", f"{task}/artifacts.zip", self.download_all)
-        routes.add("GET", f"{task}/artifacts/<path:path>", self.download)
-
-    async def list(self, _: Request, task_id: str) -> HTTPResponse:
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>/artifacts",
+            tag="Artifacts",
+            answers={200: Answer(v2.Artifacts)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def list_artifacts(self, _: Request, task_id: str) -> HTTPResponse:
+        """List the files that a task left."""
         task = await self.client.get(parse_task_id(task_id))
         body = v2.encode(view_artifacts(task, _artifacts_of(task)))
         return HTTPResponse(body, headers=_HEADERS, content_type="application/json")
 
-    async def download_all(self, request: Request, task_id: str) -> HTTPResponse | None:
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>/artifacts.zip",
+            tag="Artifacts",
+            answers={200: Answer(content="application/zip", headers=("Content-Disposition",))},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def download_artifacts(self, request: Request, task_id: str) -> HTTPResponse | None:
+        """Download all of them as one archive."""
         task = await self.client.get(parse_task_id(task_id))
         artifacts = _artifacts_of(task)
         archive = Zip(artifacts.files)
@@ -68,7 +83,24 @@ class ArtifactRoutes(Struct, frozen=True, kw_only=True):
             await response.eof()
         return None
 
-    async def download(self, request: Request, task_id: str, path: str) -> HTTPResponse | None:
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>/artifacts/<path:path>",
+            tag="Artifacts",
+            headers=("Range", "If-Range"),
+            answers={
+                200: Answer(content=_BYTES, headers=("ETag", "Content-Disposition")),
+                206: Answer(content=_BYTES, headers=("ETag", "Content-Range")),
+                416: Answer(content="", headers=("Content-Range",)),
+            },
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def download_artifact(
+        self, request: Request, task_id: str, path: str
+    ) -> HTTPResponse | None:
+        """Download one of them, or a part of it."""
         task = await self.client.get(parse_task_id(task_id))
         first, file = _find(_artifacts_of(task), unquote_to_bytes(path))
         wanted = _parse_range(request, file)

@@ -20,14 +20,16 @@ from khala.model.errors import KhalaError, NotFound, Rejected, TooLarge
 from khala.model.ids import mint_task_id
 from khala.model.limits import BLOB_CHUNK_BYTES
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Routes
 from khala.protocol import v2
+from khala.protocol.v2 import ProblemCode
 from roles.gateway.artifacts import FILE_HEADERS, pass_on
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, pieces_of
 from roles.gateway.config import GatewayConfig
+from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 
 BLOBS = "/api/v2/blobs"
+_BYTES = "application/octet-stream"
 #: Held of uploads under way; above it the next one waits for a retry. Apart from the tasks', which
 #: must not wait for somebody's gigabyte.
 BLOBS_BYTES = 16 * 2 * BLOB_CHUNK_BYTES
@@ -42,26 +44,44 @@ class BlobRoutes(Struct, frozen=True, kw_only=True):
     config: GatewayConfig
     budget: Budget
 
-    def register(self, routes: Routes) -> None:
-        routes.add("GET", f"{BLOBS}/<name:str>", self.download)
-        routes.add("PUT", f"{BLOBS}/<name:str>", self.upload, stream=True)
-
-    async def download(self, request: Request, name: str) -> HTTPResponse | None:
-        """To ask for one (HEAD will do) keeps it for another day."""
-        known = parse_blob_name(name)
+    @declare(
+        Operation(
+            method="GET",
+            path=f"{BLOBS}/<blob:str>",
+            tag="Blobs",
+            answers={200: Answer(content=_BYTES, headers=("ETag",))},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def download_blob(self, request: Request, blob: str) -> HTTPResponse | None:
+        """Read a blob. To ask for one (HEAD will do) keeps it for another day."""
+        known = parse_blob_name(blob)
         size = (await self.client.touch_blobs([known])).get(known)
         if size is None:
             raise NotFound(f"there is no blob {PREFIX}{known}; send it with PUT")
         headers = {**FILE_HEADERS, "Content-Length": str(size), "ETag": f'"{known}"'}
         if request.method == "HEAD" or not size:
-            return HTTPResponse(None, headers=headers, content_type="application/octet-stream")
+            return HTTPResponse(None, headers=headers, content_type=_BYTES)
         await pass_on(request, 200, headers, self.client.open_blob(known))
         return None
 
-    async def upload(self, request: Request, name: str) -> HTTPResponse:
-        """201 for a new blob, 200 for one that was there: its bytes are not read then."""
+    @declare(
+        Operation(
+            method="PUT",
+            path=f"{BLOBS}/<blob:str>",
+            tag="Blobs",
+            request={_BYTES: None},
+            answers={
+                200: Answer(v2.Blob, headers=("Location",)),
+                201: Answer(v2.Blob, headers=("Location",)),
+            },
+            stream=True,
+        )
+    )
+    async def upload_blob(self, request: Request, blob: str) -> HTTPResponse:
+        """Send a blob. 201 for a new one, 200 for one that was there: its bytes are not read."""
         try:
-            known = parse_blob_name(name)
+            known = parse_blob_name(blob)
             size = (await self.client.touch_blobs([known])).get(known)
             status = 200
             if size is None:

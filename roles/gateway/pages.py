@@ -20,38 +20,42 @@ from khala.model.errors import (
     TooLarge,
     Unavailable,
 )
+from khala.net import request_ids
 from khala.net.httpd import Failure
 from khala.protocol import v2
+from khala.protocol.v2 import ProblemCode
 from roles.gateway.issues import Invalid
 
+#: Where the codes are described.
+PROBLEMS_PAGE = "/docs/problems"
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 
-_CODES: tuple[tuple[type[KhalaError], str], ...] = (
-    (NotFound, "not_found"),
-    (NoSuchImage, "no_such_image"),
-    (NoSuchBlob, "no_such_blob"),
-    (TooLarge, "too_large"),
-    (AlreadyDone, "already_done"),
-    (Conflict, "idempotency_mismatch"),
-    (Invalid, "validation_failed"),
-    (Rejected, "invalid_request"),
-    (Unavailable, "unavailable"),
-    (OutcomeUnknown, "outcome_unknown"),
+_CODES: tuple[tuple[type[KhalaError], ProblemCode], ...] = (
+    (NotFound, ProblemCode.NOT_FOUND),
+    (NoSuchImage, ProblemCode.NO_SUCH_IMAGE),
+    (NoSuchBlob, ProblemCode.NO_SUCH_BLOB),
+    (TooLarge, ProblemCode.TOO_LARGE),
+    (AlreadyDone, ProblemCode.ALREADY_DONE),
+    (Conflict, ProblemCode.IDEMPOTENCY_MISMATCH),
+    (Invalid, ProblemCode.VALIDATION_FAILED),
+    (Rejected, ProblemCode.INVALID_REQUEST),
+    (Unavailable, ProblemCode.UNAVAILABLE),
+    (OutcomeUnknown, ProblemCode.OUTCOME_UNKNOWN),
 )
 #: Statuses that say more than the error's family does.
 _STATUS_CODES = {
-    401: "unauthenticated",
-    403: "forbidden",
-    405: "method_not_allowed",
-    415: "unsupported_media_type",
-    421: "misdirected_request",
+    401: ProblemCode.UNAUTHENTICATED,
+    403: ProblemCode.FORBIDDEN,
+    405: ProblemCode.METHOD_NOT_ALLOWED,
+    415: ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+    421: ProblemCode.MISDIRECTED_REQUEST,
 }
 
 
 def problem(failure: Failure) -> HTTPResponse:
     error = failure.error
     code = _STATUS_CODES.get(failure.status) or next(
-        (code for kind, code in _CODES if isinstance(error, kind)), "internal"
+        (code for kind, code in _CODES if isinstance(error, kind)), ProblemCode.INTERNAL
     )
     body = v2.Problem(
         title=_phrase(failure.status),
@@ -60,7 +64,8 @@ def problem(failure: Failure) -> HTTPResponse:
         detail=error.message,
         field=_field_of(error),
         errors=error.issues if isinstance(error, Invalid) else [],
-        type="about:blank",
+        type=f"{PROBLEMS_PAGE}#{code}",
+        request_id=request_ids.current(),
     )
     return HTTPResponse(
         v2.encode(body),

@@ -103,6 +103,14 @@ def check_limits(
     )
 
 
+def bounds_of(config: GatewayConfig) -> dict[str, tuple[float, float]]:
+    """The least and the most of each limit, in the unit of the document."""
+    return {
+        rule.name: (rule.minimum, getattr(config.maxima, rule.field) / rule.factor)
+        for rule in (_WALL, _CPU, _CPUS, *_COUNTED)
+    }
+
+
 def parse_amount(kind: Kind, given: Scalar, pointer: str, issues: Issues) -> float | None:
     try:
         value = parse(kind, given)

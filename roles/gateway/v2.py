@@ -17,27 +17,40 @@ from khala.model.ids import parse_task_id
 from khala.model.limits import EVENT_HEARTBEAT_S
 from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Failure, Routes
+from khala.net.httpd import Failure
 from khala.net.secrets import SecretFile, same
 from khala.protocol import v2
+from khala.protocol.v2 import ProblemCode
 from khala.version import VERSION
 from roles.gateway.cluster import Cluster
 from roles.gateway.hub import Hub, Reader, encode_event
+from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
+from roles.gateway.queries import read_query
 from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import etag_of, view_nodes
-from roles.gateway.waiting import Change, answer_task, parse_wait, wait_change, wait_end
+from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_change, wait_end
 
 #: Events that follow each other this closely leave in one write; browsers draw no faster.
 GATHER_S = 0.05
 SESSION_BODY_CHARS = 4096
+SESSION = "/api/v2/session"
 
 _NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
 
 
 class Login(Struct, frozen=True, kw_only=True):
+    """What a session is opened with."""
+
     token: str
+
+
+class TaskQuery(Struct, frozen=True, kw_only=True):
+    #: So long at the most, for the end of the task, or with `since` for any change.
+    wait: Wait | None = None
+    #: The `ETag` of an earlier answer.
+    since: str | None = None
 
 
 class V2(Struct, frozen=True, kw_only=True):
@@ -48,20 +61,25 @@ class V2(Struct, frozen=True, kw_only=True):
     hub: Hub
     token: SecretFile | None
 
-    def register(self, routes: Routes) -> None:
-        routes.add("GET", "/api/v2/tasks/<task_id:str>", self.get_task)
-        routes.add("GET", "/api/v2/events", self.stream_events)
-        routes.add("GET", "/api/v2/nodes", self.get_nodes)
-        routes.add("GET", "/api/v2/images", self.get_images)
-        routes.add("GET", "/api/v2/status", self.get_status)
-        routes.add("POST", "/api/v2/session", self.open_session)
-        routes.add("DELETE", "/api/v2/session", self.close_session)
-
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>",
+            tag="Tasks",
+            query=TaskQuery,
+            headers=("If-None-Match",),
+            answers={
+                200: Answer(v2.Task, headers=("ETag",)),
+                304: Answer(content="", headers=("ETag",)),
+            },
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
     async def get_task(self, request: Request, task_id: str) -> HTTPResponse:
-        """`wait` alone waits for the end; with `since` for any change."""
+        """Read a task. `wait` alone waits for the end; with `since` for any change."""
         known = parse_task_id(task_id)
-        wait_s = parse_wait(request.args.get("wait"))
-        since = request.args.get("since")
+        query = read_query(request, TaskQuery)
+        wait_s, since = parse_wait(query.wait), query.since
         if not wait_s:
             task = await self.client.get(known)
         elif since is None:
@@ -77,7 +95,16 @@ class V2(Struct, frozen=True, kw_only=True):
             return HTTPResponse(None, status=304, headers=headers)
         return await answer_task(self.client, task, headers, pending=pending)
 
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/events",
+            tag="Cluster",
+            answers={200: Answer(content="text/event-stream")},
+        )
+    )
     async def stream_events(self, request: Request) -> HTTPResponse | None:
+        """Follow what happens, as server-sent events."""
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return HTTPResponse(None, headers=headers, content_type="text/event-stream")
@@ -94,13 +121,31 @@ class V2(Struct, frozen=True, kw_only=True):
             self.hub.close(reader)
         return None
 
+    @declare(
+        Operation(
+            method="GET", path="/api/v2/nodes", tag="Cluster", answers={200: Answer(v2.Nodes)}
+        )
+    )
     async def get_nodes(self, _: Request) -> HTTPResponse:
+        """List executors and judicators."""
         return _json(view_nodes(await self.cluster.view()))
 
+    @declare(
+        Operation(
+            method="GET", path="/api/v2/images", tag="Cluster", answers={200: Answer(v2.Images)}
+        )
+    )
     async def get_images(self, _: Request) -> HTTPResponse:
+        """List the root file systems that tasks may name."""
         return _json(view_images(await self.cluster.view()))
 
+    @declare(
+        Operation(
+            method="GET", path="/api/v2/status", tag="Cluster", answers={200: Answer(v2.Status)}
+        )
+    )
     async def get_status(self, _: Request) -> HTTPResponse:
+        """Sum the cluster up."""
         seen = await self.cluster.view()
         return _json(
             v2.Status(
@@ -114,6 +159,15 @@ class V2(Struct, frozen=True, kw_only=True):
             )
         )
 
+    @declare(
+        Operation(
+            method="POST",
+            path=SESSION,
+            tag="Access",
+            request={JSON: Login},
+            answers={204: Answer(content="", headers=("Set-Cookie",))},
+        )
+    )
     async def open_session(self, request: Request) -> HTTPResponse:
         """Trade the token for a cookie that scripts cannot read."""
         try:
@@ -129,7 +183,16 @@ class V2(Struct, frozen=True, kw_only=True):
         cookie = Session.of(token).set_cookie
         return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": cookie})
 
+    @declare(
+        Operation(
+            method="DELETE",
+            path=SESSION,
+            tag="Access",
+            answers={204: Answer(content="", headers=("Set-Cookie",))},
+        )
+    )
     async def close_session(self, _: Request) -> HTTPResponse:
+        """Forget the session."""
         return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": CLEAR_COOKIE})
 
 

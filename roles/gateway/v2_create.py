@@ -16,31 +16,40 @@ from khala.model.errors import Conflict, KhalaError, Rejected
 from khala.model.spec import Stage
 from khala.model.task import TERMINAL
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Failure, Routes
+from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import SubmitTask
+from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
+from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec import parse_spec
+from roles.gateway.queries import read_query
+from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
 from roles.gateway.spec_task import TaskDocument, task_of_spec
 from roles.gateway.submission import parse_key
 from roles.gateway.v2_view import view_artifacts_request
-from roles.gateway.waiting import answer_task, parse_wait, wait_end
+from roles.gateway.waiting import Wait, answer_task, parse_wait, wait_end
 
 TASKS = "/api/v2/tasks"
 #: Work on a body above this leaves the event loop to the others.
 LARGE_BYTES = 256 * 1024
 #: A body of JSON is held as it came, as texts and as the task that is made of them.
 JSON_FACTOR = 3
-_JSON, _MULTIPART = "application/json", "multipart/form-data"
+_MULTIPART = "multipart/form-data"
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
-_ANSWERS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class CreateQuery(Struct, frozen=True, kw_only=True):
+    #: So long at the most, for the end of the task.
+    wait: Wait | None = None
+    #: Nothing is created; the answer says what would be.
+    dry_run: bool = False
 
 
 class _OtherType(Rejected):
@@ -55,10 +64,32 @@ class V2Create(Struct, frozen=True, kw_only=True):
     budget: Budget
     hub: Hub
 
-    def register(self, routes: Routes) -> None:
-        routes.add("POST", TASKS, self.create, stream=True)
-
-    async def create(self, request: Request) -> HTTPResponse:
+    @declare(
+        Operation(
+            method="POST",
+            path=TASKS,
+            tag="Tasks",
+            query=CreateQuery,
+            headers=("Idempotency-Key",),
+            request={JSON: TaskSpecV2, _MULTIPART: TaskSpecV2},
+            answers={
+                200: Answer((v2.Task, v2.Plan), headers=("Location", "Idempotency-Replayed")),
+                201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed")),
+                202: Answer(v2.Task, headers=("Location", "Idempotency-Replayed")),
+            },
+            problems=(
+                ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+                ProblemCode.VALIDATION_FAILED,
+                ProblemCode.NO_SUCH_IMAGE,
+                ProblemCode.NO_SUCH_BLOB,
+                ProblemCode.IDEMPOTENCY_MISMATCH,
+            ),
+            stream=True,
+        )
+    )
+    async def create_task(self, request: Request) -> HTTPResponse:
+        """Submit a task. With `wait`: 200 and the task when it has ended, 202 and the task as it is
+        when the time is up. With `dry_run`: 200 and what would hold."""
         try:
             return await self._create(request)
         except KhalaError as error:
@@ -76,8 +107,8 @@ class V2Create(Struct, frozen=True, kw_only=True):
             raise too_large(limit_bytes)
         # A key of our own makes our own repetitions safe.
         key = parse_key(request) or secrets.token_hex(16)
-        wait_s = parse_wait(request.args.get("wait"))
-        dry_run = _parse_flag(request.args.get("dry_run"), "dry_run")
+        query = read_query(request, CreateQuery)
+        wait_s = parse_wait(query.wait)
         content_type = request.headers.get("content-type", "")
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
@@ -86,7 +117,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
             blobs = await load_blobs(self.client, document.spec, limit_bytes)
             large = large or bool(blobs.contents)
             task = await _off_loop(large, task_of_spec, document, blobs, self.config, key)
-            if dry_run:
+            if query.dry_run:
                 return _json(_plan_of(task, blobs), 200, {})
             submitted = await self.client.submit(task)
         if not submitted.replay:
@@ -117,11 +148,11 @@ def _document_of_body(content_type: str, body: bytes) -> TaskDocument:
     header = Message()
     header["content-type"] = content_type
     kind = header.get_content_type()
-    if kind == _JSON:
+    if kind == JSON:
         return TaskDocument(spec=parse_spec(body))
     if kind != _MULTIPART:
         raise _OtherType(
-            f"Content-Type: {_JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
+            f"Content-Type: {JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
         )
     form = parse_form(content_type, body)
     parts = {name: text.encode() for name, text in form.texts.items()} | form.files
@@ -131,26 +162,20 @@ def _document_of_body(content_type: str, body: bytes) -> TaskDocument:
     return TaskDocument(spec=parse_spec(spec), parts=parts)
 
 
-def _parse_flag(text: str | None, name: str) -> bool:
-    if text is None:
-        return False
-    if text not in _ANSWERS:
-        raise Rejected(f"{name}: true or false is possible, {text[:40]!r} was given", field=name)
-    return _ANSWERS[text]
-
-
 def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
     limits = {Stage.COMPILE: task.compile_limits, Stage.EXECUTE: task.execute_limits}
     return v2.Plan(
         user=task.user,
-        stages={
-            stage: v2.PlannedStage(
-                limits=limits[stage],
-                env={**task.environment, **task.stage_environment.get(stage, {})},
-            )
-            for stage in Stage
-            if f"{stage}_command" in task.parts
-        },
+        stages=v2.PlannedStages(
+            **{
+                stage.value: v2.PlannedStage(
+                    limits=limits[stage],
+                    env={**task.environment, **task.stage_environment.get(stage, {})},
+                )
+                for stage in Stage
+                if f"{stage}_command" in task.parts
+            }
+        ),
         name=task.name,
         labels=task.labels,
         priority=task.priority,
@@ -167,5 +192,5 @@ def _json(body: Struct, status: int, headers: dict[str, str]) -> HTTPResponse:
         v2.encode(body),
         status=status,
         headers={**NOSNIFF, "Cache-Control": "no-store", **headers},
-        content_type=_JSON,
+        content_type=JSON,
     )

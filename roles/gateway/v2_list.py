@@ -8,11 +8,12 @@ moves no row. Whoever needs a total asks KV2's interface, which counts.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
 from urllib.parse import urlencode
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -20,32 +21,57 @@ from khala.model.errors import AlreadyDone, Rejected
 from khala.model.ids import parse_task_id
 from khala.model.task import TaskBrief, TaskState, brief_of
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Routes
 from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, Place
+from khala.protocol.v2 import ProblemCode
 from roles.gateway.hub import row_of
+from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.submission import parse_integer
-from roles.gateway.times import parse_kv2_time
+from roles.gateway.queries import parse_query
+from roles.gateway.submission import INTEGER_MAX
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
-_NAMES = ("user", "state", "created_after", "created_before", "order", "cursor", "limit")
 _CURSOR_CHARS = 64
+
+
+class Order(StrEnum):
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class ListQuery(Struct, frozen=True, kw_only=True):
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
+    #: Any of these.
+    state: tuple[TaskState, ...] = ()
+    #: Bounds on submission, inclusive.
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    #: Which comes first.
+    order: Order = Order.NEWEST
+    #: The `next_cursor` of the page before.
+    cursor: Annotated[str, Meta(extra_json_schema={"maxLength": _CURSOR_CHARS})] | None = None
+    limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
 
 
 class TaskLists(Struct, frozen=True, kw_only=True):
     client: JudicatorClient
 
-    def register(self, routes: Routes) -> None:
-        routes.add("GET", "/api/v2/tasks", self.list_tasks)
-        routes.add("POST", "/api/v2/tasks/<task_id:str>/cancel", self.cancel)
-
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks",
+            tag="Tasks",
+            query=ListQuery,
+            answers={200: Answer(v2.Page, headers=("Link",))},
+        )
+    )
     async def list_tasks(self, request: Request) -> HTTPResponse:
+        """List tasks, by pages."""
         given = {name: str(values[0]) for name, values in request.args.items()}
-        given.pop("token", None)  # the guard's; it is not repeated in a link either
-        query = parse_query(given)
-        found = await self.client.list_tasks(query)
+        given.pop("token", None)  # the guard's; it is not repeated in a link
+        query = parse_query(given, ListQuery)
+        found = await self.client.list_tasks(_list_of(query))
         cursor = _cursor_of(found.tasks[-1]) if found.more else None
         headers = {**NOSNIFF, "Cache-Control": "no-store"}
         if cursor is not None:
@@ -54,8 +80,18 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         view = v2.Page(items=[row_of(brief) for brief in found.tasks], next_cursor=cursor)
         return HTTPResponse(v2.encode(view), headers=headers, content_type="application/json")
 
-    async def cancel(self, _: Request, task_id: str) -> HTTPResponse:
-        """Idempotent: a task that is cancelled already is answered as if it was just now."""
+    @declare(
+        Operation(
+            method="POST",
+            path="/api/v2/tasks/<task_id:str>/cancel",
+            tag="Tasks",
+            answers={200: Answer(v2.Row)},
+            problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_DONE),
+        )
+    )
+    async def cancel_task(self, _: Request, task_id: str) -> HTTPResponse:
+        """Cancel a task; what runs of it is killed. Idempotent: a task that is cancelled already
+        is answered as if it was just now."""
         known = parse_task_id(task_id)
         try:
             brief = await self.client.cancel(known)
@@ -68,44 +104,16 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         )
 
 
-def parse_query(given: Mapping[str, str]) -> ListTasks:
-    """Raise `Rejected` naming the first parameter that is not as it must be."""
-    for name in given:
-        if name not in _NAMES:
-            raise Rejected(
-                f"{name[:40]}: no such parameter; there are {', '.join(_NAMES)}", field=name[:40]
-            )
-    limit = parse_integer(given.get("limit", str(LIMIT_DEFAULT)), "limit")
-    if not 1 <= limit <= LIMIT_MAX:
-        raise Rejected(f"limit: 1 to {LIMIT_MAX} is possible, {limit} was given", field="limit")
-    order = given.get("order", "newest")
-    if order not in ("newest", "oldest"):
-        raise Rejected(
-            f"order: newest or oldest is needed, {order[:40]!r} was given", field="order"
-        )
+def _list_of(query: ListQuery) -> ListTasks:
     return ListTasks(
-        user=parse_integer(given["user"], "user") if "user" in given else None,
-        states=_parse_states(given["state"]) if "state" in given else (),
-        start=_parse_time(given, "created_after"),
-        end=_parse_time(given, "created_before"),
-        oldest_first=order == "oldest",
-        after=_parse_cursor(given["cursor"]) if "cursor" in given else None,
-        limit=limit,
+        user=query.user,
+        states=query.state,
+        start=query.created_after,
+        end=query.created_before,
+        oldest_first=query.order is Order.OLDEST,
+        after=_parse_cursor(query.cursor) if query.cursor is not None else None,
+        limit=query.limit,
     )
-
-
-def _parse_states(text: str) -> tuple[TaskState, ...]:
-    """A list with commas."""
-    try:
-        return tuple(dict.fromkeys(TaskState(word.strip()) for word in text.split(",")))
-    except ValueError:
-        raise Rejected(
-            f"state: {text[:80]!r} is not a list of {', '.join(TaskState)}", field="state"
-        ) from None
-
-
-def _parse_time(given: Mapping[str, str], name: str) -> datetime | None:
-    return parse_kv2_time(given[name], name) if name in given else None
 
 
 def _cursor_of(last: TaskBrief) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from typing import Annotated, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Rejected
@@ -22,7 +23,13 @@ from roles.gateway.v2_view import etag_of, refs_viewed, view_task
 #: Whoever waits reads again this often even if no event came: events are hints.
 REREAD_S = 1.0
 
-_WAIT = re.compile(r"(\d{1,4})s?\Z")
+_PATTERN = "([0-5]?[0-9]|60)s?"
+_WAIT = re.compile(rf"{_PATTERN}\Z")
+
+#: A parameter: seconds, as `30` or `30s`.
+Wait: TypeAlias = Annotated[
+    str, Meta(extra_json_schema={"pattern": f"^{_PATTERN}$", "examples": ["30s"]})
+]
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -66,7 +73,7 @@ def parse_wait(text: str | None) -> float:
     if text is None:
         return 0.0
     found = _WAIT.match(text)
-    if found is None or float(found.group(1)) > LONG_POLL_MAX_S:
+    if found is None:
         raise Rejected(
             f"wait: 0s to {LONG_POLL_MAX_S:.0f}s is possible, {text[:40]!r} was given",
             field="wait",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.compat.answers import answers_checked
 from tests.compat.kv2_client import Answer, Kv2Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,7 +57,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             env={**os.environ, MARKER: "1"},
         )
     try:
-        yield _wait_for_url(process, log)
+        url = _wait_for_url(process, log)
+        with answers_checked(url):
+            yield url
     finally:
         process.send_signal(signal.SIGINT)
         try:

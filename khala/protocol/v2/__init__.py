@@ -26,7 +26,7 @@ from khala.protocol.v2.nodes import (
     Nodes,
     Status,
 )
-from khala.protocol.v2.problems import Issue, IssueCode, Problem, Scalar
+from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.tasks import (
     Created,
     File,
@@ -39,6 +39,7 @@ from khala.protocol.v2.tasks import (
     PendingCode,
     Plan,
     PlannedStage,
+    PlannedStages,
     Result,
     Row,
     Stage,
@@ -48,6 +49,7 @@ from khala.protocol.v2.tasks import (
 )
 
 __all__ = [
+    "PROBLEMS",
     "Artifact",
     "Artifacts",
     "ArtifactsRequest",
@@ -75,7 +77,9 @@ __all__ = [
     "PendingCode",
     "Plan",
     "PlannedStage",
+    "PlannedStages",
     "Problem",
+    "ProblemCode",
     "Result",
     "Row",
     "Scalar",

@@ -39,6 +39,117 @@ class Issue(Struct, frozen=True, kw_only=True):
     given: Scalar = None
 
 
+class ProblemCode(StrEnum):
+    """What went wrong with a request. `PROBLEMS` says what each means."""
+
+    INVALID_REQUEST = "invalid_request"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    MISDIRECTED_REQUEST = "misdirected_request"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    ALREADY_DONE = "already_done"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    VALIDATION_FAILED = "validation_failed"
+    NO_SUCH_IMAGE = "no_such_image"
+    NO_SUCH_BLOB = "no_such_blob"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    INTERNAL = "internal"
+    UNAVAILABLE = "unavailable"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+class Meaning(Struct, frozen=True):
+    """Of a code: its status, what has happened, and what to do next."""
+
+    status: int
+    happened: str
+    next_step: str
+
+
+PROBLEMS: dict[ProblemCode, Meaning] = {
+    ProblemCode.INVALID_REQUEST: Meaning(
+        400,
+        "A parameter, a header or the body is not as it must be; `field` names it.",
+        "Correct it. The same request will be refused again.",
+    ),
+    ProblemCode.UNAUTHENTICATED: Meaning(
+        401,
+        "The gateway needs a token, and this request has none, or another one.",
+        "Send `Authorization: Bearer TOKEN`; its operator has it.",
+    ),
+    ProblemCode.FORBIDDEN: Meaning(
+        403,
+        "A browser sent a change from a page of another origin.",
+        "Use the gateway's own pages, or a program.",
+    ),
+    ProblemCode.NOT_FOUND: Meaning(
+        404,
+        "There is no such object: it never existed, or it was forgotten.",
+        "Look at the list.",
+    ),
+    ProblemCode.METHOD_NOT_ALLOWED: Meaning(
+        405, "The address exists, but not with this method.", "`Allow` names those it has."
+    ),
+    ProblemCode.ALREADY_DONE: Meaning(
+        409,
+        "The task has ended, which never changes.",
+        "Read it; `rerun` makes a new one of the same document.",
+    ),
+    ProblemCode.TOO_LARGE: Meaning(
+        413,
+        "The body, or the header, is larger than its limit.",
+        "Send less, or let the operator raise `--max-body`.",
+    ),
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE: Meaning(
+        415,
+        "The body is of a type that is not read here.",
+        "Send `Content-Type: application/json`, or a form where files come along.",
+    ),
+    ProblemCode.MISDIRECTED_REQUEST: Meaning(
+        421,
+        "An open gateway answers to its own names only, and `Host` is another one.",
+        "Use one of its names, or let the operator add this one with `--host-names`.",
+    ),
+    ProblemCode.VALIDATION_FAILED: Meaning(
+        422,
+        "Fields of the document are not as they must be; `errors` has all of them.",
+        "Correct them: each names its pointer, its limit and the value given.",
+    ),
+    ProblemCode.NO_SUCH_IMAGE: Meaning(
+        422,
+        "No executor that the cluster knows has ever had this image.",
+        "Look at `/api/v2/images`.",
+    ),
+    ProblemCode.NO_SUCH_BLOB: Meaning(
+        422,
+        "The document names a blob that is not stored here.",
+        "Send it with `PUT /api/v2/blobs/{sha256}`, then repeat the request.",
+    ),
+    ProblemCode.IDEMPOTENCY_MISMATCH: Meaning(
+        422,
+        "The `Idempotency-Key` was used before, for another document.",
+        "Use a new key for a new task.",
+    ),
+    ProblemCode.INTERNAL: Meaning(
+        500,
+        "A defect of Khala.",
+        "Report it; the gateway's log has the details under the request's id.",
+    ),
+    ProblemCode.UNAVAILABLE: Meaning(
+        503,
+        "The cluster, or this gateway, cannot do it now. Nothing has happened.",
+        "Repeat it after `Retry-After` seconds.",
+    ),
+    ProblemCode.OUTCOME_UNKNOWN: Meaning(
+        504,
+        "It may or may not have happened: an answer was lost.",
+        "Read first. What carried an `Idempotency-Key` may simply be repeated.",
+    ),
+}
+
+
 class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """application/problem+json (RFC 9457)."""
 
@@ -54,3 +165,5 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: list[Issue] = []
     #: Where the code is described.
     type: str = ""
+    #: As in `X-Request-Id`, and in the gateway's log.
+    request_id: str = ""

@@ -10,7 +10,6 @@ from msgspec import Struct
 from khala.model.enforcement import Enforcement
 from khala.model.ids import TaskId
 from khala.model.outcome import CacheUse, Reason
-from khala.model.spec import Stage as StageName
 from khala.model.spec import StageLimits
 from khala.model.task import TERMINAL, TaskState
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
@@ -225,6 +224,13 @@ class PlannedStage(Struct, frozen=True, kw_only=True):
     env: dict[str, str]
 
 
+class PlannedStages(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Those that the document has."""
+
+    compile: PlannedStage | None = None
+    execute: PlannedStage | None = None
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What a task of this document would get."""
 
@@ -232,7 +238,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
-    stages: dict[StageName, PlannedStage]
+    stages: PlannedStages
     image: str
     #: "auto" or "off".
     cache: str

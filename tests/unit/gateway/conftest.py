@@ -16,6 +16,7 @@ from khala.model.spec import StageLimits
 from roles.gateway.app import Gateway
 from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.static import StaticSite
+from tests.contract import Contract
 from tests.unit.gateway.double import JudicatorDouble
 
 MIB = 1024 * 1024
@@ -51,6 +52,8 @@ class Site:
     base: str
     http: aiohttp.ClientSession
     judicator: JudicatorDouble
+    #: Every answer that `http` gets is checked against it.
+    contract: Contract
 
     def url(self, path: str) -> str:
         return self.base + path
@@ -80,6 +83,22 @@ def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
     )
 
 
+def checking(contract: Contract) -> aiohttp.TraceConfig:
+    """Lets a request fail if its answer is not as the gateway's own document says."""
+
+    async def check(
+        _: aiohttp.ClientSession, context: object, end: aiohttp.TraceRequestEndParams
+    ) -> None:
+        response = end.response
+        streamed = response.content_type == "text/event-stream"
+        body = b"" if streamed else await response.read()
+        contract.check(end.method, str(end.url), response.status, response.content_type, body)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_end.append(check)
+    return config
+
+
 @asynccontextmanager
 async def running(config: GatewayConfig) -> AsyncIterator[str]:
     """The address of a gateway that runs in the block."""
@@ -105,11 +124,14 @@ async def session_judicator(secret_file: Path) -> AsyncIterator[JudicatorDouble]
 async def session_site(
     secret_file: Path, session_judicator: JudicatorDouble
 ) -> AsyncIterator[Site]:
-    async with (
-        running(config_of(secret_file, session_judicator.address)) as base,
-        aiohttp.ClientSession() as http,
-    ):
-        yield Site(base=base, http=http, judicator=session_judicator)
+    async with running(config_of(secret_file, session_judicator.address)) as base:
+        async with (
+            aiohttp.ClientSession() as plain,
+            plain.get(f"{base}/api/v2/openapi.json") as response,
+        ):
+            contract = Contract(await response.json())
+        async with aiohttp.ClientSession(trace_configs=[checking(contract)]) as http:
+            yield Site(base=base, http=http, judicator=session_judicator, contract=contract)
 
 
 @pytest.fixture

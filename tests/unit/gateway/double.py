@@ -34,6 +34,7 @@ from khala.model.statements import CANCELLED
 from khala.model.task import Dispatch, Task, brief_of
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
+from khala.net.request_ids import HEADER
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import (
@@ -134,6 +135,7 @@ class JudicatorDouble:
         self.swallow = 0
         self.serving = True
         self.requests = 0
+        self.request_ids: list[str] = []
         self.reads = 0
         self._listeners: set[WebsocketImplProtocol] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
@@ -172,8 +174,9 @@ class JudicatorDouble:
         routes.finish()
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
-    async def _fail(self, _: Request) -> None:
+    async def _fail(self, request: Request) -> None:
         self.requests += 1
+        self.request_ids.append(request.headers.get(HEADER, ""))
         if self.broken is not None:
             raise self.broken
 

@@ -1,0 +1,144 @@
+"""What each address of the second API takes and answers, declared beside the handler that does it.
+
+The declaration is what the OpenAPI document is made of, and it is what registers the handler, so
+no route can be served that the document does not have. That the handlers answer as declared is
+the tests' to see: those of this role and of the whole stack look at every answer they get.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import Rejected
+from khala.net.httpd import Handler, Routes
+from khala.protocol.v2.problems import PROBLEMS, ProblemCode
+from roles.gateway.bodies import drop_body
+
+#: Whatever msgspec can describe: a Struct, a list of them, an annotated scalar.
+Described: TypeAlias = Any
+
+JSON = "application/json"
+#: Parameters of every address: the guard's.
+_EVERYWHERE = ("token",)
+
+
+class Answer(Struct, frozen=True):
+    """One status: the type of its body and the headers that come with it, by names that
+    `roles.gateway.openapi` describes."""
+
+    #: None: bytes of `content`, or no body at all. A tuple: one of these.
+    body: Described = None
+    content: str = JSON
+    headers: tuple[str, ...] = ()
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """One method of one address."""
+
+    method: str
+    #: As the router writes it: `/api/v2/tasks/<task_id:str>`.
+    path: str
+    #: A heading of the document.
+    tag: str
+    answers: Mapping[int, Answer]
+    #: A Struct; its fields are the query's parameters. None: it takes none.
+    query: type[Struct] | None = None
+    #: Of the request, by names that are described once for all addresses.
+    headers: tuple[str, ...] = ()
+    #: The body by its content type; a Struct, or None for bytes.
+    request: Mapping[str, Described] = {}
+    #: Beyond those that any request may meet.
+    problems: tuple[ProblemCode, ...] = ()
+    #: The handler reads and bounds the body itself.
+    stream: bool = False
+
+    @property
+    def safe(self) -> bool:
+        return self.method == "GET"
+
+    @property
+    def all_problems(self) -> tuple[ProblemCode, ...]:
+        everywhere = _ANYWHERE if self.safe else (*_ANYWHERE, *_CHANGES)
+        return tuple(dict.fromkeys((*everywhere, *self.problems)))
+
+    @property
+    def statuses(self) -> set[int]:
+        return {*self.answers, *(PROBLEMS[code].status for code in self.all_problems)}
+
+
+#: What any request may meet: before its handler, or because nobody is there to answer it.
+_ANYWHERE = (
+    ProblemCode.INVALID_REQUEST,
+    ProblemCode.UNAUTHENTICATED,
+    ProblemCode.TOO_LARGE,
+    ProblemCode.MISDIRECTED_REQUEST,
+    ProblemCode.INTERNAL,
+    ProblemCode.UNAVAILABLE,
+)
+_CHANGES = (ProblemCode.FORBIDDEN, ProblemCode.OUTCOME_UNKNOWN)
+
+_declared: dict[Handler, Operation] = {}
+
+
+def declare(operation: Operation) -> Callable[[Handler], Handler]:
+    """Decorates the method of a class whose objects are given to `register`."""
+
+    def keep(handler: Handler) -> Handler:
+        _declared[handler] = operation
+        return handler
+
+    return keep
+
+
+class Declared(Struct, frozen=True, kw_only=True):
+    """An operation, and what its handler says of it."""
+
+    operation: Operation
+    name: str
+    #: The handler's docstring.
+    text: str
+
+
+def declared_by(kinds: Iterable[type]) -> list[Declared]:
+    """All operations of these classes, in the order of their definition."""
+    return [
+        Declared(
+            operation=_declared[handler], name=name, text=" ".join((handler.__doc__ or "").split())
+        )
+        for kind in kinds
+        for name, handler in vars(kind).items()
+        if callable(handler) and handler in _declared
+    ]
+
+
+def register(routes: Routes, handlers: object) -> None:
+    """Serve every operation that the class of `handlers` declares."""
+    for each in declared_by([type(handlers)]):
+        operation = each.operation
+        handler = _strict(getattr(handlers, each.name), operation)
+        routes.add(operation.method, operation.path, handler, stream=operation.stream)
+
+
+def _strict(handler: Handler, operation: Operation) -> Handler:
+    """A parameter that is not known is refused: a typing error must not pass for "no filter"."""
+    fields = operation.query.__struct_fields__ if operation.query else ()
+    known = frozenset((*fields, *_EVERYWHERE))
+
+    async def checked(request: Request, **arguments: object) -> HTTPResponse | None:
+        if request.query_string:
+            for name in request.get_args(keep_blank_values=True):
+                if name not in known:
+                    if operation.stream:
+                        await drop_body(request)
+                    there = ", ".join(fields) or "none"
+                    raise Rejected(
+                        f"{name[:40]}: no such parameter; there are: {there}", field=name[:40]
+                    )
+        return await handler(request, **arguments)
+
+    return checked

@@ -1,0 +1,95 @@
+"""Parameters of an address, out of its query and into the Struct that describes them.
+
+The Struct is also what the OpenAPI document says, so a parameter cannot be described otherwise
+than it is read.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from enum import EnumMeta
+from types import NoneType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Struct
+from sanic import Request
+
+from khala.model.errors import Rejected
+
+Query = TypeVar("Query", bound=Struct)
+#: Characters of a value that is repeated to its sender.
+_GIVEN_CHARS = 80
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?\Z"
+)
+
+
+def read_query(request: Request, kind: type[Query]) -> Query:
+    """Raise `Rejected` naming the first parameter that is not as it must be."""
+    if not request.query_string:
+        return kind()
+    return parse_query({name: str(values[0]) for name, values in request.args.items()}, kind)
+
+
+def parse_query(given: dict[str, str], kind: type[Query]) -> Query:
+    """Names that `kind` does not have are none of its business."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        text = given.get(field.name)
+        if text is not None:
+            values[field.name] = _parse(text, field.name, field.type)
+    return kind(**values)
+
+
+def _parse(text: str, name: str, kind: Any) -> Any:
+    plain = plain_type(kind)
+    if plain is datetime:
+        return _parse_time(text, name)
+    value: Any = text
+    if get_origin(plain) is tuple:
+        value = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise Rejected(
+            f"{name}: {_wanted(plain) or str(error).partition(' - at')[0]};"
+            f" {text[:_GIVEN_CHARS]!r} was given",
+            field=name,
+        ) from None
+
+
+def _parse_time(text: str, name: str) -> datetime:
+    """Without a zone it is UTC."""
+    try:
+        if _TIME.match(text):
+            moment = datetime.fromisoformat(text)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Rejected(
+        f"{name}: a date such as 2026-11-24 or 2026-11-24T00:04:08Z is needed;"
+        f" {text[:_GIVEN_CHARS]!r} was given",
+        field=name,
+    )
+
+
+def plain_type(kind: Any) -> Any:
+    """Without `None` and annotations."""
+    if get_origin(kind) is Annotated:
+        return plain_type(get_args(kind)[0])
+    if get_origin(kind) is Union or str(type(kind)) == "<class 'types.UnionType'>":
+        members = [each for each in get_args(kind) if each is not NoneType]
+        return plain_type(members[0]) if len(members) == 1 else kind
+    return kind
+
+
+def _wanted(plain: Any) -> str:
+    """Of an enumeration, or a list of its members: what is possible."""
+    member = get_args(plain)[0] if get_origin(plain) is tuple else plain
+    if isinstance(member, EnumMeta):
+        some = "one or more of " if member is not plain else ""
+        return f"expected {some}{', '.join(map(str, member))}"
+    return ""
