@@ -163,6 +163,10 @@ class AsyncKhala:
     async def nodes(self) -> Nodes:
         return _parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
 
+    async def metrics(self) -> str:
+        """The cluster's numbers in Prometheus' text format; docs/metrics.md says what they are."""
+        return (await self._ask("GET", "/metrics")).decode()
+
 
 def _parse(kind: type[Answer], body: bytes) -> Answer:
     try:

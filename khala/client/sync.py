@@ -81,6 +81,9 @@ class Khala:
     def nodes(self) -> Nodes:
         return self._do(self._inner.nodes())
 
+    def metrics(self) -> str:
+        return self._do(self._inner.metrics())
+
     def _do(self, call: Coroutine[object, object, Answer]) -> Answer:
         return self._runner.run(call)
 

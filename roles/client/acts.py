@@ -114,7 +114,7 @@ async def list_tasks(
 
 async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...], form: Form) -> int:
     tasks = [await khala.get(task) for task in await select(khala, connection, words)]
-    if form in (Form.JSON, Form.JSONL):
+    if form in tables.DOCUMENTS:
         tables.show_structs(tasks, form)
     elif form is Form.NAME:
         for task in tasks:
@@ -141,7 +141,7 @@ async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
 
 async def nodes(khala: AsyncKhala, form: Form) -> int:
     found = await khala.nodes()
-    if form in (Form.JSON, Form.JSONL):
+    if form in tables.DOCUMENTS:
         tables.show_structs([*found.judicators, *found.executors], form)
         return 0
     rows = [

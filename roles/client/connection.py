@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from khala.model.errors import Rejected
 from khala.net.secrets import SecretFile
+from roles.client.contexts import Contexts
 
 URL_DEFAULT = "http://127.0.0.1:7000"
 #: Ids remembered for `last`, `last~1`, ...
@@ -49,15 +50,35 @@ class Connection(Struct, frozen=True, kw_only=True):
         return known[-1 - back]
 
 
-def connection_of(url: str | None, token_file: str | None) -> Connection:
-    """From options and environment. Raises Rejected for a token file that cannot be used."""
+def connection_of(url: str | None, token_file: str | None, context: str | None) -> Connection:
+    """From options, environment and contexts, in this order. Raises Rejected for a token file or a
+    context that cannot be used."""
+    known = Contexts.read()
+    chosen = known.named(context) if context else None if url else known.current_one
+    if chosen is not None:
+        if url is not None and url.rstrip("/") != chosen.url:
+            raise Rejected(
+                f"--url {url} and --context {context} name two gateways; give one of them",
+                field="--context",
+            )
+        url, token_file = chosen.url, token_file or chosen.token_file
     token = SecretFile(Path(token_file), flag="--token-file").read() if token_file else None
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Connection(
         url=(url or URL_DEFAULT).rstrip("/"),
         token=token,
-        history_path=Path(state) / "khala" / "submitted.json",
+        history_path=_history_path(),
     )
+
+
+def remembered_tasks() -> list[str]:
+    """All that this account submitted lately, wherever to; the newest of each gateway first."""
+    known = _load(_history_path())
+    return [task for tasks in known.values() for task in reversed(tasks)]
+
+
+def _history_path() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "khala" / "submitted.json"
 
 
 def _load(path: Path) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.client import Row
+from roles.client import yaml
 
 
 class Form(StrEnum):
@@ -19,8 +20,12 @@ class Form(StrEnum):
     WIDE = "wide"
     JSON = "json"
     JSONL = "jsonl"
+    YAML = "yaml"
     NAME = "name"
 
+
+#: Forms that show a whole document of each.
+DOCUMENTS = (Form.JSON, Form.JSONL, Form.YAML)
 
 Cell: TypeAlias = Callable[[Row], str]
 _COLUMNS: dict[str, Cell] = {
@@ -44,7 +49,7 @@ def show_rows(rows: Sequence[Row], form: Form) -> None:
     if form is Form.NAME:
         for row in rows:
             click.echo(row.id)
-    elif form in (Form.JSON, Form.JSONL):
+    elif form in DOCUMENTS:
         show_structs(rows, form)
     else:
         columns = _COLUMNS | (_WIDE if form is Form.WIDE else {})
@@ -52,10 +57,12 @@ def show_rows(rows: Sequence[Row], form: Form) -> None:
 
 
 def show_structs(items: Sequence[Struct], form: Form) -> None:
-    """Each as its document: one JSON list, or one line each."""
+    """Each as its document: one list in JSON or YAML, or one line of JSON each."""
     if form is Form.JSONL:
         for item in items:
             click.echo(msgspec.json.encode(item).decode())
+    elif form is Form.YAML:
+        click.echo(yaml.dump(msgspec.json.decode(msgspec.json.encode(list(items)))), nl=False)
     else:
         click.echo(msgspec.json.format(msgspec.json.encode(list(items)), indent=2).decode())
 

@@ -23,7 +23,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
 @pytest.mark.parametrize("number", range(len(blocks("docs/cli.md", "sh"))))
 def test_command_line(fresh: Khala, tmp_path: Path, number: int) -> None:
     compared = 0
-    environment = {**os.environ, "KHALA_URL": fresh.url, "XDG_STATE_HOME": str(tmp_path / "state")}
+    environment = {
+        **os.environ,
+        "KHALA_URL": fresh.url,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
     for example in examples(blocks("docs/cli.md", "sh")[number]):
         done = subprocess.run(
             ["bash", "-euc", f'khala.pex() {{ "{PEX}" "$@"; }}\n{example.command}'],

@@ -34,7 +34,12 @@ HEAVY = (
 )
 
 #: The users' commands are declared beside their work, which is loaded when one runs.
-ROLES_OF_COMMANDS = {"roles.client", "roles.client.commands"}
+ROLES_OF_COMMANDS = {
+    "roles.client",
+    "roles.client.commands",
+    "roles.client.options",
+    "roles.client.own",
+}
 
 Run = Callable[..., tuple[int, str, str]]
 

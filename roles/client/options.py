@@ -1,0 +1,146 @@
+"""The options that several of the users' commands share, as decorators.
+
+One definition each, so that an option means the same wherever it is given. Imports nothing but
+click: `--help` must stay quick.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., object])
+FORMS = ("table", "wide", "json", "jsonl", "yaml", "name")
+STATES = (
+    "queued",
+    "starting",
+    "compiling",
+    "running",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "error",
+)
+
+SELECTORS = """TASK is an id, its first 6 digits or more, `last` (the one submitted last from this
+    account), `last~1` for the one before, or a list of these with commas."""
+
+
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command a `connection` to the gateway that these options name."""
+
+    @functools.wraps(command)
+    def called(
+        url: str | None, token_file: str | None, context: str | None, **options: object
+    ) -> None:
+        from roles.client.connection import connection_of
+
+        command(connection=connection_of(url, token_file, context), **options)
+
+    for option in (
+        click.option(
+            "--url",
+            envvar="KHALA_URL",
+            show_envvar=True,
+            help="Gateway.  [default: that of the context, or http://127.0.0.1:7000]",
+        ),
+        click.option(
+            "--token-file",
+            envvar="KHALA_TOKEN_FILE",
+            show_envvar=True,
+            help="The gateway's token, mode 0600.",
+        ),
+        click.option(
+            "--context",
+            envvar="KHALA_CONTEXT",
+            show_envvar=True,
+            help="A gateway by the name that `context set` gave it.",
+        ),
+    ):
+        called = option(called)
+    return called
+
+
+def formed(command: Decorated) -> Decorated:
+    form = click.option("-o", "--output-format", "form", type=click.Choice(FORMS), default="table")
+    return form(command)
+
+
+def one_task(command: Decorated) -> Decorated:
+    return click.argument("task", metavar="TASK", shell_complete=_complete_task)(command)
+
+
+def some_tasks(command: Decorated) -> Decorated:
+    argument = click.argument(
+        "tasks", nargs=-1, required=True, metavar="TASK...", shell_complete=_complete_task
+    )
+    return argument(command)
+
+
+def _complete_task(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """What this account submitted, newest first; asks no gateway, because a shell waits for it."""
+    from roles.client.connection import remembered_tasks
+
+    return [word for word in ("last", *remembered_tasks()) if word.startswith(begun)]
+
+
+def task_options(command: Decorated) -> Decorated:
+    """What a task is made of, for `run` and `submit`."""
+    options = (
+        click.argument("command", nargs=-1, type=click.UNPROCESSED),
+        click.option(
+            "-f",
+            "--file",
+            help="A script to run; it may carry options as #KHALA lines. - is stdin.",
+        ),
+        click.option(
+            "--compile", metavar="SCRIPT", help="A stage before: run once, in the same directory."
+        ),
+        click.option(
+            "--source",
+            multiple=True,
+            metavar="PATH[:NAME]",
+            help="A file or folder for the work directory; several times.",
+        ),
+        click.option(
+            "--data", multiple=True, metavar="PATH[:NAME]", help="The same for its folder data/."
+        ),
+        click.option("--stdin", metavar="FILE", help="Standard input; - is this command's own."),
+        click.option(
+            "--env", multiple=True, metavar="NAME=VALUE", help="A variable; several times."
+        ),
+        click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
+        click.option("--name", help="For people: a name in lists; need not be unique."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; several times."),
+        click.option(
+            "--priority", type=int, help="-100 to 100: a point is worth a minute of waiting."
+        ),
+        click.option(
+            "--image", metavar="LABEL", help="Programs to run with; see the nodes' images."
+        ),
+        click.option(
+            "--no-cache", is_flag=True, help="Compile anew, whatever an executor remembers."
+        ),
+        click.option(
+            "--artifact",
+            multiple=True,
+            metavar="GLOB",
+            help="Files to keep, as out/**; several times.",
+        ),
+        click.option("--time", metavar="DURATION", help="Wall time: 500ms, 10s, 5m, 2h, 00:10:00."),
+        click.option("--cpu-time", metavar="DURATION", help="Processor time of all processes."),
+        click.option("--mem", metavar="SIZE", help="Memory of all processes: 256MiB."),
+        click.option("--pids", type=int, help="Processes and threads."),
+        click.option("--cpus", type=float, help="Processors in use at a time."),
+        click.option("--output", metavar="SIZE", help="Of stdout, and of stderr, each."),
+        click.option("--file-size", metavar="SIZE", help="The largest single file."),
+        click.option("--disk", metavar="SIZE", help="The work directory."),
+        click.option("--compile-time", metavar="DURATION", help="Wall time of the compile stage."),
+        click.option("--compile-mem", metavar="SIZE", help="Memory of the compile stage."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
