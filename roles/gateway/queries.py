@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from enum import EnumMeta
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -23,7 +23,7 @@ Query = TypeVar("Query", bound=Struct)
 _GIVEN_CHARS = 80
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
-    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?\Z"
+    r"([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]|[+-][0-9]{2}:[0-5][0-9])?)?\Z"
 )
 
 
@@ -31,7 +31,13 @@ def read_query(request: Request, kind: type[Query]) -> Query:
     """Raise `Rejected` naming the first parameter that is not as it must be."""
     if not request.query_string:
         return kind()
-    return parse_query({name: str(values[0]) for name, values in request.args.items()}, kind)
+    return parse_query(given_in(request), kind)
+
+
+def given_in(request: Request) -> dict[str, str]:
+    """The query as it was written; one without a value is one with an empty value."""
+    args = request.get_args(keep_blank_values=True)
+    return {name: str(values[0]) for name, values in args.items()}
 
 
 def parse_query(given: dict[str, str], kind: type[Query]) -> Query:
@@ -40,7 +46,7 @@ def parse_query(given: dict[str, str], kind: type[Query]) -> Query:
     for field in msgspec.structs.fields(kind):
         text = given.get(field.name)
         if text is not None:
-            values[field.name] = _parse(text, field.name, field.type)
+            values[field.name] = _parse(text, field.name, _present(field.type))
     return kind(**values)
 
 
@@ -61,6 +67,15 @@ def _parse(text: str, name: str, kind: Any) -> Any:
         ) from None
 
 
+def _present(kind: Any) -> Any:
+    """The type of a parameter that is there: the text `null` is no way to leave it out."""
+    members = get_args(kind)
+    if NoneType not in members or get_origin(kind) not in (Union, UnionType):
+        return kind
+    [present] = [each for each in members if each is not NoneType]
+    return present
+
+
 def _parse_time(text: str, name: str) -> datetime:
     """Without a zone it is UTC."""
     try:
@@ -77,12 +92,9 @@ def _parse_time(text: str, name: str) -> datetime:
 
 
 def plain_type(kind: Any) -> Any:
-    """Without `None` and annotations."""
+    """Without annotations."""
     if get_origin(kind) is Annotated:
         return plain_type(get_args(kind)[0])
-    if get_origin(kind) is Union or str(type(kind)) == "<class 'types.UnionType'>":
-        members = [each for each in get_args(kind) if each is not NoneType]
-        return plain_type(members[0]) if len(members) == 1 else kind
     return kind
 
 

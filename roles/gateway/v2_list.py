@@ -27,7 +27,7 @@ from khala.protocol.v2 import ProblemCode
 from roles.gateway.hub import row_of
 from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.queries import parse_query
+from roles.gateway.queries import given_in, parse_query
 from roles.gateway.submission import INTEGER_MAX
 
 LIMIT_DEFAULT = 50
@@ -68,7 +68,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
     )
     async def list_tasks(self, request: Request) -> HTTPResponse:
         """List tasks, by pages."""
-        given = {name: str(values[0]) for name, values in request.args.items()}
+        given = given_in(request)
         given.pop("token", None)  # the guard's; it is not repeated in a link
         query = parse_query(given, ListQuery)
         found = await self.client.list_tasks(_list_of(query))
