@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from khala.model.capabilities import CAPABILITY
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, ImageInfo
 from khala.model.ids import BootId, ExecutorName, SessionNo
@@ -94,11 +95,14 @@ class Identity:
     images: tuple[ImageInfo, ...] = ()
     #: Stamped on every result, too.
     enforces: Enforcement | None = None
+    speaks: int = CAPABILITY
 
     def why_not(self, spec: TaskSpec, running: int) -> str | None:
         """Why it cannot run one more, a task of this spec; None if it can."""
         if spec.image and all(image.name != spec.image for image in self.images):
             return f"it has no image {spec.image!r}"
+        if spec.needs > self.speaks:
+            return "it is older than the task, and would ignore a part of it"
         # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
         return "all slots are busy" if running >= 2 * self.slots else None
 
@@ -113,6 +117,7 @@ class Identity:
             running=running,
             spooled=spooled,
             images=self.images,
+            speaks=self.speaks,
         )
 
 

@@ -105,10 +105,10 @@ class Dispatcher:
     async def submit(self, task: NewTask) -> AcceptResult:
         """Make a task durable. With a free slot at hand it is inserted already leased, which
         saves a write; an answer that got lost leaves a lease that the audit (R4) finds."""
-        image = task.spec.image
-        # Every slot that is free has nothing to do: what waits now, waits for other images.
-        free = self.serving and task.hold is None and not self.ready.waits(image)
-        session = self.sessions.roomiest(image) if free else None
+        shape = task.spec.shape
+        # Every slot that is free has nothing to do: what waits now, waits for other executors.
+        free = self.serving and task.hold is None and not self.ready.waits(shape)
+        session = self.sessions.roomiest(shape) if free else None
         if session is not None:
             return await self._submit_leased(task, session)
         result = await self.store.accept(task)

@@ -19,6 +19,7 @@ from khala.core.ready import Ready, Refusals
 from khala.core.returns import Returns
 from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
+from khala.model.capabilities import CAPABILITY
 from khala.model.errors import KhalaError, NotFound
 from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
 from khala.model.statements import (
@@ -54,7 +55,7 @@ class Leasing:
     def _dispatch_one(self) -> bool:
         """Lease the task that has waited longest of those that a slot is free for."""
         for task in self.ready.heads():
-            session = self.sessions.roomiest(task.spec.image)
+            session = self.sessions.roomiest(task.spec.shape)
             if session is not None:
                 self.ready.discard(task.id)
                 self.take(session, task)
@@ -139,6 +140,10 @@ class Leasing:
             return
         if task.attempt != run[1] or task.dispatch is not Dispatch.LEASED:
             self.sessions.drop(session, run)  # it ended between the audit's read and now
+            return
+        if task.spec.needs > CAPABILITY:
+            # A newer Judicator gave it; here it was read without what we do not know.
+            self.give_back(session, run, crash=False)
             return
         held.task = Candidate(
             id=task.id,

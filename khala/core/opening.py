@@ -13,6 +13,7 @@ from khala.core.dispatch import Dispatcher
 from khala.core.ports import Conn
 from khala.core.returns import RETRY_S
 from khala.core.session import Held, Session
+from khala.model.capabilities import shapes_of
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.executor import Owner
 from khala.model.ids import BootId, ExecutorName, SessionNo
@@ -58,6 +59,7 @@ class Opening:
                     enforcement=hello.enforcement,
                     images=hello.images,
                     enforces=hello.enforces,
+                    speaks=hello.speaks,
                 )
             )
         except KhalaError:
@@ -83,7 +85,7 @@ class Opening:
             number=opened.session,
             boot=hello.boot,
             slots=hello.slots,
-            images=tuple(image.name for image in hello.images),
+            shapes=shapes_of([image.name for image in hello.images], hello.speaks),
             last_seen_at=self._comm.now(),
             conn=None,
         )

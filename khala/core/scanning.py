@@ -1,9 +1,9 @@
 """The store's queue, looked through for what this Judicator's memory does not have.
 
 Tasks of other Judicators, tasks that were given back, tasks of an earlier life: all of them wait in
-the store's index, and a scan a few times a second finds them. Image by image, because the index is
-ordered by age, and a thousand old tasks for an image that is busy or nowhere would otherwise be all
-that a scan ever sees.
+the store's index, and a scan a few times a second finds them. Shape by shape, because the index is
+ordered by age, and a thousand old tasks for executors that are busy or nowhere would otherwise be
+all that a scan ever sees.
 """
 
 from __future__ import annotations
@@ -42,55 +42,55 @@ class Scanning:
         if self._refusals.expire(now):
             self._returns.unscanned = True
         # Other Judicators' executors run the others, or nobody's; the index has them all.
-        self._ready.keep(self._sessions.images)
+        self._ready.keep(self._sessions.shapes)
         self._leasing.dispatch()
         if not self._leasing.serving or self._scanning or not self._sessions:
             return
-        images, least = self._due(now)
-        if images:
+        shapes, least = self._due(now)
+        if shapes:
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
             self._returns.unscanned = False
-            self._comm.spawn(self._scan(images, least))
+            self._comm.spawn(self._scan(shapes, least))
 
     def _due(self, now: float) -> tuple[list[str], int]:
-        """Images to look for, and how many tasks of each are read even if no slot is free."""
+        """Shapes to look for, and how many tasks of each are read even if no slot is free."""
         # What was given back is older than all that waits in `ready`: it must not wait until
         # that is empty, which under load may be never.
         if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
-            return list(self._sessions.images), OWN_SCAN_ITEMS
+            return list(self._sessions.shapes), OWN_SCAN_ITEMS
         if now >= self._next_peek_at:
             # What is next of all may be another Judicator's, and more urgent than all of `ready`.
             self._next_peek_at = now + PEEK_INTERVAL_S
-            return list(self._sessions.images), PEEK_ITEMS
+            return list(self._sessions.shapes), PEEK_ITEMS
         if now < self._next_scan_at:
             return [], 0
-        # Nor must what waits for an image wait until nobody wants the slots without one. `ready`
-        # may lack it: nobody here had the image when it came, or it came to another Judicator.
-        missing = [i for i in self._sessions.images if i and not self._ready.waits(i)]
+        # Nor must what waits for few executors wait until nobody else wants their slots. `ready`
+        # may lack it: nobody here could run it when it came, or it came to another Judicator.
+        missing = [each for each in self._sessions.shapes if each and not self._ready.waits(each)]
         return missing, OWN_SCAN_ITEMS
 
-    async def _scan(self, images: list[str], least: int) -> None:
-        """Image by image: a long queue for one must not hide what waits for the others."""
+    async def _scan(self, shapes: list[str], least: int) -> None:
+        """Shape by shape: a long queue for one must not hide what waits for the others."""
         try:
-            for image in images:
-                await self._scan_for(image, least)
+            for shape in shapes:
+                await self._scan_for(shape, least)
         except KhalaError:
             pass  # the next scan is SCAN_INTERVAL_S away
         finally:
             self._scanning = False
 
-    async def _scan_for(self, image: str, least: int) -> None:
+    async def _scan_for(self, shape: str, least: int) -> None:
         # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
         own = len(self._comm.peers()) <= 1 or not self._sessions.free
-        wanted = 2 * self._sessions.free_for(image)
+        wanted = 2 * self._sessions.free_for(shape)
         if own:
             wanted = max(wanted, least)
         if not wanted:
             return
         # Refused tasks stay at the head of the queue; they must not hide what is behind.
         wanted = min(wanted + len(self._refusals), SCAN_ITEMS)
-        found = await self._store.find_queued(image, wanted, STRANGER_AGE_S)
+        found = await self._store.find_queued(shape, wanted, STRANGER_AGE_S)
         if len(found) == wanted:
             self._next_scan_at = 0.0  # there is more: look again as soon as a slot is free
         if own:
@@ -103,6 +103,6 @@ class Scanning:
         # documents instead of all.
         self._comm.shuffle(found)
         for task in found:
-            session = self._sessions.roomiest(image, self._refusals.of(task.id))
+            session = self._sessions.roomiest(shape, self._refusals.of(task.id))
             if session is not None and task.id not in self._ready and self._leasing.serving:
                 self._leasing.take(session, task)

@@ -46,8 +46,8 @@ class Session:
     slots: int
     last_seen_at: float
     conn: Conn | None
-    #: Labels of the images it can run tasks in, beside its own programs.
-    images: tuple[str, ...] = ()
+    #: Of the tasks that it can run.
+    shapes: tuple[str, ...] = ("",)
     closed_at: float | None = None
     #: False while the executor takes no work (stopping, disk full, spool full) or rests.
     accepts: bool = True

@@ -24,7 +24,7 @@ class Sessions:
         self._by_conn: dict[Conn, Session] = {}
         #: Open connections whose Hello is being answered.
         self.greeting: dict[Conn, ExecutorName] = {}
-        #: Where tasks of each image may run; the empty label is every session's.
+        #: Where tasks of each shape may run; the empty one is every session's.
         self._rooms: dict[str, Room] = {}
 
     @property
@@ -32,13 +32,13 @@ class Sessions:
         """Free slots of all sessions."""
         return self.free_for("")
 
-    def free_for(self, image: str) -> int:
-        room = self._rooms.get(image)
+    def free_for(self, shape: str) -> int:
+        room = self._rooms.get(shape)
         return room.free if room is not None else 0
 
     @property
-    def images(self) -> Collection[str]:
-        """What can be run here: the empty label (no image) and those of the sessions."""
+    def shapes(self) -> Collection[str]:
+        """Of the tasks that can be run here."""
         return self._rooms.keys()
 
     def __len__(self) -> int:
@@ -61,9 +61,9 @@ class Sessions:
     def is_current(self, session: Session) -> bool:
         return self._by_name.get(session.name) is session
 
-    def roomiest(self, image: str = "", but_not: Collection[ExecutorName] = ()) -> Session | None:
-        """Where a task of that image should go; see `Room.roomiest`."""
-        room = self._rooms.get(image)
+    def roomiest(self, shape: str = "", but_not: Collection[ExecutorName] = ()) -> Session | None:
+        """Where a task of that shape should go; see `Room.roomiest`."""
+        room = self._rooms.get(shape)
         return room.roomiest(but_not) if room is not None else None
 
     # ---- changes ----------------------------------------------------------------------------
@@ -76,19 +76,19 @@ class Sessions:
         self._by_name[session.name] = session
         if session.conn is not None:
             self._by_conn[session.conn] = session
-        for image in ("", *session.images):
-            self._rooms.setdefault(image, Room())
+        for shape in session.shapes:
+            self._rooms.setdefault(shape, Room())
         self._note(session)
 
     def detach(self, session: Session) -> None:
         del self._by_name[session.name]
         if session.conn is not None:
             del self._by_conn[session.conn]
-        for image in ("", *session.images):
-            room = self._rooms[image]
+        for shape in session.shapes:
+            room = self._rooms[shape]
             room.remove(session)
             if not room:
-                del self._rooms[image]
+                del self._rooms[shape]
 
     def close(self, conn: Conn, now: float) -> None:
         """The connection is gone; its session waits for the executor to come back."""
@@ -144,6 +144,5 @@ class Sessions:
     def _note(self, session: Session) -> None:
         if not self.is_current(session):
             return
-        self._rooms[""].note(session)
-        for image in session.images:
-            self._rooms[image].note(session)
+        for shape in session.shapes:
+            self._rooms[shape].note(session)

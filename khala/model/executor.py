@@ -51,6 +51,8 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     images: tuple[ImageInfo, ...] = ()
     #: What its host lets it enforce; None of a version that did not say.
     enforces: Enforcement | None = None
+    #: Which fields of a task it knows (see `khala.model.capabilities`).
+    speaks: int = 0
 
 
 class CacheCounts(Struct, frozen=True, kw_only=True):

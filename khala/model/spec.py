@@ -79,6 +79,11 @@ class ArtifactRequest(Struct, frozen=True, kw_only=True):
     max_files: int
 
 
+def shape_of(image: str, needs: int) -> str:
+    """See `TaskOptions.shape`; no image has such a name."""
+    return f"{image}+{needs}" if needs else image
+
+
 class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a user chooses beside the bytes; the same from the request to the stored task.
 
@@ -105,12 +110,14 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     #: From -PRIORITY_MAX to PRIORITY_MAX; see `khala.model.order`.
     priority: int = 0
+    #: What its readers must know (see `khala.model.capabilities`).
+    needs: int = 0
 
     @property
     def shape(self) -> str:
         """What it needs of an executor, as a key: tasks of one shape are given to the same ones, so
         they wait in one line, and tasks of another shape in another."""
-        return self.image
+        return shape_of(self.image, self.needs)
 
 
 class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):

@@ -180,6 +180,7 @@ class OpenSession(Struct, frozen=True, kw_only=True):
     enforcement: str
     images: tuple[ImageInfo, ...] = ()
     enforces: Enforcement | None = None
+    speaks: int = 0
 
 
 class OpenedSession(Struct, frozen=True, kw_only=True):

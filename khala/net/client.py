@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from khala.model.capabilities import needs_of
 from khala.model.errors import AlreadyDone, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Chunked, Stream
@@ -43,6 +44,7 @@ class JudicatorClient(BlobClient):
 
     async def submit(self, request: SubmitTask) -> Submitted:
         """Repeated until answered only if `request` carries a key."""
+        request = msgspec.structs.replace(request, needs=needs_of(request))
         call = Call(
             method="POST",
             path="/rpc/v1/tasks",

@@ -37,6 +37,8 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     #: Root file systems it can run tasks in, beside its own programs.
     images: tuple[ImageInfo, ...] = ()
     enforces: Enforcement | None = None
+    #: Which fields of a task it knows (see `khala.model.capabilities`).
+    speaks: int = 0
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):

@@ -84,6 +84,7 @@ class MemorySessions:
             enforces=item.enforces,
             seen_at=self._state.now(),
             images=item.images,
+            speaks=item.speaks,
         )
         return OpenedSession(session=session, previous=previous)
 

@@ -49,6 +49,13 @@ def why_pending(task: Task, seen: Seen) -> Pending:
             detail=f"waiting for image {image}: no online executor has it (images online:"
             f" {_some(names)})",
         )
+    needs = task.spec.needs
+    able = [each for each in able if each.record.speaks >= needs]
+    if not able:
+        return Pending(
+            code=PendingCode.OLD_EXECUTOR,
+            detail="waiting for a newer executor: those online do not know all that it asks for",
+        )
     slots = sum(each.record.slots for each in able)
     if any(each.free for each in able):
         return Pending(code=PendingCode.SOON, detail="a slot is free; it starts in a moment")

@@ -13,6 +13,7 @@ import msgspec
 
 from khala.core.dispatch import Dispatcher
 from khala.model.blob import PREFIX, BlobName
+from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
 from khala.model.errors import NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
@@ -51,11 +52,16 @@ class Submissions:
         """Return once the task is stored on a majority and journalled."""
         if not self._dispatcher.serving:
             raise Unavailable("the store does not acknowledge writes; retry in a second")
+        if request.needs > CAPABILITY:
+            raise Unavailable(
+                "this judicator is older than the gateway and would ignore a part of the task:"
+                " start the version of the gateway here, then retry"
+            )
         # An empty part is an absent one: nothing to store, nothing to fetch.
         parts = {part: data for part, data in request.parts.items() if data}
         size = sum(len(data) for data in parts.values())
         self._check(request, parts, size)
-        if request.image and request.image not in self._dispatcher.sessions.images:
+        if request.image and request.image not in self._dispatcher.sessions.shapes:
             await self._check_image(request.image)
         if self._in_flight + size > IN_FLIGHT_BYTES:
             raise Unavailable("too many large submissions at once; retry in a second")
@@ -114,7 +120,7 @@ class Submissions:
         for name, data in plan.apart.items():
             await put_blob(self._blobs, name, data)
         refs = plan.refs | await self._refer(request.blobs)
-        spec = TaskSpec.of(request, refs)
+        spec = msgspec.structs.replace(TaskSpec.of(request, refs), needs=needs_of(request))
         result = await self._dispatcher.submit(
             NewTask(
                 id=task,
@@ -135,9 +141,11 @@ def no_such_blob(name: BlobName, field: str) -> NoSuchBlob:
 
 
 def _fingerprint(spec: TaskSpec) -> bytes:
-    """Stands for the whole request; the bytes of parts are covered by their hashes."""
+    """Stands for the whole request; the bytes of parts are covered by their hashes. What it needs
+    follows from the rest, and may be told differently by another version."""
     bare = msgspec.structs.replace(
         spec,
+        needs=0,
         parts={
             part: msgspec.structs.replace(ref, inline=None, blob=False)
             for part, ref in spec.parts.items()

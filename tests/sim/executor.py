@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from khala.core.agent import Agent, Identity
 from khala.core.ports import Conn
+from khala.model.capabilities import CAPABILITY
 from khala.model.executor import ImageInfo
 from khala.model.ids import BootId, ExecutorName
 from khala.model.limits import SESSION_TTL_S
@@ -27,12 +28,11 @@ class SimExecutor(Node):
 
     agent: Agent
 
-    def __init__(
-        self, clock: Clock, name: str, network: Network, history: History, images: Sequence[str]
-    ) -> None:
+    def __init__(self, clock: Clock, name: str, network: Network, history: History) -> None:
         super().__init__(clock, name)
         #: What the next process registers.
-        self.images = images
+        self.images: Sequence[str] = ()
+        self.speaks = CAPABILITY
         self._network = network
         self._history = history
         self.judicators: Sequence[SimJudicator] = ()
@@ -55,6 +55,7 @@ class SimExecutor(Node):
             enforcement="simulated",
             slots=SLOTS,
             images=tuple(ImageInfo(name=name, identity="", size_bytes=0) for name in self.images),
+            speaks=self.speaks,
         )
         self.agent = self.make_agent(identity)
         self.every(0.25, self.agent.on_tick)
@@ -114,8 +115,9 @@ class SimExecutor(Node):
         if connection is None:
             return
         if isinstance(message, Refused):
-            # A process keeps its images, and a connection its process.
+            # A process keeps its images and its version, and a connection its process.
             require("no image" not in message.why, "given to one without the image", self, message)
+            require("older" not in message.why, "given to one that is too old", self, message)
         judicator = connection.judicator.node
         if isinstance(judicator, SimJudicator):
             number = connection.number

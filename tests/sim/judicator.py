@@ -86,9 +86,9 @@ class SimJudicator(Node):
         best = sessions.roomiest()
         room = max((session.free for session in sessions.values()), default=0)
         require((best.free if best else 0) == room, "the roomiest is not", best, room)
-        for image in sessions.images:
-            free = sum(s.free for s in sessions.values() if not image or image in s.images)
-            require(sessions.free_for(image) == free, "free slots are miscounted", image, free)
+        for shape in sessions.shapes:
+            free = sum(s.free for s in sessions.values() if shape in s.shapes)
+            require(sessions.free_for(shape) == free, "free slots are miscounted", shape, free)
 
     async def _lead(self) -> None:
         """Everybody leads, and suspects the living now and then: the worst that an election and

@@ -191,15 +191,15 @@ def _no_crash_count(patch: Patch) -> None:
     patch.setattr(MemoryTasks, "requeue_if_leased_by", requeue_only)
 
 
-def _no_place(patch: Patch) -> None:
+def _misplaced(taken_for: Callable[[str], str]) -> Callable[[Patch], None]:
     roomiest = Sessions.roomiest
 
-    def roomiest_of_all(
-        self: Sessions, image: str = "", but_not: Collection[ExecutorName] = ()
+    def roomiest_of_others(
+        self: Sessions, shape: str = "", but_not: Collection[ExecutorName] = ()
     ) -> Session | None:
-        return roomiest(self, "", but_not)
+        return roomiest(self, taken_for(shape), but_not)
 
-    patch.setattr(Sessions, "roomiest", roomiest_of_all)
+    return lambda patch: patch.setattr(Sessions, "roomiest", roomiest_of_others)
 
 
 def _no_image_scan(patch: Patch) -> None:
@@ -311,9 +311,14 @@ MUTATIONS: dict[str, Mutation] = {
         rule="a spooled result is sent again with every heartbeat",
     ),
     "noplace": Mutation(
-        apply=_no_place,
+        apply=_misplaced(lambda _: ""),
         within=20,
         rule="a task is given to executors with its image alone",
+    ),
+    "noneeds": Mutation(
+        apply=_misplaced(lambda shape: shape.partition("+")[0]),
+        within=20,
+        rule="a task is given to executors alone that know all it makes use of",
     ),
     "noimages": Mutation(
         apply=_no_image_scan,

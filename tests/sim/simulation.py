@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from khala.model.capabilities import CAPABILITY
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId
 from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S
@@ -17,7 +18,7 @@ from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of
 from tests.sim.network import Network
 from tests.sim.store import Weather
-from tests.sim.workload import IMAGES, LATE, Client, Kind
+from tests.sim.workload import IMAGES, LATE, OLD, Client, Kind
 
 TASKS = 60
 STORM_S = 90.0
@@ -61,14 +62,14 @@ class Simulation:
             for n in range(3)
         ]
         self.executors = [
-            SimExecutor(self.clock, f"E{n}", self.network, self.history, images)
-            for n, images in enumerate(IMAGES)
+            SimExecutor(self.clock, f"E{n}", self.network, self.history) for n in range(len(IMAGES))
         ]
         for judicator in self.judicators:
             judicator.all = self.judicators
             judicator.start_process()
-        for executor in self.executors:
+        for executor, images, old in zip(self.executors, IMAGES, OLD, strict=True):
             executor.judicators = self.judicators
+            executor.images, executor.speaks = images, 0 if old else CAPABILITY
             executor.start_process()
         self.client = Client(self.clock, self.judicators, self.history)
         self.leftovers_at_rest: list[object] = []

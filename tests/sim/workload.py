@@ -47,6 +47,15 @@ def image_of(number: int) -> str:
     return {1: "a", 3: "b", 5: LATE if number < 12 else "a"}.get(number % 6, "")
 
 
+#: Which of those executors are older than some tasks.
+OLD = (True, False, False, True)
+
+
+def needs_of(number: int) -> int:
+    """Of every five submissions, one makes use of what old executors do not know."""
+    return 1 if number % 5 == 0 else 0
+
+
 def kind_of(spec: TaskSpec) -> Kind:
     return Kind(spec.execute_timeout_s)
 
@@ -162,6 +171,7 @@ class Client:
                 execute_limits=LIMITS,
                 parts={},
                 image=image_of(submission.number),
+                needs=needs_of(submission.number),
             ),
             submitted_at=wall_of(self._clock)(),
             key="again" if submission.keyed else None,

@@ -106,4 +106,5 @@ def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSe
         enforcement="root, cgroup v1",
         images=(ImageInfo(name="gcc-13", identity="0f1e", size_bytes=5 << 30),),
         enforces=Enforcement(mode=Mode.CGROUP_V1, root=True),
+        speaks=1,
     )

@@ -115,6 +115,8 @@ class PendingCode(StrEnum):
     NO_EXECUTOR = "no_executor"
     #: Executors are online, and none of them has the image.
     NO_IMAGE = "no_image"
+    #: Those that could run it otherwise are older than something it makes use of.
+    OLD_EXECUTOR = "old_executor"
     #: Executors could run it, and all of their slots are taken.
     NO_SLOT = "no_slot"
     #: A slot is free; it is about to be given one.

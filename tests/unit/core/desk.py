@@ -18,6 +18,7 @@ from khala.core.dispatch import Dispatcher, SessionMessage
 from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
+from khala.model.capabilities import CAPABILITY
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import ImageInfo
 from khala.model.holds import Hold
@@ -213,6 +214,7 @@ class Desk(Node):
         running: list[Run] | None = None,
         spooled: list[Run] | None = None,
         images: Sequence[str] = (),
+        speaks: int = CAPABILITY,
     ) -> Conn:
         number = Conn(conn)
         self.recovery.on_hello(
@@ -226,6 +228,7 @@ class Desk(Node):
                 running=running or [],
                 spooled=spooled or [],
                 images=tuple(ImageInfo(name=each, identity="", size_bytes=0) for each in images),
+                speaks=speaks,
             ),
         )
         self.settle()

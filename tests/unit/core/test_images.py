@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from khala.model.capabilities import CAPABILITY, shapes_of
 from khala.model.ids import SessionNo, TaskId
 from khala.model.limits import OWN_SCAN_ITEMS, REFUSAL_PAUSE_S
 from khala.protocol.executor import Refused
@@ -74,7 +75,7 @@ def test_an_image_goes_with_its_session(desk: Desk) -> None:
     desk.submit(image="gcc-13")
     desk.advance(1)
     assert desk.take_runs(after) == []
-    assert set(desk.dispatcher.sessions.images) == {"", "gcc-14"}
+    assert set(desk.dispatcher.sessions.shapes) == set(shapes_of(["gcc-14"], CAPABILITY))
 
 
 def test_a_refused_task_waits_for_another_executor_with_its_image(desk: Desk) -> None:

@@ -10,6 +10,7 @@ from khala.core.ports import Conn
 from khala.core.ready import Line, Ready, Refusals
 from khala.core.session import Held, Session
 from khala.core.sessions import Sessions
+from khala.model.capabilities import CAPABILITY, shapes_of
 from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
 from khala.model.limits import REFUSAL_PAUSE_S
 from khala.model.order import AGEING_S
@@ -38,7 +39,7 @@ def session(name: ExecutorName, conn: int, slots: int) -> Session:
         slots=slots,
         last_seen_at=0.0,
         conn=Conn(conn),
-        images=IMAGES[: conn % 3],
+        shapes=shapes_of(IMAGES[: conn % 3], conn % (CAPABILITY + 2)),
     )
 
 
@@ -82,12 +83,12 @@ def test_free_slots_are_counted_right(history: list[Step]) -> None:
             second = sessions.roomiest(but_not={best.name})
             rest = [each.free for each in everyone if each is not best]
             assert (second.free if second else 0) == max(rest, default=0)
-        for image in IMAGES:
-            able = [each for each in everyone if image in each.images]
-            assert (image in sessions.images) == (able != [])
-            assert sessions.free_for(image) == sum(each.free for each in able)
-            best = sessions.roomiest(image)
-            assert best is None or image in best.images
+        for shape in shapes_of(IMAGES, CAPABILITY):
+            able = [each for each in everyone if shape in each.shapes]
+            assert (shape in sessions.shapes) == (able != [])
+            assert sessions.free_for(shape) == sum(each.free for each in able)
+            best = sessions.roomiest(shape)
+            assert best is None or shape in best.shapes
             assert (best.free if best else 0) == max((each.free for each in able), default=0)
 
 

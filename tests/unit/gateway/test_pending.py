@@ -50,6 +50,17 @@ def executor(name: str, *images: str, free: int = 0, lost: bool = False) -> Exec
     return ExecutorSeen(record=record, free=free, cache=None)
 
 
+def test_a_task_that_is_newer_than_the_executors_says_so() -> None:
+    task = a_task("a")
+    task = replace(task, spec=replace(task.spec, needs=2))
+    old, new = executor("E", "a", free=4), executor("F", "a")
+    told = why_pending(task, seen(old))
+    assert told.code is PendingCode.OLD_EXECUTOR
+    assert "a newer executor" in told.detail
+    new = replace(new, record=replace(new.record, speaks=2))
+    assert why_pending(task, seen(old, new)).code is PendingCode.NO_SLOT
+
+
 def seen(*executors: ExecutorSeen) -> Seen:
     return Seen(executors=list(executors), judicators=[], queued=1, leased=0, notes=[])
 

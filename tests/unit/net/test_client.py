@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from khala.model.errors import NotFound, OutcomeUnknown, Rejected, TooLarge, Unavailable
 from khala.model.ids import TaskId
@@ -102,6 +103,12 @@ async def test_a_submission_without_a_key_is_not_repeated(secret_file: Path) -> 
         with pytest.raises(OutcomeUnknown):
             await client.submit(task_of())
         assert len(judicator.submitted) == 1
+
+
+async def test_a_submission_says_what_it_needs(secret_file: Path) -> None:
+    async with connected(secret_file) as (client, judicator):
+        await client.submit(replace(task_of(), environment={"A": "b"}))
+        assert [each.needs for each in judicator.submitted] == [1]
 
 
 async def test_a_wrong_secret_says_so(secret_file: Path, tmp_path: Path) -> None:
