@@ -18,11 +18,13 @@ import click
 
 from khala.config.load import strays
 from khala.config.options import Command, add_options, settings_from
+from khala.config.setting import ALL
 from khala.config.settings import Settings
-from khala.config.table import ALL, BY_KEY
+from khala.config.table import BY_KEY
 from khala.config.values import show
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
+from roles.admin.commands import ADMIN_COMMANDS
 from roles.client.commands import COMMANDS
 
 EXIT_REFUSED = 2
@@ -95,8 +97,9 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-def _start(role: str, options: dict[str, object]) -> Settings:
-    """Settings of a command that runs, with its log set up."""
+def _start(role: str, options: dict[str, object]) -> tuple[Settings, bool]:
+    """Settings of a command that runs, with its log set up; and whether KV2's flag to make a
+    cluster was among them."""
     result = settings_from(role, options)
     settings = result.settings
     for note in result.notes:
@@ -107,40 +110,67 @@ def _start(role: str, options: dict[str, object]) -> Settings:
     check_timers()
     log = LogOptions(level=settings.log.level, form=settings.log.format, file=settings.log.file)
     setup({"role": role, "name": settings.name, "version": VERSION}, log)
-    return settings
+    return settings, result.founds
 
 
-@add_options("up")
-@cli.command(cls=Command, short_help="All roles on this host.")
-def up(**options: object) -> None:
-    """Run a judicator, an executor and a gateway here, until Ctrl-C.
-
-    Prints one line with the URL when a task would be accepted. Data stays in --data-dir; a second
-    `up` finds all tasks again. Needs root, for the sandbox.
-    """
-    settings = _start("up", options)
-    from roles.up.app import run
-
-    sys.exit(run(settings))
+_init = click.option(
+    "--init",
+    is_flag=True,
+    help="Make a new cluster, with an authority of its own and certificates on every link, that"
+    " other hosts can join; refuses a directory that has data.",
+)
 
 
-@add_options("judicator")
-@cli.command(cls=Command, short_help="The managing role: etcd, MongoDB, dispatch.")
-@click.option("--init", is_flag=True, help="Insist on a new cluster: refuse existing data.")
-def judicator(init: bool, **options: object) -> None:
-    """Run a judicator: its etcd member, its MongoDB member, and the process that accepts,
-    dispatches and records tasks. The first start makes the cluster and its secret, later ones
-    continue it."""
-    settings = _start("judicator", options)
+def _init_or_refuse(settings: Settings, *, init: bool) -> None:
     if init and (Path(settings.data_dir) / "node.json").exists():
         raise Rejected(
             f"--init: {settings.data_dir} belongs to a cluster already; leave out --init to"
             " continue it, or give an empty --data-dir",
             field="--init",
         )
+    if init and settings.join:
+        raise Rejected(
+            "--init: makes a new cluster, --join enters another; give one of them", field="--init"
+        )
+
+
+@add_options("up")
+@cli.command(cls=Command, short_help="All roles on this host.")
+@_init
+def up(init: bool, **options: object) -> None:
+    """Run a judicator, an executor and a gateway here, until Ctrl-C.
+
+    Prints one line with the URL when a task would be accepted. Data stays in --data-dir; a second
+    `up` finds all tasks again. Needs root, for the sandbox.
+    """
+    settings, _ = _start("up", options)
+    _init_or_refuse(settings, init=init)
+    from roles.up.app import run
+
+    sys.exit(run(settings, init=init))
+
+
+@add_options("judicator")
+@cli.command(cls=Command, short_help="The managing role: etcd, MongoDB, dispatch.")
+@_init
+def judicator(init: bool, **options: object) -> None:
+    """Run a judicator: its etcd member, its MongoDB member, and the process that accepts,
+    dispatches and records tasks.
+
+    \b
+    The first of a cluster of several hosts, and then the others, one by one:
+      khala.pex judicator --init --advertise 10.0.0.1
+      khala.pex token create --role judicator        (on that host; copy the token)
+      khala.pex judicator --join 10.0.0.1 --join-token-file FILE --advertise 10.0.0.2
+
+    Without --init and --join, the first start makes a cluster for this host alone: its processes
+    share a secret, and nothing but the gateway can be reached from elsewhere. Later starts continue
+    what is in --data-dir; give them the same --advertise."""
+    settings, founds = _start("judicator", options)
+    _init_or_refuse(settings, init=init)
     from roles.judicator.app import run
 
-    sys.exit(run(settings))
+    sys.exit(run(settings, init=init or founds))
 
 
 @add_options("judicator")
@@ -149,7 +179,7 @@ def judicator(init: bool, **options: object) -> None:
 @click.option("--watchdog-fd", type=int)
 def judicator_serve(cluster: str, watchdog_fd: int | None, **options: object) -> None:
     """The serving process; started by `judicator`."""
-    settings = _start("judicator", options)
+    settings, _ = _start("judicator", options)
     from roles.judicator.launch import run
 
     sys.exit(run(settings, cluster, watchdog_fd))
@@ -160,7 +190,7 @@ def judicator_serve(cluster: str, watchdog_fd: int | None, **options: object) ->
 def executor(**options: object) -> None:
     """Run an executor. Needs root, or a delegated cgroup; refuses to start where limits cannot be
     enforced, and says what is missing."""
-    settings = _start("executor", options)
+    settings, _ = _start("executor", options)
     from roles.executor.app import run
 
     sys.exit(run(settings))
@@ -170,7 +200,7 @@ def executor(**options: object) -> None:
 @cli.command(cls=Command, short_help="The public role: HTTP API and page.")
 def gateway(**options: object) -> None:
     """Run a gateway: KV2's /api, /api/v2 and the page."""
-    settings = _start("gateway", options)
+    settings, _ = _start("gateway", options)
     from roles.gateway.launch import run
 
     sys.exit(run(settings))
@@ -183,7 +213,7 @@ def status(as_json: bool, **options: object) -> None:
     """Show the processes of this data directory and the cluster as its judicator sees it.
 
     Exit code 0 if tasks are accepted, 69 if not."""
-    settings = _start("status", options)
+    settings, _ = _start("status", options)
     from roles.status.app import run
 
     sys.exit(run(settings, as_json=as_json))
@@ -205,7 +235,7 @@ def doctor(roles: tuple[str, ...], as_json: bool, **options: object) -> None:
     Changes nothing and may run beside a running Khala; takes about two seconds. Give it the
     options and the user that the roles will have. Exit code 0 if every role can run (there may be
     warnings), 69 if something is missing that one of them needs."""
-    settings = _start("doctor", options)
+    settings, _ = _start("doctor", options)
     from roles.doctor.app import run
 
     sys.exit(run(settings, roles, as_json=as_json))
@@ -220,7 +250,7 @@ def bench(as_json: bool, quick: bool, **options: object) -> None:
 
     Starts its own Khala on free ports in a temporary directory. Needs root; takes about a minute.
     """
-    settings = _start("bench", options)
+    settings, _ = _start("bench", options)
     from roles.bench.app import Options, run
 
     sys.exit(run(Options(json=as_json, quick=quick, slots=settings.executor.slots)))
@@ -257,6 +287,10 @@ def config(check: bool, reference: bool, **options: object) -> None:
 def version() -> None:
     """Print the version."""
     click.echo(f"khala {VERSION}")
+
+
+for _command in ADMIN_COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

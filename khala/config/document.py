@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from khala.config import kv2
 from khala.config.load import limits_of
-from khala.config.table import ALL, BY_KEY, SECTIONS, Setting
+from khala.config.setting import ALL, Setting
+from khala.config.table import BY_KEY, SECTIONS
 from khala.config.values import show
 
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from khala.config.load import Given
-from khala.config.table import ALL, BY_KEY, E, G, J
+from khala.config.setting import ALL, E, G, J
+from khala.config.table import BY_KEY
 from khala.model.errors import Rejected
 
 
@@ -46,10 +47,12 @@ class Translation(Struct, frozen=True, kw_only=True):
     flags: dict[str, Given]
     #: To be told to the user, one line each.
     notes: list[str]
+    #: As `--init` does, but on every start: KV2's scripts say it at each boot.
+    founds: bool = False
 
 
 _LOGS = "events go to stderr, see --log-level"
-_ONE_HOST = "links between hosts are not authenticated yet, so nothing is advertised"
+_SAME_PORT = "a port is advertised as it is listened on"
 _NO_ETCD = "only judicators run etcd"
 _WATCHED = "child processes are watched all the time and restarted at once"
 _RETRIES = "what may be retried is, until a deadline"
@@ -84,22 +87,22 @@ PLAIN = (
     _unused("--etcd-listen-peer-port", _NO_ETCD, (E, G)),
     _alias("--etcd-listen-client-port", "etcd.client_port", (J,)),
     _unused("--etcd-listen-client-port", _NO_ETCD, (E, G)),
-    _unused("--etcd-advertise-address", _ONE_HOST, (J,)),
-    _unused("--etcd-advertise-peer-port", _ONE_HOST, ALL),
-    _unused("--etcd-advertise-client-port", _ONE_HOST, ALL),
+    _alias("--etcd-advertise-address", "advertise", (J,), Special.ADDRESS),
+    _unused("--etcd-advertise-peer-port", _SAME_PORT, ALL),
+    _unused("--etcd-advertise-client-port", _SAME_PORT, ALL),
     _switch("--etcd-print-log", _LOGS, ALL),
     _alias("--mongodb-exe", "mongodb.bin", (J,), Special.PROGRAM),
     _unused("--mongodb-name", "a node has one name, --name", (J,)),
     _alias("--mongodb-listen-address", "bind", (J,), Special.ADDRESS),
     _alias("--mongodb-listen-port", "mongodb.port", (J,)),
-    _unused("--mongodb-advertise-address", _ONE_HOST, (J,)),
-    _unused("--mongodb-advertise-port", _ONE_HOST, (J,)),
+    _alias("--mongodb-advertise-address", "advertise", (J,), Special.ADDRESS),
+    _unused("--mongodb-advertise-port", _SAME_PORT, (J,)),
     _switch("--mongodb-print-log", _LOGS, (J,)),
     _alias("--main-name", "name", (J, E), Special.NAME),
     _alias("--main-listen-address", "bind", (J,), Special.ADDRESS),
     _alias("--main-listen-port", "rpc.port", (J,)),
-    _unused("--main-advertise-address", _ONE_HOST, (J,)),
-    _unused("--main-advertise-port", _ONE_HOST, (J,)),
+    _alias("--main-advertise-address", "advertise", (J,), Special.ADDRESS),
+    _unused("--main-advertise-port", _SAME_PORT, (J,)),
     _alias("--main-task-vacant", "executor.slots", (E,)),
     _unused("--main-report-interval", "executors keep a connection and report changes", (E,)),
     _unused("--main-task-user-group", "each slot has a user of its own, see --task-uid-base", (E,)),
@@ -110,8 +113,7 @@ PLAIN = (
     _unused("--uwsgi-threads", "one process serves", (G,)),
     _switch("--uwsgi-print-log", _LOGS, (G,)),
 )
-_ONE_JUDICATOR = "refused, because a cluster has one judicator for now"
-_JOIN = f"executor, gateway: `--join`, with the RPC port; judicator: {_ONE_JUDICATOR}"
+_JOIN = "`--join`, with the RPC port; beyond loopback with `--join-token-file`"
 #: How a node finds its cluster. In KV2's order: of several, the last one counts.
 CLUSTER = (
     Kv2Flag(
@@ -122,13 +124,14 @@ CLUSTER = (
     Kv2Flag(
         flag="--etcd-cluster-init-member",
         roles=(J,),
-        why=f"one member: the first start makes the cluster; several: {_ONE_JUDICATOR}",
+        why="one member: as `--etcd-cluster-init-independent`; several: refused, the first one"
+        " makes the cluster and the others join it",
     ),
     Kv2Flag(
         flag="--etcd-cluster-init-independent",
         roles=(J,),
         switch=True,
-        why="nothing: the first start makes the cluster (`--init` insists on it)",
+        why="`--init`, but taken at every start",
     ),
     Kv2Flag(flag="--etcd-cluster-join-member-client", roles=ALL, why=_JOIN),
     Kv2Flag(flag="--etcd-cluster-service", roles=ALL, why=_JOIN),
@@ -151,7 +154,8 @@ def translate(
 
     Raise `Rejected` for what contradicts or cannot be done.
     """
-    result = Translation(flags=dict(flags), notes=[])
+    founds = role == J and _founds(given)
+    result = Translation(flags=dict(flags), notes=[], founds=founds)
     socket = given.get("--docker-sock")
     for each in (*PLAIN, SERVICE_PORT):
         if each.flag not in given or role not in each.roles:
@@ -217,22 +221,29 @@ def _translate_cluster(
     result.notes.extend(f"{flag} is KV2's, and {named[-1]} overrides it" for flag in named[:-1])
     flag = named[-1]
     text = given[flag]
-    if role == J:
-        alone = flag == "--etcd-cluster-init-independent"
-        alone |= flag == "--etcd-cluster-init-member" and "," not in text
-        if not alone:
-            raise Rejected(
-                f"{flag}: a cluster has one judicator for now, because links between hosts are"
-                " not authenticated yet; leave the flag out, the first start makes the cluster",
-                field=flag,
-            )
-        result.notes.append(f"{flag} is KV2's; the first start makes the cluster (see --init)")
+    if result.founds:
+        result.notes.append(f"{flag} is KV2's; use --init, at the first start alone")
+    elif flag == "--etcd-cluster-init-member":
+        raise Rejected(
+            f"{flag}: start the first judicator with --init; the others join it one by one, with"
+            " --join HOST:PORT and --join-token-file",
+            field=flag,
+        )
     elif flag == "--etcd-cluster-init-discovery":
         raise Rejected(f"{flag}: name a judicator with --join HOST:PORT instead", field=flag)
     else:
         join = Given(value=[_host(flag, each) for each in text.split(",")], flag=flag)
         _put(result, flags, "join", join)
         result.notes.append(f"{flag} is KV2's; use --join HOST:PORT with the RPC port")
+
+
+def _founds(given: Mapping[str, str]) -> bool:
+    """The last of the flags that find a cluster makes one, of this node alone."""
+    named = [each.flag for each in CLUSTER if each.flag in given]
+    if not named:
+        return False
+    alone = named[-1] == "--etcd-cluster-init-member" and "," not in given[named[-1]]
+    return alone or named[-1] == "--etcd-cluster-init-independent"
 
 
 def _host(flag: str, address: str) -> str:

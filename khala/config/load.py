@@ -17,14 +17,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from khala.config.settings import Settings
-from khala.config.table import ALL, BY_KEY, MAXIMUM_OF, SETTINGS, G, J, Setting
+from khala.config.setting import ALL, G, J, Setting
+from khala.config.settings import EVERYWHERE, Settings
+from khala.config.table import BY_KEY, MAXIMUM_OF, SETTINGS
 from khala.config.values import Kind, Value, escape_item, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
 
 #: Variables of the same prefix that are no settings; see `strays`.
 OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG", "KHALA_URL")
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 _HOST_ALONE = re.compile(r"[^:\[\]]+\Z|\[[^\[\]]+\]\Z")
 #: What listens, by role; these must not meet on one address.
 _LISTENERS = (
@@ -173,13 +175,15 @@ def _derive(origins: Origins) -> None:
 
     if origins["bind"].value == "localhost":
         put("bind", "127.0.0.1")  # etcd listens on addresses, not on names
+    advertise = origins["advertise"].value
+    if isinstance(advertise, str) and not is_loopback(advertise):
+        if origins["bind"].source == "default":
+            put("bind", EVERYWHERE)
     if origins["secret_file"].value is None:
         put("secret_file", f"{origins['data_dir'].value}/secret")
     join, port = origins["join"].value, origins["rpc.port"].value
     if isinstance(join, tuple) and join:
         put("join", tuple(f"{each}:{port}" if _HOST_ALONE.match(each) else each for each in join))
-    else:
-        put("join", (f"{origins['bind'].value}:{port}",))
     for key, maximum_key in MAXIMUM_OF.items():
         default, maximum = origins[key].value, origins[maximum_key]
         if maximum.source == "default" and _number(default) > _number(maximum.value):
@@ -207,14 +211,8 @@ def _check(role: str, origins: Origins) -> None:
     """What no setting can tell alone."""
     for key in ("name", "mongodb.replica_set"):
         check_name(str(origins[key].value), field=_blame(origins, key))
-    bind, http = str(origins["bind"].value), str(origins["gateway.bind"].value)
-    if not (is_loopback(bind) and "." in bind):
-        blame = _blame(origins, "bind")
-        raise Rejected(
-            f"{blame}: {bind} is not an IPv4 loopback address, and links between hosts are not"
-            " authenticated yet; use 127.0.0.1",
-            field=blame,
-        )
+    http = str(origins["gateway.bind"].value)
+    _check_addresses(origins)
     if not is_loopback(http) and origins["gateway.token_file"].value is None:
         blame = _blame(origins, "gateway.bind")
         raise Rejected(
@@ -225,6 +223,29 @@ def _check(role: str, origins: Origins) -> None:
     _check_join(origins)
     _check_maxima(origins)
     _check_ports(role, origins)
+
+
+def _check_addresses(origins: Origins) -> None:
+    """etcd listens on addresses and not on names; others reach this host by either."""
+    bind, advertise = str(origins["bind"].value), origins["advertise"].value
+    try:
+        ipaddress.IPv4Address(bind)
+    except ValueError:
+        blame = _blame(origins, "bind")
+        raise Rejected(f"{blame}: an IPv4 address; {bind!r} is not", field=blame) from None
+    if advertise is not None and not _HOST.match(str(advertise)):
+        blame = _blame(origins, "advertise")
+        raise Rejected(
+            f"{blame}: a host name or an IPv4 address, without a port; {advertise!r} is not",
+            field=blame,
+        )
+    if advertise in (None, EVERYWHERE) and bind == EVERYWHERE:
+        blame = _blame(origins, "bind")
+        raise Rejected(
+            f"{blame}: {bind} is every address of this host; say with --advertise by which one the"
+            " others reach it",
+            field=blame,
+        )
 
 
 def _check_join(origins: Origins) -> None:

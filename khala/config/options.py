@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from khala.config import kv2
 from khala.config.load import Given, Origins, load
+from khala.config.setting import Setting
 from khala.config.settings import Settings
-from khala.config.table import BY_KEY, SECTIONS, Setting, settings_of
+from khala.config.table import BY_KEY, SECTIONS, settings_of
 from khala.config.values import Kind, show
 from khala.model.errors import Rejected
 
@@ -26,6 +27,8 @@ class Result(Struct, frozen=True, kw_only=True):
     origins: Origins
     #: To be told to the user, one line each.
     notes: list[str]
+    #: KV2's way to make a cluster was given.
+    founds: bool = False
 
 
 class Command(click.Command):
@@ -63,7 +66,9 @@ def add_options(role: str) -> Callable[[click.Command], click.Command]:
                 help="TOML file, or directory of them.  [env: KHALA_CONFIG]",
             )
         )
-        command.params += [_option(setting) for setting in settings_of(role)]
+        settings = settings_of(role)
+        taken = {each.flag for each in settings}
+        command.params += [_option(each, taken) for each in settings]
         command.params += [
             click.Option([each.flag, _kv2_name(each.flag)], is_flag=each.switch, hidden=True)
             for each in kv2.flags_of(role)
@@ -90,13 +95,20 @@ def settings_from(role: str, options: Mapping[str, object]) -> Result:
     settings, origins = load(
         role, translation.flags, os.environ, None if config is None else str(config)
     )
-    return Result(settings=settings, origins=origins, notes=translation.notes)
+    return Result(
+        settings=settings,
+        origins=origins,
+        notes=translation.notes,
+        founds=translation.founds,
+    )
 
 
-def _option(setting: Setting) -> click.Option:
+def _option(setting: Setting, taken: set[str]) -> click.Option:
     default = setting.default_text or show(setting.kind, setting.default)
     hint = " Comma-separated, or the option several times." if setting.kind is Kind.LIST else ""
     names = [setting.flag, _name(setting.key)]
+    if setting.alias and setting.alias not in taken:
+        names.insert(1, setting.alias)
     text = setting.help + hint + (f"  [default: {default}]" if default else "")
     if setting.kind is Kind.SWITCH:
         # Alone, it is a yes.

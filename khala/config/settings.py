@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - who may listen there is decided elsewhere
+
 
 class Etcd(Struct, frozen=True, kw_only=True):
     peer_port: int
@@ -77,7 +79,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     data_dir: str
     name: str
     bind: str
+    advertise: str | None
     join: tuple[str, ...]
+    join_token_file: str | None
+    certificate_life: float
     secret_file: str
     etcd: Etcd
     mongodb: Mongodb
@@ -87,3 +92,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: Limits
     gateway: Gateway
     log: Log
+
+    @property
+    def judicators(self) -> tuple[str, ...]:
+        """Whom to ask: those named, else the one of this host."""
+        return self.join or (f"{self.local}:{self.rpc.port}",)
+
+    @property
+    def local(self) -> str:
+        """Where this host itself reaches what listens on `bind`."""
+        return "127.0.0.1" if self.bind == EVERYWHERE else self.bind
+
+    @property
+    def advertised(self) -> str:
+        """By what other hosts reach this one."""
+        return self.advertise or self.bind

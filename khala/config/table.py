@@ -9,49 +9,10 @@ from __future__ import annotations
 
 import os
 
-from msgspec import Struct
-
+from khala.config.setting import ALL, E, G, J, Setting, port
+from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
-
-J, E, G = "judicator", "executor", "gateway"
-ALL = (J, E, G)
-
-
-class Setting(Struct, frozen=True, kw_only=True):
-    key: str
-    flag: str
-    kind: Kind
-    default: Value
-    help: str
-    #: Roles that read it; `up` takes them all.
-    roles: tuple[str, ...]
-    minimum: float | None = None
-    maximum: float | None = None
-    choices: tuple[str, ...] = ()
-    #: `auto` is a value too, and means the default.
-    auto: bool = False
-    #: A list of NAME=VALUE, which a file may also write as a table.
-    table: bool = False
-    #: What the documentation shows where the default depends on the host.
-    default_text: str | None = None
-
-    @property
-    def env(self) -> str:
-        return "KHALA_" + self.flag.removeprefix("--").replace("-", "_").upper()
-
-
-def _port(key: str, flag: str, default: int, roles: tuple[str, ...], text: str) -> Setting:
-    return Setting(
-        key=key,
-        flag=flag,
-        kind=Kind.PORT,
-        default=default,
-        help=text,
-        roles=roles,
-        minimum=1,
-        maximum=65535,
-    )
 
 
 def _limit(key: str, kind: Kind, default: Value, text: str) -> Setting:
@@ -77,94 +38,7 @@ _LIMIT_BOUNDS: dict[Kind, tuple[float, float]] = {
 }
 
 
-def _default_data_dir() -> str:
-    return "/var/lib/khala" if os.geteuid() == 0 else os.path.expanduser("~/.local/share/khala")
-
-
-def _default_name() -> str:
-    return os.uname().nodename.partition(".")[0] or "node"
-
-
 _RAISED = "Follows a larger default by itself."
-GENERAL = (
-    Setting(
-        key="data_dir",
-        flag="--data-dir",
-        kind=Kind.PATH,
-        default=_default_data_dir(),
-        default_text="/var/lib/khala for root, else ~/.local/share/khala",
-        help="Where everything durable of this node is kept.",
-        roles=ALL,
-    ),
-    Setting(
-        key="name",
-        flag="--name",
-        kind=Kind.TEXT,
-        default=_default_name(),
-        default_text="host name",
-        help="Name of this node; unique per role in the cluster.",
-        roles=ALL,
-    ),
-    Setting(
-        key="bind",
-        flag="--bind",
-        kind=Kind.TEXT,
-        default="127.0.0.1",
-        help="IPv4 address of etcd, MongoDB and RPC; only a loopback one, because links between"
-        " hosts are not authenticated yet.",
-        roles=(J,),
-    ),
-    Setting(
-        key="join",
-        flag="--join",
-        kind=Kind.LIST,
-        default=(),
-        default_text="the bind address and the RPC port",
-        help="RPC addresses of judicators, as host or host:port.",
-        roles=(E, G),
-    ),
-    Setting(
-        key="secret_file",
-        flag="--secret-file",
-        kind=Kind.PATH,
-        default=None,
-        default_text="<data-dir>/secret",
-        help="The cluster's secret, mode 0600; a judicator makes it at its first start.",
-        roles=ALL,
-    ),
-)
-SERVERS = (
-    _port("etcd.peer_port", "--etcd-peer-port", 2000, (J,), "etcd, between judicators."),
-    _port("etcd.client_port", "--etcd-client-port", 2001, (J,), "etcd, for the judicator."),
-    Setting(
-        key="etcd.bin",
-        flag="--etcd-bin",
-        kind=Kind.PATH,
-        default=None,
-        default_text="the one inside the file",
-        help="Another etcd program.",
-        roles=(J,),
-    ),
-    _port("mongodb.port", "--mongodb-port", 3000, (J,), "MongoDB."),
-    Setting(
-        key="mongodb.bin",
-        flag="--mongod-bin",
-        kind=Kind.PATH,
-        default=None,
-        default_text="the one inside the file",
-        help="Another mongod program.",
-        roles=(J,),
-    ),
-    Setting(
-        key="mongodb.replica_set",
-        flag="--mongodb-replica-set",
-        kind=Kind.TEXT,
-        default="rs",
-        help="Name of the replica set; fixed by the first start.",
-        roles=(J,),
-    ),
-    _port("rpc.port", "--rpc-port", 4000, ALL, "RPC of the judicator."),
-)
 EXECUTOR = (
     Setting(
         key="executor.slots",
@@ -309,7 +183,7 @@ GATEWAY = (
         help="Address of the HTTP API and the page; beyond loopback it needs --token-file.",
         roles=(G,),
     ),
-    _port("gateway.port", "--http-port", 7000, (G,), "The HTTP API and the page."),
+    port("gateway.port", "--http-port", 7000, (G,), "The HTTP API and the page."),
     Setting(
         key="gateway.max_body",
         flag="--max-body",
@@ -385,10 +259,13 @@ SECTIONS = {
 }
 SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)
 BY_KEY = {setting.key: setting for setting in SETTINGS}
+#: What a command needs that asks a judicator of this host, or one named by --join.
+_ASKING = ("data_dir", "bind", "join", "secret_file", "rpc.port", "log.level", "log.format")
 #: Commands that read less than everything; `up` and `config` take every setting.
 _READ_BY_COMMAND = {
     "bench": ("executor.slots", "log.level", "log.format"),
-    "status": ("data_dir", "bind", "join", "secret_file", "rpc.port", "log.level", "log.format"),
+    "status": _ASKING,
+    "admin": _ASKING,
 }
 
 

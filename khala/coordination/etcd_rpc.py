@@ -71,13 +71,29 @@ class KeyValue(Struct, frozen=True, kw_only=True):
     lease: int
 
 
+class EtcdTls(Struct, frozen=True, kw_only=True):
+    """PEM, and the name that every member's certificate must have."""
+
+    authority: bytes
+    key: bytes
+    certificate: bytes
+    server_name: str
+
+
+def _open(endpoint: str, tls: EtcdTls | None) -> Any:
+    if tls is None:
+        return grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.authority, tls.key, tls.certificate)
+    name = ("grpc.ssl_target_name_override", tls.server_name)
+    return grpc.aio.secure_channel(endpoint, credentials, options=(*_CHANNEL_OPTIONS, name))
+
+
 class EtcdRpc:
     """`endpoints` are host:port of client URLs, the local member first."""
 
-    def __init__(self, endpoints: tuple[str, ...]) -> None:
-        self._channels = [
-            grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS) for endpoint in endpoints
-        ]
+    def __init__(self, endpoints: tuple[str, ...], tls: EtcdTls | None = None) -> None:
+        self._endpoints = endpoints
+        self._channels = [_open(endpoint, tls) for endpoint in endpoints]
         self._current = 0
         self._cluster_id: int | None = None
         self._highest_term = 0
@@ -85,6 +101,20 @@ class EtcdRpc:
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()
+
+    async def reopen(self, endpoints: tuple[str, ...], tls: EtcdTls | None) -> None:
+        """Go on with other endpoints, or with a renewed certificate: a channel keeps the one it
+        was opened with for as long as it lives."""
+        before = self._channels
+        self._endpoints = endpoints
+        self._channels = [_open(endpoint, tls) for endpoint in endpoints]
+        self._current = 0
+        for channel in before:
+            await channel.close(grace=1.0)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return self._endpoints
 
     async def grant(self, ttl_s: int, deadline_s: float) -> int:
         """A new lease's id."""
@@ -192,7 +222,8 @@ class EtcdRpc:
     ) -> Any:
         """Try the current endpoint, then the others, within one deadline."""
         end = time.monotonic() + deadline_s
-        tries = len(self._channels)
+        channels = self._channels
+        tries = len(channels)
         # Its own order for each call: two that fail together must not skip an endpoint together.
         first = self._current
         maybe_done, why = False, "no endpoint answered"
@@ -205,7 +236,7 @@ class EtcdRpc:
             share = min(left, max(TRY_MIN_S, left / (tries - turn)))
             try:
                 async with asyncio.timeout(share):
-                    reply = await call(self._channels[index], share)
+                    reply = await call(channels[index], share)
                 self._check(reply)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:

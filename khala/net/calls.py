@@ -17,7 +17,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -26,8 +26,8 @@ from msgspec import Struct
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import COMMIT_DEADLINE_S, STORE_TIMEOUT_S
 from khala.net import request_ids
+from khala.net.credentials import Credentials
 from khala.net.rpc_errors import parse_rpc_failure
-from khala.net.secrets import SecretFile
 
 Answer = TypeVar("Answer")
 
@@ -96,9 +96,9 @@ class Call(Struct, frozen=True, kw_only=True):
 class Calls:
     """Carries calls out; one per process, `close` it at the end."""
 
-    def __init__(self, book: AddressBook, secret: SecretFile) -> None:
+    def __init__(self, book: AddressBook, credentials: Credentials) -> None:
         self.book = book
-        self._secret = secret
+        self._credentials = credentials
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=512, keepalive_timeout=30.0),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -112,6 +112,18 @@ class Calls:
 
     async def close(self) -> None:
         await self._session.close()
+
+    async def ask(self, method: str, path: str, body: Struct, kind: type[Answer]) -> Answer:
+        """A call that few make; a change is not repeated when its outcome is unknown."""
+        call = Call(
+            method=method,
+            path=path,
+            body=b"" if method == "GET" else msgspec.msgpack.encode(body),
+            repeatable=method == "GET",
+            try_s=WRITE_S,
+            total_s=WRITE_TOTAL_S,
+        )
+        return parse(msgspec.msgpack.Decoder(kind), await self._call(call))
 
     async def _call(self, call: Call) -> bytes:
         start = time.monotonic()
@@ -141,12 +153,15 @@ class Calls:
                 asyncio.timeout(timeout_s),
                 self._session.request(
                     call.method,
-                    f"http://{address}{call.path}",
+                    **self._request(address, call.path),
                     data=_sendable(call.body),
-                    headers=self._headers(),
                 ) as response,
             ):
                 body = await response.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Unavailable(
+                f"{address} is no judicator of this node's cluster: {error.certificate_error}"
+            ) from error
         except _UNSENT as error:
             raise Unavailable(f"judicator {address} is not reachable: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -156,11 +171,11 @@ class Calls:
         self.book.praise(address)
         return body
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Authorization": f"Bearer {self._secret.read()}"}
+    def _request(self, address: str, path: str) -> dict[str, Any]:
+        request = self._credentials.request(address, path)
         if name := request_ids.current():
-            headers[request_ids.HEADER] = name
-        return headers
+            request["headers"][request_ids.HEADER] = name
+        return request
 
     @asynccontextmanager
     async def _open(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -169,9 +184,7 @@ class Calls:
         for address in self.book.order():
             try:
                 async with asyncio.timeout(READ_S):
-                    response = await self._session.get(
-                        f"http://{address}{path}", headers=self._headers()
-                    )
+                    response = await self._session.get(**self._request(address, path))
                 if response.status >= 300:
                     body = await _read_refusal(response)
                     raise _refusal(address, response.status, body)
@@ -221,8 +234,8 @@ async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 def _refusal(address: str, status: int, body: bytes) -> Exception:
     if status == 401:
         return Unavailable(
-            f"judicator {address} refused the cluster's secret; every process of a cluster needs"
-            " the same --secret-file"
+            f"judicator {address} refused this process: it needs a certificate of the cluster (see"
+            " --join-token-file), or on one host the same --secret-file"
         )
     return parse_rpc_failure(status, body)
 

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from khala.model.errors import KhalaError
 from khala.model.limits import FRAME_BYTES
 from khala.net.calls import AddressBook
-from khala.net.secrets import SecretFile
+from khala.net.credentials import Credentials
 from khala.protocol.rpc import Event
 from khala.protocol.wire import SUBPROTOCOL, Codec
 
@@ -41,12 +41,12 @@ class EventFeed:
     def __init__(
         self,
         book: AddressBook,
-        secret: SecretFile,
+        credentials: Credentials,
         on_event: Callable[[Event], None],
         on_gap: Callable[[], None],
     ) -> None:
         self._book = book
-        self._secret = secret
+        self._credentials = credentials
         self._on_event = on_event
         self._on_gap = on_gap
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
@@ -79,8 +79,7 @@ class EventFeed:
 
     async def _converse(self, address: str) -> None:
         async with connect(
-            f"ws://{address}/rpc/v1/events",
-            additional_headers={"Authorization": f"Bearer {self._secret.read()}"},
+            **self._credentials.socket(address, "/rpc/v1/events"),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             open_timeout=CONNECT_S,
             close_timeout=1.0,

@@ -20,6 +20,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
@@ -265,6 +266,7 @@ class Bind(Struct, frozen=True, kw_only=True):
     port: int
     #: The setting to name when the port cannot be had.
     flag: str
+    tls: ssl.SSLContext | None = None
 
 
 class Server:
@@ -297,7 +299,7 @@ async def serve(app: App, bind: Bind) -> Server:
     """Listen; raise `Rejected`, naming the flag, if the address cannot be had."""
     _raise_file_limit()
     listener = _listen(bind)
-    inner = await app.create_server(sock=listener, return_asyncio_server=True)
+    inner = await app.create_server(sock=listener, ssl=bind.tls, return_asyncio_server=True)
     if inner is None:
         raise InvariantBroken("Sanic returned no server")
     await inner.startup()  # type: ignore[no-untyped-call]

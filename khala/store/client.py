@@ -27,12 +27,19 @@ from pymongo.write_concern import WriteConcern
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import STORE_TIMEOUT_S
 from khala.store.codec import Database, Document
-from khala.store.failures import AUTHENTICATION_CODES, changing
+from khala.store.failures import AUTHENTICATION_CODES, changing, reading
 
 DATABASE = "khala"
 _MAJORITY = {"w": "majority", "j": True}
 #: The host does not resolve to the member itself, for one.
 _INVALID_CONFIG = 93
+
+
+class MongoTls(Struct, frozen=True, kw_only=True):
+    """Files: the node's key and certificate, and the authority it believes."""
+
+    node: str
+    authority: str
 
 
 class MongoSettings(Struct, frozen=True, kw_only=True):
@@ -42,6 +49,7 @@ class MongoSettings(Struct, frozen=True, kw_only=True):
     replica_set: str = "khala"
     #: Content of the bundled members' key file: they accept it as the internal user's password.
     key: str | None = None
+    tls: MongoTls | None = None
     uri: str | None = None
 
 
@@ -67,16 +75,23 @@ def connect(settings: MongoSettings) -> AsyncMongoClient[Document]:
     if settings.uri is not None:
         return AsyncMongoClient(settings.uri, **options)
     options["replicaSet"] = settings.replica_set
-    options |= _login(settings.key)
+    options |= _login(settings)
     return AsyncMongoClient(list(settings.hosts), **options)
 
 
-def _login(key: str | None) -> Document:
-    if key is None:
-        return {}
-    return {
+def _login(settings: MongoSettings) -> Document:
+    options: Document = {}
+    if settings.tls is not None:
+        options |= {
+            "tls": True,
+            "tlsCertificateKeyFile": settings.tls.node,
+            "tlsCAFile": settings.tls.authority,
+        }
+    if settings.key is None:
+        return options
+    return options | {
         "username": "__system",
-        "password": "".join(key.split()),
+        "password": "".join(settings.key.split()),
         "authSource": "local",
         "authMechanism": "SCRAM-SHA-256",
     }
@@ -106,15 +121,40 @@ async def change(database: Database, command: Document) -> Document:
     return reply
 
 
+def use_renewed_certificate(database: Database, tls: MongoTls) -> None:
+    """New connections of this client show what is in the file now. The driver has no word for it,
+    and a client made anew would lose the writes that are under way."""
+    context = database.client.options.pool_options._ssl_context
+    if context is not None:
+        context.load_cert_chain(tls.node)
+
+
+async def rotate_certificate(settings: MongoSettings) -> None:
+    """Let the mongod at the first of the hosts read its certificate again. Raise `Unavailable`."""
+    client: AsyncMongoClient[Document] = AsyncMongoClient(
+        settings.hosts[0],
+        directConnection=True,
+        timeoutMS=round(STORE_TIMEOUT_S * 1000),
+        **_login(settings),
+    )
+    try:
+        with reading():
+            await client.admin.command("rotateCertificates")
+    finally:
+        await client.close()
+
+
 async def ensure_replica_set(
-    host: str, name: str, *, key: str | None = None, deadline_s: float = 60.0
+    settings: MongoSettings, *, initiate: bool = True, deadline_s: float = 60.0
 ) -> None:
-    """Make the mongod at `host` (host:port) a set of one member; if it belongs to one, leave it so.
+    """Make the mongod at the first of the hosts a set of one member, if `initiate`; if it belongs
+    to a set, leave it so.
 
     Return when the set has a writable primary (as seen by this member). Raise `Unavailable` when
     that takes longer than `deadline_s`, and at once when the member belongs to another set or does
-    not accept `key`.
+    not accept the key.
     """
+    host = settings.hosts[0]
     deadline = time.monotonic() + deadline_s
     # Not by the driver: cancelled while it connects, as by `close`, it leaves sockets behind.
     while not await _listens(host):
@@ -125,10 +165,10 @@ async def ensure_replica_set(
         serverSelectionTimeoutMS=500,
         socketTimeoutMS=5000,
         retryReads=False,
-        **_login(key),
+        **_login(settings),
     )
     try:
-        while not await _has_primary(client, host, name):
+        while not await _has_primary(client, settings, initiate=initiate):
             await _pause(host, deadline, "has found no primary")
     finally:
         await client.close()
@@ -155,13 +195,17 @@ async def _listens(host: str) -> bool:
     return True
 
 
-async def _has_primary(client: AsyncMongoClient[Document], host: str, name: str) -> bool:
+async def _has_primary(
+    client: AsyncMongoClient[Document], settings: MongoSettings, *, initiate: bool
+) -> bool:
     """One step: look, and initiate the set if there is none yet."""
+    host, name = settings.hosts[0], settings.replica_set
     try:
         hello = await client.admin.command("hello")
         member_of = hello.get("setName")
         if member_of is None:
-            await _initiate(client, host, name)
+            if initiate:
+                await _initiate(client, host, name)
             return False
         if member_of != name:
             raise Unavailable(

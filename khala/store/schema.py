@@ -45,6 +45,7 @@ BLOBS = "blobs"
 BLOB_CHUNKS = "blob_chunks"
 EXECUTORS = "executors"
 META = "meta"
+TOKENS = "tokens"
 
 _ABSENT: Document = {"$exists": False}
 _PRESENT: Document = {"$exists": True}

@@ -28,6 +28,8 @@ class Node(Struct, frozen=True, kw_only=True):
 
     cluster: str
     name: str
+    #: It was taken into a cluster that others had made.
+    joined: bool = False
 
 
 def make_dir(path: Path) -> Path:
@@ -92,6 +94,15 @@ def _start_time(pid: int) -> str | None:
     return stat.rpartition(")")[2].split()[19]
 
 
+def has_node(path: Path) -> bool:
+    """This directory belongs to a cluster already."""
+    return (path / "node.json").exists()
+
+
+def keep_node(path: Path, node: Node) -> None:
+    _write_durably(path / "node.json", msgspec.json.encode(node))
+
+
 def load_node(path: Path, name: str) -> Node:
     """This node's identity; made at the first start, never changed afterwards."""
     file = path / "node.json"
@@ -129,12 +140,14 @@ def keep_member_address(path: Path, address: str) -> None:
     except FileNotFoundError:
         _write_durably(file, address.encode())
         return
+    host, _, port = known.rpartition(":")
     if known != address:
+        flag = "--mongodb-port" if address.rpartition(":")[0] == host else "--advertise"
         raise Rejected(
-            f"--mongodb-port: the data in {path} belongs to a replica set that knows this member"
-            f" as {known}; start with --mongodb-port {known.rpartition(':')[2]},"
+            f"{flag}: the data in {path} belongs to a replica set that knows this member"
+            f" as {known}; start with {flag} {port if flag == '--mongodb-port' else host},"
             " or give another --data-dir",
-            field="--mongodb-port",
+            field=flag,
         )
 
 

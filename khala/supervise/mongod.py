@@ -7,12 +7,21 @@ from pathlib import Path
 from msgspec import Struct
 
 
+class MongodTls(Struct, frozen=True, kw_only=True):
+    """Connections need a certificate of the authority, and a login: the members' common key."""
+
+    node: Path
+    authority: Path
+    key: Path
+
+
 class MongodSettings(Struct, frozen=True, kw_only=True):
     program: Path
     data_dir: Path
     host: str
     port: int
     replica_set: str
+    tls: MongodTls | None = None
 
 
 def mongod_argv(settings: MongodSettings) -> tuple[str, ...]:
@@ -39,4 +48,21 @@ def mongod_argv(settings: MongodSettings) -> tuple[str, ...]:
         "--quiet",
         "--setParameter",
         "diagnosticDataCollectionEnabled=false",
+        *(_tls_argv(settings.tls) if settings.tls else ()),
+    )
+
+
+def _tls_argv(tls: MongodTls) -> tuple[str, ...]:
+    """`--keyFile` turns authorization on."""
+    return (
+        "--tlsMode",
+        "requireTLS",
+        "--tlsCertificateKeyFile",
+        str(tls.node),
+        "--tlsCAFile",
+        str(tls.authority),
+        "--clusterAuthMode",
+        "keyFile",
+        "--keyFile",
+        str(tls.key),
     )

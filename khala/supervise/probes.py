@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 import time
+from collections.abc import Callable
+
+from msgspec import Struct
 
 from khala.model.errors import Rejected
 
@@ -18,10 +22,17 @@ async def tcp_answers(host: str, port: int) -> bool:
     return await _ask(host, port, b"") is not None
 
 
-async def http_ok(host: str, port: int, path: str) -> bool:
+class Tls(Struct, frozen=True):
+    """How to ask where certificates are shown: the context, and the name to find."""
+
+    context: Callable[[], ssl.SSLContext]
+    server_name: str
+
+
+async def http_ok(host: str, port: int, path: str, tls: Tls | None = None) -> bool:
     """A GET there is answered with 200."""
     request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
-    status = await _ask(host, port, request)
+    status = await _ask(host, port, request, tls)
     return status is not None and b" 200 " in status
 
 
@@ -51,12 +62,17 @@ def _bind(host: str, port: int) -> None:
         probe.bind((host, port))
 
 
-async def _ask(host: str, port: int, request: bytes) -> bytes | None:
+async def _ask(host: str, port: int, request: bytes, tls: Tls | None = None) -> bytes | None:
     """The first line of the answer, empty if nothing is asked; None if nobody answers."""
     writer = None
     try:
         async with asyncio.timeout(_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(
+                host,
+                port,
+                ssl=tls.context() if tls else None,
+                server_hostname=tls.server_name if tls else None,
+            )
             if not request:
                 return b""
             writer.write(request)

@@ -116,7 +116,7 @@ async def measure(tasks: int) -> ControlPlane:
 
 async def _with_executors(stack: Stack, tasks: int, accepted_s: float) -> ControlPlane:
     address = f"127.0.0.1:{stack.ports.rpc}"
-    executors = [Instant(n, Link([address], lambda: stack.secret)) for n in range(_EXECUTORS)]
+    executors = [Instant(n, Link([address], stack.credentials)) for n in range(_EXECUTORS)]
     serving = [asyncio.ensure_future(executor.serve()) for executor in executors]
     try:
         await _until_recorded(executors, tasks)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from khala.model.errors import Unavailable
+from khala.net.credentials import Credentials
+from khala.net.secrets import SecretFile
 
 #: The first start of a replica set takes a few seconds; a busy host some more.
 START_TIMEOUT_S = 120.0
@@ -38,7 +40,15 @@ class Stack:
 
     @property
     def secret(self) -> str:
-        return (self.data_dir / "secret").read_text().strip()
+        return self._secret.read()
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self._secret)
+
+    @property
+    def _secret(self) -> SecretFile:
+        return SecretFile(self.data_dir / "secret", flag="--secret-file")
 
 
 @contextlib.asynccontextmanager

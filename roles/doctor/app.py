@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import Struct
 
+from khala.config.setting import ALL, E, G, J
 from khala.config.settings import Settings
-from khala.config.table import ALL, E, G, J
 from roles.doctor import disk, jail, machine, servers
 from roles.doctor.apart import attempt
 from roles.doctor.finding import Finding, Level

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from khala.config.settings import Settings
 from khala.model.ids import ExecutorName
+from khala.pki.node import EXECUTOR
 from khala.supervise import binaries
+from roles.belonging import credentials_of, judicators_of
 from roles.executor import serve
 from sandbox import SandboxConfig
 
@@ -20,8 +22,8 @@ def run(settings: Settings) -> int:
             name=ExecutorName(settings.name),
             slots=executor.slots,
             data_dir=Path(settings.data_dir),
-            join=settings.join,
-            secret_file=Path(settings.secret_file),
+            judicators=judicators_of(settings, EXECUTOR),
+            credentials=credentials_of(settings, EXECUTOR),
             drain_s=executor.drain,
             compile_cache_bytes=executor.compile_cache,
             blob_cache_bytes=executor.blob_cache,

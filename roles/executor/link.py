@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -18,6 +17,7 @@ from websockets.typing import Subprotocol
 from khala.core.agent import Agent
 from khala.model.errors import Rejected
 from khala.model.limits import FRAME_BYTES, LINK_TIMEOUT_S, SEND_QUEUE_ITEMS
+from khala.net.credentials import Credentials
 from khala.protocol.executor import FromExecutorMessage, ToExecutorMessage
 from khala.protocol.wire import SUBPROTOCOL, Codec
 
@@ -32,9 +32,9 @@ RECONNECT_MAX_S = 5.0
 class Link:
     """Keeps `agent` connected to one of `seeds` (or of the peers it learns) until cancelled."""
 
-    def __init__(self, seeds: list[str], read_secret: Callable[[], str]) -> None:
+    def __init__(self, seeds: list[str], credentials: Credentials) -> None:
         self._seeds = seeds
-        self._read_secret = read_secret
+        self._credentials = credentials
         self._codec = Codec(msgspec.msgpack.Decoder(list[ToExecutorMessage]))
         self._outgoing: list[FromExecutorMessage] = []
         self._wake = asyncio.Event()
@@ -83,8 +83,7 @@ class Link:
     async def _converse(self, agent: Agent) -> bool:
         """One connection from Hello to its end; whether the session was ever open."""
         async with connect(
-            f"ws://{self.address}/rpc/v1/executor",
-            additional_headers={"Authorization": f"Bearer {self._read_secret()}"},
+            **self._credentials.socket(self.address or "", "/rpc/v1/executor"),
             subprotocols=[Subprotocol(SUBPROTOCOL)],
             open_timeout=LINK_TIMEOUT_S,
             close_timeout=1.0,

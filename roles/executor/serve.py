@@ -17,8 +17,9 @@ from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.net.calls import AddressBook
 from khala.net.client import JudicatorClient
+from khala.net.credentials import Credentials
+from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
-from khala.net.secrets import SecretFile
 from khala.version import VERSION
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings, surroundings_of
@@ -38,8 +39,8 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
     slots: int
     data_dir: Path
     #: host:port of judicators' RPC.
-    join: tuple[str, ...]
-    secret_file: Path
+    judicators: tuple[str, ...]
+    credentials: Credentials
     sandbox: SandboxConfig
     #: Bound of the cache of compile stages; 0 turns it off.
     compile_cache_bytes: int
@@ -104,9 +105,8 @@ def _surroundings(config: SandboxConfig, enforcement: Enforcement) -> Surroundin
 async def _serve(
     config: ExecutorConfig, folder: Path, sandbox: Sandbox, stop: asyncio.Event
 ) -> None:
-    secret = SecretFile(config.secret_file, flag="--secret-file")
-    client = JudicatorClient(AddressBook(config.join), secret)
-    link = Link(list(config.join), secret.read)
+    client = JudicatorClient(AddressBook(config.judicators), config.credentials)
+    link = Link(list(config.judicators), config.credentials)
     identity = Identity(
         name=config.name,
         boot=BootId(mint_nonce()),
@@ -129,12 +129,14 @@ async def _serve(
             enforcement=sandbox.enforcement.label,
             images=[image.name for image in sandbox.images],
         )
+        renewing = asyncio.ensure_future(keep_renewed(config.credentials, client))
         serving = asyncio.ensure_future(executor.serve())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done() and not serving.done():
             await executor.drain(config.drain_s)
         stopped.cancel()
+        renewing.cancel()
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=False)
     except asyncio.CancelledError:

@@ -18,6 +18,7 @@ from khala.net.calls import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.feed import EventFeed
 from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
+from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
 from roles.gateway.artifacts import ArtifactRoutes
@@ -55,13 +56,12 @@ class Gateway:
     def __init__(self, config: GatewayConfig, site: StaticSite) -> None:
         self._config = config
         self._site = site
-        secret = SecretFile(config.secret_file, flag="--secret-file")
         book = AddressBook(config.judicators)
-        self._client = JudicatorClient(book, secret)
+        self._client = JudicatorClient(book, config.credentials)
         self._cluster = Cluster(self._client)
         self._hub = Hub()
         self._metrics = Metrics(self._client, self._hub)
-        self._feed = EventFeed(book, secret, self._hub.on_event, self._hub.on_gap)
+        self._feed = EventFeed(book, config.credentials, self._hub.on_event, self._hub.on_gap)
         self._server: Server | None = None
 
     @property
@@ -90,6 +90,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed.serve())
             tasks.create_task(self._cluster.learn_addresses())
+            tasks.create_task(keep_renewed(self._config.credentials, self._client))
 
     def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
         config, budget = self._config, Budget(LARGE_AT_ONCE * self._config.max_body_bytes)

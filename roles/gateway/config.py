@@ -7,6 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from khala.model.spec import StageLimits
+from khala.net.credentials import Credentials
 
 
 class StageDefaults(Struct, frozen=True, kw_only=True):
@@ -44,8 +45,7 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     host_names: tuple[str, ...]
     #: host:port of the judicators to ask first.
     judicators: tuple[str, ...]
-    #: The cluster's secret.
-    secret_file: Path
+    credentials: Credentials
     #: The token of the API; None leaves it open, which only a loopback address may be.
     token_file: Path | None
     #: One request's body.

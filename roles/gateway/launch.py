@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from khala.config.load import is_loopback
 from khala.config.settings import Settings
+from khala.model.errors import Rejected
 from khala.model.spec import StageLimits
+from khala.net.joining import is_join_token
+from khala.pki.node import GATEWAY
+from roles.belonging import credentials_of, judicators_of
 from roles.gateway import app
 from roles.gateway.config import GatewayConfig, StageDefaults
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
+    settings = _sort_tokens(settings)
     gateway, limits = settings.gateway, settings.limits
 
     def defaults(memory_bytes: int) -> StageDefaults:
@@ -43,8 +51,8 @@ def run(settings: Settings) -> int:
             bind=gateway.bind,
             port=gateway.port,
             host_names=gateway.host_names,
-            judicators=settings.join,
-            secret_file=Path(settings.secret_file),
+            judicators=judicators_of(settings, GATEWAY),
+            credentials=credentials_of(settings, GATEWAY),
             token_file=Path(gateway.token_file) if gateway.token_file else None,
             max_body_bytes=gateway.max_body,
             max_blob_bytes=gateway.max_blob,
@@ -53,3 +61,19 @@ def run(settings: Settings) -> int:
             maxima=maxima,
         )
     )
+
+
+def _sort_tokens(settings: Settings) -> Settings:
+    """`--token-file` names the API's token; people who just joined an executor with a flag of that
+    name give a join token there, which shows in how it begins."""
+    file = settings.gateway.token_file
+    if file is None or settings.join_token_file is not None or not is_join_token(Path(file)):
+        return settings
+    if not is_loopback(settings.gateway.bind):
+        raise Rejected(
+            f"--token-file: {file} holds a join token; give that with --join-token-file, and with"
+            " --token-file the secret that callers of the API are to show",
+            field="--token-file",
+        )
+    gateway = msgspec.structs.replace(settings.gateway, token_file=None)
+    return msgspec.structs.replace(settings, gateway=gateway, join_token_file=file)

@@ -19,9 +19,11 @@ from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
 from khala.model.spec import Part
 from khala.model.statements import ChunkItem
 from khala.net.httpd import App, Routes, probe
+from khala.pki.node import EXECUTOR
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
 from khala.store.protocols import BlobStore, Lanes, OutputStore, PayloadStore, TaskStore
+from roles.judicator.access import caller_of
 from roles.judicator.answers import answer, decode, done, send
 from roles.judicator.blobs import BlobRoutes
 from roles.judicator.chores import Leadership
@@ -62,9 +64,8 @@ class Api:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    def register(self, app: App) -> None:
+    def register(self, app: App, routes: Routes) -> None:
         task = "/rpc/v1/tasks/<task_id:str>"
-        routes = Routes(app)
         routes.add("POST", "/rpc/v1/tasks", self.submit)
         routes.add("POST", "/rpc/v1/tasks/search", self.search)
         routes.add("POST", "/rpc/v1/tasks/list", self.list_tasks)
@@ -84,7 +85,6 @@ class Api:
         routes.add("GET", "/livez", self.probe_live)
         routes.add("GET", "/readyz", self.probe_ready)
         routes.add("GET", "/leader", self.probe_leader)
-        routes.finish()
         app.add_websocket_route(self.serve_executor, "/rpc/v1/executor", subprotocols=[SUBPROTOCOL])
         app.add_websocket_route(self.serve_events, "/rpc/v1/events", subprotocols=[SUBPROTOCOL])
 
@@ -198,7 +198,8 @@ class Api:
         return probe(503, "not the leader")
 
     async def serve_executor(self, request: Request, ws: Socket) -> None:
-        await self._s.sockets.serve(ws)
+        peer = caller_of(request)
+        await self._s.sockets.serve(ws, peer.name if peer and peer.role == EXECUTOR else None)
 
     async def serve_events(self, request: Request, ws: Socket) -> None:
         await self._s.events.serve(ws)

@@ -10,22 +10,27 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import structlog
+from msgspec import Struct
 
 from khala.config.settings import Settings
-from khala.net.secrets import create_secret
+from khala.pki.node import SERVER_NAME, NodeTls
 from khala.supervise import binaries
 from khala.supervise.child import ChildSpec
-from khala.supervise.datadir import Node, keep_member_address, load_node, lock_dir, make_dir
+from khala.supervise.datadir import Node, keep_member_address, lock_dir, make_dir
 from khala.supervise.etcd import EtcdSettings, etcd_argv
-from khala.supervise.mongod import MongodSettings, mongod_argv
-from khala.supervise.probes import http_ok, require_free, tcp_answers
-from khala.supervise.tree import Identity, Tree
+from khala.supervise.etcd import Tls as EtcdFiles
+from khala.supervise.mongod import MongodSettings, MongodTls, mongod_argv
+from khala.supervise.probes import Tls, http_ok, require_free, tcp_answers
+from khala.supervise.tree import Identity as TreeIdentity
+from khala.supervise.tree import Tree
 from roles.command import command
+from roles.judicator.founding import take_place
 
 log = structlog.get_logger()
 
@@ -33,19 +38,30 @@ log = structlog.get_logger()
 MONGOD_STOP_S = 25.0
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, init: bool = False) -> int:
     """Supervise until SIGTERM or SIGINT; the exit code."""
     data_dir = make_dir(Path(settings.data_dir))
     # Before the event loop takes the signals: this may wait for databases that an earlier run
     # has left, and Ctrl-C must end that.
     log.debug("datadir.locking", data_dir=settings.data_dir)
     lock = lock_dir(data_dir)
-    return asyncio.run(_main(settings, data_dir, lock))
+    node, identity = take_place(settings, data_dir, init=init)
+    place = Place(settings=settings, node=node, identity=identity, data_dir=data_dir, lock=lock)
+    return asyncio.run(_main(place))
 
 
-async def _main(settings: Settings, data_dir: Path, lock: int) -> int:
-    node = load_node(data_dir, settings.name)
-    create_secret(Path(settings.secret_file))
+class Place(Struct, frozen=True, kw_only=True):
+    """What the children are made of. `identity`: None in a cluster without certificates."""
+
+    settings: Settings
+    node: Node
+    identity: NodeTls | None
+    data_dir: Path
+    lock: int
+
+
+async def _main(place: Place) -> int:
+    settings = place.settings
     for flag, port in (
         ("--etcd-peer-port", settings.etcd.peer_port),
         ("--etcd-client-port", settings.etcd.client_port),
@@ -57,55 +73,81 @@ async def _main(settings: Settings, data_dir: Path, lock: int) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    specs = [_etcd(settings, node, data_dir, lock), _mongod(settings, data_dir, lock)]
-    specs.append(_serve(settings, node))
-    identity = Identity(role="judicator", rpc=f"{settings.bind}:{settings.rpc.port}")
-    return await Tree(identity, specs, data_dir / "run" / "judicator.json").run(stop, started)
+    specs = [_etcd(place), _mongod(place), _serve(place)]
+    identity = TreeIdentity(role="judicator", rpc=f"{settings.local}:{settings.rpc.port}")
+    state_file = place.data_dir / "run" / "judicator.json"
+    return await Tree(identity, specs, state_file).run(stop, started)
 
 
-def _etcd(settings: Settings, node: Node, data_dir: Path, lock: int) -> ChildSpec:
+def _etcd(place: Place) -> ChildSpec:
+    settings, node, identity = place.settings, place.node, place.identity
     etcd = EtcdSettings(
         program=binaries.find_program("etcd", settings.etcd.bin),
         name=node.name,
         cluster=node.cluster,
-        data_dir=make_dir(data_dir / "etcd"),
+        data_dir=make_dir(place.data_dir / "etcd"),
         host=settings.bind,
         peer_port=settings.etcd.peer_port,
         client_port=settings.etcd.client_port,
+        advertise=settings.advertised,
+        tls=EtcdFiles(node=identity.node_file, authority=identity.authority_file, peers=SERVER_NAME)
+        if identity
+        else None,
     )
     return ChildSpec(
         name="etcd",
         argv=etcd_argv(etcd),
-        probe=partial(http_ok, settings.bind, settings.etcd.client_port, "/health"),
+        probe=partial(
+            http_ok,
+            settings.local,
+            settings.etcd.client_port,
+            "/health",
+            Tls(partial(_current, identity), SERVER_NAME) if identity else None,
+        ),
         on_line=_relay("etcd", _etcd_level),
         may_give_up=True,
-        inherit=(lock,),
+        inherit=(place.lock,),
     )
 
 
-def _mongod(settings: Settings, data_dir: Path, lock: int) -> ChildSpec:
+def _current(identity: NodeTls) -> ssl.SSLContext:
+    """The serving process renews the certificate; this one notices."""
+    identity.refresh()
+    return identity.client
+
+
+def _mongod(place: Place) -> ChildSpec:
+    settings, identity = place.settings, place.identity
     program = binaries.find_program("mongod", settings.mongodb.bin)
     binaries.require_libraries(program)
     mongod = MongodSettings(
         program=program,
-        data_dir=make_dir(data_dir / "mongodb"),
+        data_dir=make_dir(place.data_dir / "mongodb"),
         host=settings.bind,
         port=settings.mongodb.port,
         replica_set=settings.mongodb.replica_set,
+        tls=MongodTls(
+            node=identity.node_file,
+            authority=identity.authority_file,
+            key=identity.mongodb_key_file,
+        )
+        if identity
+        else None,
     )
-    keep_member_address(data_dir, f"{settings.bind}:{settings.mongodb.port}")
+    keep_member_address(place.data_dir, f"{settings.advertised}:{settings.mongodb.port}")
     return ChildSpec(
         name="mongod",
         argv=mongod_argv(mongod),
         stop_s=MONGOD_STOP_S,
-        probe=partial(tcp_answers, settings.bind, settings.mongodb.port),
+        probe=partial(tcp_answers, settings.local, settings.mongodb.port),
         on_line=_relay("mongod", _mongod_level),
         may_give_up=True,
-        inherit=(lock,),
+        inherit=(place.lock,),
     )
 
 
-def _serve(settings: Settings, node: Node) -> ChildSpec:
+def _serve(place: Place) -> ChildSpec:
+    settings, node = place.settings, place.node
     return ChildSpec(
         name="judicator-serve",
         argv=(
@@ -113,7 +155,7 @@ def _serve(settings: Settings, node: Node) -> ChildSpec:
             *("--name", node.name, "--cluster", node.cluster),
         ),
         death_signal="KILL",
-        probe=partial(tcp_answers, settings.bind, settings.rpc.port),
+        probe=partial(tcp_answers, settings.local, settings.rpc.port),
         watchdog=True,
     )
 

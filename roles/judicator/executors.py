@@ -39,12 +39,13 @@ class ExecutorSockets:
         self._numbers = itertools.count(1)
         self._codec = Codec(msgspec.msgpack.Decoder(list[FromExecutorMessage]))
 
-    async def serve(self, socket: Socket) -> None:
-        """One connection until either side ends it."""
+    async def serve(self, socket: Socket, certified: str | None = None) -> None:
+        """One connection until either side ends it. `certified`: the name that its certificate
+        allows."""
         conn = Conn(next(self._numbers))
         outbox = self._world.outboxes[conn] = Outbox()
         writer = asyncio.ensure_future(self._write(socket, outbox))
-        reader = asyncio.ensure_future(self._read(conn, socket))
+        reader = asyncio.ensure_future(self._read(conn, socket, certified))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (reader, writer):
@@ -57,7 +58,7 @@ class ExecutorSockets:
             self._dispatcher.on_closed(conn)
             await socket.close()
 
-    async def _read(self, conn: Conn, socket: Socket) -> None:
+    async def _read(self, conn: Conn, socket: Socket, certified: str | None) -> None:
         while True:
             # A silent socket is dropped, or a half-open one would pin its session's executor.
             # Not by Sanic's own time-out, which costs two tasks more for each frame.
@@ -72,6 +73,10 @@ class ExecutorSockets:
                 raise Rejected("an executor sent text where a frame was due")
             for message in self._codec.decode(frame):
                 if isinstance(message, Hello):
+                    if certified is not None and message.name != certified:
+                        raise Rejected(
+                            f"it calls itself {message.name}, its certificate is of {certified}"
+                        )
                     self._recovery.on_hello(conn, message)
                 else:
                     self._dispatcher.on_message(conn, message)

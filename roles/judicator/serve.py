@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Coroutine
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -25,19 +26,24 @@ from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
 from khala.model.task import Task
 from khala.net.auth import require_secret
-from khala.net.httpd import App, Bind, Server, create_app, serve
+from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
 from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
+from khala.pki.node import NodeTls
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
 from khala.store.mongo import MongoStore
 from khala.store.schema import ensure_schema
+from khala.store.tokens import MongoTokens
+from roles.judicator.access import require_certificate
 from roles.judicator.api import Api, Services
 from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
+from roles.judicator.joining import JoiningRoutes, Terms
 from roles.judicator.metrics import Metrics
+from roles.judicator.renewal import Renewal, etcd_tls, mongo_tls
 from roles.judicator.submit import Submissions
 from roles.judicator.world import World
 
@@ -62,7 +68,11 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     mongodb_hosts: tuple[str, ...]
     replica_set: str
     etcd_endpoints: tuple[str, ...]
+    #: What every process of a cluster without certificates shows.
     secret_file: Path
+    #: This node's certificate, and how long those are valid that it signs.
+    identity: NodeTls | None
+    certificate_life: timedelta
     max_body_bytes: int
     watchdog_fd: int | None = None
 
@@ -78,10 +88,11 @@ async def _main(config: ServeConfig) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    client = connect(MongoSettings(hosts=config.mongodb_hosts, replica_set=config.replica_set))
-    etcd = EtcdRpc(config.etcd_endpoints)
+    settings = _mongo_settings(config)
+    client = connect(settings)
+    etcd = EtcdRpc(config.etcd_endpoints, etcd_tls(config.identity) if config.identity else None)
     try:
-        await ensure_replica_set(config.mongodb_hosts[0], config.replica_set)
+        await ensure_replica_set(settings)
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
         await Judicator(config, store, etcd).serve(stop)
@@ -91,12 +102,25 @@ async def _main(config: ServeConfig) -> int:
     return 0
 
 
+def _mongo_settings(config: ServeConfig) -> MongoSettings:
+    hosts, name, identity = config.mongodb_hosts, config.replica_set, config.identity
+    if identity is None:
+        return MongoSettings(hosts=hosts, replica_set=name)
+    return MongoSettings(
+        hosts=hosts,
+        replica_set=name,
+        key=identity.mongodb_key_file.read_text("ascii"),
+        tls=mongo_tls(identity),
+    )
+
+
 class Judicator:
     """The parts of a serving process, put together."""
 
     def __init__(self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc) -> None:
         self._config = config
         self._store = store
+        self._etcd = etcd
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
@@ -117,8 +141,14 @@ class Judicator:
         """Until `stop` is set; a defect in a loop or a flow ends it with that defect."""
         async with asyncio.TaskGroup() as tasks:
             loops = [tasks.create_task(loop) for loop in self._loops()]
-            bind = Bind(host=self._config.host, port=self._config.port, flag="--rpc-port")
-            server = await serve(self._app(), bind)
+            identity = self._config.identity
+            bind = Bind(
+                host=self._config.host,
+                port=self._config.port,
+                flag="--rpc-port",
+                tls=identity.server if identity else None,
+            )
+            server = await serve(await self._app(), bind)
             log.info(
                 "judicator.serving",
                 address=self._config.advertise,
@@ -151,17 +181,31 @@ class Judicator:
         ]
         if self._config.watchdog_fd is not None:
             loops.append(_feed_watchdog(self._config.watchdog_fd))
+        if self._config.identity is not None:
+            loops.append(self._renewal(self._config.identity).run())
         return loops
 
-    def _app(self) -> App:
+    def _renewal(self, identity: NodeTls) -> Renewal:
+        return Renewal(
+            identity=identity,
+            life=self._config.certificate_life,
+            etcd=self._etcd,
+            database=self._store.database,
+            mongo=_mongo_settings(self._config),
+        )
+
+    async def _app(self) -> App:
         limit = self._config.max_body_bytes
         app = create_app(
             "judicator",
             render_rpc_failure,
             body_bytes=max(limit, BLOB_CHUNK_BYTES) + ENVELOPE_BYTES,
         )
-        secret = SecretFile(self._config.secret_file, flag="--secret-file")
-        require_secret(app, secret, render_rpc_failure)
+        if self._config.identity is not None:
+            require_certificate(app, render_rpc_failure)
+        else:
+            secret = SecretFile(self._config.secret_file, flag="--secret-file")
+            require_secret(app, secret, render_rpc_failure)
         services = Services(
             dispatcher=self._dispatcher,
             submissions=Submissions(
@@ -178,8 +222,26 @@ class Judicator:
             events=self._events,
             sockets=ExecutorSockets(self._dispatcher, self._recovery, self._world),
         )
-        Api(services).register(app)
+        routes = Routes(app)
+        Api(services).register(app, routes)
+        if self._config.identity is not None:
+            (await self._joining(self._config.identity)).register(routes)
+        routes.finish()
         return app
+
+    async def _joining(self, identity: NodeTls) -> JoiningRoutes:
+        tokens = MongoTokens(self._store.database)
+        await tokens.prepare()
+        terms = Terms(
+            cluster=self._config.cluster,
+            life=self._config.certificate_life,
+            replica_set=self._config.replica_set,
+        )
+        return JoiningRoutes(identity, tokens, terms, self._addresses)
+
+    def _addresses(self) -> list[str]:
+        known = [record.address for record in self._membership.judicators()]
+        return known or [self._config.advertise]
 
     async def _wind_down(self, server: Server) -> None:
         """Accept nothing new, let requests, flows and batches under way end."""

@@ -15,10 +15,10 @@ from khala.model.executor import CacheCounts
 from khala.model.limits import MIB
 from khala.net.calls import AddressBook
 from khala.net.client import JudicatorClient
-from khala.net.secrets import SecretFile
 from khala.protocol.rpc import ClusterView
 from khala.supervise.child import ChildView, State
 from khala.supervise.tree import TreeView, read_trees
+from roles.belonging import any_credentials
 
 _ASK_S = 5.0
 _NOT_ACCEPTING = 69
@@ -58,10 +58,9 @@ async def _collect(settings: Settings) -> Status:
     trees = read_trees(Path(settings.data_dir) / "run")
     processes = _processes(trees)
     # What runs here knows its port; the settings are for a host without a judicator.
-    address = trees[0].rpc if trees else settings.join[0]
+    address = trees[0].rpc if trees else settings.judicators[0]
     cluster, why = None, None
-    secret = SecretFile(Path(settings.secret_file), flag="--secret-file")
-    client = JudicatorClient(AddressBook([address]), secret)
+    client = JudicatorClient(AddressBook([address]), any_credentials(settings))
     try:
         cluster = await client.view_from(address, _ASK_S)
     except KhalaError as error:

@@ -29,12 +29,12 @@ _WAITING_FOR = {
 }
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, init: bool = False) -> int:
     """Run everything until Ctrl-C or SIGTERM; 2 if a role refuses its settings."""
-    return asyncio.run(_main(settings))
+    return asyncio.run(_main(settings, init=init))
 
 
-async def _main(settings: Settings) -> int:
+async def _main(settings: Settings, *, init: bool) -> int:
     data_dir = make_dir(Path(settings.data_dir))
     # A second `up` here must not even say what runs: the report is the first one's.
     lock_dir(make_dir(data_dir / "run"))
@@ -46,8 +46,8 @@ async def _main(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     progress = Progress()
     tree = Tree(
-        Identity(role="up", rpc=f"{settings.bind}:{settings.rpc.port}"),
-        _specs(settings),
+        Identity(role="up", rpc=f"{settings.local}:{settings.rpc.port}"),
+        _specs(settings, init=init),
         data_dir / "run" / "up.json",
         progress.show,
     )
@@ -60,15 +60,15 @@ async def _main(settings: Settings) -> int:
         farewell.cancel()
 
 
-def _specs(settings: Settings) -> list[ChildSpec]:
+def _specs(settings: Settings, *, init: bool) -> list[ChildSpec]:
     gateway = settings.gateway
     host = "127.0.0.1" if gateway.bind in ("0.0.0.0", "::") else gateway.bind  # noqa: S104
     return [
         ChildSpec(
             name="judicator",
-            argv=command("judicator", settings),
+            argv=(*command("judicator", settings), *(("--init",) if init else ())),
             stop_s=JUDICATOR_STOP_S,
-            probe=partial(tcp_answers, settings.bind, settings.rpc.port),
+            probe=partial(tcp_answers, settings.local, settings.rpc.port),
         ),
         ChildSpec(
             name="executor",

@@ -68,7 +68,7 @@ class Mongod:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
 
     async def ready(self) -> None:
-        await ensure_replica_set(self.host, "khala", key=self.key, deadline_s=30)
+        await ensure_replica_set(self.settings, deadline_s=30)
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None

@@ -35,17 +35,18 @@ async def test_a_set_with_a_key_admits_only_its_holders(tmp_path: Path) -> None:
                 with pytest.raises(Unavailable):
                     await stranger.tasks.counts()
         with pytest.raises(Unavailable, match="does not accept this node's key"):
-            await ensure_replica_set(mongod.host, "khala", key="d3Jvbmcga2V5")
+            await ensure_replica_set(replace(mongod.settings, key="d3Jvbmcga2V5"))
         with pytest.raises(Unavailable, match="belongs to the set 'khala'"):
-            await ensure_replica_set(mongod.host, "other", key=KEY)
+            await ensure_replica_set(replace(mongod.settings, replica_set="other"))
     finally:
         mongod.kill()
 
 
 async def test_waiting_for_a_member_that_is_not_there_ends() -> None:
     started = time.monotonic()
+    nobody = MongoSettings(hosts=(f"127.0.0.1:{free_port()}",))
     with pytest.raises(Unavailable, match="does not listen in time"):
-        await ensure_replica_set(f"127.0.0.1:{free_port()}", "khala", deadline_s=0.5)
+        await ensure_replica_set(nobody, deadline_s=0.5)
     assert time.monotonic() - started < 5
 
 

@@ -15,8 +15,9 @@ import pytest
 import structlog
 
 from khala.cli import main
+from khala.config.setting import ALL
 from khala.config.settings import Settings
-from khala.config.table import ALL, settings_of
+from khala.config.table import settings_of
 from khala.config.values import show
 from khala.model.errors import InvariantBroken, KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
@@ -33,8 +34,10 @@ HEAVY = (
     "uvloop",
 )
 
-#: The users' commands are declared beside their work, which is loaded when one runs.
+#: Commands are declared beside their work, which is loaded when one runs.
 ROLES_OF_COMMANDS = {
+    "roles.admin",
+    "roles.admin.commands",
     "roles.client",
     "roles.client.commands",
     "roles.client.options",
@@ -84,7 +87,7 @@ class Role:
         self.code = code
         self.seen: list[Settings] = []
 
-    def run(self, settings: Settings) -> int:
+    def run(self, settings: Settings, **_: bool) -> int:
         self.seen.append(settings)
         return self.code
 
@@ -151,7 +154,8 @@ def test_the_help_of_a_command_has_its_settings_and_none_of_kv2(run: Run, comman
     [
         (["up", "--rpc-port", "70000"], ["--rpc-port: from 1 to 65535; 70000 was given"]),
         (["up", "--slots", "many"], ["--slots", "'many'"]),
-        (["up", "--bind", "0.0.0.0"], ["--bind: 0.0.0.0", "127.0.0.1"]),
+        (["up", "--bind", "0.0.0.0"], ["--bind: 0.0.0.0", "--advertise"]),
+        (["up", "--init", "--join", "a", "--data-dir", "/d"], ["--init: ", "--join"]),
         (["gateway", "--http-bind", "0.0.0.0"], ["--http-bind: 0.0.0.0", "--token-file"]),
         (["up", "--config", "/nowhere.toml"], ["--config: /nowhere.toml cannot be read"]),
         (["up", "--log-file", "/nowhere/log"], ["--log-file: /nowhere/log cannot be written"]),
@@ -207,12 +211,19 @@ def test_what_a_process_hands_to_its_child_is_what_it_has(
 def test_init_refuses_the_data_of_a_cluster(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    replace_role(monkeypatch, "roles.judicator.app", lambda _: 0)
+    inits: list[bool] = []
+
+    def note(_: Settings, *, init: bool) -> int:
+        inits.append(init)
+        return 0
+
+    replace_role(monkeypatch, "roles.judicator.app", note)
     arguments = ("judicator", "--data-dir", str(tmp_path))
     assert run(*arguments, "--init")[0] == 0
     (tmp_path / "node.json").write_text("{}")
     assert run(*arguments)[0] == 0
     assert run(*arguments, "--etcd-cluster-init-independent")[0] == 0
+    assert inits == [True, False, True]
     code, _, err = run(*arguments, "--init")
     assert code == 2
     assert one_line(err).startswith(f"--init: {tmp_path} belongs to a cluster already")
@@ -234,7 +245,7 @@ def test_init_refuses_the_data_of_a_cluster(
 def test_errors_end_as_one_line(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, line: str
 ) -> None:
-    def fail(_: Settings) -> int:
+    def fail(_: Settings, **__: bool) -> int:
         raise error
 
     replace_role(monkeypatch, "roles.up.app", fail)
@@ -247,10 +258,10 @@ def test_errors_end_as_one_line(
 
 
 def test_ctrl_c_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: Settings) -> int:
+    def interrupt(_: Settings, **__: bool) -> int:
         raise KeyboardInterrupt
 
-    def interrupt_group(_: Settings) -> int:
+    def interrupt_group(_: Settings, **__: bool) -> int:
         raise BaseExceptionGroup("g", [KeyboardInterrupt(), asyncio.CancelledError()])
 
     for function in (interrupt, interrupt_group):

@@ -42,7 +42,7 @@ ROWS: list[tuple[str, str, str | None, dict[str, tuple[str, object]]]] = [
     ("--etcd-listen-address", "J", "127.0.0.2", {J: ("bind", "127.0.0.2")}),
     ("--etcd-listen-peer-port", "JEG", "2100", {J: ("etcd.peer_port", 2100)}),
     ("--etcd-listen-client-port", "JEG", "2101", {J: ("etcd.client_port", 2101)}),
-    ("--etcd-advertise-address", "J", "10.0.0.1", {}),
+    ("--etcd-advertise-address", "J", "10.0.0.1", {J: ("advertise", "10.0.0.1")}),
     ("--etcd-advertise-peer-port", "JEG", "DOCKER", {}),
     ("--etcd-advertise-client-port", "JEG", "DOCKER", {}),
     ("--etcd-cluster-init-member", "J", "etcd1=http://localhost:2000", {}),
@@ -50,28 +50,28 @@ ROWS: list[tuple[str, str, str | None, dict[str, tuple[str, object]]]] = [
     ("--etcd-cluster-service-port", "JEG", "2001", {}),
     (
         "--etcd-cluster-join-member-client",
-        "EG",
+        "JEG",
         "http://127.0.0.5:2001",
-        {E: ("join", ("127.0.0.5:4000",)), G: ("join", ("127.0.0.5:4000",))},
+        dict.fromkeys((J, E, G), ("join", ("127.0.0.5:4000",))),
     ),
     (
         "--etcd-cluster-service",
-        "EG",
+        "JEG",
         "judicator",
-        {E: ("join", ("judicator:4000",)), G: ("join", ("judicator:4000",))},
+        dict.fromkeys((J, E, G), ("join", ("judicator:4000",))),
     ),
     ("--etcd-print-log", "JEG", None, {}),
     ("--mongodb-exe", "J", "/opt/mongod", {J: ("mongodb.bin", "/opt/mongod")}),
     ("--mongodb-name", "J", "mongodb1", {}),
     ("--mongodb-listen-address", "J", "127.0.0.2", {J: ("bind", "127.0.0.2")}),
     ("--mongodb-listen-port", "J", "3100", {J: ("mongodb.port", 3100)}),
-    ("--mongodb-advertise-address", "J", "10.0.0.1", {}),
+    ("--mongodb-advertise-address", "J", "10.0.0.1", {J: ("advertise", "10.0.0.1")}),
     ("--mongodb-advertise-port", "J", "DOCKER", {}),
     ("--mongodb-print-log", "J", None, {}),
     ("--main-name", "JE", "judicator1", {J: ("name", "judicator1"), E: ("name", "judicator1")}),
     ("--main-listen-address", "J", "127.0.0.2", {J: ("bind", "127.0.0.2")}),
     ("--main-listen-port", "J", "4100", {J: ("rpc.port", 4100)}),
-    ("--main-advertise-address", "J", "10.0.0.1", {}),
+    ("--main-advertise-address", "J", "10.0.0.1", {J: ("advertise", "10.0.0.1")}),
     ("--main-advertise-port", "J", "DOCKER", {}),
     ("--main-task-vacant", "E", "3", {E: ("executor.slots", 3)}),
     ("--main-report-interval", "E", "5", {}),
@@ -91,10 +91,8 @@ CASES = [
 ]
 #: Flags that a role of KV2 takes, but whose wish cannot be fulfilled.
 REFUSED = [
-    (J, "--etcd-cluster-init-discovery", "http://d/1", "one judicator"),
-    (J, "--etcd-cluster-init-member", "a=http://a:2000,b=http://b:2000", "one judicator"),
-    (J, "--etcd-cluster-join-member-client", "http://a:2001", "one judicator"),
-    (J, "--etcd-cluster-service", "judicator", "one judicator"),
+    (J, "--etcd-cluster-init-discovery", "http://d/1", "--join HOST:PORT"),
+    (J, "--etcd-cluster-init-member", "a=http://a:2000,b=http://b:2000", "first judicator"),
     (E, "--etcd-cluster-init-discovery", "http://d/1", "--join HOST:PORT"),
     (G, "--etcd-cluster-init-discovery", "http://d/1", "--join HOST:PORT"),
     (E, "--etcd-cluster-join-member-client", "http://:2001", "a URL such as"),
@@ -163,7 +161,9 @@ def test_the_line_of_the_first_judicator_in_the_readme_of_kv2() -> None:
         "--main-advertise-port": "DOCKER",
     }
     settings, translation = translated(J, given)
-    assert settings == load(J, {}, {}, None)[0]
+    advertised = {"advertise": Given(value="10.0.0.1", flag="--advertise")}
+    assert settings == load(J, advertised, {}, None)[0]
+    assert translation.founds
     assert len(translation.notes) == len(given)
 
 
@@ -182,9 +182,11 @@ def test_of_several_cluster_flags_the_last_in_the_order_of_kv2_counts() -> None:
         "--etcd-cluster-init-independent": "True",
         "--etcd-cluster-init-discovery": "http://d/1",
     }
-    assert translated(J, alone)[1].flags == {}
-    with pytest.raises(Rejected, match="join-member-client"):
-        translated(J, alone | {"--etcd-cluster-join-member-client": "http://h:2001"})
+    assert translated(J, alone)[1].founds
+    assert not translated(E, given)[1].founds
+    joins = alone | {"--etcd-cluster-join-member-client": "http://h:2001"}
+    settings, translation = translated(J, joins)
+    assert (settings.join, translation.founds) == (("h:4000",), False)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_contradictions_are_refused() -> None:
 def test_a_refused_value_names_the_flag_that_was_given() -> None:
     with pytest.raises(Rejected, match=r"^--main-task-vacant: from 1 to 1024; 0 was given"):
         translated(E, {"--main-task-vacant": "0"})
-    with pytest.raises(Rejected, match=r"^--main-listen-address: 0\.0\.0\.0 is not an IPv4 loop"):
+    with pytest.raises(Rejected, match=r"^--main-listen-address: 0\.0\.0\.0 is every address"):
         translated(J, {"--main-listen-address": "ALL"})
     with pytest.raises(Rejected, match=r"^--uwsgi-host: 0\.0\.0\.0 can be reached"):
         translated(G, {"--uwsgi-host": "ALL"})

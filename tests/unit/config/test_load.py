@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from khala.config.load import Given, Origins, load, strays
+from khala.config.setting import ALL
 from khala.config.settings import Settings
-from khala.config.table import ALL, BY_KEY, SETTINGS
+from khala.config.table import BY_KEY, SETTINGS
 from khala.config.values import show
 from khala.model.errors import Rejected
 
@@ -187,10 +188,31 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(environment={"KHALA_CONFIG": missing}).startswith("KHALA_CONFIG: ")
 
 
-@pytest.mark.parametrize("bind", ["0.0.0.0", "10.0.0.7", "::", "::1", "example.org"])
-def test_what_is_not_authenticated_stays_on_the_loopback_interface(bind: str) -> None:
-    assert refusal({"bind": bind}).startswith(f"--bind: {bind} is not an IPv4 loopback address")
+@pytest.mark.parametrize("bind", ["::", "::1", "example.org", "10.0.0"])
+def test_etcd_listens_on_ipv4_addresses(bind: str) -> None:
+    assert refusal({"bind": bind}).startswith(f"--bind: an IPv4 address; {bind!r} is not")
     assert refusal(environment={"KHALA_BIND": bind}).startswith("KHALA_BIND: ")
+
+
+def test_a_judicator_that_listens_everywhere_says_where_it_is_reached() -> None:
+    assert "--advertise" in refusal({"bind": "0.0.0.0"})
+    settings, _ = resolve({"bind": "0.0.0.0", "advertise": "a.example"})
+    assert (settings.advertised, settings.local) == ("a.example", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("advertise", "bind"), [("10.0.0.1", "0.0.0.0"), ("a", "0.0.0.0"), ("localhost", "127.0.0.1")]
+)
+def test_who_is_reached_from_elsewhere_listens_there(advertise: str, bind: str) -> None:
+    assert resolve({"advertise": advertise})[0].bind == bind
+    assert resolve({"advertise": advertise, "bind": "127.0.0.3"})[0].bind == "127.0.0.3"
+
+
+@pytest.mark.parametrize("advertise", ["a:4000", "http://a", "-a", "0.0.0.0"])
+def test_what_others_cannot_use_as_an_address_is_refused(advertise: str) -> None:
+    assert "--bind: 0.0.0.0" in (message := refusal({"advertise": advertise})) or (
+        message.startswith("--advertise: a host name or an IPv4 address")
+    )
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0", "10.0.0.7", "::", "example.org"])
@@ -211,7 +233,8 @@ def test_defaults_follow_other_settings() -> None:
     settings, _ = resolve({"data_dir": "/d", "bind": "localhost", "rpc.port": "4100"})
     assert settings.secret_file == "/d/secret"
     assert settings.bind == "127.0.0.1"
-    assert settings.join == ("127.0.0.1:4100",)
+    assert settings.join == ()
+    assert settings.judicators == ("127.0.0.1:4100",)
     assert resolve({"executor.slots": "auto"})[0].executor.slots >= 1
 
 

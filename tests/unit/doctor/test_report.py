@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from khala.config.load import load
+from khala.config.setting import ALL, E, G, J
 from khala.config.settings import Settings
-from khala.config.table import ALL, E, G, J
 from roles.doctor import app
 from roles.doctor.app import Check, Report
 from roles.doctor.finding import Finding, Level, good, missing, warning

@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 
 from khala.model.spec import StageLimits
+from khala.net.credentials import Credentials
+from khala.net.secrets import SecretFile
 from roles.gateway.app import Gateway
 from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.static import StaticSite
@@ -73,7 +75,7 @@ def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
         port=0,
         host_names=("gateway.example",),
         judicators=judicators,
-        secret_file=secret_file,
+        credentials=Credentials(SecretFile(secret_file, flag="--secret-file")),
         token_file=None,
         max_body_bytes=MAX_BODY,
         max_blob_bytes=2 * MAX_BODY,

@@ -15,6 +15,7 @@ from khala.model.ids import TaskId
 from khala.model.spec import Part
 from khala.net.calls import AddressBook
 from khala.net.client import JudicatorClient
+from khala.net.credentials import Credentials
 from khala.net.secrets import SecretFile
 from khala.protocol.rpc import SearchTasks
 from tests.unit.gateway.double import JudicatorDouble
@@ -38,7 +39,8 @@ async def connected(
     judicator = JudicatorDouble(secret_file)
     await judicator.start()
     client = JudicatorClient(
-        AddressBook([judicator.address, *more]), SecretFile(secret_file, flag="--secret-file")
+        AddressBook([judicator.address, *more]),
+        Credentials(SecretFile(secret_file, flag="--secret-file")),
     )
     try:
         yield client, judicator
@@ -116,7 +118,7 @@ async def test_a_wrong_secret_says_so(secret_file: Path, tmp_path: Path) -> None
     other.write_text("x" * 32)
     other.chmod(0o600)
     async with connected(secret_file) as (right, judicator):
-        client = JudicatorClient(right.book, SecretFile(other, flag="--secret-file"))
+        client = JudicatorClient(right.book, Credentials(SecretFile(other, flag="--secret-file")))
         with pytest.raises(Unavailable, match="--secret-file"):
             await client.search(SearchTasks())
         await client.close()

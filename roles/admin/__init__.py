@@ -1,0 +1,1 @@
+"""The commands of administrators: tokens, members, nodes. They ask a judicator."""

@@ -1,0 +1,84 @@
+"""Administrators' commands on the command line; what they do is in the modules beside this one.
+
+They are run on a judicator's host (or with its data directory), because they show its certificate.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from khala.config.options import Command, add_options, settings_from
+from khala.config.settings import Settings
+from khala.config.values import Kind, parse
+from khala.model.errors import Rejected
+
+
+def _settings(options: dict[str, object]) -> Settings:
+    return settings_from("admin", options).settings
+
+
+def _duration(flag: str, text: str) -> float:
+    try:
+        value = parse(Kind.SECONDS, text)
+    except ValueError as error:
+        raise Rejected(f"{flag}: {error}", field=flag) from None
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+@click.group("token", short_help="Tokens with which nodes join the cluster.")
+def token() -> None:
+    """Make, list and revoke join tokens, on a judicator's host.
+
+    \b
+      khala.pex token create --role executor --ttl 1h --uses 20 > token
+      khala.pex executor --join 10.0.0.1 --join-token-file token       (on the new host)
+
+    A token is a secret: whoever has it may join, once for each use, until it ends. It carries the
+    hash of the cluster's authority, so the new node knows the cluster before it says anything.
+    """
+
+
+@add_options("admin")
+@token.command("create", cls=Command, short_help="Make a token; printed once, on stdout.")
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice(("executor", "gateway", "judicator")),
+    help="What may join with it. A judicator gets the authority's key: give that token away as you"
+    " would the cluster.",
+)
+@click.option(
+    "--ttl", default="1h", show_default=True, help="How long it may be used: 10m, 1h, 7d."
+)
+@click.option(
+    "--uses", default=1, show_default=True, type=int, help="How many nodes may join with it."
+)
+def token_create(role: str, ttl: str, uses: int, **options: object) -> None:
+    """Make a token and print it. The cluster keeps a hash of its secret: it is shown this once."""
+    from roles.admin.tokens import create
+
+    sys.exit(create(_settings(options), role, _duration("--ttl", ttl), uses))
+
+
+@add_options("admin")
+@token.command("ls", cls=Command, short_help="Tokens that can still be used.")
+def token_list(**options: object) -> None:
+    """List tokens that can still be used: id, role, uses left, end."""
+    from roles.admin.tokens import show
+
+    sys.exit(show(_settings(options)))
+
+
+@add_options("admin")
+@token.command("revoke", cls=Command, short_help="End a token now.")
+@click.argument("token_id", metavar="ID")
+def token_revoke(token_id: str, **options: object) -> None:
+    """End a token. Nodes that joined with it stay: they have certificates of their own."""
+    from roles.admin.tokens import revoke
+
+    sys.exit(revoke(_settings(options), token_id))
+
+
+ADMIN_COMMANDS: tuple[click.Command, ...] = (token,)

@@ -1,0 +1,129 @@
+"""A judicator's place in its cluster: made by `--init`, got by joining, kept for good.
+
+The authority's key is what makes a data directory one of a cluster with certificates. It is
+written before `node.json`, so that a directory that says which cluster it is of can also prove it;
+the node's own certificate follows at every start if it is missing, about to end, or says other
+addresses than the node now has. Without `--init` or `--join` a first start makes a cluster that
+nobody outside this host can reach, whose processes share a secret in a file.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from khala.config.load import is_loopback
+from khala.config.settings import EVERYWHERE, Settings
+from khala.model.dates import utc_now
+from khala.model.errors import Rejected
+from khala.model.ids import mint_nonce
+from khala.net.joining import Joiner, join
+from khala.net.secrets import create_secret
+from khala.pki.local import issue
+from khala.pki.node import JUDICATOR, Certificate, NodeTls, write_secret
+from khala.supervise.datadir import Node, has_node, keep_node, load_node
+
+log = structlog.get_logger()
+
+
+def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node, NodeTls | None]:
+    """Who this node is, and its certificate if its cluster has an authority.
+
+    Raise `Rejected` for what contradicts the data, or would let strangers in.
+    """
+    identity = NodeTls(data_dir, JUDICATOR)
+    if not has_node(data_dir):
+        if settings.join:
+            _join(settings, data_dir, identity)
+        elif init:
+            _found(identity)
+    node = load_node(data_dir, settings.name)
+    if identity.authority_key_file.exists():
+        certify(settings, node, identity)
+        return node, identity
+    _require_loopback(settings)
+    create_secret(Path(settings.secret_file))
+    return node, None
+
+
+def _found(identity: NodeTls) -> None:
+    from khala.pki.authority import Authority
+
+    if identity.authority_key_file.exists():
+        return  # an earlier try was cut off here
+    # A name of its own: no program may take one cluster's authority for another's.
+    authority = Authority.create(mint_nonce())
+    write_secret(identity.mongodb_key_file, secrets.token_hex(64).encode())
+    write_secret(identity.authority_file, authority.certificate)
+    write_secret(identity.authority_key_file, authority.key)
+    log.info("cluster.founded", authority=str(identity.authority_file))
+
+
+def _join(settings: Settings, data_dir: Path, identity: NodeTls) -> None:
+    """Become known to the cluster; its databases take this node in once it runs."""
+    joiner = Joiner(
+        addresses=settings.join,
+        token_file=settings.join_token_file,
+        role=JUDICATOR,
+        name=settings.name,
+        hosts=hosts_of(settings),
+    )
+    answer = join(joiner, identity)
+    shared = answer.shared
+    if shared is None:
+        raise Rejected("the cluster did not share what a judicator needs; is it an older Khala?")
+    if shared.replica_set != settings.mongodb.replica_set:
+        raise Rejected(
+            f"--mongodb-replica-set: the cluster's is {shared.replica_set}, not"
+            f" {settings.mongodb.replica_set}",
+            field="--mongodb-replica-set",
+        )
+    write_secret(identity.mongodb_key_file, shared.mongodb_key)
+    write_secret(identity.authority_key_file, shared.authority_key)
+    keep_node(data_dir, Node(cluster=answer.cluster, name=settings.name, joined=True))
+
+
+def certify(settings: Settings, node: Node, identity: NodeTls) -> bool:
+    """Sign this node's own certificate if it needs one; whether it did."""
+    hosts = hosts_of(settings)
+    now = utc_now()
+    if identity.exists:
+        known = identity.certificate
+        if (known.name, known.hosts) == (node.name, hosts) and now < known.renew_at:
+            return False
+    life = timedelta(seconds=settings.certificate_life)
+    issue(
+        identity,
+        identity,
+        Certificate(
+            cluster=node.cluster,
+            name=node.name,
+            role=JUDICATOR,
+            hosts=hosts,
+            issued_at=now,
+            expires_at=now + life,
+        ),
+    )
+    return True
+
+
+def hosts_of(settings: Settings) -> tuple[str, ...]:
+    """Every address under which this node may be asked, the advertised one first."""
+    own = [settings.advertised, settings.bind, os.uname().nodename, "localhost", "127.0.0.1"]
+    return tuple(dict.fromkeys(host for host in own if host != EVERYWHERE))
+
+
+def _require_loopback(settings: Settings) -> None:
+    for flag, host in (("--bind", settings.bind), ("--advertise", settings.advertised)):
+        if not is_loopback(host):
+            raise Rejected(
+                f"{flag}: {host} can be reached from other hosts, and the data in"
+                f" {settings.data_dir} is of a cluster without certificates; make a new cluster"
+                " with --init, or join one with --join and --join-token-file, in an empty"
+                " --data-dir; or use 127.0.0.1",
+                field=flag,
+            )
