@@ -271,7 +271,10 @@ class Agent:
                 if self._current(message.session):
                     self._host.disconnect("the session was taken over or expired")
             case NameInUse():
-                self._host.disconnect(f"another executor named {message.name!r} is online")
+                self._host.disconnect(
+                    f"another executor named {message.name!r} is online; give one of them another"
+                    " --name"
+                )
 
     def _current(self, session: SessionNo) -> bool:
         return self.link is Link.ONLINE and session == self.session

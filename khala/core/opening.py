@@ -14,7 +14,7 @@ from khala.core.ports import Conn
 from khala.core.returns import RETRY_S
 from khala.core.session import Held, Session
 from khala.model.capabilities import shapes_of
-from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
+from khala.model.errors import KhalaError, NameTaken, OutcomeUnknown, Unavailable
 from khala.model.executor import Owner
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.statements import OpenedSession, OpenSession
@@ -34,13 +34,13 @@ class Opening:
         self.unsure: dict[ExecutorName, float] = {}
 
     def on_hello(self, conn: Conn, hello: Hello) -> None:
-        """Open a session, unless a live process of another boot holds the name here."""
+        """Open a session, unless a live process of another boot holds the name, here or at another
+        judicator."""
         if conn in self._sessions.greeting or self._sessions.at(conn) is not None:
             return
         current = self._sessions.get(hello.name)
         if current is not None and current.boot != hello.boot and current.conn is not None:
-            self._comm.send(conn, NameInUse(name=hello.name))
-            self._comm.close(conn, "name in use")
+            self._refuse_name(conn, hello.name)
             return
         self._sessions.greeting[conn] = hello.name
         self._comm.spawn(self._open(conn, hello))
@@ -62,6 +62,10 @@ class Opening:
                     speaks=hello.speaks,
                 )
             )
+        except NameTaken:
+            if self._sessions.greeting.pop(conn, None) is not None:
+                self._refuse_name(conn, hello.name)
+            return
         except KhalaError:
             # The executor says Hello again; a session number may be skipped, never reused.
             self._sessions.greeting.pop(conn, None)
@@ -70,6 +74,10 @@ class Opening:
             return
         await self._reconcile(conn, hello, opened)
         self._sessions.greeting.pop(conn, None)
+
+    def _refuse_name(self, conn: Conn, name: ExecutorName) -> None:
+        self._comm.send(conn, NameInUse(name=name))
+        self._comm.close(conn, "name in use")
 
     async def _reconcile(self, conn: Conn, hello: Hello, opened: OpenedSession) -> None:
         """S7 for everything the executor runs, S8 for everything it has not, then Welcome.

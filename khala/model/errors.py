@@ -55,6 +55,10 @@ class Conflict(Rejected):
     """The same idempotency key was used with a different request."""
 
 
+class NameTaken(Rejected):
+    """Another process of this name is connected."""
+
+
 class Unavailable(KhalaError):
     """The service cannot do this now; nothing happened, retry later."""
 

@@ -53,6 +53,8 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     enforces: Enforcement | None = None
     #: Which fields of a task it knows (see `khala.model.capabilities`).
     speaks: int = 0
+    #: When its judicator last noted that it is connected; None: it is not, as far as is known.
+    heard_at: datetime | None = None
 
 
 class CacheCounts(Struct, frozen=True, kw_only=True):

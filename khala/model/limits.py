@@ -132,6 +132,9 @@ ORPHAN_TTL_S = 120.0
 AUDIT_INTERVAL_S = 5.0
 #: A lease missing from the executor's inventory for this long is assigned again.
 REASSIGN_S = 3.0
+#: An executor's name is its own while its judicator has noted within this that it is connected:
+#: another process of that name is refused. Longer than some of those notes may be late.
+NAME_HELD_S = 10.0
 #: No majority-acknowledged write for this long: the Judicator stops serving.
 PULSE_TTL_S = 3.0
 LEADER_TTL_S = 5.0

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from khala.model.errors import InvariantBroken
+from khala.model.errors import InvariantBroken, NameTaken
 from khala.model.executor import ExecutorRecord, SessionState
 from khala.model.ids import (
     AttemptNo,
@@ -32,6 +32,7 @@ from khala.model.ids import (
     Term,
     mint_task_id,
 )
+from khala.model.limits import NAME_HELD_S
 from khala.model.outcome import Chunked
 from khala.model.statements import (
     AuditView,
@@ -69,6 +70,8 @@ class MemorySessions:
 
     async def open_session(self, item: OpenSession) -> OpenedSession:
         previous = self._state.executors.get(item.name)
+        if previous is not None and self._is_held(previous, item):
+            raise NameTaken(item.name)
         session = SessionNo(previous.session + 1 if previous else 1)
         self._state.forgotten.discard(item.name)
         self._state.executors[item.name] = ExecutorRecord(
@@ -88,6 +91,11 @@ class MemorySessions:
         )
         return OpenedSession(session=session, previous=previous)
 
+    def _is_held(self, record: ExecutorRecord, item: OpenSession) -> bool:
+        if record.boot == item.boot or record.state is SessionState.LOST or not record.heard_at:
+            return False
+        return abs(self._state.now() - record.heard_at) <= timedelta(seconds=NAME_HELD_S)
+
     async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
         record = self._state.executors.get(name)
         if record is None or record.session != session:
@@ -99,7 +107,14 @@ class MemorySessions:
         for name in names:
             record = self._state.executors.get(name)
             if record is not None:
-                self._state.executors[name] = replace(record, seen_at=self._state.now())
+                now = self._state.now()
+                self._state.executors[name] = replace(record, seen_at=now, heard_at=now)
+
+    async def part_sessions(self, names: Sequence[ExecutorName]) -> None:
+        for name in names:
+            record = self._state.executors.get(name)
+            if record is not None:
+                self._state.executors[name] = replace(record, heard_at=None)
 
     async def forget_lost(self, older_than: timedelta) -> int:
         before = self._state.now() - older_than

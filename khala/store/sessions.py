@@ -12,14 +12,16 @@ simply not seen, whereas the other order would call it invalid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bson import Int64, ObjectId
 from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
 
-from khala.model.errors import InvariantBroken
+from khala.model.errors import InvariantBroken, NameTaken
 from khala.model.executor import ExecutorRecord, SessionState
 from khala.model.ids import ExecutorName, Incarnation, JudicatorName, SessionNo, Term
+from khala.model.limits import NAME_HELD_S
 from khala.model.statements import AuditView, HeldLease, OpenedSession, OpenSession
 from khala.store.client import change
 from khala.store.codec import (
@@ -38,6 +40,19 @@ LOST = SessionState.LOST.value
 _LEASED: Document = {"state": "leased"}
 
 
+def _free_for(boot: str, now: datetime) -> list[Document]:
+    """Any of these: the name may be taken by the process `boot`. By the clock, so that no row
+    keeps its name for ever; clocks that are far apart make the name free."""
+    held = timedelta(seconds=NAME_HELD_S)
+    return [
+        {"boot": boot},
+        {"state": LOST},
+        {"heard_at": {"$exists": False}},
+        {"heard_at": {"$lt": now - held}},
+        {"heard_at": {"$gt": now + held}},
+    ]
+
+
 class MongoSessions:
     """`SessionStore` on MongoDB."""
 
@@ -48,25 +63,39 @@ class MongoSessions:
         self._meta = database[META]
 
     async def open_session(self, item: OpenSession) -> OpenedSession:
-        """S6. No precondition: whoever says Hello last is the executor. A number whose answer got
-        lost is skipped, never used twice."""
-        fields = session_fields(item)
-        fields |= {"state": SessionState.ONLINE.value, "seen_at": to_ms(utc_now())}
+        """S6. Precondition: the name is not another process's that is connected (`NAME_HELD_S`);
+        raise NameTaken if it is. Otherwise whoever says Hello last is the executor. A number
+        whose answer got lost is skipped, never used twice."""
         with changing():
-            before = await self._executors.find_one_and_update(
-                {"_id": item.name},
-                {
-                    "$inc": {"session": Int64(1)},
-                    "$set": fields,
-                    "$unset": {"forgotten": ""},
-                    "$setOnInsert": {"id": ObjectId()},
-                },
-                upsert=True,
-                return_document=ReturnDocument.BEFORE,
-            )
+            try:
+                before = await self._open(item)
+            except DuplicateKeyError:
+                # The row is there and does not fit, or it was made this very instant.
+                try:
+                    before = await self._open(item)
+                except DuplicateKeyError:
+                    raise NameTaken(item.name) from None
         previous = None if before is None else executor_of(before)
         session = SessionNo(1 if previous is None else previous.session + 1)
         return OpenedSession(session=session, previous=previous)
+
+    async def _open(self, item: OpenSession) -> Document | None:
+        """The row before; a row that does not fit collides with the one that would be inserted."""
+        now = to_ms(utc_now())
+        fields = session_fields(item)
+        fields |= {"state": SessionState.ONLINE.value, "seen_at": now}
+        before: Document | None = await self._executors.find_one_and_update(
+            {"_id": item.name, "$or": _free_for(item.boot, now)},
+            {
+                "$inc": {"session": Int64(1)},
+                "$set": fields,
+                "$unset": {"forgotten": "", "heard_at": ""},
+                "$setOnInsert": {"id": ObjectId()},
+            },
+            upsert=True,
+            return_document=ReturnDocument.BEFORE,
+        )
+        return before
 
     async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
         """S9. Precondition: `session` is the current one. True if it is lost now, also if it was
@@ -78,20 +107,18 @@ class MongoSessions:
         return result.matched_count == 1
 
     async def touch_sessions(self, names: Sequence[ExecutorName]) -> None:
-        """Note that these executors were heard of; for people, so nothing depends on it."""
-        await change(
-            self._database,
-            {
-                "update": EXECUTORS,
-                "updates": [
-                    {
-                        "q": {"_id": {"$in": list(names)}},
-                        "u": {"$set": {"seen_at": to_ms(utc_now())}},
-                        "multi": True,
-                    }
-                ],
-            },
-        )
+        """Note that these executors are connected: the names are theirs for a while."""
+        now = to_ms(utc_now())
+        await self._note(names, {"$set": {"seen_at": now, "heard_at": now}})
+
+    async def part_sessions(self, names: Sequence[ExecutorName]) -> None:
+        """Note that these are not connected any more: another process may have the names."""
+        await self._note(names, {"$unset": {"heard_at": ""}})
+
+    async def _note(self, names: Sequence[ExecutorName], what: Document) -> None:
+        rows = {"_id": {"$in": list(names)}}
+        updates = [{"q": rows, "u": what, "multi": True}]
+        await change(self._database, {"update": EXECUTORS, "updates": updates})
 
     async def forget_lost(self, older_than: timedelta) -> int:
         """Hide executors that were lost and not heard of for so long; return how many. The next

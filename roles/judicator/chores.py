@@ -19,7 +19,7 @@ from khala.core.recovery import Recovery
 from khala.model.blob import BLOB_AGE
 from khala.model.errors import KhalaError
 from khala.model.executor import JudicatorRecord
-from khala.model.ids import Incarnation, JudicatorName, Term
+from khala.model.ids import ExecutorName, Incarnation, JudicatorName, Term
 from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S, PULSE_TTL_S
 from khala.store.protocols import BlobStore, SessionStore
 
@@ -92,15 +92,22 @@ class Chores:
             await asyncio.sleep(PULSE_INTERVAL_S)
 
     async def touch(self) -> None:
-        """Keep the executors' `seen_at` fresh; for people, so failures wait for the next round."""
+        """Keep fresh which executors are connected here; failures wait for the next round."""
+        before: set[ExecutorName] = set()
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            online = [s.name for s in self._dispatcher.sessions.values() if s.conn is not None]
-            if online:
-                try:
-                    await self._sessions.touch_sessions(online)
-                except KhalaError as error:
-                    log.debug("sessions.touch_failed", why=str(error))
+            sessions = list(self._dispatcher.sessions.values())
+            online = {session.name for session in sessions if session.conn is not None}
+            #: Of those that went to another judicator, that one takes the notes.
+            parted = before & {session.name for session in sessions if session.conn is None}
+            try:
+                if online:
+                    await self._sessions.touch_sessions(sorted(online))
+                if parted:
+                    await self._sessions.part_sessions(sorted(parted))
+                before = online
+            except KhalaError as error:
+                log.debug("sessions.touch_failed", why=str(error))
 
     async def lead(
         self, leadership: Leadership, blobs: BlobStore, collectors: Sequence[Collector]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
+from khala.model.errors import NameTaken
 from khala.model.executor import SessionState
 from khala.model.ids import (
     AttemptNo,
@@ -46,6 +49,35 @@ async def test_each_hello_opens_the_next_session(store: Store) -> None:
     assert opened.previous_boot == "b1"
     [after] = await store.dispatch.list_executors()
     assert (after.id, after.boot) == (before.id, "b2")
+
+
+async def test_a_name_is_its_process_s_while_that_is_connected(judicators: list[Store]) -> None:
+    here, there = judicators[0].dispatch, judicators[1].dispatch
+    await here.open_session(a_hello())
+    await judicators[0].sessions.touch_sessions([E1])
+    with pytest.raises(NameTaken):
+        await there.open_session(a_hello(boot="b2"))
+    assert (await there.open_session(a_hello())).session == 2
+
+
+async def test_a_name_is_free_when_its_process_parted_or_was_lost(store: Store) -> None:
+    await store.dispatch.open_session(a_hello())
+    await store.sessions.touch_sessions([E1])
+    await store.sessions.part_sessions([E1])
+    assert (await store.dispatch.open_session(a_hello(boot="b2"))).session == 2
+    await store.sessions.touch_sessions([E1])
+    await store.dispatch.expire_session(E1, SessionNo(2))
+    assert (await store.dispatch.open_session(a_hello(boot="b3"))).session == 3
+
+
+async def test_a_name_is_free_when_nobody_noted_its_process_for_a_while(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.dispatch.open_session(a_hello())
+    await store.sessions.touch_sessions([E1])
+    for module in ("khala.store.sessions", "khala.store.memory"):
+        monkeypatch.setattr(f"{module}.NAME_HELD_S", -1.0)
+    assert (await store.dispatch.open_session(a_hello(boot="b2"))).session == 2
 
 
 async def test_racing_hellos_get_different_numbers(judicators: list[Store]) -> None:
