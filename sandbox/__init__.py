@@ -35,6 +35,7 @@ from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost
 from sandbox.job import Job, SandboxConfig
 from sandbox.modes import enter
+from sandbox.offload import offload
 from sandbox.snapshot import Snapshot, Witness
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "StageOutcome",
     "Witness",
     "enter",
+    "offload",
 ]

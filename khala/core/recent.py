@@ -11,7 +11,7 @@ from datetime import datetime
 
 from khala.core.session import Held
 from khala.model.ids import TaskId
-from khala.model.limits import RECENT_ARTIFACTS, RECENT_TASKS
+from khala.model.limits import RECENT_ARTIFACTS, RECENT_CASES, RECENT_TASKS
 from khala.model.outcome import Outcome
 from khala.model.task import Dispatch, Task
 from khala.protocol.executor import Run
@@ -31,7 +31,8 @@ class Recent:
         task = held.task
         if task is None or held.started_at is None:
             return  # leased by another process: only the store knows when
-        if outcome.artifacts is not None and len(outcome.artifacts.files) > RECENT_ARTIFACTS:
+        files = len(outcome.artifacts.files) if outcome.artifacts is not None else 0
+        if files > RECENT_ARTIFACTS or len(outcome.cases) > RECENT_CASES:
             return
         self._tasks[run[0]] = Task(
             id=run[0],

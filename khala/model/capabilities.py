@@ -17,10 +17,11 @@ from collections.abc import Iterable, Sequence
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
+from khala.model.cases import Case, Check
 from khala.model.spec import ArtifactRequest, StageLimits, TaskOptions, shape_of
 
 #: What the programs of this version know: the highest number below.
-CAPABILITY = 1
+CAPABILITY = 2
 
 #: Of every field that a task may leave out: the number it came with. 0: from before the numbers,
 #: or of no concern to executors.
@@ -36,9 +37,14 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "labels": 0,
         "priority": 0,
         "needs": 0,
+        "cases": 2,
+        "check": 2,
+        "stop_on_first_failure": 2,
     },
     StageLimits: {"cpus": 0, "disk_bytes": 0, "disk_files": 0, "on_output_limit": 1},
     ArtifactRequest: {},
+    Case: {"stdin_bytes": 0, "expect_bytes": 0, "weight": 0},
+    Check: {"mode": 0, "absolute": 0, "relative": 0},
 }
 
 

@@ -15,6 +15,8 @@ MIB = 1024 * KIB
 INLINE_BYTES = 16 * KIB
 #: One chunk document of a blob or an output; well below MongoDB's 16 MiB.
 BLOB_CHUNK_BYTES = 4 * MIB
+#: The same of an output, but for the last one. Parts of recorded bundles are found by it, so it
+#: stays as it is.
 OUTPUT_CHUNK_BYTES = 1 * MIB
 #: A command is a script, not a payload; more is answered with `TooLarge`.
 COMMAND_BYTES = 1 * MIB
@@ -50,6 +52,22 @@ ARTIFACT_NAMES_BYTES = 64 * KIB
 ARTIFACT_BYTES = 256 * MIB
 #: Reading them out of the work directory holds a slot.
 ARTIFACT_SECONDS = 30.0
+
+# --- cases -------------------------------------------------------------------------------------
+#: Of one task. Their names and what came of each travel in one frame: 700 bytes for each at most.
+CASES = 256
+CASE_NAME_CHARS = 64
+CASE_WEIGHT_MAX = 1_000_000
+#: Kept of each output of a case, and of all of a task; beyond that nothing is kept, and said so.
+CASE_OUTPUT_BYTES = 1 * MIB
+CASE_OUTPUTS_BYTES = 256 * MIB
+#: Of the texts at the first difference, and of what a checker says.
+CASE_TEXT_BYTES = 80
+CASE_NOTE_BYTES = 160
+#: A pattern that outputs are held against, the output that it is tried on, and how long.
+PATTERN_BYTES = 4 * KIB
+PATTERN_OUTPUT_BYTES = 8 * MIB
+PATTERN_SECONDS = 5.0
 
 # --- compile cache -----------------------------------------------------------------------------
 #: Entries of one executor, and bytes of one of them; what is larger is not kept.
@@ -109,10 +127,11 @@ REFUSAL_PAUSE_S = 5.0
 #: that breaks whatever it is given is always free, and would use up everybody's `CRASH_LIMIT`.
 LOSSES_MAX = 3
 REST_S = 30.0
-#: Ended tasks kept in memory for those who waited for them, but for those with more artifacts: a
-#: thousand of them take ten times what the rest of a task may.
+#: Ended tasks kept in memory for those who waited for them, but for those with more artifacts
+#: or cases: hundreds of them take ten times what the rest of a task may.
 RECENT_TASKS = 512
 RECENT_ARTIFACTS = 64
+RECENT_CASES = 32
 #: An executor whose attempts take no longer than this, from lease to result, is given as many
 #: again as it has slots before they are free: the way to the Judicator and back would otherwise
 #: leave its slots idle for as long as such an attempt runs.

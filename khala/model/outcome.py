@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from khala.model.cases import Judgement, Score, Span, Verdict
 from khala.model.enforcement import Enforcement
 from khala.model.ids import ExecutorName
 from khala.model.spec import Stage
@@ -62,6 +63,8 @@ class Bundle(StrEnum):
     """Several files as one stream of bytes, stored as outputs are."""
 
     ARTIFACTS = "artifacts"
+    #: Outputs of all cases in their order, of each first stdout and then stderr.
+    CASES = "cases"
 
 
 #: What an attempt leaves in chunks.
@@ -174,6 +177,31 @@ class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.reason is Reason.OK
 
 
+class CaseOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one case. `stdout_bytes` and `stderr_bytes` of its run are what is kept."""
+
+    #: None if it was not run.
+    execute: StageOutcome | None = None
+    #: None if nothing is expected of it.
+    judgement: Judgement | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of both outputs."""
+        return self.execute.stdout_bytes + self.execute.stderr_bytes if self.execute else 0
+
+    @property
+    def failed(self) -> bool:
+        """It ended badly, or with another output than expected."""
+        if self.judgement is not None:
+            return not self.accepted
+        return self.execute is not None and not self.execute.ok
+
+    @property
+    def accepted(self) -> bool:
+        return self.judgement is not None and self.judgement.verdict is Verdict.AC
+
+
 class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How one attempt ended, and what it left: the result that is recorded once."""
 
@@ -182,8 +210,17 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: The stage that decided the ending; None when no stage did.
     stage: Stage | None = None
     compile: StageOutcome | None = None
+    #: Of a task with cases their sum; what ended it is that of the first that did not end well.
     execute: StageOutcome | None = None
     streams: dict[Stream, StreamRef] = {}
+    #: One for each case of the task, once the execute stage was reached or could not be.
+    cases: tuple[CaseOutcome, ...] = ()
+    #: The bundle `cases`.
+    case_outputs: StreamRef | None = None
+    #: Of the only output, or of all cases together; None where nothing was expected, or where
+    #: nothing can be said.
+    judgement: Judgement | None = None
+    score: Score | None = None
     #: None if none were asked for, or no stage was reached.
     artifacts: Artifacts | None = None
     note: str | None = None
@@ -191,3 +228,13 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     executor: ExecutorName | None = None
     #: What held on its host.
     enforcement: Enforcement | None = None
+
+    def case_span(self, number: int, stream: Stream) -> Span:
+        """Of an output of case `number`, from 1, in the bundle `cases`."""
+        first = sum(case.kept_bytes for case in self.cases[: number - 1])
+        executed = self.cases[number - 1].execute
+        if executed is None or stream not in (Stream.EXECUTE_OUTPUT, Stream.EXECUTE_ERROR):
+            return Span(first, 0)
+        if stream is Stream.EXECUTE_OUTPUT:
+            return Span(first, executed.stdout_bytes)
+        return Span(first + executed.stdout_bytes, executed.stderr_bytes)

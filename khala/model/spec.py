@@ -12,6 +12,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from khala.model.blob import BlobName
+from khala.model.cases import Case, Check
 from khala.model.limits import MIB
 
 
@@ -29,6 +30,8 @@ class Part(StrEnum):
     EXECUTE_DATA = "execute_data"
     EXECUTE_COMMAND = "execute_command"
     EXECUTE_STANDARD = "execute_standard"
+    #: Inputs and expected outputs of all cases: see `khala.model.cases.Case`.
+    CASES = "cases"
 
 
 class OnOutputLimit(StrEnum):
@@ -110,6 +113,11 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = {}
     #: From -PRIORITY_MAX to PRIORITY_MAX; see `khala.model.order`.
     priority: int = 0
+    #: The execute stage runs once for each, or once if there are none.
+    cases: tuple[Case, ...] = ()
+    #: How outputs are judged; see `TaskSpec.judged_by`.
+    check: Check | None = None
+    stop_on_first_failure: bool = False
     #: What its readers must know (see `khala.model.capabilities`).
     needs: int = 0
 
@@ -133,6 +141,13 @@ class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):
         """The options of a request, with its parts as they are stored."""
         chosen = {name: getattr(options, name) for name in TaskOptions.__struct_fields__}
         return cls(parts=parts, **chosen)
+
+    @property
+    def judged_by(self) -> Check | None:
+        """None if nothing is expected. KV2's tasks name no check; theirs are judged by words."""
+        if self.check is None and Part.EXECUTE_STANDARD in self.parts:
+            return Check()
+        return self.check
 
     @property
     def compiles(self) -> bool:

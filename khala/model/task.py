@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.cases import Score, Verdict
 from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Ending, Outcome, Reason
@@ -92,6 +93,8 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stage: Stage | None = None
     reason: Reason | None = None
     name: str = ""
+    verdict: Verdict | None = None
+    score: Score | None = None
 
     @property
     def done(self) -> bool:
@@ -125,4 +128,6 @@ def brief_of(task: Task) -> TaskBrief:
         stage=outcome.stage if outcome else None,
         reason=outcome.reason if outcome else None,
         name=task.spec.name,
+        verdict=outcome.judgement.verdict if outcome and outcome.judgement else None,
+        score=outcome.score if outcome else None,
     )

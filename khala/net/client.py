@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from khala.model.capabilities import needs_of
+from khala.model.cases import Span
 from khala.model.errors import AlreadyDone, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Chunked, Stream
@@ -93,17 +94,22 @@ class JudicatorClient(BlobClient):
     # ---- bytes ------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def open_part(self, task: TaskId, part: Part) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The pieces of a payload part. A stream that breaks raises `Unavailable`."""
-        async with self._open(f"/rpc/v1/tasks/{task}/parts/{part}") as pieces:
+    async def open_part(
+        self, task: TaskId, part: Part, span: Span | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of a payload part, or of a span of it. A stream that breaks raises
+        `Unavailable`."""
+        query = f"?first={span.first}&size={span.size_bytes}" if span else ""
+        async with self._open(f"/rpc/v1/tasks/{task}/parts/{part}{query}") as pieces:
             yield pieces
 
     @asynccontextmanager
     async def open_stream(
-        self, task: TaskId, stream: Stream
+        self, task: TaskId, stream: Stream, case: int | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The pieces of a recorded output."""
-        async with self._open(f"/rpc/v1/tasks/{task}/streams/{stream}") as pieces:
+        """The pieces of a recorded output, of one case (from 1) where the task has some."""
+        query = f"?case={case}" if case is not None else ""
+        async with self._open(f"/rpc/v1/tasks/{task}/streams/{stream}{query}") as pieces:
             yield pieces
 
     @asynccontextmanager

@@ -9,11 +9,13 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     DELETE /rpc/v1/tasks/<id>                     -> Cancelled
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
-    GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part
-    GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output
+    GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part;
+                                                  `?first=N&size=N`: some of them
+    GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output;
+                                                  `?case=N`: of that case, from 1
     GET    /rpc/v1/tasks/<id>/artifacts           -> bytes `first` to `first + size` of them
-    PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output, or of
-                                                  `artifacts` (idempotent)
+    PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output or of a
+                                                  bundle (idempotent)
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
     POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
     POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes

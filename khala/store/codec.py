@@ -19,6 +19,7 @@ from bson import Binary, Int64, ObjectId
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
+from khala.model.cases import Score, Verdict
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
@@ -47,6 +48,8 @@ BRIEF_FIELDS = {
     "outcome.ending": 1,
     "outcome.stage": 1,
     "outcome.reason": 1,
+    "outcome.judgement.verdict": 1,
+    "outcome.score": 1,
     "submitted_at": 1,
     "updated_at": 1,
 }
@@ -206,6 +209,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
     """From a document with at least `BRIEF_FIELDS`."""
     outcome = doc.get("outcome", {})
     ending, stage, reason = (outcome.get(name) for name in ("ending", "stage", "reason"))
+    verdict = outcome.get("judgement", {}).get("verdict")
     return TaskBrief(
         id=task_id(doc["_id"]),
         user=int(doc["user"]),
@@ -219,6 +223,8 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         stage=None if stage is None else Stage(stage),
         reason=None if reason is None else Reason(reason),
         name=doc.get("spec", {}).get("name", ""),
+        verdict=None if verdict is None else Verdict(verdict),
+        score=msgspec.convert(outcome.get("score"), Score | None),
     )
 
 

@@ -20,9 +20,10 @@ from khala.model.outcome import Chunked, Outcome
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
+from roles.executor.attempt import Attempt
 from roles.executor.journal import Journal
 from roles.executor.link import Link
-from roles.executor.runner import Attempt, Runner
+from roles.executor.runner import Runner
 from roles.executor.spool import Spool, chunked_of
 from sandbox import SandboxLost
 

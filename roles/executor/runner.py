@@ -1,4 +1,4 @@
-"""One attempt from its payload to its outcome: prepare, compile, execute.
+"""One attempt from its payload to its outcome: prepare, compile, execute, judge.
 
 The attempt ends in one of three ways. An `Outcome` is a fact about the task and will be recorded.
 `SandboxLost` says that the sandbox was destroyed from outside, so nobody knows how the task would
@@ -9,8 +9,7 @@ is this host's own trouble (disk full, payload out of reach): given back without
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,12 +18,15 @@ import structlog
 
 from khala.model.ids import TaskId
 from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
-from khala.model.spec import Part, PartRef, Stage, StageLimits, TaskSpec
+from khala.model.spec import Part, PartRef, Stage, TaskSpec
 from khala.model.task import Progress
-from khala.protocol.executor import Run
+from roles.executor.attempt import Attempt, about_the_task, ended_by
 from roles.executor.cache import CompileCache, Lookup, NotRestored
 from roles.executor.cache_key import Surroundings, key_of
-from sandbox import BadInput, Box, Job, Sandbox, SandboxLost
+from roles.executor.cases import CaseRuns, copy_tree, not_copied, room_for
+from roles.executor.compare import Stopped
+from roles.executor.judging import conclude, judge
+from sandbox import BadInput, Box, Sandbox
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ _FILES = {
     Part.EXECUTE_INPUT: "execute.in",
     Part.EXECUTE_COMMAND: "execute.sh",
 }
+_INPUT = Part.EXECUTE_INPUT
 #: In the work directory while the compile stage runs, and no business of its.
 _NOT_COMPILED = (Part.EXECUTE_INPUT, Part.EXECUTE_COMMAND)
 #: What a restored box has already.
@@ -47,8 +50,6 @@ _ARCHIVES: tuple[tuple[Part, Literal["", "data"]], ...] = (
     (Part.COMPILE_SOURCE, ""),
     (Part.EXECUTE_DATA, "data"),
 )
-#: Endings that say nothing about the program: the attempt is repeated, at most CRASH_LIMIT times.
-_NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
 
 
 class Parts(Protocol):
@@ -58,21 +59,6 @@ class Parts(Protocol):
     def size_bytes(self) -> int: ...
     def clear(self) -> None: ...
     async def place(self, task: TaskId, part: Part, ref: PartRef, path: Path) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """What the runner is given."""
-
-    run: Run
-    spec: TaskSpec
-    slot: int
-    #: Outputs are written here, one file per stream.
-    folder: Path
-    on_progress: Callable[[Run, Progress], None]
-    #: Puts the attempt into the started-journal (R1); awaited before its first process.
-    journal: Callable[[Run], Awaitable[None]]
-    cancel: asyncio.Event
 
 
 class Runner:
@@ -139,7 +125,7 @@ class Runner:
         but_not = _COMPILED if lookup.head is not None else frozenset[Part]()
         parts = await self._fetch(attempt, but_not)
         async with self._sandbox.box(attempt.slot) as box:
-            box.resize(*_room_for(attempt.spec))
+            box.resize(*room_for(attempt.spec))
             compiled: StageOutcome | None = None
             if lookup.head is not None:
                 compiled = await self.cache.restore(lookup, box, attempt.folder)
@@ -150,10 +136,20 @@ class Runner:
             if compiled is None and attempt.spec.compiles:
                 compiled = await self._compile(attempt, lookup, box, parts)
             if compiled is not None and not compiled.ok:
-                outcome = _ended_by(Stage.COMPILE, compiled, compiled)
-            else:
+                outcome = ended_by(Stage.COMPILE, compiled, compiled)
+                return await _collect(attempt, box, conclude(attempt.spec, outcome))
+            if not attempt.spec.cases:
                 outcome = await self._execute(attempt, box, parts, compiled)
-            return await _collect(attempt, box, outcome)
+                return await _collect(attempt, box, outcome)
+            tree = await copy_tree(attempt, box)
+        if tree is None:
+            return not_copied(compiled)
+        attempt.on_progress(attempt.run, Progress.RUNNING)
+        command, content = _as_bytes(parts[Part.EXECUTE_COMMAND]), parts.get(Part.CASES, b"")
+        try:
+            return await CaseRuns(self._sandbox, attempt, tree, command, content).run(compiled)
+        finally:
+            tree.close()
 
     async def _fetch(self, attempt: Attempt, but_not: frozenset[Part]) -> dict[Part, bytes | Path]:
         """The parts, in memory if they came along, else in a file of ours."""
@@ -182,7 +178,7 @@ class Runner:
                 if part in parts:
                     archive = _as_file(parts[part], attempt.folder / f"{part}.part")
                     await box.unpack(archive, into)
-            for part, name in _FILES.items():
+            for part, name in _files_of(attempt.spec).items():
                 if part not in but_not:
                     await box.put(name, parts.get(part, b""))
         except BadInput as error:
@@ -198,12 +194,13 @@ class Runner:
     ) -> StageOutcome:
         attempt.on_progress(attempt.run, Progress.COMPILING)
         command = _as_bytes(parts[Part.COMPILE_COMMAND])
-        job = _job(attempt, Stage.COMPILE, command, attempt.spec.compile_limits, None)
+        job = attempt.job(Stage.COMPILE, command, _STREAMS[Stage.COMPILE])
         missed = lookup.use is CacheUse.MISS
         if missed:
-            lookup.witnesses = [box.watch(_FILES[part]) for part in _NOT_COMPILED]
-        another = attempt.spec.executes
-        compiled = _about_the_task(await box.run(job, attempt.cancel, another=another))
+            files = _files_of(attempt.spec)
+            lookup.witnesses = [box.watch(files[part]) for part in _NOT_COMPILED if part in files]
+        another = attempt.spec.executes and not attempt.spec.cases
+        compiled = about_the_task(await box.run(job, attempt.cancel, another=another))
         if missed and compiled.ok:
             await self.cache.keep(lookup, box, attempt.folder, compiled)
         return msgspec.structs.replace(compiled, cache=lookup.use)
@@ -224,49 +221,48 @@ class Runner:
             path = attempt.folder / f"{Part.EXECUTE_INPUT}.part"
             stdin = _as_file(parts[Part.EXECUTE_INPUT], path)
         command = _as_bytes(parts[Part.EXECUTE_COMMAND])
-        job = _job(attempt, Stage.EXECUTE, command, spec.execute_limits, stdin)
-        executed = _about_the_task(await box.run(job, attempt.cancel))
-        if not executed.ok:
-            return _ended_by(Stage.EXECUTE, executed, compiled, executed)
-        return Outcome(
-            ending=Ending.SUCCEEDED,
-            reason=Reason.OK,
-            stage=Stage.EXECUTE,
-            compile=compiled,
-            execute=executed,
-        )
+        job = attempt.job(Stage.EXECUTE, command, _STREAMS[Stage.EXECUTE], stdin)
+        executed = about_the_task(await box.run(job, attempt.cancel))
+        if executed.ok:
+            outcome = Outcome(
+                ending=Ending.SUCCEEDED,
+                reason=Reason.OK,
+                stage=Stage.EXECUTE,
+                compile=compiled,
+                execute=executed,
+            )
+        else:
+            outcome = ended_by(Stage.EXECUTE, executed, compiled, executed)
+        return await self._judge(attempt, outcome, executed, parts)
+
+    async def _judge(
+        self,
+        attempt: Attempt,
+        outcome: Outcome,
+        executed: StageOutcome,
+        parts: dict[Part, bytes | Path],
+    ) -> Outcome:
+        check = attempt.spec.judged_by
+        if check is None or executed.reason is Reason.CANCELLED:
+            return outcome
+        standard = parts.get(Part.EXECUTE_STANDARD, b"")
+        expected = _as_file(standard, attempt.folder / f"{Part.EXECUTE_STANDARD}.part")
+        actual = attempt.folder / Stream.EXECUTE_OUTPUT
+        try:
+            judgement = await judge(check, executed, expected, actual, attempt.cancel.is_set)
+        except Stopped:
+            return outcome  # it was cancelled, and this is not recorded
+        return conclude(attempt.spec, msgspec.structs.replace(outcome, judgement=judgement))
 
 
-def _room_for(spec: TaskSpec) -> tuple[int, int]:
-    """Bytes and files of the work directory, which both stages share."""
-    limits = (spec.compile_limits, spec.execute_limits)
-    return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
+def _files_of(spec: TaskSpec) -> dict[Part, str]:
+    """Each case has an input of its own, which comes as standard input alone."""
+    return {part: name for part, name in _FILES.items() if not spec.cases or part is not _INPUT}
 
 
 def _ignore(journalled: asyncio.Future[None]) -> None:
     if not journalled.cancelled():
         journalled.exception()
-
-
-def _job(
-    attempt: Attempt, stage: Stage, command: bytes, limits: StageLimits, stdin: Path | None
-) -> Job:
-    stdout, stderr = _STREAMS[stage]
-    task, number = attempt.run
-    return Job(
-        command=command,
-        stage=stage,
-        limits=limits,
-        image=attempt.spec.image,
-        stdin=str(stdin) if stdin else None,
-        stdout=str(attempt.folder / stdout),
-        stderr=str(attempt.folder / stderr),
-        environment={
-            **attempt.spec.environment_of(stage),
-            "KHALA_TASK": task,
-            "KHALA_ATTEMPT": str(number),
-        },
-    )
 
 
 async def _collect(attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
@@ -276,28 +272,6 @@ async def _collect(attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
         return outcome
     artifacts = await box.collect(request, attempt.folder / Bundle.ARTIFACTS)
     return msgspec.structs.replace(outcome, artifacts=artifacts)
-
-
-def _ended_by(
-    stage: Stage,
-    decisive: StageOutcome,
-    compiled: StageOutcome | None,
-    executed: StageOutcome | None = None,
-) -> Outcome:
-    return Outcome(
-        ending=Ending.FAILED,
-        reason=decisive.reason,
-        stage=stage,
-        compile=compiled,
-        execute=executed,
-        note=decisive.note,
-    )
-
-
-def _about_the_task(outcome: StageOutcome) -> StageOutcome:
-    if outcome.reason in _NOT_THE_TASKS:
-        raise SandboxLost(outcome.note)
-    return outcome
 
 
 def _as_file(content: bytes | Path, path: Path) -> Path:

@@ -26,6 +26,8 @@ from khala.model.outcome import Bundle, Chunked, Outcome, Stream, StreamRef
 from khala.protocol.executor import Run
 
 _SUFFIX = ".msgpack"
+#: What travels inside the result while it is small.
+_OUTPUTS: tuple[Chunked, ...] = (*Stream, Bundle.CASES)
 
 
 class Spool:
@@ -83,17 +85,22 @@ class Spool:
         """Make the result an entry; small outputs move into the returned outcome."""
         folder = self._running / str(slot)
         present = set(os.listdir(folder))
-        sizes = {stream: (folder / stream).stat().st_size for stream in Stream if stream in present}
+        left = [name for name in _OUTPUTS if name in present]
+        sizes = {name: (folder / name).stat().st_size for name in left}
         inline = sum(sizes.values()) <= INLINE_BYTES
-        streams: dict[Stream, StreamRef] = {}
-        for stream, size in sizes.items():
+        refs: dict[Chunked, StreamRef] = {}
+        for name, size in sizes.items():
             if inline or size == 0:
-                content = (folder / stream).read_bytes() if size else b""
-                streams[stream] = StreamRef(size_bytes=size, inline=content)
+                content = (folder / name).read_bytes() if size else b""
+                refs[name] = StreamRef(size_bytes=size, inline=content)
             else:
-                self._keep(run, folder / stream)
-                streams[stream] = StreamRef(size_bytes=size)
-        outcome = msgspec.structs.replace(outcome, streams=streams)
+                self._keep(run, folder / name)
+                refs[name] = StreamRef(size_bytes=size)
+        outcome = msgspec.structs.replace(
+            outcome,
+            streams={stream: refs[stream] for stream in Stream if stream in refs},
+            case_outputs=refs.get(Bundle.CASES),
+        )
         if Bundle.ARTIFACTS in chunked_of(outcome):
             self._keep(run, folder / Bundle.ARTIFACTS)
         entry = self._entry(run)
@@ -130,6 +137,8 @@ class Spool:
 def chunked_of(outcome: Outcome) -> list[Chunked]:
     """What of a spooled result does not travel with it."""
     large: list[Chunked] = [stream for stream, ref in outcome.streams.items() if ref.inline is None]
+    if outcome.case_outputs is not None and outcome.case_outputs.inline is None:
+        large.append(Bundle.CASES)
     if outcome.artifacts is not None and outcome.artifacts.size_bytes:
         large.append(Bundle.ARTIFACTS)
     return large
@@ -138,6 +147,8 @@ def chunked_of(outcome: Outcome) -> list[Chunked]:
 def _size_of(outcome: Outcome, stream: Chunked) -> int:
     if isinstance(stream, Stream):
         return outcome.streams[stream].size_bytes
+    if stream is Bundle.CASES:
+        return outcome.case_outputs.size_bytes if outcome.case_outputs is not None else 0
     return outcome.artifacts.size_bytes if outcome.artifacts is not None else 0
 
 

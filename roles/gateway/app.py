@@ -24,6 +24,7 @@ from khala.net.secrets import SecretFile
 from roles.gateway.artifacts import ArtifactRoutes
 from roles.gateway.blobs import BLOBS_BYTES, BlobRoutes
 from roles.gateway.bodies import Budget
+from roles.gateway.cases import CaseRoutes
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.guard import Guard
@@ -41,7 +42,7 @@ from roles.gateway.v2_list import TaskLists
 log = structlog.get_logger()
 
 #: Those of the second API.
-HANDLERS = (V2Create, V2, BlobRoutes, ArtifactRoutes, TaskLists, Reference)
+HANDLERS = (V2Create, V2, BlobRoutes, ArtifactRoutes, CaseRoutes, TaskLists, Reference)
 #: Requests under way when the gateway is stopped get this long.
 STOP_S = 5.0
 #: Bodies of everything but submissions.
@@ -107,6 +108,7 @@ class Gateway:
             V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token),
             BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)),
             ArtifactRoutes(client=self._client),
+            CaseRoutes(client=self._client),
             TaskLists(client=self._client),
             reference,
         ):

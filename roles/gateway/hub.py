@@ -24,6 +24,7 @@ from khala.model.status import kv2_status
 from khala.model.task import Task, TaskBrief
 from khala.protocol import v2
 from khala.protocol.rpc import Event, ExecutorView, TaskChanged
+from roles.gateway.view_cases import view_score
 
 log = structlog.get_logger()
 
@@ -196,6 +197,8 @@ def row_of(brief: TaskBrief) -> v2.Row:
         created_at=v2.stamp(brief.submitted_at),
         updated_at=v2.stamp(brief.updated_at),
         done=brief.done,
+        verdict=brief.verdict,
+        score=view_score(brief.score),
     )
 
 

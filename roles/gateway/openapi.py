@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from khala.model.limits import CASES
 from khala.protocol.v2 import Problem
 from khala.protocol.v2.problems import PROBLEMS, ProblemCode
 from khala.version import VERSION
@@ -36,6 +37,8 @@ _PATHS: dict[str, tuple[Json, str]] = {
         {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"},
         "The SHA-256 of the bytes.",
     ),
+    "number": ({"type": "integer", "minimum": 1, "maximum": CASES}, "A case of a task, from 1."),
+    "stream": ({"enum": ["stdout", "stderr"]}, "An output."),
     "path": ({"type": "string", "minLength": 1}, "Relative to the work directory."),
 }
 _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {

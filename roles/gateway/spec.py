@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from khala.model.cases import CheckMode
 from khala.model.errors import Rejected
 from khala.model.spec import OnOutputLimit
 from khala.protocol.v2 import Issue, IssueCode, Scalar
@@ -83,6 +84,26 @@ class ExpectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stdout: ContentSpec
 
 
+class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One input of the execute stage."""
+
+    #: Its number, from 1, if it has none.
+    name: str = ""
+    stdin: ContentSpec | None = None
+    expect: ExpectSpec | None = None
+    #: Its share of the score.
+    weight: int = 1
+
+
+class CheckSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What counts as the expected output."""
+
+    mode: CheckMode = CheckMode.TOKENS
+    #: Of mode "float": a number is right if it is near enough by one of them.
+    absolute: int | float | None = None
+    relative: int | float | None = None
+
+
 class ArtifactsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Files to keep when the stages are over."""
 
@@ -106,6 +127,11 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Standard input of the execute stage.
     stdin: ContentSpec | None = None
     expect: ExpectSpec | None = None
+    #: The execute stage runs once for each, in a fresh copy of the work directory.
+    cases: tuple[CaseSpec, ...] = ()
+    check: CheckSpec | None = None
+    #: Cases after one that was not accepted are not run.
+    stop_on_first_failure: bool = False
     #: Variables of both stages.
     env: Variables = {}
     image: str = ""

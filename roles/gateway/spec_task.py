@@ -30,6 +30,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
 from roles.gateway.spec_blobs import KnownBlobs
+from roles.gateway.spec_cases import check_cases
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.spec_order import check_labels, check_name
@@ -83,6 +84,8 @@ class _Check:
         }
         for stage, each in given.items():
             given_parts[_COMMANDS[stage]] = self._command(stage, each)
+        cases = check_cases(spec, self._files, self._issues)
+        given_parts[Part.CASES] = cases.content
         self._files.check_parts_used()
         limits = {stage: self._limits(stage, given.get(stage)) for stage in Stage}
         environment = self._environment(spec.env, "/env")
@@ -114,6 +117,9 @@ class _Check:
             name=spec.name,
             labels=labels,
             priority=spec.priority,
+            cases=cases.cases,
+            check=cases.check,
+            stop_on_first_failure=spec.stop_on_first_failure,
             key=key,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.outcome import Stream, StreamRef
 from khala.model.spec import Part, PartRef
 from khala.model.task import Task
@@ -67,3 +68,21 @@ async def _load_head(client: JudicatorClient, task: Task, ref: TextRef, head_byt
             if len(head) >= head_bytes:
                 break
     return bytes(head[:head_bytes])
+
+
+#: Bytes in the middle of a character.
+CONTINUATIONS = bytes(range(0x80, 0xC0))
+
+
+def decode(head: bytes, *, at_a_cut: bool = False) -> str:
+    """A character that the cut went through is left out, not shown as a broken one."""
+    if at_a_cut or len(head) == VIEW_TEXT_BYTES:
+        for length in range(1, min(4, len(head) + 1)):
+            start = head[-length]
+            if start >= 0xC0:
+                whole = 2 if start < 0xE0 else 3 if start < 0xF0 else 4
+                head = head[:-length] if length < whole else head
+                break
+            if start < 0x80:
+                break
+    return head.decode("utf-8", "replace")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.outcome import Artifacts, Ending, Outcome, StageOutcome, Stream, StreamCut
 from khala.model.spec import ArtifactRequest, Part, Stage
 from khala.model.task import Task
@@ -12,7 +11,14 @@ from khala.protocol import v2
 from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.kv2_view import explain
-from roles.gateway.texts import TextRef, part_ref, stream_ref
+from roles.gateway.texts import CONTINUATIONS, TextRef, decode, part_ref, stream_ref
+from roles.gateway.view_cases import (
+    view_cases,
+    view_check,
+    view_difference,
+    view_score,
+    view_verdict,
+)
 
 _COMMAND = {Stage.COMPILE: Part.COMPILE_COMMAND, Stage.EXECUTE: Part.EXECUTE_COMMAND}
 _OUTPUTS = {
@@ -77,6 +83,12 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         priority=task.spec.priority,
         image=task.spec.image,
         cache="auto" if task.spec.cache else "off",
+        verdict=view_verdict(task),
+        score=view_score(outcome.score if outcome else None),
+        first_difference=view_difference(outcome.judgement if outcome else None),
+        check=view_check(task.spec.judged_by),
+        cases=view_cases(task),
+        stop_on_first_failure=task.spec.stop_on_first_failure,
     )
 
 
@@ -109,7 +121,7 @@ def _view_stage(task: Task, stage: Stage, heads: Heads) -> v2.Stage:
     if outcome is not None:
         ended = outcome.compile if compiles else outcome.execute
     return v2.Stage(
-        command=_decode(heads[_COMMAND[stage]]),
+        command=decode(heads[_COMMAND[stage]]),
         timeout_s=spec.compile_timeout_s if compiles else spec.execute_timeout_s,
         limits=spec.compile_limits if compiles else spec.execute_limits,
         env=spec.environment_of(stage),
@@ -143,14 +155,14 @@ def _view_stream(task: Task, stream: Stream, cut: StreamCut | None, heads: Heads
     whole = kept <= len(head)
     if cut is None:
         return v2.Output(
-            size=kept, kept=kept, text=_decode(head), gap=None, tail=None, truncated=not whole
+            size=kept, kept=kept, text=decode(head), gap=None, tail=None, truncated=not whole
         )
     return v2.Output(
         size=max(cut.seen_bytes, kept),
         kept=kept,
-        text=_decode(head[: cut.gap_at], at_a_cut=True),
+        text=decode(head[: cut.gap_at], at_a_cut=True),
         gap=v2.Gap(at=cut.gap_at, missing=max(0, cut.seen_bytes - kept)),
-        tail=_decode(head[cut.gap_at :].lstrip(_CONTINUATIONS)) if whole else None,
+        tail=decode(head[cut.gap_at :].lstrip(CONTINUATIONS)) if whole else None,
         truncated=not whole,
     )
 
@@ -161,25 +173,7 @@ def _view_file(task: Task, part: Part) -> v2.File | None:
 
 
 def _view_text(task: Task, part: Part, heads: Heads) -> v2.Text:
-    return v2.Text(size=part_ref(task, part).size_bytes, text=_decode(heads[part]))
-
-
-#: Bytes in the middle of a character.
-_CONTINUATIONS = bytes(range(0x80, 0xC0))
-
-
-def _decode(head: bytes, *, at_a_cut: bool = False) -> str:
-    """A character that the cut went through is left out, not shown as a broken one."""
-    if at_a_cut or len(head) == VIEW_TEXT_BYTES:
-        for length in range(1, min(4, len(head) + 1)):
-            start = head[-length]
-            if start >= 0xC0:
-                whole = 2 if start < 0xE0 else 3 if start < 0xF0 else 4
-                head = head[:-length] if length < whole else head
-                break
-            if start < 0x80:
-                break
-    return head.decode("utf-8", "replace")
+    return v2.Text(size=part_ref(task, part).size_bytes, text=decode(heads[part]))
 
 
 def view_nodes(seen: Seen) -> v2.Nodes:

@@ -12,12 +12,14 @@ from sanic.response import HTTPResponse
 
 from khala.core.dispatch import Dispatcher
 from khala.model.blob import BlobName
+from khala.model.cases import Span
 from khala.model.errors import NotFound, Rejected, TooLarge
 from khala.model.ids import AttemptNo, parse_task_id
-from khala.model.limits import LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
+from khala.model.limits import BLOB_CHUNK_BYTES, LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
 from khala.model.spec import Part
 from khala.model.statements import ChunkItem
+from khala.model.task import Task
 from khala.net.httpd import App, Routes, probe
 from khala.pki.node import EXECUTOR
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
@@ -120,19 +122,25 @@ class Api:
         ref = task.spec.parts.get(name)
         if ref is None:
             raise NotFound(f"the task has no {name}", field="part")
+        span = _span(request, name, ref.size_bytes)
+        skip = span.first
         if ref.inline is not None:
             chunks = _once(ref.inline)
         elif ref.blob:
-            chunks = self._s.blobs.read(BlobName(ref.sha256))
+            number, skip = divmod(span.first, BLOB_CHUNK_BYTES)
+            chunks = self._s.blobs.read(BlobName(ref.sha256), number)
         else:
             chunks = self._s.payloads.read_part(task.id, name)
-        await send(request, chunks, ref.size_bytes)
+        await send(request, _cut(chunks, skip, span.size_bytes), span.size_bytes)
 
     async def read_stream(self, request: Request, task_id: str, stream: str) -> None:
         name = _member(Stream, stream)
         task = await self._s.tasks.get(parse_task_id(task_id))
         if task.outcome is None or task.result_attempt is None:
             raise NotFound("the task has no result", field="stream")
+        if "case" in request.args:
+            await self._send_case(request, task, name)
+            return
         ref = task.outcome.streams.get(name, StreamRef(size_bytes=0, inline=b""))
         chunks = (
             _once(ref.inline)
@@ -141,21 +149,30 @@ class Api:
         )
         await send(request, chunks, ref.size_bytes)
 
+    async def _send_case(self, request: Request, task: Task, stream: Stream) -> None:
+        outcome, number = task.outcome, _number(request.args.get("case"), "case")
+        ref = outcome.case_outputs if outcome else None
+        if outcome is None or ref is None or task.result_attempt is None:
+            raise NotFound("the task has no outputs of cases", field="case")
+        if not 1 <= number <= len(outcome.cases):
+            raise NotFound(f"the task has cases 1 to {len(outcome.cases)}", field="case")
+        span = outcome.case_span(number, stream)
+        chunk, skip = divmod(span.first, OUTPUT_CHUNK_BYTES)
+        if ref.inline is not None:
+            chunks, skip = _once(ref.inline), span.first
+        else:
+            chunks = self._s.outputs.read_stream(task.id, task.result_attempt, Bundle.CASES, chunk)
+        await send(request, _cut(chunks, skip, span.size_bytes), span.size_bytes)
+
     async def read_artifacts(self, request: Request, task_id: str) -> None:
         task = await self._s.tasks.get(parse_task_id(task_id))
         artifacts = task.outcome.artifacts if task.outcome else None
         if artifacts is None or task.result_attempt is None:
             raise NotFound("the task has no artifacts")
-        first, size = (_number(request.args.get(name), name) for name in ("first", "size"))
-        if first + size > artifacts.size_bytes:
-            raise Rejected(
-                f"size: the artifacts have {artifacts.size_bytes} bytes, {size} were asked for"
-                f" from byte {first} on",
-                field="size",
-            )
-        number, skip = divmod(first, artifacts.chunk_bytes)
+        span = _span(request, Bundle.ARTIFACTS, artifacts.size_bytes)
+        number, skip = divmod(span.first, artifacts.chunk_bytes)
         chunks = self._s.outputs.read_stream(task.id, task.result_attempt, Bundle.ARTIFACTS, number)
-        await send(request, _cut(chunks, skip, size), size)
+        await send(request, _cut(chunks, skip, span.size_bytes), span.size_bytes)
 
     async def put_chunk(
         self, request: Request, task_id: str, attempt: int, stream: str, n: int
@@ -214,7 +231,21 @@ def _member(names: type[Name], text: str) -> Name:
 
 
 def _chunked(text: str) -> Chunked:
-    return Bundle.ARTIFACTS if text == Bundle.ARTIFACTS else _member(Stream, text)
+    return Bundle(text) if text in frozenset(Bundle) else _member(Stream, text)
+
+
+def _span(request: Request, name: str, size_bytes: int) -> Span:
+    """What is asked for of so many bytes; all of them if nothing is said."""
+    if "first" not in request.args:
+        return Span(0, size_bytes)
+    first, size = (_number(request.args.get(each), each) for each in ("first", "size"))
+    if first + size > size_bytes:
+        raise Rejected(
+            f"size: {name}: there are {size_bytes} bytes, {size} were asked for from byte {first}"
+            " on",
+            field="size",
+        )
+    return Span(first, size)
 
 
 async def _cut(chunks: AsyncIterator[bytes], skip: int, size: int) -> AsyncIterator[bytes]:
@@ -233,7 +264,7 @@ async def _cut(chunks: AsyncIterator[bytes], skip: int, size: int) -> AsyncItera
 
 def _number(text: str | None, name: str) -> int:
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise Rejected(f"{name}: a number of bytes is needed", field=name)
+        raise Rejected(f"{name}: a number is needed", field=name)
     return int(text)
 
 

@@ -25,6 +25,9 @@ from roles.judicator.world import World
 
 log = structlog.get_logger()
 
+#: Of a case in a spec, or of its outcome, about.
+_CASE_BYTES = 128
+
 
 class Listener:
     """One gateway's queue."""
@@ -109,12 +112,16 @@ def _bulk_bytes(task: Task) -> int:
     outcome = task.outcome
     streams = outcome.streams if outcome is not None else {}
     artifacts = outcome.artifacts if outcome is not None else None
+    cases = len(task.spec.cases) + (len(outcome.cases) if outcome is not None else 0)
     inline = [ref.inline for ref in task.spec.parts.values()]
     inline += [ref.inline for ref in streams.values()]
+    if outcome is not None and outcome.case_outputs is not None:
+        inline.append(outcome.case_outputs.inline)
     variables = [task.spec.environment, *task.spec.stage_environment.values()]
     return (
         sum(len(data) for data in inline if data)
         + sum(len(name) + len(value) for given in variables for name, value in given.items())
+        + cases * _CASE_BYTES
         + sum(len(file.name) + len(file.sha256) for file in (artifacts.files if artifacts else ()))
     )
 

@@ -16,9 +16,9 @@ from khala.model.ids import AttemptNo, mint_task_id
 from khala.model.outcome import CacheUse, Ending, Outcome, Reason, Stream
 from khala.model.spec import Part, PartRef, TaskSpec
 from khala.protocol.executor import Run
+from roles.executor.attempt import Attempt
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings
-from roles.executor.runner import Attempt
 from roles.executor.runner import Runner as AttemptRunner
 from sandbox import Box, Snapshot
 from tests.sandbox.harness import LIMITS, Runner

@@ -6,6 +6,7 @@ added gets a default, which is what a gateway that does not know it has meant. T
 field is its description in the document.
 """
 
+from khala.protocol.v2.cases import Case, CaseOutput, Cases, Check, Difference, Score
 from khala.protocol.v2.files import (
     Artifact,
     Artifacts,
@@ -28,6 +29,7 @@ from khala.protocol.v2.nodes import (
 )
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.tasks import (
+    CaseDetail,
     Created,
     File,
     Gap,
@@ -55,7 +57,13 @@ __all__ = [
     "ArtifactsRequest",
     "ArtifactsSummary",
     "Blob",
+    "Case",
+    "CaseDetail",
+    "CaseOutput",
+    "Cases",
+    "Check",
     "Created",
+    "Difference",
     "ExecutorChange",
     "ExecutorNode",
     "File",
@@ -83,6 +91,7 @@ __all__ = [
     "Result",
     "Row",
     "Scalar",
+    "Score",
     "Stage",
     "Stages",
     "Status",

@@ -7,11 +7,13 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.cases import Verdict
 from khala.model.enforcement import Enforcement
 from khala.model.ids import TaskId
 from khala.model.outcome import CacheUse, Reason
 from khala.model.spec import StageLimits
 from khala.model.task import TERMINAL, TaskState
+from khala.protocol.v2.cases import Case, Check, Difference, Score
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
 
 
@@ -97,6 +99,17 @@ class Text(Struct, frozen=True, kw_only=True):
     text: str
 
 
+class CaseDetail(Struct, frozen=True, kw_only=True):
+    """One case, with the beginning of each of its texts."""
+
+    case: Case
+    stdin: Text
+    #: Null where nothing is expected.
+    expected: Text | None
+    stdout: Text
+    stderr: Text
+
+
 class Inputs(Struct, frozen=True, kw_only=True):
     """What a task was given; null for an archive that it was not."""
 
@@ -165,6 +178,15 @@ class Task(Struct, frozen=True, kw_only=True):
     image: str
     #: "auto" or "off".
     cache: str
+    #: Whether the output was right, of several cases the worst; null where nothing is expected, and
+    #: where nothing can be said.
+    verdict: Verdict | None = None
+    score: Score | None = None
+    #: Of the only output of a task without cases.
+    first_difference: Difference | None = None
+    check: Check | None = None
+    cases: list[Case] = []
+    stop_on_first_failure: bool = False
 
     @property
     def done(self) -> bool:
@@ -195,6 +217,8 @@ class Row(Struct, frozen=True, kw_only=True):
     updated_at: datetime
     #: It has ended for good.
     done: bool
+    verdict: Verdict | None = None
+    score: Score | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True):

@@ -36,9 +36,9 @@ from khala.protocol.executor import (
     Welcome,
 )
 from roles.executor import host as module
+from roles.executor.attempt import Attempt
 from roles.executor.cache import CompileCache
 from roles.executor.host import DISK_RESERVE_BYTES, Executor
-from roles.executor.runner import Attempt
 from sandbox import SandboxLost
 
 LIMITS = StageLimits(wall_ms=1, cpu_ms=1, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1)

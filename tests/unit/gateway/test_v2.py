@@ -17,7 +17,7 @@ from khala.model.limits import VIEW_TEXT_BYTES
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, StreamCut, StreamRef
 from khala.model.spec import Stage
 from khala.model.task import Dispatch, Progress, Task
-from roles.gateway.v2_view import _decode
+from roles.gateway.texts import decode
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import UNKNOWN, ended, task_of
 
@@ -127,12 +127,12 @@ async def test_the_gap_of_an_output_that_was_cut(site: Site) -> None:
 @pytest.mark.parametrize("shift", range(4))
 def test_a_cut_spares_whole_characters(letter: str, shift: int) -> None:
     data = (b"x" * shift + letter.encode() * VIEW_TEXT_BYTES)[:VIEW_TEXT_BYTES]
-    assert set(_decode(data)) <= {"x", letter}
+    assert set(decode(data)) <= {"x", letter}
 
 
 def test_bytes_that_are_no_text_are_replaced() -> None:
-    assert _decode(b"a\xffb") == "a�b"
-    assert _decode(b"\x80" * VIEW_TEXT_BYTES) == "�" * VIEW_TEXT_BYTES
+    assert decode(b"a\xffb") == "a�b"
+    assert decode(b"\x80" * VIEW_TEXT_BYTES) == "�" * VIEW_TEXT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -270,6 +270,8 @@ async def test_events(site: Site) -> None:
             "created_at": "2026-11-24T00:04:08.615Z",
             "updated_at": "2026-11-24T00:04:08.616Z",
             "done": False,
+            "verdict": None,
+            "score": None,
         }
         await events.aclose()  # type: ignore[attr-defined]
 

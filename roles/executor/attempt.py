@@ -1,0 +1,80 @@
+"""What an attempt is given, and how one of its commands becomes a job of the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
+from khala.model.spec import Stage, StageLimits, TaskSpec
+from khala.model.task import Progress
+from khala.protocol.executor import Run
+from sandbox import Job, SandboxLost
+
+#: Endings that say nothing about the program: the attempt is repeated, at most CRASH_LIMIT times.
+_NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What the runner is given."""
+
+    run: Run
+    spec: TaskSpec
+    slot: int
+    #: Outputs are written here, one file per stream.
+    folder: Path
+    on_progress: Callable[[Run, Progress], None]
+    #: Puts the attempt into the started-journal (R1); awaited before its first process.
+    journal: Callable[[Run], Awaitable[None]]
+    cancel: asyncio.Event
+
+    def job(
+        self, stage: Stage, command: bytes, outputs: tuple[str, str], stdin: Path | None = None
+    ) -> Job:
+        """`outputs` are names of files in the attempt's folder."""
+        task, number = self.run
+        return Job(
+            command=command,
+            stage=stage,
+            limits=self._limits(stage),
+            image=self.spec.image,
+            stdin=str(stdin) if stdin else None,
+            stdout=str(self.folder / outputs[0]),
+            stderr=str(self.folder / outputs[1]),
+            environment={
+                **self.spec.environment_of(stage),
+                "KHALA_TASK": task,
+                "KHALA_ATTEMPT": str(number),
+            },
+        )
+
+    def _limits(self, stage: Stage) -> StageLimits:
+        spec = self.spec
+        return spec.compile_limits if stage is Stage.COMPILE else spec.execute_limits
+
+
+def about_the_task(outcome: StageOutcome) -> StageOutcome:
+    """Raise SandboxLost for an ending that says nothing about the program."""
+    if outcome.reason in _NOT_THE_TASKS:
+        raise SandboxLost(outcome.note)
+    return outcome
+
+
+def ended_by(
+    stage: Stage,
+    decisive: StageOutcome,
+    compiled: StageOutcome | None,
+    executed: StageOutcome | None = None,
+) -> Outcome:
+    """Failed in `stage`."""
+    return Outcome(
+        ending=Ending.FAILED,
+        reason=decisive.reason,
+        stage=stage,
+        compile=compiled,
+        execute=executed,
+        note=decisive.note,
+    )

@@ -1,0 +1,238 @@
+"""The execute stage of a task with cases: once for each, in a work directory of its own.
+
+Each case finds what the compile stage left and nothing of the cases before it: a program that
+could leave itself a note would need to be right only once. So the work directory is copied when it
+is made, and every case gets a fresh box with that copy in it.
+
+What a case wrote is compared as a whole; of that, a bounded beginning is kept. The outputs of all
+cases are one stream of bytes, in their order, because a task may have hundreds of small ones.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from khala.model.cases import Case, Judgement
+from khala.model.limits import CACHE_ENTRY_BYTES, CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES
+from khala.model.outcome import (
+    Bundle,
+    CaseOutcome,
+    Ending,
+    Outcome,
+    Reason,
+    StageOutcome,
+    StreamCut,
+)
+from khala.model.spec import Stage, TaskSpec
+from roles.executor.attempt import Attempt, about_the_task
+from roles.executor.compare import Stopped
+from roles.executor.judging import SKIPPED, conclude, judge
+from sandbox import Box, Sandbox, Snapshot, offload
+
+#: Files of the attempt's folder, written anew by each case.
+_INPUT, _EXPECTED = "case.in", "case.expected"
+_OUTPUTS = ("case.out", "case.err")
+_TREE = "case.tree"
+#: Work on more than this leaves the event loop for a thread.
+_LARGE_BYTES = 256 * 1024
+_NOT_COPIED = (
+    "what the compile stage left cannot be given to every case: there are pipes, sockets or extra"
+    " attributes in it, or more files and bytes than can be copied"
+)
+_SKIPPED = CaseOutcome(judgement=SKIPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A work directory and `/tmp`, to be put into other boxes."""
+
+    snapshot: Snapshot
+    #: Of the bytes of its files.
+    fd: int
+
+    async def fill(self, box: Box) -> None:
+        """Raises OSError."""
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        await box.restore(self.snapshot, self.fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def room_for(spec: TaskSpec) -> tuple[int, int]:
+    """Bytes and files of the work directory, which both stages share."""
+    limits = (spec.compile_limits, spec.execute_limits)
+    return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
+
+
+async def copy_tree(attempt: Attempt, box: Box) -> Tree | None:
+    """None if there is something in the box that cannot be copied."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    fd = os.open(attempt.folder / _TREE, flags, 0o600)
+    try:
+        most = max(CACHE_ENTRY_BYTES, room_for(attempt.spec)[0])
+        snapshot = await box.capture(fd, frozenset(), most)
+    except BaseException:
+        os.close(fd)
+        raise
+    if snapshot is None:
+        os.close(fd)
+        return None
+    return Tree(snapshot, fd)
+
+
+def not_copied(compiled: StageOutcome | None) -> Outcome:
+    """How a task ends whose work directory cannot be copied."""
+    return Outcome(
+        ending=Ending.ERROR,
+        reason=Reason.BAD_INPUT,
+        stage=Stage.COMPILE,
+        compile=compiled,
+        note=_NOT_COPIED,
+    )
+
+
+@dataclass(slots=True)
+class CaseRuns:
+    """All cases of one attempt."""
+
+    sandbox: Sandbox
+    attempt: Attempt
+    tree: Tree
+    command: bytes
+    #: The part `cases`: its bytes, or a file with them.
+    content: bytes | Path
+    #: How much of it is used.
+    _at: int = 0
+    _kept_bytes: int = 0
+    _ended: list[CaseOutcome] = field(default_factory=list)
+
+    async def run(self, compiled: StageOutcome | None) -> Outcome:
+        """Raises what running a stage does."""
+        spec = self.attempt.spec
+        over = False
+        for case in spec.cases:
+            ended = None if over else await self._run_case(case)
+            if self.attempt.cancel.is_set():
+                return Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED, compile=compiled)
+            self._ended.append(ended or (_SKIPPED if spec.judged_by else CaseOutcome()))
+            over = over or (spec.stop_on_first_failure and self._ended[-1].failed)
+        executed = _sum_of([each.execute for each in self._ended if each.execute])
+        outcome = Outcome(
+            ending=Ending.SUCCEEDED if executed.ok else Ending.FAILED,
+            reason=executed.reason,
+            stage=Stage.EXECUTE,
+            compile=compiled,
+            execute=executed,
+            cases=tuple(self._ended),
+            note=executed.note,
+        )
+        return conclude(spec, outcome)
+
+    async def _run_case(self, case: Case) -> CaseOutcome | None:
+        """None if it was cancelled."""
+        folder = self.attempt.folder
+        for name, size in ((_INPUT, case.stdin_bytes), (_EXPECTED, case.expect_bytes)):
+            await self._write_next(folder / name, size)
+        stdin = folder / _INPUT if case.stdin_bytes else None
+        job = self.attempt.job(Stage.EXECUTE, self.command, _OUTPUTS, stdin)
+        async with self.sandbox.box(self.attempt.slot) as box:
+            box.resize(*room_for(self.attempt.spec))
+            await self.tree.fill(box)
+            executed = about_the_task(await box.run(job, self.attempt.cancel))
+        try:
+            judgement = await self._judge(executed)
+        except Stopped:
+            return None
+        return CaseOutcome(execute=self._keep(executed), judgement=judgement)
+
+    async def _judge(self, executed: StageOutcome) -> Judgement | None:
+        check, folder = self.attempt.spec.judged_by, self.attempt.folder
+        if check is None:
+            return None
+        cancelled = self.attempt.cancel.is_set
+        return await judge(check, executed, folder / _EXPECTED, folder / _OUTPUTS[0], cancelled)
+
+    async def _write_next(self, path: Path, size: int) -> None:
+        """The next bytes of the content as a file of their own."""
+        content, at = self.content, self._at
+        self._at += size
+        if isinstance(content, bytes):
+            path.write_bytes(content[at : at + size])
+        elif size > _LARGE_BYTES:
+            await offload(lambda _: _copy_part(content, at, size, path))
+        else:
+            _copy_part(content, at, size, path)
+
+    def _keep(self, executed: StageOutcome) -> StageOutcome:
+        """Append the outputs to those of all cases; say how much of them that was."""
+        folder = self.attempt.folder
+        stdout, stdout_cut = self._keep_one(
+            folder / _OUTPUTS[0], executed.stdout_bytes, executed.stdout_cut
+        )
+        stderr, stderr_cut = self._keep_one(
+            folder / _OUTPUTS[1], executed.stderr_bytes, executed.stderr_cut
+        )
+        return msgspec.structs.replace(
+            executed,
+            stdout_bytes=stdout,
+            stderr_bytes=stderr,
+            stdout_cut=stdout_cut,
+            stderr_cut=stderr_cut,
+        )
+
+    def _keep_one(
+        self, output: Path, size: int, cut: StreamCut | None
+    ) -> tuple[int, StreamCut | None]:
+        room = min(CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES - self._kept_bytes)
+        kept = size if size <= room else min(room, cut.gap_at if cut else room)
+        if kept:
+            target = self.attempt.folder / Bundle.CASES
+            _copy_part(output, 0, kept, target, behind=self._kept_bytes)
+        self._kept_bytes += kept
+        if kept < size:
+            cut = StreamCut(seen_bytes=cut.seen_bytes if cut else size, gap_at=kept)
+        return kept, cut
+
+
+def _copy_part(source: Path, at: int, size: int, target: Path, *, behind: int = 0) -> None:
+    """To a file that has `behind` bytes already; a new one if there are none."""
+    fresh = 0 if behind else os.O_TRUNC
+    write = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | fresh, 0o600)
+    try:
+        os.lseek(write, behind, os.SEEK_SET)
+        with open(source, "rb") as read:
+            while size > 0:
+                copied = os.sendfile(write, read.fileno(), at, size)
+                if copied == 0:
+                    raise OSError(f"{source.name} is shorter than it should be")
+                at, size = at + copied, size - copied
+    finally:
+        os.close(write)
+
+
+def _sum_of(runs: list[StageOutcome]) -> StageOutcome:
+    """What all runs used together, and the end of the first that did not end well."""
+    decisive = next(
+        (run for run in runs if not run.ok), StageOutcome(reason=Reason.OK, exit_code=0)
+    )
+    pids = [run.pids_peak for run in runs if run.pids_peak is not None]
+    written = [run.written_bytes for run in runs if run.written_bytes is not None]
+    return StageOutcome(
+        reason=decisive.reason,
+        exit_code=decisive.exit_code,
+        signal=decisive.signal,
+        limit=decisive.limit,
+        observed=decisive.observed,
+        note=decisive.note,
+        wall_ms=sum(run.wall_ms for run in runs),
+        cpu_user_ms=sum(run.cpu_user_ms for run in runs),
+        cpu_system_ms=sum(run.cpu_system_ms for run in runs),
+        memory_peak_bytes=max((run.memory_peak_bytes for run in runs), default=0),
+        pids_peak=max(pids) if pids else None,
+        written_bytes=sum(written) if written else None,
+    )
