@@ -116,6 +116,11 @@ class EtcdRpc:
     def endpoints(self) -> tuple[str, ...]:
         return self._endpoints
 
+    @property
+    def own_channel(self) -> Any:
+        """To the local member, for what concerns it alone."""
+        return self._channels[0]
+
     async def grant(self, ttl_s: int, deadline_s: float) -> int:
         """A new lease's id."""
         request = etcdrpc.LeaseGrantRequest(TTL=ttl_s)

@@ -203,10 +203,11 @@ class Api:
         return probe(200, "live")
 
     async def probe_ready(self, request: Request) -> HTTPResponse:
-        """A majority acknowledges writes."""
+        """A majority acknowledges writes; the alarms of etcd, which may be in the way, are said."""
+        alarms = "; ".join(self._s.cluster.etcd.sentences())
         if self._s.dispatcher.serving:
-            return probe(200, "ready")
-        return probe(503, "the store does not acknowledge writes")
+            return probe(200, alarms or "ready")
+        return probe(503, alarms or "the store does not acknowledge writes")
 
     async def probe_leader(self, request: Request) -> HTTPResponse:
         """200 on the leader alone, for whoever must find it."""

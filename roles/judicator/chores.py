@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -59,7 +59,15 @@ class Collector(Protocol):
 
 
 class Chores:
-    def __init__(self, dispatcher: Dispatcher, recovery: Recovery, sessions: SessionStore) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        recovery: Recovery,
+        sessions: SessionStore,
+        fit: Callable[[], bool],
+    ) -> None:
+        """`fit` says whether this node may serve, whatever the store does."""
+        self._fit = fit
         self._dispatcher = dispatcher
         self._recovery = recovery
         self._sessions = sessions
@@ -85,7 +93,7 @@ class Chores:
                 last_ok = time.monotonic()
             except (KhalaError, TimeoutError) as error:
                 log.warning("store.pulse_failed", why=str(error))
-            serving = time.monotonic() - last_ok < PULSE_TTL_S
+            serving = time.monotonic() - last_ok < PULSE_TTL_S and self._fit()
             if serving != self._dispatcher.serving:
                 self._dispatcher.serving = serving
                 log.warning("judicator.serving_changed", serving=serving)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from khala.core.dispatch import Dispatcher
 from khala.core.session import Session
@@ -20,6 +21,15 @@ from roles.judicator.events import Events
 WATCH_INTERVAL_S = 1.0
 
 
+class Alarms(Protocol):
+    """What is wrong with this node's etcd member."""
+
+    @property
+    def corrupt(self) -> bool: ...
+
+    def sentences(self) -> list[str]: ...
+
+
 class Cluster:
     def __init__(
         self,
@@ -27,7 +37,9 @@ class Cluster:
         tasks: TaskStore,
         sessions: SessionStore,
         leadership: Leadership,
+        etcd: Alarms,
     ) -> None:
+        self.etcd = etcd
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._sessions = sessions
@@ -43,10 +55,12 @@ class Cluster:
             leased=counts.leased,
             executors=await self._executors(),
             judicators=self._leadership.judicators(),
-            notes=notes_of(
+            notes=self.etcd.sentences()
+            + notes_of(
                 list(self._dispatcher.sessions.values()),
                 self._leadership.judicators(),
-                serving=self._dispatcher.serving,
+                # A corrupt member has said already why nothing is accepted.
+                serving=self._dispatcher.serving or self.etcd.corrupt,
             ),
         )
 

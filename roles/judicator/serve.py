@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from khala.coordination.etcd_care import EtcdCare
 from khala.coordination.etcd_rpc import EtcdRpc
 from khala.coordination.membership import Entry, Identity, Membership
 from khala.core.dispatch import Dispatcher
@@ -127,14 +128,19 @@ class Judicator:
         self._world = World(self._events.publish_task, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
         self._recovery = Recovery(self._dispatcher)
-        self._chores = Chores(self._dispatcher, self._recovery, store.sessions)
+        self._care = care = EtcdCare(etcd)
+        self._chores = Chores(
+            self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
+        )
         entry = Entry(address=config.advertise, incarnation=self._incarnation)
         self._membership = Membership(
             etcd,
             Identity(cluster=config.cluster, name=config.name, entry=entry),
             lambda: store.sessions.take_leadership(config.name, self._incarnation),
         )
-        self._cluster = Cluster(self._dispatcher, store.tasks, store.sessions, self._membership)
+        self._cluster = Cluster(
+            self._dispatcher, store.tasks, store.sessions, self._membership, care
+        )
         self._metrics.attach(self._dispatcher, self._membership, store.committer)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -175,6 +181,7 @@ class Judicator:
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs)),
             self._membership.run(),
+            self._care.run(),
             _share_peers(self._membership, self._world),
             self._cluster.watch(self._events),
             self._events.announce_touched(self._world, store.tasks),

@@ -14,7 +14,7 @@ from khala.coordination.etcd_rpc import EtcdRpc
 from tests.coord.etcd import Cluster, Member
 from tests.coord.patience import readable
 
-NewCluster = Callable[[int], Cluster]
+NewCluster = Callable[..., Cluster]
 Connect = Callable[..., EtcdRpc]
 
 
@@ -32,8 +32,10 @@ def new_cluster(tmp_path: Path) -> Iterator[NewCluster]:
     """Members that a test may do anything to."""
     with ExitStack() as clusters:
 
-        def build(size: int) -> Cluster:
+        def build(size: int, quota_bytes: int | None = None) -> Cluster:
             cluster = Cluster(tmp_path, size)
+            for member in cluster.members:
+                member.quota_bytes = quota_bytes
             clusters.callback(cluster.kill)
             cluster.start()
             return cluster

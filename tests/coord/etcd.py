@@ -44,6 +44,8 @@ class Member:
             client_port=self.client_port,
         )
         self.initial_cluster = f"{name}=http://{HOST}:{self.peer_port}"
+        #: Instead of the usual bound of its file.
+        self.quota_bytes: int | None = None
         self._log = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,6 +56,8 @@ class Member:
     def start(self) -> None:
         # The last one of two equal flags counts.
         argv = [*etcd_argv(self.settings), f"--initial-cluster={self.initial_cluster}"]
+        if self.quota_bytes is not None:
+            argv.append(f"--quota-backend-bytes={self.quota_bytes}")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log)
 
