@@ -16,9 +16,9 @@ import pytest
 
 from khala.model.enforcement import Mode
 from sandbox import contain
-from tests.sandbox.harness import MODE, SLOTS, Runner, open_runner
+from tests.sandbox.harness import MODE, PACE, SLOTS, Runner, open_runner
 
-_SETTLE_ROUNDS = 250
+_SETTLE_ROUNDS = 250 * PACE
 #: Tests of one mode are no tests of the others; one of those named first runs the second.
 collect_ignore = ["test_gaps.py" if MODE is None else "test_degraded.py"]
 if MODE is Mode.CGROUP_V1 or MODE is Mode.CGROUP_V2:

@@ -31,6 +31,8 @@ UID_BASE = 1_910_000_000 + 200 * os.getpid()
 MODE = Mode(os.environ["KHALA_SANDBOX_MODE"]) if "KHALA_SANDBOX_MODE" in os.environ else None
 #: How many times longer things take here: user-mode Linux (see tests/vm) is not hardware.
 PACE = int(os.environ.get("KHALA_TEST_PACE", "1"))
+#: How often something is looked for before it is missed.
+_ROUNDS = 1000 * PACE
 SLOTS = 2
 BOX_BYTES = 32 * MIB
 BOX_INODES = 1000
@@ -130,7 +132,7 @@ class Runner:
     async def until_warm(self) -> None:
         """Wait until used boxes are taken down, and every warm slot has a jail that waits."""
         await self.sandbox.settle()
-        for _ in range(1000):
+        for _ in range(_ROUNDS):
             if len(waiting_jails(self.config)) == self.warm:
                 return
             await asyncio.sleep(0.01)
@@ -140,7 +142,7 @@ class Runner:
         """Nothing is left of any task; the number of open descriptors. Who was orphaned by the
         killing of its nsjail is reaped by process 1, in its own time."""
         await self.until_warm()
-        for _ in range(1000):
+        for _ in range(_ROUNDS):
             if not all("zombie" in item for item in leftovers(self.config)):
                 break
             if not leftovers(self.config):
@@ -156,7 +158,7 @@ class Runner:
 
     async def until_running(self, name: str, slot: int = 0) -> dict[str, int]:
         """Wait until a process of that name runs; host pids by name."""
-        for _ in range(1000):
+        for _ in range(_ROUNDS):
             found = {}
             for pid in self.leaf_processes(slot):
                 try:
