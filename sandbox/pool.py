@@ -60,7 +60,9 @@ class Pool:
             box = await self._made(slot)
         except BaseException:
             self._wanted.discard(slot)
-            self._cold.append(slot)
+            # A renewal that goes on puts the slot where it belongs by itself.
+            if slot not in self._renewing:
+                self._cold.append(slot)
             raise
         self._make_more()
         return box

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
 from khala.model.spec import Stage, StageLimits, TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Run
 from sandbox import Job, SandboxLost
+
+Result = TypeVar("Result")
 
 #: Endings that say nothing about the program: the attempt is repeated, at most CRASH_LIMIT times.
 _NOT_THE_TASKS = frozenset({Reason.SETUP_FAILED, Reason.INTERNAL})
@@ -54,6 +57,26 @@ class Attempt:
     def _limits(self, stage: Stage) -> StageLimits:
         spec = self.spec
         return spec.compile_limits if stage is Stage.COMPILE else spec.execute_limits
+
+
+async def unless_cancelled(
+    work: Coroutine[Any, Any, Result], cancel: asyncio.Event
+) -> Result | None:
+    """Its result; None, and it has ended, if the attempt is cancelled meanwhile."""
+
+    async def watch() -> None:
+        await cancel.wait()
+        doing.cancel()
+
+    doing = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(watch())
+    try:
+        await asyncio.wait([doing])
+        return None if doing.cancelled() else doing.result()
+    finally:
+        watching.cancel()
+        doing.cancel()  # where the executor itself is ended
+        await asyncio.wait([doing])
 
 
 def about_the_task(outcome: StageOutcome) -> StageOutcome:

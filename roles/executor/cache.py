@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import shutil
 import struct
 import zlib
 from collections import OrderedDict
@@ -41,6 +40,7 @@ from msgspec import Struct
 from khala.model.executor import CacheCounts
 from khala.model.limits import CACHE_ENTRIES, CACHE_ENTRY_BYTES, MIB
 from khala.model.outcome import CacheUse, StageOutcome, Stream
+from roles.executor.reserve import Reserve
 from sandbox import Box, Snapshot, Witness
 
 log = structlog.get_logger()
@@ -106,6 +106,7 @@ class CompileCache:
 
     folder: Path
     max_bytes: int
+    reserve: Reserve
     #: Bytes by key, the one that was used longest ago first.
     _entries: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _bytes: int = 0
@@ -186,9 +187,10 @@ class CompileCache:
             return
         draft = self.folder / f"{missed.key}.{next(self._numbers)}{_DRAFT}"
         try:
-            if shutil.disk_usage(self.folder).free < FREE_BYTES:
+            if not self.reserve.has(self._entry_bytes + FREE_BYTES):
                 return
-            size = await self._write(draft, missed, box, folder, outcome)
+            with self.reserve.promised(self._entry_bytes):
+                size = await self._write(draft, missed, box, folder, outcome)
             if size:
                 draft.rename(self.folder / missed.key)
                 await self._add(missed.key, size)
@@ -197,12 +199,17 @@ class CompileCache:
         finally:
             draft.unlink(missing_ok=True)
 
+    @property
+    def _entry_bytes(self) -> int:
+        """The most that one holds."""
+        return min(self.max_bytes // 4, CACHE_ENTRY_BYTES)
+
     async def _write(
         self, draft: Path, missed: Lookup, box: Box, folder: Path, outcome: StageOutcome
     ) -> int:
         """Bytes of the entry; 0 if the box cannot be kept."""
         leave = frozenset(witness.name for witness in missed.witnesses)
-        most = min(self.max_bytes // 4, CACHE_ENTRY_BYTES)
+        most = self._entry_bytes
         outputs = [folder / stream for stream in _STREAMS]
         if sum(path.stat().st_size for path in outputs) > most:
             return 0

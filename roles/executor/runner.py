@@ -20,12 +20,13 @@ from khala.model.ids import TaskId
 from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
 from khala.model.spec import Part, PartRef, Stage, TaskSpec
 from khala.model.task import Progress
-from roles.executor.attempt import Attempt, about_the_task, ended_by
+from roles.executor.attempt import Attempt, about_the_task, ended_by, unless_cancelled
 from roles.executor.cache import CompileCache, Lookup, NotRestored
 from roles.executor.cache_key import Surroundings, key_of
 from roles.executor.cases import CaseRuns, copy_tree, not_copied, room_for
 from roles.executor.compare import Stopped
 from roles.executor.judging import conclude, judge
+from roles.executor.reserve import Reserve
 from sandbox import BadInput, Box, Sandbox
 
 log = structlog.get_logger()
@@ -137,10 +138,12 @@ class Runner:
                 compiled = await self._compile(attempt, lookup, box, parts)
             if compiled is not None and not compiled.ok:
                 outcome = ended_by(Stage.COMPILE, compiled, compiled)
-                return await _collect(attempt, box, conclude(attempt.spec, outcome))
+                return await _collect(
+                    self.cache.reserve, attempt, box, conclude(attempt.spec, outcome)
+                )
             if not attempt.spec.cases:
                 outcome = await self._execute(attempt, box, parts, compiled)
-                return await _collect(attempt, box, outcome)
+                return await _collect(self.cache.reserve, attempt, box, outcome)
             tree = await copy_tree(attempt, box)
         if tree is None:
             return not_copied(compiled)
@@ -202,7 +205,8 @@ class Runner:
         another = attempt.spec.executes and not attempt.spec.cases
         compiled = about_the_task(await box.run(job, attempt.cancel, another=another))
         if missed and compiled.ok:
-            await self.cache.keep(lookup, box, attempt.folder, compiled)
+            keeping = self.cache.keep(lookup, box, attempt.folder, compiled)
+            await unless_cancelled(keeping, attempt.cancel)
         return msgspec.structs.replace(compiled, cache=lookup.use)
 
     async def _execute(
@@ -255,6 +259,17 @@ class Runner:
         return conclude(attempt.spec, msgspec.structs.replace(outcome, judgement=judgement))
 
 
+async def _collect(reserve: Reserve, attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
+    """Of a task that failed too: what it left may say why. Nobody waits for a cancelled one's."""
+    request = attempt.spec.artifacts
+    if request is None or outcome.reason is Reason.CANCELLED:
+        return outcome
+    async with reserve.awaited(request.max_bytes):
+        collecting = box.collect(request, attempt.folder / Bundle.ARTIFACTS)
+        artifacts = await unless_cancelled(collecting, attempt.cancel)
+    return msgspec.structs.replace(outcome, artifacts=artifacts)
+
+
 def _files_of(spec: TaskSpec) -> dict[Part, str]:
     """Each case has an input of its own, which comes as standard input alone."""
     return {part: name for part, name in _FILES.items() if not spec.cases or part is not _INPUT}
@@ -263,15 +278,6 @@ def _files_of(spec: TaskSpec) -> dict[Part, str]:
 def _ignore(journalled: asyncio.Future[None]) -> None:
     if not journalled.cancelled():
         journalled.exception()
-
-
-async def _collect(attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
-    """Of a task that failed too: what it left may say why. Nobody waits for a cancelled one's."""
-    request = attempt.spec.artifacts
-    if request is None or outcome.reason is Reason.CANCELLED:
-        return outcome
-    artifacts = await box.collect(request, attempt.folder / Bundle.ARTIFACTS)
-    return msgspec.structs.replace(outcome, artifacts=artifacts)
 
 
 def _as_file(content: bytes | Path, path: Path) -> Path:

@@ -26,6 +26,7 @@ from roles.executor.cache_key import Surroundings, surroundings_of
 from roles.executor.host import Executor
 from roles.executor.link import Link
 from roles.executor.parts import Parts
+from roles.executor.reserve import Reserve
 from roles.executor.runner import Runner
 from sandbox import Sandbox, SandboxConfig, enter
 
@@ -116,7 +117,7 @@ async def _serve(
         slots=config.slots,
         images=sandbox.images,
     )
-    cache = CompileCache(folder / "cache", config.compile_cache_bytes)
+    cache = CompileCache(folder / "cache", config.compile_cache_bytes, Reserve(folder))
     cache.open()
     parts = Parts(client, folder / "blobs", config.blob_cache_bytes)
     parts.open()

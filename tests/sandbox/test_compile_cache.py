@@ -19,6 +19,7 @@ from khala.protocol.executor import Run
 from roles.executor.attempt import Attempt
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings
+from roles.executor.reserve import Reserve
 from roles.executor.runner import Runner as AttemptRunner
 from sandbox import Box, Snapshot
 from tests.sandbox.harness import LIMITS, Runner
@@ -34,7 +35,7 @@ class Executor:
 
     def __init__(self, runner: Runner, top: Path, max_bytes: int = 64 * MIB) -> None:
         self.top = top
-        self.cache = CompileCache(top / "cache", max_bytes)
+        self.cache = CompileCache(top / "cache", max_bytes, Reserve(top))
         self.cache.open()
         payloads = None  # everything travels with the task
         self._runner = AttemptRunner(runner.sandbox, payloads, self.cache, HERE)  # type: ignore[arg-type]

@@ -16,8 +16,10 @@ from msgspec.structs import replace
 from khala.model.outcome import CacheUse, Reason, StageOutcome, Stream
 from khala.model.spec import Part, PartRef, StageLimits, TaskSpec
 from roles.executor import cache as module
+from roles.executor.attempt import unless_cancelled
 from roles.executor.cache import FREE_BYTES, CompileCache, Lookup, NotRestored
 from roles.executor.cache_key import Surroundings, key_of, surroundings_of
+from roles.executor.reserve import Reserve
 from sandbox import Snapshot
 
 LIMITS = StageLimits(wall_ms=1, cpu_ms=1, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1)
@@ -124,7 +126,7 @@ class Rig:
         self.restart()
 
     def restart(self) -> None:
-        self.cache = CompileCache(self.folder, self.max_bytes)
+        self.cache = CompileCache(self.folder, self.max_bytes, Reserve(self.attempt))
         self.cache.open()
 
     async def keep(self, key: str, data: bytes, box: FakeBox | None = None) -> None:
@@ -288,13 +290,30 @@ async def test_an_entry_that_does_not_fit_into_a_box_goes(rig: Rig) -> None:
 
 
 async def test_the_executor_needs_the_disk_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = SimpleNamespace(free=FREE_BYTES - 1)
+    entry_bytes = rig.max_bytes // 4
+    free = SimpleNamespace(free=FREE_BYTES + entry_bytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     await rig.keep("a", b"main")
     assert rig.files() == []
-    free.free = FREE_BYTES
+    free.free += 1
+    # Another slot writes artifacts.
+    with rig.cache.reserve.promised(1):
+        await rig.keep("a", b"main")
+        assert rig.files() == []
     await rig.keep("a", b"main")
     assert rig.files() == ["a"]
+
+
+async def test_a_cancelled_task_does_not_wait_for_its_entry(rig: Rig) -> None:
+    class SlowBox(FakeBox):
+        async def capture(self, sink_fd: int, leave: object, max_bytes: int) -> Snapshot | None:
+            cancel.set()
+            await asyncio.sleep(3600)
+            return None
+
+    cancel = asyncio.Event()
+    await unless_cancelled(rig.keep("a", b"", SlowBox()), cancel)
+    assert rig.files() == []
 
 
 async def test_a_full_disk_is_no_trouble_of_the_attempt(rig: Rig) -> None:

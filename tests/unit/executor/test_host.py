@@ -39,6 +39,7 @@ from roles.executor import host as module
 from roles.executor.attempt import Attempt
 from roles.executor.cache import CompileCache
 from roles.executor.host import DISK_RESERVE_BYTES, Executor
+from roles.executor.reserve import Reserve
 from sandbox import SandboxLost
 
 LIMITS = StageLimits(wall_ms=1, cpu_ms=1, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1)
@@ -129,7 +130,7 @@ class FakeOutputs:
 class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        cache = CompileCache(folder / "cache", max_bytes=0)
+        cache = CompileCache(folder / "cache", 0, Reserve(folder))
         self.link, self.runner, self.outputs = FakeLink(), FakeRunner(cache), FakeOutputs()
         identity = Identity(
             name=ExecutorName("e"), boot=BootId("b"), version="1", enforcement="none", slots=1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -24,6 +25,30 @@ class Stubborn:
 
     def release(self) -> None:
         self.released = True
+
+
+class Slow(Stubborn):
+    """One that takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def discard(self) -> None:
+        await self.go.wait()
+
+
+async def test_who_gives_up_waiting_leaves_the_slot_once() -> None:
+    """Twice, two jails would be made for it."""
+    pool, used = Pool(cast(Host, None)), Slow()
+    pool.give_back(0, cast(Box, used))
+    taking = asyncio.ensure_future(pool.take(0))
+    await asyncio.sleep(0)
+    taking.cancel()
+    await asyncio.wait([taking])
+    used.go.set()
+    await pool.settle()
+    assert list(pool._cold) == [0]
 
 
 async def test_its_files_are_freed_and_the_next_task_of_the_slot_is_told() -> None:
