@@ -25,6 +25,7 @@ from khala.config.values import show
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
 from roles.admin.commands import ADMIN_COMMANDS
+from roles.backup.commands import backup
 from roles.client.commands import COMMANDS
 
 EXIT_REFUSED = 2
@@ -289,7 +290,7 @@ def version() -> None:
     click.echo(f"khala {VERSION}")
 
 
-for _command in ADMIN_COMMANDS:
+for _command in (*ADMIN_COMMANDS, backup):
     cli.add_command(_command)
 
 

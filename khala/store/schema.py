@@ -120,6 +120,7 @@ _COLLECTIONS: dict[str, Document] = {
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }
+COLLECTIONS = tuple(_COLLECTIONS)
 ORDER_KEY = [("state", 1), ("shape", 1), ("rank", 1), ("submitted_at", 1), ("_id", 1)]
 _TASK_INDEXES: list[Document] = [
     {
@@ -176,8 +177,11 @@ _BLOB_INDEXES: list[Document] = [
 _REPLACED = {1: "ready", 2: "queue", 3: "queue", 4: "queue"}
 
 
-async def ensure_schema(database: Database) -> None:
-    """Create or update what is missing. Raise `Rejected` if a newer Khala has been here."""
+async def ensure_schema(database: Database, *, copied: bool = False) -> None:
+    """Create or update what is missing. Raise `Rejected` if a newer Khala has been here.
+
+    `copied`: the documents were loaded from a backup, with the version but without the indexes.
+    """
     with reading():
         known = await database[META].find_one({"_id": "schema"})
     version = 0 if known is None else int(known["version"])
@@ -186,7 +190,7 @@ async def ensure_schema(database: Database) -> None:
             f"the database has schema version {version}, this Khala knows {SCHEMA_VERSION}:"
             " start a newer Khala on this data"
         )
-    if version == SCHEMA_VERSION:
+    if version == SCHEMA_VERSION and not copied:
         return
     for name, rules in _COLLECTIONS.items():
         await _ensure_collection(database, name, rules)

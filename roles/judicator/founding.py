@@ -40,7 +40,7 @@ def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node,
         if settings.join:
             _join(settings, data_dir, identity)
         elif init:
-            _found(identity)
+            found(identity)
     node = load_node(data_dir, settings.name)
     if identity.authority_key_file.exists():
         certify(settings, node, identity)
@@ -50,7 +50,8 @@ def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node,
     return node, None
 
 
-def _found(identity: NodeTls) -> None:
+def found(identity: NodeTls) -> None:
+    """Make the secrets of a cluster with certificates."""
     from khala.pki.authority import Authority
 
     if identity.authority_key_file.exists():

@@ -45,6 +45,20 @@ def mongo_tls(identity: NodeTls) -> MongoTls:
     return MongoTls(node=str(identity.node_file), authority=str(identity.authority_file))
 
 
+def mongo_settings(
+    hosts: tuple[str, ...], replica_set: str, identity: NodeTls | None
+) -> MongoSettings:
+    """How a judicator logs in to its databases."""
+    if identity is None:
+        return MongoSettings(hosts=hosts, replica_set=replica_set)
+    return MongoSettings(
+        hosts=hosts,
+        replica_set=replica_set,
+        key=identity.mongodb_key_file.read_text("ascii"),
+        tls=mongo_tls(identity),
+    )
+
+
 class Renewal(Struct, kw_only=True):
     identity: NodeTls
     life: timedelta

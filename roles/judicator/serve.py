@@ -44,7 +44,7 @@ from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
 from roles.judicator.joining import JoiningRoutes, Terms
 from roles.judicator.metrics import Metrics
-from roles.judicator.renewal import Renewal, etcd_tls, mongo_tls
+from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.submit import Submissions
 from roles.judicator.world import World
 
@@ -104,15 +104,7 @@ async def _main(config: ServeConfig) -> int:
 
 
 def _mongo_settings(config: ServeConfig) -> MongoSettings:
-    hosts, name, identity = config.mongodb_hosts, config.replica_set, config.identity
-    if identity is None:
-        return MongoSettings(hosts=hosts, replica_set=name)
-    return MongoSettings(
-        hosts=hosts,
-        replica_set=name,
-        key=identity.mongodb_key_file.read_text("ascii"),
-        tls=mongo_tls(identity),
-    )
+    return mongo_settings(config.mongodb_hosts, config.replica_set, config.identity)
 
 
 class Judicator:

@@ -1,4 +1,5 @@
-"""The examples of docs/cli.md and docs/client.md, run as they are printed, out of the real file."""
+"""The examples of cli.md, client.md and operations.md, run as they are printed, out of the real
+file."""
 
 from __future__ import annotations
 
@@ -20,20 +21,14 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
         yield khala
 
 
-@pytest.mark.parametrize("number", range(len(blocks("docs/cli.md", "sh"))))
-def test_command_line(fresh: Khala, tmp_path: Path, number: int) -> None:
+def follow(block: str, folder: Path, environment: dict[str, str]) -> int:
+    """Run its examples in order and compare; how many answers were compared."""
     compared = 0
-    environment = {
-        **os.environ,
-        "KHALA_URL": fresh.url,
-        "XDG_STATE_HOME": str(tmp_path / "state"),
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-    }
-    for example in examples(blocks("docs/cli.md", "sh")[number]):
+    for example in examples(block):
         done = subprocess.run(
             ["bash", "-euc", f'khala.pex() {{ "{PEX}" "$@"; }}\n{example.command}'],
-            cwd=tmp_path,
-            env=environment,
+            cwd=folder,
+            env={**os.environ, **environment},
             capture_output=True,
             timeout=90,
             check=False,
@@ -42,7 +37,26 @@ def test_command_line(fresh: Khala, tmp_path: Path, number: int) -> None:
         if example.answer:
             assert example.pattern().fullmatch(done.stdout.decode()), (example, done.stdout)
             compared += 1
-    assert compared
+    return compared
+
+
+@pytest.mark.parametrize("number", range(len(blocks("docs/cli.md", "sh"))))
+def test_command_line(fresh: Khala, tmp_path: Path, number: int) -> None:
+    environment = {
+        "KHALA_URL": fresh.url,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    assert follow(blocks("docs/cli.md", "sh")[number], tmp_path, environment)
+
+
+def test_operations(fresh: Khala, tmp_path: Path) -> None:
+    environment = {
+        "KHALA_DATA_DIR": str(fresh.data_dir),
+        "KHALA_MONGODB_PORT": str(fresh.ports["mongodb"]),
+    }
+    for block in blocks("docs/operations.md", "sh"):
+        assert follow(block, tmp_path, environment)
 
 
 @pytest.mark.parametrize("number", range(len(blocks("docs/client.md", "python"))))

@@ -38,6 +38,8 @@ HEAVY = (
 ROLES_OF_COMMANDS = {
     "roles.admin",
     "roles.admin.commands",
+    "roles.backup",
+    "roles.backup.commands",
     "roles.client",
     "roles.client.commands",
     "roles.client.options",
