@@ -33,7 +33,7 @@ from khala.model.spec import StageLimits
 from sandbox.api import Sandbox
 from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost
-from sandbox.job import Job, SandboxConfig
+from sandbox.job import Growing, Job, SandboxConfig
 from sandbox.modes import enter
 from sandbox.offload import offload
 from sandbox.snapshot import Snapshot, Witness
@@ -42,6 +42,7 @@ __all__ = [
     "BadArchive",
     "BadInput",
     "Box",
+    "Growing",
     "Job",
     "Sandbox",
     "SandboxConfig",

@@ -5,6 +5,9 @@ Units are in the names. Everything here is decided by the service, never by the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 from msgspec import Struct
 
 from khala.model.limits import MIB
@@ -45,6 +48,15 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
 
 
+class Growing(Protocol):
+    """An output that a task writes to."""
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Bytes from `offset` on, as far as they are there and in their place; cheap, and never
+        an error: nothing is there once the stage is over."""
+        ...
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """One stage: a bash script, run in `/box/source` under limits."""
 
@@ -62,3 +74,5 @@ class Job(Struct, frozen=True, kw_only=True):
     image: str = ""
     #: Added to PATH, HOME, LANG, TMPDIR and USER, which are fixed.
     environment: dict[str, str] = {}
+    #: Called when the task begins, with its stdout and stderr, which may be read while they grow.
+    on_start: Callable[[Growing, Growing], None] | None = None

@@ -53,6 +53,14 @@ class Output:
         """What `settle` has to move: nothing unless the output is over its limit."""
         return self.limit_bytes // 2 if self.over_limit else 0
 
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """What was written from `offset` on and is in its place: nothing of the end of an output
+        that is over its limit, and nothing any more when it is closed."""
+        end = head_bytes(self.limit_bytes) if self.over_limit else self.seen_bytes
+        if offset >= end or self._file_fd < 0:
+            return b""
+        return os.pread(self._file_fd, min(size_bytes, end - offset), offset)
+
     def take(self) -> int | None:
         """Read once: bytes read, 0 at the end of the stream, None if there is nothing now."""
         try:
@@ -107,6 +115,7 @@ class Output:
         os.close(self.read_fd)
         if self._file_fd >= 0:
             os.close(self._file_fd)
+            self._file_fd = -1
 
 
 def _copy(source: int, at: int, target: int, size_bytes: int) -> None:

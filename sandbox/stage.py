@@ -132,6 +132,8 @@ class StageRun:
             self._fail(error)
             return
         self._started_at = time.monotonic()
+        if self._job.on_start is not None:
+            self._job.on_start(*self._jail.outputs)
         for output in self._jail.outputs:
             self._loop.add_reader(output.read_fd, self._on_output, output)
         self._after("wall", self._job.limits.wall_ms / 1000, self._on_wall_time)

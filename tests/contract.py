@@ -55,7 +55,9 @@ class Contract:
         assert kind in content, f"{where}: {kind} is not in the document"
         schema = content[kind].get("schema")
         if schema and kind.endswith("json"):
-            self._validate(schema, json.loads(body), where)
+            # Of NDJSON each line is a document.
+            for document in body.splitlines() if kind.endswith("ndjson") else [body]:
+                self._validate(schema, json.loads(document), where)
 
     def _validate(self, schema: dict[str, Any], value: object, where: str) -> None:
         validator = self._validators.get(where)

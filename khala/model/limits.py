@@ -90,6 +90,32 @@ STORE_TIMEOUT_S = 5.0
 #: gets `Unavailable`, or `OutcomeUnknown` if a try may have taken effect.
 COMMIT_DEADLINE_S = 10.0
 
+# --- live output -----------------------------------------------------------------------------
+#: A program that runs this long has its output stored while it runs; a shorter one stores it once,
+#: with the result.
+LIVE_AFTER_S = 0.1
+#: How long what was written may wait for company.
+LIVE_FLUSH_S = 0.05
+#: One stored piece, and what an executor has under way at a time; the rest waits in its files.
+LIVE_CHUNK_BYTES = 64 * KIB
+LIVE_REQUEST_BYTES = 1 * MIB
+#: Attempts whose live chunks a judicator remembers, to remove them when their result is recorded;
+#: those it has forgotten are swept later.
+LIVE_RUNS = 10_000
+#: One read of a log; a recorded output answers with up to one of its own chunks.
+LOG_READ_BYTES = 256 * KIB
+#: Bytes of a log in one record: of an event stream, or one line of NDJSON.
+LOG_RECORD_BYTES = 64 * KIB
+#: How far back the last lines of a log are looked for.
+LOG_TAIL_BYTES = 256 * KIB
+#: Readers of one gateway that wait for more of a log; the next one is answered with 503.
+LOG_FOLLOWERS = 512
+#: A reader that takes nothing for so long is disconnected. Nothing is kept for it meanwhile, and
+#: it goes on where it was when it comes back.
+LOG_STALL_S = 60.0
+#: A follower asks again this often if no news came: news are hints.
+LOG_REREAD_S = 5.0
+
 # --- executor protocol -----------------------------------------------------------------------
 FRAME_BYTES = 256 * KIB
 #: Messages waiting for one socket; above it the connection is closed (it reconnects and

@@ -241,13 +241,18 @@ def _refusal(address: str, status: int, body: bytes) -> Exception:
 
 
 #: Asked with a body, and still nothing but a read.
-_READS = ("/rpc/v1/tasks/search", "/rpc/v1/tasks/list", "/rpc/v1/blobs/touch")
+_READS = (
+    "/rpc/v1/tasks/search",
+    "/rpc/v1/tasks/list",
+    "/rpc/v1/blobs/touch",
+    "/rpc/v1/logs/",
+)
 
 
 def _give_up(
     call: Call, failure: Unavailable | None, doubt: OutcomeUnknown | None
 ) -> Unavailable | OutcomeUnknown:
-    if doubt is not None and call.method != "GET" and call.path not in _READS:
+    if doubt is not None and call.method != "GET" and not call.path.startswith(_READS):
         return doubt
     if failure is not None:
         return failure

@@ -16,6 +16,7 @@ from khala.model.spec import Part
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
+from khala.net.log_client import LogClient
 from khala.protocol.rpc import (
     Cancelled,
     ClusterView,
@@ -38,7 +39,7 @@ _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
 
-class JudicatorClient(BlobClient):
+class JudicatorClient(BlobClient, LogClient):
     """One per process; `close` it at the end."""
 
     # ---- tasks ------------------------------------------------------------------------------

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
 from khala.model.errors import KhalaError
+from khala.model.ids import TaskId
 from khala.model.limits import FRAME_BYTES
 from khala.net.calls import AddressBook
 from khala.net.credentials import Credentials
-from khala.protocol.rpc import Event
+from khala.protocol.rpc import Event, FollowLogs
 from khala.protocol.wire import SUBPROTOCOL, Codec
 
 log = structlog.get_logger()
@@ -45,11 +46,21 @@ class EventFeed:
         on_event: Callable[[Event], None],
         on_gap: Callable[[], None],
     ) -> None:
+        self._follows: frozenset[TaskId] = frozenset()
+        #: One for each connection: what is followed has changed.
+        self._changed: set[asyncio.Event] = set()
         self._book = book
         self._credentials = credentials
         self._on_event = on_event
         self._on_gap = on_gap
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
+
+    def follow_logs(self, tasks: Iterable[TaskId]) -> None:
+        """Hear of the logs of these tasks from now on, and of no others. Each one that is new is
+        heard of at once."""
+        self._follows = frozenset(tasks)
+        for changed in self._changed:
+            changed.set()
 
     async def serve(self) -> None:
         """Until cancelled."""
@@ -91,7 +102,30 @@ class EventFeed:
         ) as socket:
             log.info("feed.connected", judicator=address)
             self._on_gap()
-            async for frame in socket:
-                if isinstance(frame, bytes):
-                    for event in self._codec.decode(frame):
-                        self._on_event(event)
+            asking = asyncio.ensure_future(self._ask(socket))
+            try:
+                async for frame in socket:
+                    if isinstance(frame, bytes):
+                        for event in self._codec.decode(frame):
+                            self._on_event(event)
+            finally:
+                asking.cancel()
+
+    async def _ask(self, socket: ClientConnection) -> None:
+        """Say what is followed, whenever that changes. A connection that breaks is noticed by
+        whoever reads from it."""
+        changed = asyncio.Event()
+        self._changed.add(changed)
+        asked: frozenset[TaskId] = frozenset()
+        try:
+            while True:
+                if self._follows != asked:
+                    asked = self._follows
+                    for frame in self._codec.encode([FollowLogs(tasks=list(asked))]):
+                        await socket.send(frame)
+                await changed.wait()
+                changed.clear()
+        except WebSocketException:
+            return
+        finally:
+            self._changed.discard(changed)

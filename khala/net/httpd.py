@@ -25,7 +25,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import structlog
 from msgspec import Struct
@@ -63,6 +63,7 @@ Handler: TypeAlias = Callable[..., Coroutine[object, object, HTTPResponse | None
 #: A peer that neither sends nor reads for this long is dropped; longer than any long poll.
 SILENCE_S = 75.0
 KEEP_ALIVE_S = 75.0
+KEEP_ALIVE_PROBE_S = 15
 #: The first bytes of a request until its header is complete.
 HEADER_S = 20.0
 HEADER_BYTES = 16 * 1024
@@ -152,6 +153,25 @@ def _log_defect(request: Request, exception: BaseException) -> None:
 
 #: Answered to anybody, by any address, with one word.
 PROBES = frozenset({"/livez", "/readyz", "/leader"})
+
+
+def keep_open(request: Request) -> None:
+    """An answer that has nothing to say for a while, and no way to say that it is alive: its
+    silence starts anew. Whether the other end is there is left to TCP."""
+    protocol: Any = request.protocol
+    protocol._time = time.monotonic()  # there is no public way
+    connection = protocol.transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_PROBE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_PROBE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def hang_up(request: Request) -> None:
+    """End the connection at once, whatever is still to be sent."""
+    protocol: Any = request.protocol
+    protocol.transport.abort()
 
 
 def probe(status: int, text: str) -> HTTPResponse:

@@ -20,9 +20,12 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
     POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes
     GET    /rpc/v1/blobs/<name>                   -> the bytes of a blob
+    POST   /rpc/v1/live                           PutLive: chunks of running attempts (idempotent)
+    POST   /rpc/v1/logs/<id>                      ReadLog -> LogView
     GET    /rpc/v1/cluster                        -> ClusterView
     GET    /rpc/v1/metrics                        -> MetricsView
-    GET    /rpc/v1/events                         WebSocket: frames of `Event`, judicator to gateway
+    GET    /rpc/v1/events                         WebSocket: frames of `Event` to the gateway, of
+                                                  `FollowLogs` from it
     GET    /rpc/v1/executor                       WebSocket: see `khala.protocol.executor`
 """
 
@@ -35,8 +38,10 @@ from msgspec import Struct, field
 
 from khala.model.blob import BlobName
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
-from khala.model.ids import JudicatorName, TaskId
+from khala.model.ids import AttemptNo, JudicatorName, TaskId
+from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
+from khala.model.outcome import Reason
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
 
@@ -113,6 +118,54 @@ class TaskPage(Struct, frozen=True, kw_only=True):
     tasks: list[TaskBrief]
 
 
+class PutLive(Struct, frozen=True, kw_only=True):
+    chunks: list[LiveChunk]
+
+
+class ReadLog(Struct, frozen=True, kw_only=True):
+    """Ask for what one section has written, from given offsets on."""
+
+    #: None: the newest.
+    attempt: AttemptNo | None = None
+    section: Section
+    #: Of each channel that is wanted.
+    offsets: dict[Channel, int]
+    #: Begin so many bytes before the end of what is there, and not at the offsets.
+    back_bytes: int = 0
+
+
+class LogPiece(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    channel: Channel
+    offset: int
+    data: bytes
+    #: When it was stored; of a recorded output: when that was.
+    at: datetime | None = None
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.data)
+
+
+class LogView(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A part of a log. Bytes that are missing between the pieces of a channel were not kept."""
+
+    #: Whose bytes these are; 0: none has begun yet.
+    attempt: AttemptNo
+    #: Of the task.
+    newest: AttemptNo
+    state: TaskState
+    reason: Reason | None = None
+    #: Of the stage that decided the task's end.
+    exit_code: int | None = None
+    pieces: list[LogPiece] = []
+    #: The section has no byte beyond these, and never will.
+    complete: bool = False
+    #: The attempt has ended: what follows this section is there already, or will never be.
+    ended: bool = False
+    #: How far the channels reach that are complete; behind their last piece is a gap.
+    ends: dict[Channel, int] = {}
+
+
 class ExecutorView(Struct, frozen=True, kw_only=True):
     """An executor's record and what the judicator that owns its session knows on top."""
 
@@ -159,5 +212,18 @@ class ExecutorChanged(Struct, frozen=True, kw_only=True, tag="executor"):
     executor: ExecutorView
 
 
+class LogGrew(Struct, frozen=True, kw_only=True, tag="log"):
+    """More of what an attempt writes can be read. Only told to those that have asked for it."""
+
+    task: TaskId
+
+
+class FollowLogs(Struct, frozen=True, kw_only=True, tag="follow_logs"):
+    """Of which tasks a gateway wants to hear `LogGrew` from now on, in the place of what it said
+    before. Each one that is new is told of at once: something may have been stored meanwhile."""
+
+    tasks: list[TaskId]
+
+
 #: Events are hints: any may be missing or repeated; a reader that must be sure reads the task.
-Event: TypeAlias = TaskChanged | ExecutorChanged
+Event: TypeAlias = TaskChanged | ExecutorChanged | LogGrew

@@ -13,6 +13,7 @@ from typing import TypeVar
 from khala.model.errors import InvariantBroken
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
+from khala.model.live import LiveChunk
 from khala.model.outcome import Outcome
 from khala.model.statements import (
     AcceptResult,
@@ -34,7 +35,14 @@ from khala.model.statements import (
     RequeueResult,
 )
 from khala.model.task import Task
-from khala.store.protocols import HoldStore, Lanes, OutputStore, SessionStore, TaskStore
+from khala.store.protocols import (
+    HoldStore,
+    Lanes,
+    LiveStore,
+    OutputStore,
+    SessionStore,
+    TaskStore,
+)
 
 Answer = TypeVar("Answer")
 
@@ -42,9 +50,10 @@ Answer = TypeVar("Answer")
 class Direct:
     """Lanes without batching: every item is its own round trip."""
 
-    def __init__(self, tasks: TaskStore, outputs: OutputStore) -> None:
+    def __init__(self, tasks: TaskStore, outputs: OutputStore, live: LiveStore) -> None:
         self._tasks = tasks
         self._outputs = outputs
+        self._live = live
 
     async def accept(self, item: NewTask) -> AcceptResult:
         return only(await self._tasks.insert_if_new([item]))
@@ -60,6 +69,9 @@ class Direct:
 
     async def output(self, item: ChunkItem) -> None:
         await self._outputs.put_chunks([item])
+
+    async def live(self, item: LiveChunk) -> None:
+        await self._live.put_live([item])
 
 
 def only(answers: Sequence[Answer | Exception]) -> Answer:

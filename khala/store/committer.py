@@ -17,8 +17,8 @@ What a caller may rely on:
 - A caller that goes away withdraws an item that was not sent yet, and no more than that: it does
   not close the connection that carries its neighbours.
 
-Payload bytes never pass here. Outputs have a lane of their own, so that a chatty task cannot delay
-another's result.
+Payload bytes never pass here. Outputs have a lane of their own, and so has what is stored of them
+while tasks run: a chatty task cannot delay another's result.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from khala.model.limits import (
     LANE_QUEUE_ITEMS,
     STORE_TIMEOUT_S,
 )
+from khala.model.live import LiveChunk
 from khala.model.statements import (
     AcceptResult,
     ChunkItem,
@@ -48,7 +49,7 @@ from khala.model.statements import (
     NewTask,
     ProgressItem,
 )
-from khala.store.protocols import OutputStore, TaskStore
+from khala.store.protocols import LiveStore, OutputStore, TaskStore
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -239,13 +240,17 @@ def _settle(
 class Committer:
     """`Lanes` in batches. Works only while `run` runs."""
 
-    def __init__(self, tasks: TaskStore, outputs: OutputStore) -> None:
+    def __init__(self, tasks: TaskStore, outputs: OutputStore, live: LiveStore) -> None:
         async def progress(items: Sequence[ProgressItem]) -> list[None]:
             await tasks.progress_if_leased(items)
             return [None] * len(items)
 
         async def output(items: Sequence[ChunkItem]) -> list[None]:
             await outputs.put_chunks(items)
+            return [None] * len(items)
+
+        async def put_live(items: Sequence[LiveChunk]) -> list[None]:
+            await live.put_live(items)
             return [None] * len(items)
 
         self._accept = Lane[NewTask, AcceptResult]("accept", tasks.insert_if_new, _new_task_bytes)
@@ -255,10 +260,18 @@ class Committer:
         )
         self._progress = Lane[ProgressItem, None]("progress", progress, lambda _: _BASE_BYTES)
         self._output = Lane[ChunkItem, None]("output", output, lambda chunk: len(chunk.data))
+        self._live = Lane[LiveChunk, None]("live", put_live, lambda chunk: len(chunk.data))
 
     @property
     def lanes(self) -> tuple[Lane[Any, Any], ...]:
-        return (self._accept, self._lease, self._finish, self._progress, self._output)
+        return (
+            self._accept,
+            self._lease,
+            self._finish,
+            self._progress,
+            self._output,
+            self._live,
+        )
 
     async def run(self) -> None:
         """Serve the lanes until cancelled. A fault of a statement ends it with that fault."""
@@ -290,6 +303,9 @@ class Committer:
 
     async def output(self, item: ChunkItem) -> None:
         await self._output.submit(item)
+
+    async def live(self, item: LiveChunk) -> None:
+        await self._live.submit(item)
 
 
 def _new_task_bytes(item: NewTask) -> int:

@@ -45,6 +45,7 @@ from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
 from khala.store.memory_blobs import MemoryBlobs
 from khala.store.memory_holds import MemoryHolds
+from khala.store.memory_live import MemoryLive
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
 
@@ -209,5 +210,6 @@ class MemoryStore:
         self.holds = MemoryHolds(state)
         self.blobs = MemoryBlobs(state)
         self.outputs = MemoryOutputs(state)
-        lanes = Direct(self.tasks, self.outputs)
+        self.live = MemoryLive(state)
+        lanes = Direct(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, lanes)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from khala.model.blob import BlobName, UploadId
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.live import LiveChunk, Source
 from khala.model.outcome import Chunked, Outcome
 from khala.model.statements import HeldLease, Lease
 from khala.model.task import Dispatch, Task
@@ -66,6 +67,7 @@ class MemoryState:
     #: Chunks by their number, of each sending of a blob.
     uploads: dict[UploadId, dict[int, bytes]] = field(default_factory=dict)
     chunks: dict[tuple[TaskId, AttemptNo, Chunked], dict[int, bytes]] = field(default_factory=dict)
+    live: dict[Source, dict[int, LiveChunk]] = field(default_factory=dict)
 
     def now(self) -> datetime:
         return to_ms(self.wall())

@@ -14,6 +14,7 @@ from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
 from khala.store.holds import MongoHolds
+from khala.store.live import MongoLive
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.sessions import MongoSessions
@@ -31,5 +32,6 @@ class MongoStore:
         self.blobs = MongoBlobs(database)
         self.payloads = MongoPayloads(database)
         self.outputs = MongoOutputs(database)
-        self.committer = Committer(self.tasks, self.outputs)
+        self.live = MongoLive(database)
+        self.committer = Committer(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)

@@ -29,6 +29,7 @@ from khala.model.ids import (
     TaskId,
     Term,
 )
+from khala.model.live import LiveChunk, Section, Source
 from khala.model.outcome import Chunked, Outcome
 from khala.model.spec import Part
 from khala.model.statements import (
@@ -133,6 +134,27 @@ class OutputStore(Protocol):
     async def collect_orphans(self, older_than: timedelta) -> int: ...
 
 
+class LiveStore(Protocol):
+    """What attempts write while they run; see `khala.model.live`."""
+
+    async def put_live(self, chunks: Sequence[LiveChunk]) -> None: ...
+    async def read_live(self, source: Source, offset: int, size_bytes: int) -> list[LiveChunk]:
+        """Chunks in order, from the one that has byte `offset` or is the first behind it, until
+        they have `size_bytes` or there are no more."""
+        ...
+
+    async def end_of_live(self, source: Source) -> int:
+        """The offset behind the last byte that is stored."""
+        ...
+
+    async def has_live(self, task: TaskId, attempt: AttemptNo, after: Section) -> bool:
+        """Whether a later section has begun."""
+        ...
+
+    async def drop_live(self, runs: Sequence[tuple[TaskId, AttemptNo]]) -> None: ...
+    async def collect_orphans(self, older_than: timedelta) -> int: ...
+
+
 class Lanes(Protocol):
     """One item at a time; whether it travels alone or in a batch is the implementation's."""
 
@@ -141,3 +163,4 @@ class Lanes(Protocol):
     async def progress(self, item: ProgressItem) -> None: ...
     async def finish(self, item: FinishItem) -> FinishResult: ...
     async def output(self, item: ChunkItem) -> None: ...
+    async def live(self, item: LiveChunk) -> None: ...

@@ -36,13 +36,14 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
 OUTPUTS = "outputs"
 BLOBS = "blobs"
 BLOB_CHUNKS = "blob_chunks"
+LIVE = "live"
 EXECUTORS = "executors"
 META = "meta"
 TOKENS = "tokens"
@@ -117,6 +118,7 @@ _COLLECTIONS: dict[str, Document] = {
         }
     },
     BLOB_CHUNKS: {"data": {"$type": "binData"}},
+    LIVE: {"data": {"$type": "binData"}, "at": {"$type": "date"}},
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from khala.model.live import Section
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
 from khala.model.spec import Stage, StageLimits, TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Run
-from sandbox import Job, SandboxLost
+from roles.executor.live import LiveAttempt
+from sandbox import Growing, Job, SandboxLost
 
 Result = TypeVar("Result")
 
@@ -32,6 +35,8 @@ class Attempt:
     on_progress: Callable[[Run, Progress], None]
     #: Puts the attempt into the started-journal (R1); awaited before its first process.
     journal: Callable[[Run], Awaitable[None]]
+    #: Shows what its programs write while they write it.
+    live: LiveAttempt
     cancel: asyncio.Event
 
     def job(
@@ -52,7 +57,14 @@ class Attempt:
                 "KHALA_TASK": task,
                 "KHALA_ATTEMPT": str(number),
             },
+            on_start=self._on_start(stage),
         )
+
+    def _on_start(self, stage: Stage) -> Callable[[Growing, Growing], None] | None:
+        """Cases write into the same files one after another; theirs come with the result."""
+        if stage is Stage.EXECUTE and self.spec.cases:
+            return None
+        return partial(self.live.began, Section(stage))
 
     def _limits(self, stage: Stage) -> StageLimits:
         spec = self.spec

@@ -16,13 +16,14 @@ from khala.core.agent import Agent, Identity
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import AHEAD_WAIT_S, MIB, OUTPUT_CHUNK_BYTES
-from khala.model.outcome import Chunked, Outcome
+from khala.model.outcome import Chunked, Outcome, Reason
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Finished, FromExecutorMessage, Run
 from roles.executor.attempt import Attempt
 from roles.executor.journal import Journal
 from roles.executor.link import Link
+from roles.executor.live import LiveChunks, LiveOutput
 from roles.executor.runner import Runner
 from roles.executor.spool import Spool, chunked_of
 from sandbox import SandboxLost
@@ -33,8 +34,8 @@ log = structlog.get_logger()
 DISK_RESERVE_BYTES = 256 * MIB
 
 
-class Outputs(Protocol):
-    """Takes large outputs and artifacts, by HTTP to any judicator."""
+class Outputs(LiveChunks, Protocol):
+    """Takes large outputs and artifacts, and what is written before, by HTTP to any judicator."""
 
     async def put_chunk(
         self, run: tuple[TaskId, AttemptNo], stream: Chunked, n: int, data: bytes
@@ -59,6 +60,7 @@ class Executor:
         self._cache = runner.cache
         self._link = link
         self._outputs = outputs
+        self._live = LiveOutput(outputs)
         self._attempts: dict[Run, Running] = {}
         #: Reported at the next tick: a stage that is over by then was not worth a write.
         self._progress: dict[Run, Progress] = {}
@@ -76,6 +78,7 @@ class Executor:
             self._tasks = tasks
             tasks.create_task(self._journal.serve())
             tasks.create_task(self._tick())
+            tasks.create_task(self._live.serve())
             tasks.create_task(self._link.serve(self.agent))
 
     async def _tick(self) -> None:
@@ -162,16 +165,7 @@ class Executor:
         try:
             if running.cancel.is_set():
                 return
-            attempt = Attempt(
-                run=run,
-                spec=spec,
-                slot=slot,
-                folder=self._spool.begin(slot),
-                on_progress=self._on_progress,
-                journal=self._journal.append,
-                cancel=running.cancel,
-            )
-            outcome = await self._runner.run(attempt)
+            outcome = await self._run(run, spec, slot, running)
             identity = self.agent.identity
             outcome = msgspec.structs.replace(
                 outcome, executor=identity.name, enforcement=identity.enforces
@@ -192,6 +186,29 @@ class Executor:
             del self._attempts[run]
             self._free.add(slot)
             self._some_free.release()
+
+    async def _run(self, run: Run, spec: TaskSpec, slot: int, running: Running) -> Outcome:
+        folder = self._spool.begin(slot)
+        live = self._live.open(run, folder)
+        recorded = False
+        try:
+            attempt = Attempt(
+                run=run,
+                spec=spec,
+                slot=slot,
+                folder=folder,
+                on_progress=self._on_progress,
+                journal=self._journal.append,
+                live=live,
+                cancel=running.cancel,
+            )
+            outcome = await self._runner.run(attempt)
+            recorded = outcome.reason is not Reason.CANCELLED
+            return outcome
+        finally:
+            if not recorded:
+                await self._live.store_rest(run)
+            self._live.close(run)
 
     def _on_progress(self, run: Run, progress: Progress) -> None:
         self._progress[run] = progress

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from khala.model.ids import TaskId
+from khala.model.live import Section
 from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
 from khala.model.spec import Part, PartRef, Stage, TaskSpec
 from khala.model.task import Progress
@@ -130,6 +131,7 @@ class Runner:
             compiled: StageOutcome | None = None
             if lookup.head is not None:
                 compiled = await self.cache.restore(lookup, box, attempt.folder)
+                attempt.live.ended(Section(Stage.COMPILE), compiled)
             refused = await self._prepare(attempt, box, parts, but_not)
             if refused is not None:
                 return refused
@@ -204,6 +206,7 @@ class Runner:
             lookup.witnesses = [box.watch(files[part]) for part in _NOT_COMPILED if part in files]
         another = attempt.spec.executes and not attempt.spec.cases
         compiled = about_the_task(await box.run(job, attempt.cancel, another=another))
+        attempt.live.ended(Section(Stage.COMPILE), compiled)
         if missed and compiled.ok:
             keeping = self.cache.keep(lookup, box, attempt.folder, compiled)
             await unless_cancelled(keeping, attempt.cancel)
@@ -227,6 +230,7 @@ class Runner:
         command = _as_bytes(parts[Part.EXECUTE_COMMAND])
         job = attempt.job(Stage.EXECUTE, command, _STREAMS[Stage.EXECUTE], stdin)
         executed = about_the_task(await box.run(job, attempt.cancel))
+        attempt.live.ended(Section(Stage.EXECUTE), executed)
         if executed.ok:
             outcome = Outcome(
                 ending=Ending.SUCCEEDED,

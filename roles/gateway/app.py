@@ -38,11 +38,21 @@ from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_list import TaskLists
+from roles.gateway.v2_logs import LogRoutes
 
 log = structlog.get_logger()
 
 #: Those of the second API.
-HANDLERS = (V2Create, V2, BlobRoutes, ArtifactRoutes, CaseRoutes, TaskLists, Reference)
+HANDLERS = (
+    V2Create,
+    V2,
+    BlobRoutes,
+    ArtifactRoutes,
+    CaseRoutes,
+    LogRoutes,
+    TaskLists,
+    Reference,
+)
 #: Requests under way when the gateway is stopped get this long.
 STOP_S = 5.0
 #: Bodies of everything but submissions.
@@ -63,6 +73,8 @@ class Gateway:
         self._hub = Hub()
         self._metrics = Metrics(self._client, self._hub)
         self._feed = EventFeed(book, config.credentials, self._hub.on_event, self._hub.on_gap)
+        self._hub.follow_logs = self._feed.follow_logs
+        self._logs = LogRoutes(self._client, self._hub)
         self._server: Server | None = None
 
     @property
@@ -110,6 +122,7 @@ class Gateway:
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
             TaskLists(client=self._client),
+            self._logs,
             reference,
         ):
             register(routes, handlers)

@@ -26,12 +26,12 @@ from khala.protocol import v2
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
+from roles.gateway.ranges import parse_range
 from roles.gateway.zipping import Zip, safe_name
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 FILE_HEADERS = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; sandbox"}
 _BYTES = "application/octet-stream"
-_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
 
 
 class ArtifactRoutes(Struct, frozen=True, kw_only=True):
@@ -189,19 +189,11 @@ def _find(artifacts: Artifacts, name: bytes) -> tuple[int, ArtifactRef]:
 
 
 def _parse_range(request: Request, file: ArtifactRef) -> range | None:
-    """The bytes asked for: all without a (readable, applicable) range, None for impossible ones."""
+    """The bytes asked for: all without an applicable range, None for impossible ones."""
     whole = range(file.size_bytes)
-    found = _RANGE.match(request.headers.get("range", ""))
-    if found is None or request.headers.get("if-range", _etag(file)) != _etag(file):
+    if request.headers.get("if-range", _etag(file)) != _etag(file):
         return whole
-    first, last = found.groups()
-    if not first and not last:
-        return whole
-    if not first:
-        wanted = whole[max(0, len(whole) - int(last)) :]
-    else:
-        wanted = whole[int(first) : int(last) + 1 if last else None]
-    return wanted or None
+    return parse_range(request.headers.get("range"), whole)
 
 
 def _etag(file: ArtifactRef) -> str:

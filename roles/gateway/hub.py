@@ -9,8 +9,8 @@ read it, and not at all while nobody does.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -23,7 +23,7 @@ from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_STREAMS
 from khala.model.status import kv2_status
 from khala.model.task import Task, TaskBrief
 from khala.protocol import v2
-from khala.protocol.rpc import Event, ExecutorView, TaskChanged
+from khala.protocol.rpc import Event, ExecutorView, LogGrew, TaskChanged
 from roles.gateway.view_cases import view_score
 
 log = structlog.get_logger()
@@ -90,6 +90,10 @@ class Hub:
 
     def __init__(self) -> None:
         self._readers: set[Reader] = set()
+        #: How many watch the log of a task.
+        self._logs: Counter[TaskId] = Counter()
+        #: Told which tasks these are, whenever that changes.
+        self.follow_logs: Callable[[Iterable[TaskId]], None] = lambda tasks: None
         self._watches: defaultdict[TaskId, set[Watch]] = defaultdict(set)
         #: Tasks last heard of as open, the latest last: whoever waits for their end need not
         #: read them first. Bounded; a task that fell out is read.
@@ -116,6 +120,10 @@ class Hub:
         self._readers.discard(reader)
 
     def on_event(self, event: Event) -> None:
+        if isinstance(event, LogGrew):
+            for watch in self._watches.get(event.task, ()):
+                watch.tell(None)
+            return
         if isinstance(event, TaskChanged):
             self._note(event)
         if not self._readers:
@@ -153,17 +161,29 @@ class Hub:
         return task in self._open
 
     @contextmanager
-    def watch(self, task: TaskId, *, ends_only: bool) -> Iterator[Watch]:
-        """A watch on `task` for as long as the block runs."""
+    def watch(self, task: TaskId, *, ends_only: bool, log: bool = False) -> Iterator[Watch]:
+        """A watch on `task`, and on its log, for as long as the block runs."""
         watch = Watch(ends_only=ends_only)
         watches = self._watches[task]
         watches.add(watch)
+        if log:
+            self._count_log(task, 1)
         try:
             yield watch
         finally:
             watches.discard(watch)
             if not watches:
                 self._watches.pop(task, None)
+            if log:
+                self._count_log(task, -1)
+
+    def _count_log(self, task: TaskId, change: int) -> None:
+        before = self._logs[task]
+        self._logs[task] += change
+        if not self._logs[task]:
+            del self._logs[task]
+        if not before or task not in self._logs:
+            self.follow_logs(self._logs)
 
     def _note(self, event: TaskChanged) -> None:
         brief = event.task

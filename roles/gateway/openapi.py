@@ -48,6 +48,7 @@ _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {
     ),
     "If-None-Match": ({"type": "string"}, "Tags of earlier answers; 304 if nothing has changed."),
     "Range": ({"type": "string"}, "One range of bytes, as `bytes=0-99`."),
+    "Last-Event-ID": ({"type": "string"}, "Of an event stream: the last `id` that arrived."),
     "If-Range": ({"type": "string"}, "The tag that `Range` belongs to."),
 }
 _ANSWER_HEADERS: dict[str, tuple[Json, str]] = {
@@ -108,13 +109,14 @@ def _types_of(operations: Iterable[Declared]) -> Iterator[Any]:
             yield from (field.type for field in msgspec.structs.fields(operation.query))
         yield from (kind for kind in operation.request.values() if kind is not None)
         for answer in operation.answers.values():
-            yield from _bodies(answer)
+            for body in (answer.body, *answer.others.values()):
+                yield from _alternatives(body)
 
 
-def _bodies(answer: Answer) -> tuple[Any, ...]:
-    if answer.body is None:
+def _alternatives(body: Any) -> tuple[Any, ...]:
+    if body is None:
         return ()
-    return answer.body if isinstance(answer.body, tuple) else (answer.body,)
+    return body if isinstance(body, tuple) else (body,)
 
 
 def _structs_in(kinds: Iterable[Any]) -> set[type]:
@@ -249,10 +251,16 @@ def _answer(status: int, answer: Answer, by_type: dict[Any, Json]) -> Json:
     if answer.headers:
         built["headers"] = {name: _header(name) for name in answer.headers}
     if answer.content:
-        schemas = [by_type[kind] for kind in _bodies(answer)]
-        schema = {"anyOf": schemas} if len(schemas) > 1 else schemas[0] if schemas else None
-        built["content"] = {answer.content: {"schema": schema} if schema else {}}
+        forms = {answer.content: answer.body, **answer.others}
+        built["content"] = {content: _form(body, by_type) for content, body in forms.items()}
     return built
+
+
+def _form(body: Any, by_type: dict[Any, Json]) -> Json:
+    schemas = [by_type[kind] for kind in _alternatives(body)]
+    if not schemas:
+        return {}
+    return {"schema": {"anyOf": schemas} if len(schemas) > 1 else schemas[0]}
 
 
 def _header(name: str) -> Json:

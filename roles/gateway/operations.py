@@ -35,6 +35,8 @@ class Answer(Struct, frozen=True):
     body: Described = None
     content: str = JSON
     headers: tuple[str, ...] = ()
+    #: The same in other forms, for those that ask for them with `Accept`; as `body`, by `content`.
+    others: Mapping[str, Described] = {}
 
 
 class Operation(Struct, frozen=True, kw_only=True):

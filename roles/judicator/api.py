@@ -32,6 +32,7 @@ from roles.judicator.chores import Leadership
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets, Socket
+from roles.judicator.log_routes import LogRoutes
 from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
 
@@ -58,6 +59,7 @@ class Services:
     leadership: Leadership
     events: Events
     sockets: ExecutorSockets
+    logs: LogRoutes
 
 
 class Api:
@@ -82,6 +84,7 @@ class Api:
             self.put_chunk,
         )
         BlobRoutes(self._s.blobs).register(routes)
+        self._s.logs.register(routes)
         routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
         routes.add("GET", "/rpc/v1/metrics", self.view_metrics)
         routes.add("GET", "/livez", self.probe_live)

@@ -12,11 +12,18 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from khala.model.errors import KhalaError
+from khala.model.errors import KhalaError, Rejected
 from khala.model.ids import TaskId
 from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_TASK_BYTES
 from khala.model.task import Task, TaskBrief
-from khala.protocol.rpc import Event, ExecutorChanged, ExecutorView, TaskChanged
+from khala.protocol.rpc import (
+    Event,
+    ExecutorChanged,
+    ExecutorView,
+    FollowLogs,
+    LogGrew,
+    TaskChanged,
+)
 from khala.protocol.wire import Codec
 from khala.store.protocols import TaskStore
 from roles.judicator.executors import Socket
@@ -35,6 +42,10 @@ class Listener:
     def __init__(self) -> None:
         self.events = Gathering[Event]()
         self.overrun = False
+        #: Tasks whose logs somebody reads there.
+        self.follows: frozenset[TaskId] = frozenset()
+        #: Told to go and read, and not yet on its way.
+        self.grown: set[TaskId] = set()
 
 
 class Events:
@@ -44,7 +55,7 @@ class Events:
         """`find_ended` has tasks that ended here a moment ago."""
         self._find_ended = find_ended
         self._listeners: set[Listener] = set()
-        self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
+        self._codec = Codec(msgspec.msgpack.Decoder(list[FollowLogs]))
 
     def publish_task(self, brief: TaskBrief) -> None:
         if not self._listeners:
@@ -58,36 +69,64 @@ class Events:
         if self._listeners:
             self._publish(ExecutorChanged(executor=view), urgent=True)
 
+    def publish_log(self, task: TaskId) -> None:
+        for listener in self._listeners:
+            if task in listener.follows:
+                self._tell_grown(listener, task)
+
+    def _tell_grown(self, listener: Listener, task: TaskId) -> None:
+        """Once, however often it grows before that leaves."""
+        if task not in listener.grown:
+            listener.grown.add(task)
+            self._tell(listener, LogGrew(task=task), urgent=True)
+
     @property
     def wanted(self) -> bool:
         return bool(self._listeners)
 
     def _publish(self, event: Event, *, urgent: bool) -> None:
         for listener in self._listeners:
-            if len(listener.events) >= EVENT_QUEUE_ITEMS:
-                listener.overrun = True
-                listener.events.hurry()
-            else:
-                # People watch a task's way, programs wait for its end.
-                listener.events.add(event, urgent=urgent)
+            self._tell(listener, event, urgent=urgent)
+
+    def _tell(self, listener: Listener, event: Event, *, urgent: bool) -> None:
+        if len(listener.events) >= EVENT_QUEUE_ITEMS:
+            listener.overrun = True
+            listener.events.hurry()
+        else:
+            # People watch a task's way, programs wait for its end.
+            listener.events.add(event, urgent=urgent)
 
     async def serve(self, socket: Socket) -> None:
         """Send events to one gateway until it goes away or falls behind."""
         listener = Listener()
         self._listeners.add(listener)
         writer = asyncio.ensure_future(self._write(socket, listener))
-        reader = asyncio.ensure_future(_until_closed(socket))
+        reader = asyncio.ensure_future(self._read(socket, listener))
         try:
             await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            if reader.done() and not reader.cancelled() and (error := reader.exception()):
+                log.warning("events.listener_broke", why=str(error))
         finally:
             self._listeners.discard(listener)
             reader.cancel()
             writer.cancel()
             await socket.close()
 
+    async def _read(self, socket: Socket, listener: Listener) -> None:
+        while (frame := await socket.recv()) is not None:
+            if not isinstance(frame, bytes):
+                raise Rejected("a gateway sent text where a frame was due")
+            for message in self._codec.decode(frame):
+                follows = frozenset(message.tasks)
+                before, listener.follows = listener.follows, follows
+                for task in follows - before:
+                    self._tell_grown(listener, task)
+
     async def _write(self, socket: Socket, listener: Listener) -> None:
         while True:
-            for frame in self._codec.encode(await listener.events.take()):
+            events = await listener.events.take()
+            listener.grown.clear()
+            for frame in self._codec.encode(events):
                 await socket.send(frame)
             if listener.overrun:
                 log.warning("events.listener_dropped", limit=EVENT_QUEUE_ITEMS)
@@ -124,8 +163,3 @@ def _bulk_bytes(task: Task) -> int:
         + cases * _CASE_BYTES
         + sum(len(file.name) + len(file.sha256) for file in (artifacts.files if artifacts else ()))
     )
-
-
-async def _until_closed(socket: Socket) -> None:
-    while await socket.recv() is not None:
-        pass

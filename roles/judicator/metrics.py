@@ -46,6 +46,11 @@ class Metrics:
             ["ending", "reason"],
             registry=registry,
         )
+        self._live = Counter(
+            "khala_live_output_bytes",
+            "Stored of what programs write while they run.",
+            registry=registry,
+        )
         self._returned = Counter(
             "khala_attempts_returned",
             "Attempts that ended without a result: lost with their executor or sandbox, or given"
@@ -111,6 +116,9 @@ class Metrics:
 
     def count_accepted(self, *, replay: bool) -> None:
         self._accepted.labels("true" if replay else "false").inc()
+
+    def count_live(self, size_bytes: int) -> None:
+        self._live.inc(size_bytes)
 
     def observe(self, fact: Fact) -> None:
         match fact:

@@ -25,7 +25,7 @@ from khala.core.dispatch import Dispatcher
 from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
-from khala.model.task import Task
+from khala.model.task import Task, TaskBrief
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
 from khala.net.loop import run as run_loop
@@ -43,6 +43,8 @@ from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
 from roles.judicator.joining import JoiningRoutes, Terms
+from roles.judicator.log_routes import LogRoutes
+from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.metrics import Metrics
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.submit import Submissions
@@ -117,7 +119,8 @@ class Judicator:
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
-        self._world = World(self._events.publish_task, self._metrics.observe)
+        self._live_runs = LiveRuns(store.live)
+        self._world = World(self._publish, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
         self._recovery = Recovery(self._dispatcher)
         self._care = care = EtcdCare(etcd)
@@ -161,6 +164,10 @@ class Judicator:
                 self._world.broken.result()
         log.info("judicator.stopped")
 
+    def _publish(self, brief: TaskBrief) -> None:
+        self._live_runs.changed(brief)
+        self._events.publish_task(brief)
+
     def _find_ended(self, task: TaskId) -> Task | None:
         return self._dispatcher.recent.get(task)
 
@@ -171,7 +178,8 @@ class Judicator:
             chores.tick(),
             chores.pulse(self._config.name),
             chores.touch(),
-            chores.lead(self._membership, store.blobs, (store.payloads, store.outputs)),
+            chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
+            self._live_runs.serve(),
             self._membership.run(),
             self._care.run(),
             _share_peers(self._membership, self._world),
@@ -220,6 +228,7 @@ class Judicator:
             leadership=self._membership,
             events=self._events,
             sockets=ExecutorSockets(self._dispatcher, self._recovery, self._world),
+            logs=self._logs(),
         )
         routes = Routes(app)
         Api(services).register(app, routes)
@@ -241,6 +250,16 @@ class Judicator:
     def _addresses(self) -> list[str]:
         known = [record.address for record in self._membership.judicators()]
         return known or [self._config.advertise]
+
+    def _logs(self) -> LogRoutes:
+        store = self._store
+        return LogRoutes(
+            logs=Logs(store.tasks, store.outputs, store.live, self._find_ended),
+            runs=self._live_runs,
+            lanes=store.committer,
+            events=self._events,
+            metrics=self._metrics,
+        )
 
     async def _wind_down(self, server: Server) -> None:
         """Accept nothing new, let requests, flows and batches under way end."""

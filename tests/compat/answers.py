@@ -24,7 +24,8 @@ class _Checker(urllib.request.BaseHandler):
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
         kind = response.headers.get("Content-Type", "")
-        if not request.selector.startswith(PREFIX) or kind.startswith("text/event-stream"):
+        streamed = kind.startswith("text/event-stream") or "follow=" in request.selector
+        if not request.selector.startswith(PREFIX) or streamed:
             return response
         body = response.read()
         self._contract.check(request.get_method(), request.full_url, response.status, kind, body)

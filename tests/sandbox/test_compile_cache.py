@@ -19,6 +19,7 @@ from khala.protocol.executor import Run
 from roles.executor.attempt import Attempt
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings
+from roles.executor.live import LiveAttempt
 from roles.executor.reserve import Reserve
 from roles.executor.runner import Runner as AttemptRunner
 from sandbox import Box, Snapshot
@@ -57,6 +58,7 @@ class Executor:
             folder=self.folder,
             on_progress=lambda *_: None,
             journal=journal,
+            live=LiveAttempt((mint_task_id(), AttemptNo(1)), self.folder),
             cancel=self.cancel,
         )
         return await self._runner.run(attempt)

@@ -62,7 +62,7 @@ class FreeStore(DispatchStore):
 
     def __init__(self) -> None:
         store = MemoryStore()
-        lanes = Direct(store.tasks, store.outputs)
+        lanes = Direct(store.tasks, store.outputs, store.live)
         super().__init__(store.tasks, store.sessions, store.holds, lanes)
 
     async def accept(self, task: NewTask) -> AcceptResult:

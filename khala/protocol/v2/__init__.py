@@ -15,6 +15,15 @@ from khala.protocol.v2.files import (
     Blob,
     LeftOut,
 )
+from khala.protocol.v2.logs import (
+    LogAlive,
+    LogAttempt,
+    LogChunk,
+    LogEnd,
+    LogGap,
+    LogRecord,
+    StageWord,
+)
 from khala.protocol.v2.moments import encode, stamp
 from khala.protocol.v2.nodes import (
     ExecutorChange,
@@ -78,6 +87,12 @@ __all__ = [
     "JudicatorNode",
     "LeftOut",
     "Links",
+    "LogAlive",
+    "LogAttempt",
+    "LogChunk",
+    "LogEnd",
+    "LogGap",
+    "LogRecord",
     "Nodes",
     "Output",
     "Page",
@@ -93,6 +108,7 @@ __all__ = [
     "Scalar",
     "Score",
     "Stage",
+    "StageWord",
     "Stages",
     "Status",
     "Task",

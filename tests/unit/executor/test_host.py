@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ from khala.core.agent import Identity
 from khala.model.errors import Unavailable
 from khala.model.ids import AttemptNo, BootId, ExecutorName, SessionNo, TaskId
 from khala.model.limits import INLINE_BYTES, OUTPUT_CHUNK_BYTES
+from khala.model.live import LiveChunk
 from khala.model.outcome import (
     ArtifactRef,
     Artifacts,
@@ -118,6 +119,7 @@ class FakeOutputs:
         self.fails = 0
         self.chunks: list[tuple[int, int]] = []
         self.stored: dict[tuple[Run, Chunked], bytes] = {}
+        self.live: list[LiveChunk] = []
 
     async def put_chunk(self, run: Run, stream: Chunked, n: int, data: bytes) -> None:
         if self.fails:
@@ -125,6 +127,9 @@ class FakeOutputs:
             raise Unavailable
         self.chunks.append((n, len(data)))
         self.stored[run, stream] = self.stored.get((run, stream), b"") + data
+
+    async def put_live(self, chunks: Sequence[LiveChunk]) -> None:
+        self.live += chunks
 
 
 class Rig:

@@ -42,7 +42,9 @@ from khala.protocol.rpc import (
     ClusterView,
     Event,
     ExecutorView,
+    FollowLogs,
     ListTasks,
+    LogGrew,
     MetricsView,
     SearchTasks,
     SubmitTask,
@@ -52,8 +54,13 @@ from khala.protocol.rpc import (
     TaskRows,
 )
 from khala.protocol.wire import Codec
+from khala.store.api import Direct
 from khala.store.memory import MemoryStore
 from roles.judicator.blobs import BlobRoutes
+from roles.judicator.events import Events
+from roles.judicator.log_routes import LogRoutes
+from roles.judicator.logs import LiveRuns, Logs
+from roles.judicator.metrics import Metrics
 
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
 
@@ -116,6 +123,29 @@ def spec_of(body: SubmitTask, parts: dict[Part, PartRef]) -> TaskSpec:
     )
 
 
+def logs_of(memory: MemoryStore) -> LogRoutes:
+    return LogRoutes(
+        logs=Logs(memory.tasks, memory.outputs, memory.live, lambda _: None),
+        runs=LiveRuns(memory.live),
+        lanes=Direct(memory.tasks, memory.outputs, memory.live),
+        events=Events(lambda _: None),
+        metrics=Metrics(JudicatorName("judicator")),
+    )
+
+
+def register_real(routes: Routes, memory: MemoryStore) -> None:
+    """What is not worth a double of its own: a judicator's routes on the memory store."""
+    BlobRoutes(memory.blobs).register(routes)
+    logs_of(memory).register(routes)
+    routes.finish()
+
+
+def followed(frame: bytes) -> list[TaskId]:
+    """Each one is told of at once, as a judicator does."""
+    messages = msgspec.msgpack.decode(frame, type=list[FollowLogs])
+    return [task for message in messages for task in message.tasks]
+
+
 class JudicatorDouble:
     """`broken` makes every request fail with that error, until it is None again."""
 
@@ -169,9 +199,7 @@ class JudicatorDouble:
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
-        routes = Routes(app)
-        BlobRoutes(self.memory.blobs).register(routes)
-        routes.finish()
+        register_real(Routes(app), self.memory)
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, request: Request) -> None:
@@ -234,7 +262,8 @@ class JudicatorDouble:
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
         self.reads += 1
-        return await self._answer(request, self._find(task_id))
+        row = self.memory.tasks._state.tasks.get(TaskId(task_id))
+        return await self._answer(request, row.task if row else self._find(task_id))
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
         task = self._find(task_id)
@@ -307,8 +336,9 @@ class JudicatorDouble:
     async def events(self, _: Request, ws: WebsocketImplProtocol) -> None:
         self._listeners.add(ws)
         try:
-            while await ws.recv() is not None:
-                pass
+            while (frame := await ws.recv()) is not None:
+                for task in followed(cast(bytes, frame)):
+                    await self.publish(LogGrew(task=task))
         finally:
             self._listeners.discard(ws)
 
