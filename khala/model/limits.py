@@ -186,6 +186,8 @@ LEADER_TTL_S = 5.0
 
 # --- public API ------------------------------------------------------------------------------
 LIST_LIMIT_MAX = 10_000
+#: Tasks of a list are counted up to this many.
+LIST_TOTAL_MAX = 10_000
 LONG_POLL_MAX_S = 60.0
 #: Event streams of one gateway; the next one is answered with 503.
 EVENT_STREAMS = 1024

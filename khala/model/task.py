@@ -95,6 +95,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str = ""
     verdict: Verdict | None = None
     score: Score | None = None
+    done_at: datetime | None = None
 
     @property
     def done(self) -> bool:
@@ -130,4 +131,5 @@ def brief_of(task: Task) -> TaskBrief:
         name=task.spec.name,
         verdict=outcome.judgement.verdict if outcome and outcome.judgement else None,
         score=outcome.score if outcome else None,
+        done_at=task.done_at,
     )

@@ -32,13 +32,15 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct, field
 
 from khala.model.blob import BlobName
+from khala.model.cases import Verdict
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
-from khala.model.ids import AttemptNo, JudicatorName, TaskId
+from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, TaskId
 from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
 from khala.model.outcome import Reason
@@ -85,32 +87,68 @@ class SearchTasks(Struct, frozen=True, kw_only=True):
     limit: int = 0
 
 
-class Place(Struct, frozen=True, kw_only=True):
-    """Where a task stands in the order of submission."""
+class SortKey(StrEnum):
+    """What a list is ordered by."""
 
-    submitted_at: datetime
+    CREATED_AT = "created_at"
+    #: Open tasks are in no list of this order.
+    FINISHED_AT = "finished_at"
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a task stands in a list: the date that orders it, and its id."""
+
+    at: datetime
     id: TaskId
 
 
-class ListTasks(Struct, frozen=True, kw_only=True):
-    """One page of tasks by submission, newest first unless asked otherwise."""
+class TaskFilter(Struct, frozen=True, kw_only=True):
+    """Which tasks; what is not given, any. Dates are inclusive bounds; either may be None."""
 
     user: int | None = None
     #: Any of these; empty: all.
     states: tuple[TaskState, ...] = ()
-    #: Inclusive bounds on submission.
-    start: datetime | None = None
-    end: datetime | None = None
+    reasons: tuple[Reason, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    #: Each as `key=value`; a task has all of them.
+    labels: tuple[str, ...] = ()
+    #: The executor that runs it, or ran it to its end.
+    node: ExecutorName | None = None
+    #: A part of its name, in capitals or not.
+    name: str | None = None
+    #: The first digits of its id.
+    id_prefix: str | None = None
+    created: tuple[datetime | None, datetime | None] = (None, None)
+    finished: tuple[datetime | None, datetime | None] = (None, None)
+
+
+class ListTasks(TaskFilter, frozen=True, kw_only=True):
+    """One page, newest first unless asked otherwise."""
+
+    sort: SortKey = SortKey.CREATED_AT
     oldest_first: bool = False
-    #: The last task of the page before.
+    #: The `next` of the page before.
     after: Place | None = None
+    #: Say how many there are, if that can be counted from an index.
+    count: bool = False
     limit: int
 
 
 class TaskRows(Struct, frozen=True, kw_only=True):
+    #: May be fewer than asked for, and none, although there is another page.
     tasks: list[TaskBrief]
     #: There is another page.
     more: bool
+    #: Where it begins.
+    next: Place | None = None
+    total: int | None = None
+    total_is_exact: bool = False
+
+
+def place_of(brief: TaskBrief, sort: SortKey) -> Place:
+    """Where a row stands in a list of this order."""
+    at = brief.submitted_at if sort is SortKey.CREATED_AT else brief.done_at
+    return Place(at=at or brief.submitted_at, id=brief.id)
 
 
 class TaskPage(Struct, frozen=True, kw_only=True):

@@ -52,6 +52,7 @@ BRIEF_FIELDS = {
     "outcome.score": 1,
     "submitted_at": 1,
     "updated_at": 1,
+    "done_at": 1,
 }
 CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
 HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
@@ -225,6 +226,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         name=doc.get("spec", {}).get("name", ""),
         verdict=None if verdict is None else Verdict(verdict),
         score=msgspec.convert(outcome.get("score"), Score | None),
+        done_at=doc.get("done_at"),
     )
 
 

@@ -11,7 +11,15 @@ from khala.model.ids import TaskId
 from khala.model.limits import LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts
 from khala.model.task import Dispatch, Task, TaskBrief, brief_of
-from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
+from khala.protocol.rpc import (
+    ListTasks,
+    Place,
+    SearchTasks,
+    SortKey,
+    TaskFilter,
+    TaskPage,
+    TaskRows,
+)
 from khala.store.memory_state import MemoryState
 
 
@@ -60,21 +68,28 @@ class MemoryReads:
         )
 
     async def list_tasks(self, query: ListTasks) -> TaskRows:
-        found = [
-            row.task
-            for row in self._state.tasks.values()
-            if (query.user is None or row.task.spec.user == query.user)
-            and (not query.states or row.task.state in query.states)
-            and (query.start is None or row.task.submitted_at >= query.start)
-            and (query.end is None or row.task.submitted_at <= query.end)
-        ]
-        found.sort(key=lambda t: (t.submitted_at, t.id), reverse=not query.oldest_first)
+        def place(task: Task) -> tuple[datetime, TaskId]:
+            by_end = query.sort is SortKey.FINISHED_AT
+            return (task.done_at if by_end and task.done_at else task.submitted_at), task.id
+
+        found = [row.task for row in self._state.tasks.values() if _matches(row.task, query)]
+        if query.sort is SortKey.FINISHED_AT:
+            found = [task for task in found if task.done_at is not None]
+        found.sort(key=place, reverse=not query.oldest_first)
+        total = len(found) if query.count else None
         if query.after is not None:
-            last = (query.after.submitted_at, query.after.id)
+            last = (query.after.at, query.after.id)
             beyond = operator.gt if query.oldest_first else operator.lt
-            found = [task for task in found if beyond((task.submitted_at, task.id), last)]
-        page = [brief_of(task) for task in found[: query.limit]]
-        return TaskRows(tasks=page, more=len(found) > query.limit)
+            found = [task for task in found if beyond(place(task), last)]
+        page = found[: query.limit]
+        more = len(found) > query.limit
+        return TaskRows(
+            tasks=[brief_of(task) for task in page],
+            more=more,
+            next=Place(at=place(page[-1])[0], id=page[-1].id) if more else None,
+            total=total,
+            total_is_exact=total is not None,
+        )
 
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
         rows = (self._state.tasks.get(task) for task in dict.fromkeys(tasks))
@@ -96,3 +111,25 @@ class MemoryReads:
             and row.task.submitted_at <= before
         ]
         return sorted(found, key=lambda task: task.place)[:limit]
+
+
+def _matches(task: Task, query: TaskFilter) -> bool:
+    outcome = task.outcome
+    labels = {f"{key}={value}" for key, value in task.spec.labels.items()}
+    ran_on = task.executor or (outcome.executor if outcome else None)
+    return (
+        (query.user is None or task.spec.user == query.user)
+        and (not query.states or task.state in query.states)
+        and (not query.reasons or (outcome is not None and outcome.reason in query.reasons))
+        and (not query.verdicts or brief_of(task).verdict in query.verdicts)
+        and labels.issuperset(query.labels)
+        and (query.node is None or ran_on == query.node)
+        and (query.name is None or query.name.lower() in task.spec.name.lower())
+        and (query.id_prefix is None or task.id.startswith(query.id_prefix))
+        and _within(task.submitted_at, *query.created)
+        and (query.finished == (None, None) or _within(task.done_at, *query.finished))
+    )
+
+
+def _within(at: datetime | None, start: datetime | None, end: datetime | None) -> bool:
+    return at is not None and (start is None or at >= start) and (end is None or at <= end)

@@ -18,6 +18,7 @@ Indexes, each of which costs every write of the fields in it:
     time     everybody's
     labels   tasks with a label by submission, an entry for each label
     endings  those that ended in one way, which may be few among millions
+    ended    all that ended, by the date of that
     blobs    which tasks name a blob; only of those that name any
 
 `order`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
@@ -162,6 +163,11 @@ _TASK_INDEXES: list[Document] = [
     {
         "name": "endings",
         "key": {"outcome.ending": 1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"state": "done"},
+    },
+    {
+        "name": "ended",
+        "key": {"done_at": -1, "_id": -1},
         "partialFilterExpression": {"state": "done"},
     },
     {

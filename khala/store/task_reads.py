@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from bson import MinKey
-
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts
-from khala.model.task import TERMINAL, Dispatch, Task, TaskBrief, TaskState
+from khala.model.task import Dispatch, Task, TaskBrief
 from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 from khala.store.codec import (
     BRIEF_FIELDS,
@@ -29,10 +27,8 @@ from khala.store.codec import (
 )
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import reading
+from khala.store.listing import EVERYTHING, list_tasks
 from khala.store.schema import ORDER_KEY
-
-#: Without a condition MongoDB would count the documents instead of an index, at twice the price.
-_EVERYTHING: Document = {"submitted_at": {"$gte": MinKey()}}
 
 
 class TaskReads:
@@ -51,7 +47,7 @@ class TaskReads:
         condition = _condition(query)
         direction = 1 if query.oldest_first else -1
         with reading():
-            total = await self._tasks.count_documents(condition or _EVERYTHING)
+            total = await self._tasks.count_documents(condition or EVERYTHING)
             docs = (
                 await self._tasks.find(condition, BRIEF_FIELDS)
                 .sort([("submitted_at", direction), ("_id", direction)])
@@ -84,16 +80,7 @@ class TaskReads:
     async def list_tasks(self, query: ListTasks) -> TaskRows:
         """A page by its place in the order, not by its number: as fast for the last page as for
         the first, and nothing is shown twice because something was submitted meanwhile."""
-        direction = 1 if query.oldest_first else -1
-        with reading():
-            docs = (
-                await self._tasks.find(_listed(query), BRIEF_FIELDS)
-                .sort([("submitted_at", direction), ("_id", direction)])
-                .limit(query.limit + 1)
-                .to_list()
-            )
-        rows = [brief_of_doc(doc) for doc in docs[: query.limit]]
-        return TaskRows(tasks=rows, more=len(docs) > query.limit)
+        return await list_tasks(self._tasks, query)
 
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
         """In no particular order; ids that do not exist are left out."""
@@ -127,37 +114,6 @@ class TaskReads:
         if doc is None:
             raise NotFound(f"task {task} does not exist")
         return doc
-
-
-def _listed(query: ListTasks) -> Document:
-    conditions: list[Document] = []
-    if query.user is not None:
-        conditions.append({"user": query.user})
-    if query.start is not None:
-        conditions.append({"submitted_at": {"$gte": query.start}})
-    if query.end is not None:
-        conditions.append({"submitted_at": {"$lte": query.end}})
-    if query.states:
-        conditions.append({"$or": [_in_state(state) for state in query.states]})
-    if query.after is not None:
-        beyond = "$gt" if query.oldest_first else "$lt"
-        at, last = query.after.submitted_at, object_id(query.after.id)
-        # The first line bounds the index scan, the second one is exact.
-        conditions.append({"submitted_at": {f"{beyond}e": at}})
-        conditions.append({"$or": [{"submitted_at": {beyond: at}}, {"_id": {beyond: last}}]})
-    return {"$and": conditions} if conditions else {}
-
-
-def _in_state(state: TaskState) -> Document:
-    """The condition behind a public state: the reverse of `project_state`."""
-    if state in TERMINAL:
-        return {"state": Dispatch.DONE.value, "outcome.ending": state.value}
-    if state is TaskState.QUEUED:
-        return {"state": {"$in": [Dispatch.QUEUED.value, Dispatch.HELD.value]}}
-    if state is TaskState.STARTING:
-        known = [TaskState.STARTING.value, None]
-        return {"state": Dispatch.LEASED.value, "progress": {"$in": known}}
-    return {"state": Dispatch.LEASED.value, "progress": state.value}
 
 
 def _condition(query: SearchTasks) -> Document:

@@ -202,6 +202,7 @@ class MongoTasks(TaskReads):
             reason=CANCELLED.reason,
             executor=None,
             updated_at=update["$set"]["updated_at"],
+            done_at=update["$set"]["done_at"],
         )
         attempt = None if lease is None else brief.attempt
         return CancelResult(before=lease, attempt=attempt, brief=brief)

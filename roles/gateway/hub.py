@@ -219,6 +219,7 @@ def row_of(brief: TaskBrief) -> v2.Row:
         done=brief.done,
         verdict=brief.verdict,
         score=view_score(brief.score),
+        finished_at=v2.stamp(brief.done_at) if brief.done_at else None,
     )
 
 

@@ -1,38 +1,36 @@
 """`GET /api/v2/tasks`: pages of tasks by a cursor; and their cancellation.
 
-A cursor is a place in the order of submission and nothing else: no page is counted or skipped to
-reach it, so the last page of a million costs what the first does, and a task submitted meanwhile
-moves no row. Whoever needs a total asks KV2's interface, which counts.
+A cursor is a place in the order and nothing else: no page is counted or skipped to reach it, so the
+last page of a million costs what the first does, and a task submitted meanwhile moves no row.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlencode
 
+import msgspec
 from msgspec import Meta, Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import AlreadyDone, Rejected
+from khala.model.errors import AlreadyDone
 from khala.model.ids import parse_task_id
-from khala.model.task import TaskBrief, TaskState, brief_of
+from khala.model.task import TaskState, brief_of
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
-from khala.protocol.rpc import ListTasks, Place
+from khala.protocol.rpc import ListTasks, Place, SortKey, TaskRows, place_of
 from khala.protocol.v2 import ProblemCode
+from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
+from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.hub import row_of
-from roles.gateway.operations import Answer, Operation, declare
+from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.queries import given_in, parse_query
-from roles.gateway.submission import INTEGER_MAX
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
-_CURSOR_CHARS = 64
 
 
 class Order(StrEnum):
@@ -40,17 +38,13 @@ class Order(StrEnum):
     OLDEST = "oldest"
 
 
-class ListQuery(Struct, frozen=True, kw_only=True):
-    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
-    #: Any of these.
-    state: tuple[TaskState, ...] = ()
-    #: Bounds on submission, inclusive.
-    created_after: datetime | None = None
-    created_before: datetime | None = None
+class ListQuery(FilterSpec, frozen=True, kw_only=True):
+    #: What orders it; with `finished_at` only tasks that have ended are in it.
+    sort: SortKey = SortKey.CREATED_AT
     #: Which comes first.
     order: Order = Order.NEWEST
-    #: The `next_cursor` of the page before.
-    cursor: Annotated[str, Meta(extra_json_schema={"maxLength": _CURSOR_CHARS})] | None = None
+    #: `next_cursor` or `prev_cursor` of a page with the same filters.
+    cursor: Annotated[str, Meta(extra_json_schema={"maxLength": CURSOR_CHARS})] | None = None
     limit: Annotated[int, Meta(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
 
 
@@ -71,14 +65,18 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         given = given_in(request)
         given.pop("token", None)  # the guard's; it is not repeated in a link
         query = parse_query(given, ListQuery)
-        found = await self.client.list_tasks(_list_of(query))
-        cursor = _cursor_of(found.tasks[-1]) if found.more else None
+        at = None if query.cursor is None else read_cursor(query.cursor, given)
+        found = await self.client.list_tasks(list_of(query, at))
+        page = _page(found, query, at, given)
+        links = [
+            f'</api/v2/tasks?{urlencode({**given, "cursor": cursor})}>; rel="{rel}"'
+            for rel, cursor in (("next", page.next_cursor), ("prev", page.prev_cursor))
+            if cursor is not None
+        ]
         headers = {**NOSNIFF, "Cache-Control": "no-store"}
-        if cursor is not None:
-            following = urlencode({**given, "cursor": cursor})
-            headers["Link"] = f'</api/v2/tasks?{following}>; rel="next"'
-        view = v2.Page(items=[row_of(brief) for brief in found.tasks], next_cursor=cursor)
-        return HTTPResponse(v2.encode(view), headers=headers, content_type="application/json")
+        if links:
+            headers["Link"] = ", ".join(links)
+        return HTTPResponse(v2.encode(page), headers=headers, content_type=JSON)
 
     @declare(
         Operation(
@@ -104,34 +102,34 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         )
 
 
-def _list_of(query: ListQuery) -> ListTasks:
+def list_of(query: ListQuery, after: Cursor | None) -> ListTasks:
+    """The question to a judicator; a page towards the beginning is read from its end."""
+    backward = after is not None and after.backward
     return ListTasks(
-        user=query.user,
-        states=query.state,
-        start=query.created_after,
-        end=query.created_before,
-        oldest_first=query.order is Order.OLDEST,
-        after=_parse_cursor(query.cursor) if query.cursor is not None else None,
+        **msgspec.structs.asdict(filter_of(query)),
+        sort=query.sort,
+        oldest_first=(query.order is Order.OLDEST) is not backward,
+        after=after.place if after else None,
+        count=after is None,
         limit=query.limit,
     )
 
 
-def _cursor_of(last: TaskBrief) -> str:
-    milliseconds = round(last.submitted_at.timestamp() * 1000)
-    return urlsafe_b64encode(f"{milliseconds}.{last.id}".encode()).decode().rstrip("=")
+def _page(found: TaskRows, query: ListQuery, at: Cursor | None, given: dict[str, str]) -> v2.Page:
+    """Both cursors: the one on the way goes on, the other goes back from where it began."""
+    backward = at is not None and at.backward
+    rows = found.tasks[::-1] if backward else found.tasks
 
+    def write(place: Place | None, *, back: bool) -> str | None:
+        if place is None:
+            return None
+        return write_cursor(Cursor(place=place, backward=back), given)
 
-def _parse_cursor(text: str) -> Place:
-    refused = Rejected(
-        f"cursor: {text[:80]!r} is not the next_cursor of an answer; leave it out to begin",
-        field="cursor",
+    first, last = (place_of(rows[end], query.sort) if rows else None for end in (0, -1))
+    return v2.Page(
+        items=[row_of(brief) for brief in rows],
+        next_cursor=write(last if backward else found.next, back=False),
+        prev_cursor=write(found.next if backward else first if at else None, back=True),
+        total=found.total,
+        total_is_exact=found.total_is_exact,
     )
-    if len(text) > _CURSOR_CHARS:
-        raise refused
-    try:
-        decoded = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
-        milliseconds, _, task = decoded.partition(".")
-        at = datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-        return Place(submitted_at=at, id=parse_task_id(task))
-    except (ValueError, OverflowError, OSError, Rejected):
-        raise refused from None

@@ -11,7 +11,7 @@ from khala.model.ids import TaskId
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.statements import ProgressItem
 from khala.model.task import Progress, TaskState
-from khala.protocol.rpc import ListTasks, Place
+from khala.protocol.rpc import ListTasks
 from tests.store.conftest import Store
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_task, finish_item
 
@@ -37,9 +37,7 @@ async def pages(store: Store, query: ListTasks) -> list[list[TaskId]]:
         found.append([task.id for task in page.tasks])
         if not page.more:
             return found
-        last = page.tasks[-1]
-        after = Place(submitted_at=last.submitted_at, id=last.id)
-        query = msgspec.structs.replace(query, after=after)
+        query = msgspec.structs.replace(query, after=page.next)
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 8, 9, 10])
@@ -57,16 +55,14 @@ async def test_a_new_task_moves_no_row(store: Store) -> None:
     tasks = await filled(store)
     first = await store.tasks.list_tasks(ListTasks(limit=4))
     await store.dispatch.accept(a_task(submitted_at=NOON + timedelta(seconds=1)))
-    last = first.tasks[-1]
-    after = Place(submitted_at=last.submitted_at, id=last.id)
-    second = await store.tasks.list_tasks(ListTasks(limit=5, after=after))
+    second = await store.tasks.list_tasks(ListTasks(limit=5, after=first.next))
     assert [task.id for task in (*first.tasks, *second.tasks)] == tasks[::-1]
 
 
 async def test_by_user_and_time(store: Store) -> None:
     tasks = await filled(store)
     second = NOON + timedelta(milliseconds=1)
-    query = ListTasks(limit=9, oldest_first=True, start=second, end=second)
+    query = ListTasks(limit=9, oldest_first=True, created=(second, second))
     assert await pages(store, query) == [tasks[3:6]]
     found = await store.tasks.list_tasks(ListTasks(limit=2, user=1))
     assert {task.user for task in found.tasks} == {1}

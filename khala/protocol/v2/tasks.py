@@ -219,14 +219,23 @@ class Row(Struct, frozen=True, kw_only=True):
     done: bool
     verdict: Verdict | None = None
     score: Score | None = None
+    finished_at: datetime | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True):
     """A part of a list."""
 
+    #: May be fewer than asked for, and none, on a page that is not the last: a filter that no index
+    #: serves is followed for a while only, and goes on with the next page.
     items: list[Row]
     #: Hand it back as `cursor` for the next page; null on the last one.
     next_cursor: str | None
+    #: The same for the page before; null on the first one.
+    prev_cursor: str | None = None
+    #: Tasks of the whole list, said on its first page if an index can count them.
+    total: int | None = None
+    #: There may be more than `total`.
+    total_is_exact: bool = False
 
 
 class Links(Struct, frozen=True, kw_only=True):

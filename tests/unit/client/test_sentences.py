@@ -11,9 +11,6 @@ import pytest
 from khala.client import Task
 from roles.client.acts import program_code, sentence_of
 
-NOW = datetime.now(UTC)
-
-
 LIMITS = {
     "wall_ms": 1000,
     "cpu_ms": 1000,
@@ -39,10 +36,10 @@ def a_task(**fields: object) -> Task:
         "attempt": 1,
         "crashes": 0,
         "executor": None,
-        "created_at": NOW,
+        "created_at": datetime.now(UTC),
         "started_at": None,
         "finished_at": None,
-        "updated_at": NOW,
+        "updated_at": datetime.now(UTC),
         "enforcement": None,
         "stages": {"compile": a_stage(), "execute": a_stage()},
         "inputs": {

@@ -46,6 +46,7 @@ from khala.protocol.rpc import (
     ListTasks,
     LogGrew,
     MetricsView,
+    Place,
     SearchTasks,
     SubmitTask,
     Submitted,
@@ -292,16 +293,14 @@ class JudicatorDouble:
     async def search(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=SearchTasks)
         self.searched.append(query)
-        found = [
-            task
-            for task in self.tasks.values()
-            if (query.id is None or task.id == query.id)
-            and (query.user is None or task.spec.user == query.user)
-        ]
-        found.sort(key=lambda task: task.id, reverse=not query.oldest_first)
+        found = [task for task in self._in_order(query) if query.id in (None, task.id)]
         rows = found[query.offset :][: query.limit or None]
         page = TaskPage(total=len(found), tasks=[brief_of(task) for task in rows])
         return await self._answer(request, page)
+
+    def _in_order(self, query: SearchTasks | ListTasks) -> list[Task]:
+        found = (task for task in self.tasks.values() if query.user in (None, task.spec.user))
+        return sorted(found, key=lambda task: task.id, reverse=not query.oldest_first)
 
     async def read_artifacts(self, request: Request, task_id: str) -> None:
         first, size = (int(request.args[name][0]) for name in ("first", "size"))
@@ -310,15 +309,13 @@ class JudicatorDouble:
 
     async def list_tasks(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=ListTasks)
-        found = [
-            task
-            for task in self.tasks.values()
-            if (query.user is None or task.spec.user == query.user)
-            and (query.after is None or task.id < query.after.id)
-        ]
-        found.sort(key=lambda task: task.id, reverse=True)
+        found = self._in_order(query)
+        if query.after is not None:
+            found = found[[task.id for task in found].index(query.after.id) + 1 :]
         rows = [brief_of(task) for task in found[: query.limit]]
-        return await self._answer(request, TaskRows(tasks=rows, more=len(found) > query.limit))
+        more = len(found) > query.limit
+        last = Place(at=rows[-1].submitted_at, id=rows[-1].id) if more else None
+        return await self._answer(request, TaskRows(tasks=rows, more=more, next=last))
 
     async def read(self, request: Request, task_id: str, name: str) -> None:
         await _send(request, self.stored[TaskId(task_id), name])

@@ -272,6 +272,7 @@ async def test_events(site: Site) -> None:
             "done": False,
             "verdict": None,
             "score": None,
+            "finished_at": None,
         }
         await events.aclose()  # type: ignore[attr-defined]
 

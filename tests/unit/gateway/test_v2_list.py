@@ -11,8 +11,9 @@ from khala.model.errors import Rejected
 from khala.model.ids import TaskId
 from khala.model.task import TaskState
 from khala.protocol.rpc import Place
+from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.queries import parse_query
-from roles.gateway.v2_list import LIMIT_MAX, ListQuery, _list_of
+from roles.gateway.v2_list import LIMIT_MAX, ListQuery, list_of
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import task_of
 
@@ -20,6 +21,16 @@ from tests.unit.gateway.test_kv2 import task_of
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("label", "no-equals"),
+        ("label", ",".join(f"k{n}=v" for n in range(40))),
+        ("name", ""),
+        ("name", "n" * 129),
+        ("node", "a b"),
+        ("id_prefix", "abc"),
+        ("id_prefix", "ABCDEF"),
+        ("reason", "bad_luck"),
+        ("sort", "user"),
+        ("finished_after", "yesterday"),
         ("limit", "0"),
         ("limit", str(LIMIT_MAX + 1)),
         ("limit", "ten"),
@@ -41,18 +52,23 @@ from tests.unit.gateway.test_kv2 import task_of
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(name: str, value: str) -> None:
+    def read() -> None:
+        query = parse_query({name: value}, ListQuery)
+        read_cursor(query.cursor or "", {name: value})
+
     with pytest.raises(Rejected) as refused:
-        _list_of(parse_query({name: value}, ListQuery))
+        read()
     assert refused.value.field == name
     assert name in refused.value.message
 
 
 def test_parameters_become_a_query() -> None:
-    query = _list_of(
+    query = list_of(
         parse_query(
             {"user": "7", "state": "failed,queued,failed", "order": "oldest", "limit": "9"},
             ListQuery,
-        )
+        ),
+        None,
     )
     assert (query.user, query.limit, query.oldest_first) == (7, 9, True)
     assert query.states == (TaskState.FAILED, TaskState.QUEUED)
@@ -73,12 +89,44 @@ async def test_pages_follow_their_cursor(site: Site) -> None:
     assert seen == sorted((task.id for task in tasks), reverse=True)
 
 
-def test_a_cursor_is_a_place() -> None:
-    place = Place(
-        submitted_at=datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC), id=TaskId("ab" * 12)
-    )
-    cursor = "MTc5NTQ3ODY0ODYxNS5hYmFiYWJhYmFiYWJhYmFiYWJhYmFiYWI"
-    assert _list_of(parse_query({"cursor": cursor}, ListQuery)).after == place
+def test_a_cursor_belongs_to_its_filters() -> None:
+    place = Place(at=datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC), id=TaskId("ab" * 12))
+    for backward in (False, True):
+        cursor = Cursor(place=place, backward=backward)
+        text = write_cursor(cursor, {"user": "7", "limit": "9"})
+        assert len(text) <= CURSOR_CHARS
+        assert read_cursor(text, {"user": "7", "limit": "3", "cursor": text}) == cursor
+        for given in ({}, {"user": "8"}, {"user": "7", "state": "failed"}):
+            with pytest.raises(Rejected, match="cursor"):
+                read_cursor(text, given)
+        for broken in (text[:-4], text[4:], "A" + text[1:], text.swapcase(), ""):
+            with pytest.raises(Rejected, match="cursor"):
+                read_cursor(broken, {"user": "7"})
+
+
+async def test_pages_lead_back(site: Site) -> None:
+    tasks = [site.judicator.add(msgspec.structs.replace(task_of(), user=92)) for _ in range(5)]
+    newest = sorted((task.id for task in tasks), reverse=True)
+
+    async def page(cursor: str | None) -> tuple[list[str], str | None, str | None]:
+        query = {"user": "92", "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        async with site.http.get(site.url("/api/v2/tasks"), params=query) as response:
+            body = await response.json()
+            assert ("prev" in response.links) is (body["prev_cursor"] is not None)
+        ids = [row["id"] for row in body["items"]]
+        return ids, body["next_cursor"], body["prev_cursor"]
+
+    first, forward, none = await page(None)
+    assert (first, none) == (newest[:2], None)
+    second, forward, back = await page(forward)
+    assert second == newest[2:4]
+    last, none, back = await page(forward)
+    assert (last, none) == (newest[4:], None)
+    for expected in (newest[2:4], newest[:2]):
+        ids, forward, back = await page(back)
+        assert ids == expected
+    assert back is None
+    assert (await page(forward))[0] == newest[2:4]
 
 
 async def test_cancelling_twice_is_cancelling_once(site: Site) -> None:
