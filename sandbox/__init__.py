@@ -37,8 +37,10 @@ from sandbox.job import Growing, Job, SandboxConfig
 from sandbox.modes import enter
 from sandbox.offload import offload
 from sandbox.snapshot import Snapshot, Witness
+from sandbox.staging import SOURCE
 
 __all__ = [
+    "SOURCE",
     "BadArchive",
     "BadInput",
     "Box",

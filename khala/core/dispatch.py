@@ -113,12 +113,16 @@ class Dispatcher:
             return await self._submit_leased(task, session)
         result = await self.store.accept(task)
         if not result.replay:
-            waiting = _candidate(task, AttemptNo(0))
-            announce(self.comm, (task.id, waiting.attempt), waiting, TaskState.QUEUED)
-            if task.hold is None:
-                self.ready.add(waiting)
-                self.dispatch()
+            self.welcome(task)
         return result
+
+    def welcome(self, task: NewTask) -> None:
+        """It was inserted just now: tell of it, and give it to a free slot."""
+        waiting = _candidate(task, AttemptNo(0))
+        announce(self.comm, (task.id, waiting.attempt), waiting, TaskState.QUEUED)
+        if task.hold is None:
+            self.ready.add(waiting)
+            self.dispatch()
 
     async def _submit_leased(self, task: NewTask, session: Session) -> AcceptResult:
         run = (task.id, AttemptNo(1))

@@ -35,5 +35,6 @@ def announce(
             stage=outcome.stage if outcome else None,
             reason=outcome.reason if outcome else None,
             name=task.spec.name,
+            member=task.spec.member,
         )
     )

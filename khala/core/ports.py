@@ -7,14 +7,16 @@ simulator implements them with a dictionary, a lossy network and virtual time. A
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import NewType, Protocol, TypeVar
 
 from khala.core.facts import Fact
 from khala.model.executor import ExecutorRecord
-from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
+from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
+from khala.model.job import Job, Stop
 from khala.model.outcome import Outcome
+from khala.model.spec import TaskSpec
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -33,7 +35,7 @@ from khala.model.statements import (
     RequeueItem,
     RequeueResult,
 )
-from khala.model.task import Task, TaskBrief
+from khala.model.task import Task, TaskBrief, TaskState
 from khala.protocol.executor import ToExecutorMessage
 
 #: One connection of an executor, numbered by the shell; never reused.
@@ -62,6 +64,25 @@ class Store(Protocol):
     async def audit_own(self, names: Sequence[ExecutorName]) -> AuditView: ...
     async def audit_all(self) -> list[HeldLease]: ...
     async def list_executors(self) -> list[ExecutorRecord]: ...
+
+
+class JobPort(Protocol):
+    """The statements of jobs, and what is asked about their members (see `khala.store.jobs`)."""
+
+    async def find_open(self, after: JobId | None, limit: int) -> list[Job]: ...
+    async def note_expanded(self, job: JobId, position: int) -> None: ...
+    async def stop_if_open(self, job: JobId, why: Stop) -> bool: ...
+    async def close_if_version(
+        self, job: JobId, version: int, counts: Mapping[TaskState, int]
+    ) -> bool: ...
+    async def count_open(self, job: JobId) -> int: ...
+    async def count_failed(self, job: JobId) -> int: ...
+    async def count_states(self, job: JobId) -> dict[TaskState, int]: ...
+    async def list_made(
+        self, job: JobId, first: int, last: int, states: Sequence[TaskState], limit: int
+    ) -> list[TaskBrief]: ...
+    async def specs_of(self, job: Job, first: int, last: int) -> list[TaskSpec]: ...
+    async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]: ...
 
 
 class Comm(Protocol):

@@ -21,7 +21,9 @@ from khala.model.cases import Case, Check
 from khala.model.spec import ArtifactRequest, StageLimits, TaskOptions, shape_of
 
 #: What the programs of this version know: the highest number below.
-CAPABILITY = 2
+CAPABILITY = 3
+#: That a task is a member of a job is written into its environment.
+MEMBER_SINCE = 3
 
 #: Of every field that a task may leave out: the number it came with. 0: from before the numbers,
 #: or of no concern to executors.

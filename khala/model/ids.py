@@ -18,6 +18,8 @@ from typing import NewType
 from khala.model.errors import Rejected
 
 TaskId = NewType("TaskId", str)
+#: As a task's id, with six zeros at the end; those of its members count from 1 on there.
+JobId = NewType("JobId", str)
 ExecutorName = NewType("ExecutorName", str)
 JudicatorName = NewType("JudicatorName", str)
 #: One life of an executor process; a new boot means that nothing of the old one runs any more.

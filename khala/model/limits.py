@@ -41,6 +41,29 @@ ARTIFACT_DEFAULT_BYTES = 32 * MIB
 #: Faults of one request that are listed; the rest shows when these are repaired.
 ISSUES = 20
 
+# --- jobs --------------------------------------------------------------------------------------
+#: Tasks of one array; its ranges, as it is written; its largest index.
+ARRAY_TASKS = 1_000_000
+ARRAY_RANGES = 1000
+ARRAY_INDEX = 2_147_483_647
+#: Entries of an array: one, and all of them. They are held in memory while members are made.
+ENTRY_BYTES = 8 * KIB
+ENTRIES_BYTES = 16 * MIB
+#: Tasks of one list, and of one batch.
+LIST_TASKS = 1000
+#: What is told of a job, and characters of a task's name within it.
+JOB_NAME_CHARS = 128
+#: Members that are open at a time where no limit is given; the others are made when these have
+#: ended. Enough to keep slots busy, few enough to let later submissions have their turn.
+JOB_WINDOW = 1000
+#: Members made by one statement, and cancelled by one look.
+JOB_PORTION = 500
+#: Jobs looked at by one round; the next one goes on behind them.
+JOB_ROUND = 64
+JOB_INTERVAL_S = 0.2
+#: A job that had no room is looked at again after this, if none of its members ended here.
+JOB_PAUSE_S = 1.0
+
 # --- files that tasks leave --------------------------------------------------------------------
 #: Patterns of one task, and characters of one pattern.
 ARTIFACT_GLOBS = 32

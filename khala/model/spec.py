@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from khala.model.blob import BlobName
 from khala.model.cases import Case, Check
+from khala.model.ids import JobId
 from khala.model.limits import MIB
 
 
@@ -128,6 +129,16 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return shape_of(self.image, self.needs)
 
 
+class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which one of a job's tasks it is."""
+
+    job: JobId
+    #: Of an array: its index. Of a list: its place, from 0 on.
+    index: int
+    #: Of an array with entries: its line.
+    entry: str | None = None
+
+
 class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):
     """What a user submitted, minus the bytes that are stored apart.
 
@@ -135,6 +146,8 @@ class TaskSpec(TaskOptions, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     parts: dict[Part, PartRef]
+    #: None for a task of its own.
+    member: Member | None = None
 
     @classmethod
     def of(cls, options: TaskOptions, parts: dict[Part, PartRef]) -> TaskSpec:

@@ -56,6 +56,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     lease: Lease | None = None
     #: It waits for more than an executor; never together with a lease.
     hold: Hold | None = None
+    #: It ended before it began: a member of a job that is cancelled before it was made.
+    ended: Outcome | None = None
 
 
 class AcceptResult(Struct, frozen=True, kw_only=True):

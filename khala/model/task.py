@@ -18,7 +18,7 @@ from khala.model.cases import Score, Verdict
 from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.spec import Stage, TaskSpec
+from khala.model.spec import Member, Stage, TaskSpec
 
 
 class Dispatch(StrEnum):
@@ -96,6 +96,8 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdict: Verdict | None = None
     score: Score | None = None
     done_at: datetime | None = None
+    #: None for a task of its own.
+    member: Member | None = None
 
     @property
     def done(self) -> bool:
@@ -132,4 +134,5 @@ def brief_of(task: Task) -> TaskBrief:
         verdict=outcome.judgement.verdict if outcome and outcome.judgement else None,
         score=outcome.score if outcome else None,
         done_at=task.done_at,
+        member=task.spec.member,
     )

@@ -39,7 +39,7 @@ class BlobClient(Calls):
     async def touch_blobs(self, names: Iterable[BlobName]) -> dict[BlobName, int]:
         """Keep those that are there for a day; their sizes."""
         body = _encode(TouchBlobs(names=tuple(names)))
-        call = Call(method="POST", path="/rpc/v1/blobs/touch", body=body)
+        call = Call(method="POST", path="/rpc/v1/blobs/touch", body=body, reads=True)
         return parse(_decode_sizes, await self._call(call)).sizes
 
     @asynccontextmanager

@@ -89,6 +89,8 @@ class Call(Struct, frozen=True, kw_only=True):
     body: bytes = b""
     #: Carrying it out twice is the same as once.
     repeatable: bool = True
+    #: Asked with a body, and still nothing but a read.
+    reads: bool = False
     try_s: float = READ_S
     total_s: float = READ_TOTAL_S
 
@@ -240,19 +242,10 @@ def _refusal(address: str, status: int, body: bytes) -> Exception:
     return parse_rpc_failure(status, body)
 
 
-#: Asked with a body, and still nothing but a read.
-_READS = (
-    "/rpc/v1/tasks/search",
-    "/rpc/v1/tasks/list",
-    "/rpc/v1/blobs/touch",
-    "/rpc/v1/logs/",
-)
-
-
 def _give_up(
     call: Call, failure: Unavailable | None, doubt: OutcomeUnknown | None
 ) -> Unavailable | OutcomeUnknown:
-    if doubt is not None and call.method != "GET" and not call.path.startswith(_READS):
+    if doubt is not None and call.method != "GET" and not call.reads:
         return doubt
     if failure is not None:
         return failure

@@ -16,6 +16,7 @@ from khala.model.spec import Part
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
+from khala.net.job_client import JobClient
 from khala.net.log_client import LogClient
 from khala.protocol.rpc import (
     Cancelled,
@@ -39,7 +40,7 @@ _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
 
-class JudicatorClient(BlobClient, LogClient):
+class JudicatorClient(BlobClient, JobClient, LogClient):
     """One per process; `close` it at the end."""
 
     # ---- tasks ------------------------------------------------------------------------------
@@ -85,11 +86,11 @@ class JudicatorClient(BlobClient, LogClient):
             raise
 
     async def search(self, query: SearchTasks) -> TaskPage:
-        call = Call(method="POST", path="/rpc/v1/tasks/search", body=_encode(query))
+        call = Call(method="POST", path="/rpc/v1/tasks/search", body=_encode(query), reads=True)
         return parse(_decode_page, await self._call(call))
 
     async def list_tasks(self, query: ListTasks) -> TaskRows:
-        call = Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query))
+        call = Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query), reads=True)
         return parse(_decode_rows, await self._call(call))
 
     # ---- bytes ------------------------------------------------------------------------------

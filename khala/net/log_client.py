@@ -31,5 +31,5 @@ class LogClient(Calls):
 
     async def read_log(self, task: TaskId, query: ReadLog) -> LogView:
         """Bytes of one section from the offsets on that `query` has; see `LogView`."""
-        call = Call(method="POST", path=f"/rpc/v1/logs/{task}", body=_encode(query))
+        call = Call(method="POST", path=f"/rpc/v1/logs/{task}", body=_encode(query), reads=True)
         return parse(_decode_view, await self._call(call))

@@ -35,12 +35,8 @@ def render_rpc_failure(_: Request, failure: Failure) -> HTTPResponse:
     """The judicator's renderer."""
     from sanic.response import HTTPResponse
 
-    error = failure.error
-    # Classes that only this side knows travel under the name of the family they belong to.
-    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _CLASSES)
-    field = error.field if isinstance(error, Rejected) else None
     return HTTPResponse(
-        _encode(ErrorBody(error=name, message=error.message, field=field)),
+        _encode(body_of(failure.error)),
         status=failure.status,
         headers=failure.headers,
         content_type="application/msgpack",
@@ -53,6 +49,17 @@ def parse_rpc_failure(status: int, body: bytes) -> KhalaError:
         answer = _decode(body)
     except msgspec.MsgspecError:
         return OutcomeUnknown(f"a judicator answered {status} without an explanation")
+    return error_of(answer)
+
+
+def body_of(error: KhalaError) -> ErrorBody:
+    # Classes that only this side knows travel under the name of the family they belong to.
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _CLASSES)
+    field = error.field if isinstance(error, Rejected) else None
+    return ErrorBody(error=name, message=error.message, field=field)
+
+
+def error_of(answer: ErrorBody) -> KhalaError:
     kind = _CLASSES.get(answer.error, KhalaError)
     if issubclass(kind, Rejected):
         return kind(answer.message, field=answer.field)

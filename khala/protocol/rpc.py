@@ -1,8 +1,9 @@
 """HTTP between Gateways (and Executors' bulk data) and Judicators.
 
-Bodies are msgpack of these structs. Every request carries the cluster secret as a bearer token.
-Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 503 `Unavailable`,
-504 `OutcomeUnknown`; the client turns them back into the same exceptions.
+Bodies are msgpack of these structs, and of those of `khala.protocol.jobs`. Every request carries
+the cluster secret as a bearer token. Errors are an `ErrorBody` with the HTTP status of its family:
+4xx `Rejected`, 503 `Unavailable`, 504 `OutcomeUnknown`; the client turns them back into the same
+exceptions.
 
     POST   /rpc/v1/tasks                          SubmitTask -> Submitted
     GET    /rpc/v1/tasks/<id>                     -> Task
@@ -16,6 +17,12 @@ Errors are an `ErrorBody` with the HTTP status of its family: 4xx `Rejected`, 50
     GET    /rpc/v1/tasks/<id>/artifacts           -> bytes `first` to `first + size` of them
     PUT    /rpc/v1/outputs/<id>/<attempt>/<stream>/<n>   chunk n of an output or of a
                                                   bundle (idempotent)
+    POST   /rpc/v1/tasks/batch                    SubmitBatch -> SubmittedBatch
+    POST   /rpc/v1/jobs                           SubmitJob -> Submitted
+    POST   /rpc/v1/jobs/list                      ListJobs -> JobPage
+    GET    /rpc/v1/jobs/<id>                      -> JobView
+    DELETE /rpc/v1/jobs/<id>                      -> JobView: cancelled
+    POST   /rpc/v1/jobs/<id>/tasks                ListMembers -> MemberRows
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
     POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
     POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes
@@ -54,6 +61,8 @@ class SubmitTask(TaskOptions, frozen=True, kw_only=True):
     parts: dict[Part, bytes]
     #: Further parts, by the blobs that are their bytes.
     blobs: dict[Part, BlobName] = field(default_factory=dict)
+    #: Stands for the request that it came in with others: a key is for one such request.
+    context: bytes = b""
     #: Retrying with the same key (per user) yields the same task.
     key: str | None = None
 

@@ -25,7 +25,7 @@ from khala.store.chunks import Chunks, Owners
 from khala.store.codec import Database, Document
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import changing, reading
-from khala.store.schema import BLOB_CHUNKS, BLOBS, TASKS
+from khala.store.schema import BLOB_CHUNKS, BLOBS, JOBS, TASKS
 
 #: A touch that is younger than this is not repeated: an array's members cost no write each.
 _TOUCH_AGAIN = BLOB_AGE / 4
@@ -39,7 +39,8 @@ class MongoBlobs:
 
     def __init__(self, database: Database) -> None:
         self._blobs = database[BLOBS]
-        self._tasks = database[TASKS]
+        #: Jobs first: a member that is made now has a job that was there before.
+        self._naming = (database[TASKS], database[JOBS])
         self._chunks = Chunks(database, BLOB_CHUNKS, "u")
 
     async def put_chunk(self, upload: UploadId, n: int, data: bytes) -> None:
@@ -115,7 +116,10 @@ class MongoBlobs:
     async def _remove_unless_named(self, blob: Document) -> bool:
         unchanged = {"_id": blob["_id"], "touched_at": blob["touched_at"]}
         with reading():
-            named = await self._tasks.find_one({"blobs": blob["_id"]}, {"_id": 1}, hint="blobs")
+            named = None
+            for documents in self._naming:
+                condition = {"blobs": blob["_id"]}
+                named = named or await documents.find_one(condition, {"_id": 1}, hint="blobs")
         with changing():
             if named is not None:
                 # Looked at again after as long a time, not in every round.

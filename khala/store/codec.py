@@ -25,7 +25,7 @@ from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.order import rank_of
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.spec import PartRef, Stage, TaskSpec
+from khala.model.spec import Member, PartRef, Stage, TaskSpec
 from khala.model.statements import Candidate, HeldLease, HeldTask, Lease, NewTask, OpenSession
 from khala.model.task import Dispatch, Progress, Task, TaskBrief, project_state
 from khala.store.dates import to_ms
@@ -53,6 +53,7 @@ BRIEF_FIELDS = {
     "submitted_at": 1,
     "updated_at": 1,
     "done_at": 1,
+    "spec.member": 1,
 }
 CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
 HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
@@ -108,14 +109,14 @@ def _part_of(doc: Mapping[str, Any]) -> PartRef:
     )
 
 
-def _spec_doc(spec: TaskSpec) -> Document:
+def spec_doc(spec: TaskSpec) -> Document:
     doc: Document = msgspec.to_builtins(spec, builtin_types=(bytes,))
     del doc["user"]  # beside the spec, where the indexes have it
     doc["parts"] = {part.value: _part_doc(ref) for part, ref in spec.parts.items()}
     return doc
 
 
-def _spec_of(doc: Mapping[str, Any]) -> TaskSpec:
+def spec_of(doc: Mapping[str, Any]) -> TaskSpec:
     spec = doc["spec"]
     parts = {name: _part_of(part) for name, part in spec["parts"].items()}
     return msgspec.convert({**spec, "user": int(doc["user"]), "parts": parts}, TaskSpec)
@@ -134,8 +135,10 @@ def new_task_doc(item: NewTask) -> Document:
         "submitted_at": submitted_at,
         "updated_at": submitted_at,
         "rank": to_ms(rank_of(submitted_at, item.spec.priority)),
-        "spec": _spec_doc(item.spec),
+        "spec": spec_doc(item.spec),
     }
+    if item.spec.member is not None:
+        doc["job"] = ObjectId(item.spec.member.job)
     if item.spec.blobs:
         doc["blobs"] = [Binary(bytes.fromhex(name)) for name in item.spec.blobs]
     if item.spec.shape:
@@ -150,6 +153,10 @@ def new_task_doc(item: NewTask) -> Document:
         doc["attempt"] = Int64(1)
         doc["lease"] = lease_doc(item.lease)
         doc["started_at"] = submitted_at
+    elif item.ended is not None:
+        doc["state"] = Dispatch.DONE.value
+        doc["outcome"] = outcome_doc(item.ended)
+        doc["done_at"] = submitted_at
     elif item.hold is not None:
         doc["state"] = Dispatch.HELD.value
         doc["hold"] = _hold_doc(item.hold)
@@ -190,7 +197,7 @@ def task_of(doc: Mapping[str, Any]) -> Task:
     result_attempt = doc.get("result_attempt")
     return Task(
         id=task_id(doc["_id"]),
-        spec=_spec_of(doc),
+        spec=spec_of(doc),
         dispatch=Dispatch(doc["state"]),
         attempt=AttemptNo(int(doc["attempt"])),
         crashes=int(doc["crashes"]),
@@ -227,6 +234,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         verdict=None if verdict is None else Verdict(verdict),
         score=msgspec.convert(outcome.get("score"), Score | None),
         done_at=doc.get("done_at"),
+        member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
     )
 
 
@@ -235,7 +243,7 @@ def candidate_of(doc: Mapping[str, Any]) -> Candidate:
         id=task_id(doc["_id"]),
         attempt=AttemptNo(int(doc["attempt"])),
         crashes=int(doc["crashes"]),
-        spec=_spec_of(doc),
+        spec=spec_of(doc),
         submitted_at=doc["submitted_at"],
     )
 

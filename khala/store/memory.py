@@ -43,8 +43,11 @@ from khala.model.statements import (
 )
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
+from khala.store.expansion import ExpansionStore
+from khala.store.members import Members
 from khala.store.memory_blobs import MemoryBlobs
 from khala.store.memory_holds import MemoryHolds
+from khala.store.memory_jobs import MemoryJobs
 from khala.store.memory_live import MemoryLive
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
@@ -209,6 +212,9 @@ class MemoryStore:
         self.sessions = MemorySessions(state)
         self.holds = MemoryHolds(state)
         self.blobs = MemoryBlobs(state)
+        self.jobs = MemoryJobs(state)
+        self.members = Members(self.blobs)
+        self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
         self.outputs = MemoryOutputs(state)
         self.live = MemoryLive(state)
         lanes = Direct(self.tasks, self.outputs, self.live)

@@ -49,6 +49,10 @@ class MemoryBlobs:
     async def collect(self, older_than: timedelta) -> int:
         before = self._state.now() - older_than
         named = {name for row in self._state.tasks.values() for name in row.task.spec.blobs}
+        for job in self._state.jobs.values():
+            named.update(job.spec.task.blobs if job.spec.task else ())
+            named.update(self._state.job_blobs[job.id])
+            named.update([job.spec.blob] if job.spec.blob else ())
         removed = [
             name
             for name, blob in self._state.blobs.items()

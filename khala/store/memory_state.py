@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from khala.model.blob import BlobName, UploadId
 from khala.model.executor import ExecutorRecord
-from khala.model.ids import AttemptNo, ExecutorName, TaskId
+from khala.model.ids import AttemptNo, ExecutorName, JobId, TaskId
+from khala.model.job import Job
 from khala.model.live import LiveChunk, Source
 from khala.model.outcome import Chunked, Outcome
 from khala.model.statements import HeldLease, Lease
@@ -60,6 +61,10 @@ class MemoryState:
     wall: Wall
     tasks: dict[TaskId, MemoryRow] = field(default_factory=dict)
     keys: dict[tuple[int, str], TaskId] = field(default_factory=dict)
+    jobs: dict[JobId, Job] = field(default_factory=dict)
+    job_keys: dict[tuple[int, str], tuple[JobId, bytes]] = field(default_factory=dict)
+    #: That members name.
+    job_blobs: dict[JobId, tuple[BlobName, ...]] = field(default_factory=dict)
     executors: dict[ExecutorName, ExecutorRecord] = field(default_factory=dict)
     forgotten: set[ExecutorName] = field(default_factory=set)
     term: int = 0

@@ -65,6 +65,8 @@ class MemoryTasks(MemoryReads):
                 executor=lease.executor if lease else None,
                 hold=_hold_of(item),
                 started_at=submitted_at if lease else None,
+                outcome=item.ended,
+                done_at=submitted_at if item.ended else None,
             ),
             key=item.key,
             fingerprint=item.fingerprint,
@@ -183,4 +185,6 @@ def _hold_of(item: NewTask) -> Hold | None:
 def _dispatch_of(item: NewTask) -> Dispatch:
     if item.lease is not None:
         return Dispatch.LEASED
+    if item.ended is not None:
+        return Dispatch.DONE
     return Dispatch.QUEUED if item.hold is None else Dispatch.HELD

@@ -13,8 +13,11 @@ from khala.store.api import DispatchStore
 from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
+from khala.store.expansion import ExpansionStore
 from khala.store.holds import MongoHolds
+from khala.store.jobs import MongoJobs
 from khala.store.live import MongoLive
+from khala.store.members import Members
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.sessions import MongoSessions
@@ -30,6 +33,9 @@ class MongoStore:
         self.sessions = MongoSessions(database)
         self.holds = MongoHolds(database)
         self.blobs = MongoBlobs(database)
+        self.jobs = MongoJobs(database)
+        self.members = Members(self.blobs)
+        self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
         self.payloads = MongoPayloads(database)
         self.outputs = MongoOutputs(database)
         self.live = MongoLive(database)

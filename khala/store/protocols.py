@@ -13,7 +13,7 @@ Failures of every method: `Unavailable`, and for changes also `OutcomeUnknown`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -24,11 +24,13 @@ from khala.model.ids import (
     AttemptNo,
     ExecutorName,
     Incarnation,
+    JobId,
     JudicatorName,
     SessionNo,
     TaskId,
     Term,
 )
+from khala.model.job import Job, NewJob, Stop
 from khala.model.live import LiveChunk, Section, Source
 from khala.model.outcome import Chunked, Outcome
 from khala.model.spec import Part
@@ -53,7 +55,8 @@ from khala.model.statements import (
     RequeueItem,
     RequeueResult,
 )
-from khala.model.task import Task, TaskBrief
+from khala.model.task import Task, TaskBrief, TaskState
+from khala.protocol.jobs import JobRows, ListJobs
 from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 
 
@@ -115,6 +118,27 @@ class BlobStore(Protocol):
     async def touch(self, names: Sequence[BlobName]) -> dict[BlobName, int]: ...
     def read(self, name: BlobName, first: int = 0) -> AsyncIterator[bytes]: ...
     async def collect(self, older_than: timedelta) -> int: ...
+
+
+class JobStore(Protocol):
+    """Jobs: statements S14 to S17, reads, and what is asked about their members."""
+
+    async def insert_if_new(self, item: NewJob) -> AcceptResult: ...
+    async def note_expanded(self, job: JobId, position: int) -> None: ...
+    async def stop_if_open(self, job: JobId, why: Stop) -> bool: ...
+    async def close_if_version(
+        self, job: JobId, version: int, counts: Mapping[TaskState, int]
+    ) -> bool: ...
+
+    async def get(self, job: JobId) -> Job: ...
+    async def list_jobs(self, query: ListJobs) -> JobRows: ...
+    async def find_open(self, after: JobId | None, limit: int) -> list[Job]: ...
+    async def count_open(self, job: JobId) -> int: ...
+    async def count_failed(self, job: JobId) -> int: ...
+    async def count_states(self, job: JobId) -> dict[TaskState, int]: ...
+    async def list_made(
+        self, job: JobId, first: int, last: int, states: Sequence[TaskState], limit: int
+    ) -> list[TaskBrief]: ...
 
 
 class PayloadStore(Protocol):

@@ -20,6 +20,7 @@ Indexes, each of which costs every write of the fields in it:
     endings  those that ended in one way, which may be few among millions
     ended    all that ended, by the date of that
     blobs    which tasks name a blob; only of those that name any
+    members  a job's, by their states; only of those that have a job
 
 `order`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
 count from the index alone.
@@ -37,7 +38,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -45,6 +46,7 @@ OUTPUTS = "outputs"
 BLOBS = "blobs"
 BLOB_CHUNKS = "blob_chunks"
 LIVE = "live"
+JOBS = "jobs"
 EXECUTORS = "executors"
 META = "meta"
 TOKENS = "tokens"
@@ -120,11 +122,19 @@ _COLLECTIONS: dict[str, Document] = {
     },
     BLOB_CHUNKS: {"data": {"$type": "binData"}},
     LIVE: {"data": {"$type": "binData"}, "at": {"$type": "date"}},
+    JOBS: {
+        "$jsonSchema": {
+            "required": ["user", "spec", "submitted_at", "version", "expanded", "open"],
+            "properties": {"open": {"bsonType": "bool"}, "counts": {"bsonType": "object"}},
+        },
+        "$or": [{"open": True}, {"open": False, "counts": _PRESENT, "done_at": _PRESENT}],
+    },
     EXECUTORS: _EXECUTOR_RULES,
     META: {},
 }
 COLLECTIONS = tuple(_COLLECTIONS)
 ORDER_KEY = [("state", 1), ("shape", 1), ("rank", 1), ("submitted_at", 1), ("_id", 1)]
+MEMBERS_KEY = [("job", 1), ("state", 1), ("outcome.ending", 1), ("_id", 1)]
 _TASK_INDEXES: list[Document] = [
     {
         "name": "order",
@@ -175,6 +185,22 @@ _TASK_INDEXES: list[Document] = [
         "key": {"blobs": 1},
         "partialFilterExpression": {"blobs": {"$exists": True}},
     },
+    {
+        "name": "members",
+        "key": dict(MEMBERS_KEY),
+        "partialFilterExpression": {"job": {"$exists": True}},
+    },
+]
+_JOB_INDEXES: list[Document] = [
+    {"name": "open", "key": {"open": 1, "_id": 1}, "partialFilterExpression": {"open": True}},
+    {
+        "name": "idem",
+        "key": {"user": 1, "idem": 1},
+        "unique": True,
+        "partialFilterExpression": {"idem": {"$exists": True}},
+    },
+    {"name": "user", "key": {"user": 1, "_id": -1}},
+    {"name": "blobs", "key": {"blobs": 1}, "partialFilterExpression": {"blobs": {"$exists": True}}},
 ]
 _BLOB_INDEXES: list[Document] = [
     {"name": "touched", "key": {"touched_at": 1}},
@@ -205,6 +231,7 @@ async def ensure_schema(database: Database, *, copied: bool = False) -> None:
     with changing():
         await database.command({"createIndexes": TASKS, "indexes": _TASK_INDEXES})
         await database.command({"createIndexes": BLOBS, "indexes": _BLOB_INDEXES})
+        await database.command({"createIndexes": JOBS, "indexes": _JOB_INDEXES})
     if version in _REPLACED:
         await _drop_index(database, _REPLACED[version])
     if 0 < version < 5:

@@ -15,6 +15,7 @@ from khala.model.spec import Stage, StageLimits, TaskSpec
 from khala.model.task import Progress
 from khala.protocol.executor import Run
 from roles.executor.live import LiveAttempt
+from roles.executor.variables import variables_of
 from sandbox import Growing, Job, SandboxLost
 
 Result = TypeVar("Result")
@@ -43,7 +44,6 @@ class Attempt:
         self, stage: Stage, command: bytes, outputs: tuple[str, str], stdin: Path | None = None
     ) -> Job:
         """`outputs` are names of files in the attempt's folder."""
-        task, number = self.run
         return Job(
             command=command,
             stage=stage,
@@ -54,8 +54,7 @@ class Attempt:
             stderr=str(self.folder / outputs[1]),
             environment={
                 **self.spec.environment_of(stage),
-                "KHALA_TASK": task,
-                "KHALA_ATTEMPT": str(number),
+                **variables_of(self.run, self.spec, stage),
             },
             on_start=self._on_start(stage),
         )

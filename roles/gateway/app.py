@@ -29,6 +29,7 @@ from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
+from roles.gateway.jobs import JobRoutes
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
 from roles.gateway.operations import register
@@ -51,6 +52,7 @@ HANDLERS = (
     CaseRoutes,
     LogRoutes,
     TaskLists,
+    JobRoutes,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -123,6 +125,7 @@ class Gateway:
             CaseRoutes(client=self._client),
             TaskLists(client=self._client),
             self._logs,
+            JobRoutes(client=self._client, config=config, budget=budget),
             reference,
         ):
             register(routes, handlers)

@@ -20,6 +20,7 @@ from khala.model.errors import Unavailable
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId
 from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_STREAMS
+from khala.model.spec import Member
 from khala.model.status import kv2_status
 from khala.model.task import Task, TaskBrief
 from khala.protocol import v2
@@ -203,6 +204,10 @@ def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:
         del tasks[next(iter(tasks))]
 
 
+def place_of(member: Member | None) -> v2.Place | None:
+    return None if member is None else v2.Place(id=member.job, index=member.index)
+
+
 def row_of(brief: TaskBrief) -> v2.Row:
     """A task in one row: of an event, and of a list."""
     return v2.Row(
@@ -220,6 +225,7 @@ def row_of(brief: TaskBrief) -> v2.Row:
         verdict=brief.verdict,
         score=view_score(brief.score),
         finished_at=v2.stamp(brief.done_at) if brief.done_at else None,
+        job=place_of(brief.member),
     )
 
 

@@ -33,6 +33,7 @@ _REF = "#/components/schemas/{name}"
 _ROUTER_FIELD = re.compile(r"<(\w+):(\w+)>")
 _PATHS: dict[str, tuple[Json, str]] = {
     "task_id": ({"type": "string", "pattern": "^[0-9a-f]{24}$"}, "A task."),
+    "job_id": ({"type": "string", "pattern": "^[0-9a-f]{24}$"}, "A job."),
     "blob": (
         {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"},
         "The SHA-256 of the bytes.",

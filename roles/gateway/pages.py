@@ -53,11 +53,20 @@ _STATUS_CODES = {
 
 
 def problem(failure: Failure) -> HTTPResponse:
+    return HTTPResponse(
+        v2.encode(problem_of(failure)),
+        status=failure.status,
+        headers={**NOSNIFF, "Cache-Control": "no-store", **failure.headers},
+        content_type="application/problem+json",
+    )
+
+
+def problem_of(failure: Failure) -> v2.Problem:
     error = failure.error
     code = _STATUS_CODES.get(failure.status) or next(
         (code for kind, code in _CODES if isinstance(error, kind)), ProblemCode.INTERNAL
     )
-    body = v2.Problem(
+    return v2.Problem(
         title=_phrase(failure.status),
         status=failure.status,
         code=code,
@@ -66,12 +75,6 @@ def problem(failure: Failure) -> HTTPResponse:
         errors=error.issues if isinstance(error, Invalid) else [],
         type=f"{PROBLEMS_PAGE}#{code}",
         request_id=request_ids.current(),
-    )
-    return HTTPResponse(
-        v2.encode(body),
-        status=failure.status,
-        headers={**NOSNIFF, "Cache-Control": "no-store", **failure.headers},
-        content_type="application/problem+json",
     )
 
 

@@ -7,7 +7,8 @@ Only types are decided here, so that this file can be read as the description of
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias
+from collections.abc import Callable
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -139,6 +140,7 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     artifacts: ArtifactsSpec | None = None
 
 
+Document = TypeVar("Document")
 _decode = msgspec.json.Decoder(TaskSpecV2).decode
 _WHERE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?\Z", re.DOTALL)
 _PATH = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -147,15 +149,20 @@ _FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`\
 
 def parse_spec(body: bytes) -> TaskSpecV2:
     """Raise `Rejected` if it is not JSON, `Invalid` if it is another document."""
+    return parse_document(_decode, body)
+
+
+def parse_document(decode: Callable[[bytes], Document], body: bytes) -> Document:
+    """As `parse_spec`, for whatever `decode` reads."""
     try:
         try:
-            return _decode(body)
+            return decode(body)
         except msgspec.ValidationError as error:
             # The first fault may come before what makes the rest unreadable.
             issue = _issue_of(str(error), msgspec.json.decode(body))
             raise Invalid([issue]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected(f"the task document is not readable as JSON: {error}") from error
+        raise Rejected(f"the document is not readable as JSON: {error}") from error
 
 
 def _issue_of(message: str, document: object) -> Issue:

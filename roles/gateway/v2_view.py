@@ -10,6 +10,7 @@ from khala.model.task import Task
 from khala.protocol import v2
 from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
+from roles.gateway.hub import place_of
 from roles.gateway.kv2_view import explain
 from roles.gateway.texts import CONTINUATIONS, TextRef, decode, part_ref, stream_ref
 from roles.gateway.view_cases import (
@@ -80,6 +81,7 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         pending=pending,
         name=task.spec.name,
         labels=task.spec.labels,
+        job=place_of(task.spec.member),
         priority=task.spec.priority,
         image=task.spec.image,
         cache="auto" if task.spec.cache else "off",

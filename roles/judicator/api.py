@@ -32,6 +32,8 @@ from roles.judicator.chores import Leadership
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets, Socket
+from roles.judicator.job_routes import JobRoutes
+from roles.judicator.jobs import Jobs
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
@@ -48,6 +50,7 @@ class Services:
 
     dispatcher: Dispatcher
     submissions: Submissions
+    jobs: Jobs
     tasks: TaskStore
     blobs: BlobStore
     #: Of tasks that an older version stored.
@@ -85,6 +88,7 @@ class Api:
         )
         BlobRoutes(self._s.blobs).register(routes)
         self._s.logs.register(routes)
+        JobRoutes(self._s.jobs, self._s.metrics).register(routes)
         routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
         routes.add("GET", "/rpc/v1/metrics", self.view_metrics)
         routes.add("GET", "/livez", self.probe_live)
@@ -113,15 +117,15 @@ class Api:
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
         known = parse_task_id(task_id)
-        return answer(self._s.dispatcher.recent.get(known) or await self._s.tasks.get(known))
+        return answer(self._s.dispatcher.recent.get(known) or await self._s.jobs.find_task(known))
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
-        result = await self._s.dispatcher.cancel(parse_task_id(task_id))
+        result = await self._s.jobs.cancel_task(parse_task_id(task_id))
         return answer(Cancelled(task=result.brief))
 
     async def read_part(self, request: Request, task_id: str, part: str) -> None:
         name = _member(Part, part)
-        task = await self._s.tasks.get(parse_task_id(task_id))
+        task = await self._s.jobs.find_task(parse_task_id(task_id))
         ref = task.spec.parts.get(name)
         if ref is None:
             raise NotFound(f"the task has no {name}", field="part")

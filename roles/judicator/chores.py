@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 
 from khala.core.dispatch import Dispatcher
+from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
 from khala.model.blob import BLOB_AGE
 from khala.model.errors import KhalaError
@@ -72,11 +73,12 @@ class Chores:
         self._recovery = recovery
         self._sessions = sessions
 
-    async def tick(self) -> None:
-        """Dispatch and session timers."""
+    async def tick(self, expansion: Expansion) -> None:
+        """Timers of dispatch, of sessions and of jobs."""
         next_recovery_at = 0.0
         while True:
             self._dispatcher.on_tick()
+            expansion.on_tick()
             now = time.monotonic()
             if now >= next_recovery_at:
                 next_recovery_at = now + RECOVERY_TICK_S

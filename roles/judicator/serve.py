@@ -22,6 +22,7 @@ from khala.coordination.etcd_care import EtcdCare
 from khala.coordination.etcd_rpc import EtcdRpc
 from khala.coordination.membership import Entry, Identity, Membership
 from khala.core.dispatch import Dispatcher
+from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
@@ -42,6 +43,7 @@ from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
+from roles.judicator.jobs import Jobs, JobStores
 from roles.judicator.joining import JoiningRoutes, Terms
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
@@ -127,6 +129,7 @@ class Judicator:
         self._chores = Chores(
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
+        self._expansion = Expansion(self._dispatcher, store.expansion, self._world)
         entry = Entry(address=config.advertise, incarnation=self._incarnation)
         self._membership = Membership(
             etcd,
@@ -167,6 +170,7 @@ class Judicator:
     def _publish(self, brief: TaskBrief) -> None:
         self._live_runs.changed(brief)
         self._events.publish_task(brief)
+        self._expansion.on_changed(brief)
 
     def _find_ended(self, task: TaskId) -> Task | None:
         return self._dispatcher.recent.get(task)
@@ -175,7 +179,7 @@ class Judicator:
         store, chores = self._store, self._chores
         loops = [
             store.committer.run(),
-            chores.tick(),
+            chores.tick(self._expansion),
             chores.pulse(self._config.name),
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
@@ -213,10 +217,18 @@ class Judicator:
         else:
             secret = SecretFile(self._config.secret_file, flag="--secret-file")
             require_secret(app, secret, render_rpc_failure)
+        store = self._store
+        submissions = Submissions(self._dispatcher, store.blobs, store.sessions, limit)
         services = Services(
             dispatcher=self._dispatcher,
-            submissions=Submissions(
-                self._dispatcher, self._store.blobs, self._store.sessions, limit
+            submissions=submissions,
+            jobs=Jobs(
+                submissions=submissions,
+                dispatcher=self._dispatcher,
+                expansion=self._expansion,
+                stores=JobStores(
+                    jobs=store.jobs, members=store.members, blobs=store.blobs, tasks=store.tasks
+                ),
             ),
             tasks=self._store.tasks,
             blobs=self._store.blobs,

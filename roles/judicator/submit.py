@@ -7,7 +7,9 @@ behind is collected as an orphan.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,11 +17,13 @@ from khala.core.dispatch import Dispatcher
 from khala.model.blob import PREFIX, BlobName
 from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
-from khala.model.errors import NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
+from khala.model.errors import KhalaError, NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
-from khala.model.limits import COMMAND_BYTES
+from khala.model.limits import COMMAND_BYTES, LIST_TASKS
 from khala.model.spec import Part, PartRef, TaskSpec
 from khala.model.statements import NewTask
+from khala.net.rpc_errors import body_of
+from khala.protocol.jobs import BatchAnswer
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.parts import plan_parts, put_blob
 from khala.store.protocols import BlobStore, SessionStore
@@ -50,6 +54,32 @@ class Submissions:
 
     async def submit(self, request: SubmitTask) -> Submitted:
         """Return once the task is stored on a majority and journalled."""
+        spec = await self.prepare(request)
+        result = await self._dispatcher.submit(
+            NewTask(
+                id=mint_task_id(),
+                spec=spec,
+                submitted_at=utc_now(),
+                key=request.key,
+                fingerprint=fingerprint_of(spec, request.context) if request.key else b"",
+            )
+        )
+        return Submitted(id=result.id, replay=result.replay)
+
+    async def submit_batch(self, requests: Sequence[SubmitTask]) -> list[BatchAnswer]:
+        """Each has its own answer. They travel to the store together."""
+        if len(requests) > LIST_TASKS:
+            raise TooLarge(f"tasks: {len(requests)}, the limit is {LIST_TASKS}", field="tasks")
+        return await asyncio.gather(*map(self._answer, requests))
+
+    async def _answer(self, request: SubmitTask) -> BatchAnswer:
+        try:
+            return BatchAnswer(submitted=await self.submit(request))
+        except KhalaError as error:
+            return BatchAnswer(refused=body_of(error))
+
+    async def prepare(self, request: SubmitTask) -> TaskSpec:
+        """What is stored of a request: checked, and the bytes that stand apart are there."""
         if not self._dispatcher.serving:
             raise Unavailable("the store does not acknowledge writes; retry in a second")
         if request.needs > CAPABILITY:
@@ -114,23 +144,12 @@ class Submissions:
             if sizes[name]
         }
 
-    async def _store(self, request: SubmitTask, parts: dict[Part, bytes]) -> Submitted:
-        task = mint_task_id()
+    async def _store(self, request: SubmitTask, parts: dict[Part, bytes]) -> TaskSpec:
         plan = plan_parts(parts)
         for name, data in plan.apart.items():
             await put_blob(self._blobs, name, data)
         refs = plan.refs | await self._refer(request.blobs)
-        spec = msgspec.structs.replace(TaskSpec.of(request, refs), needs=needs_of(request))
-        result = await self._dispatcher.submit(
-            NewTask(
-                id=task,
-                spec=spec,
-                submitted_at=utc_now(),
-                key=request.key,
-                fingerprint=_fingerprint(spec) if request.key is not None else b"",
-            )
-        )
-        return Submitted(id=result.id, replay=result.replay)
+        return msgspec.structs.replace(TaskSpec.of(request, refs), needs=needs_of(request))
 
 
 def no_such_blob(name: BlobName, field: str) -> NoSuchBlob:
@@ -140,7 +159,7 @@ def no_such_blob(name: BlobName, field: str) -> NoSuchBlob:
     )
 
 
-def _fingerprint(spec: TaskSpec) -> bytes:
+def fingerprint_of(spec: TaskSpec, context: bytes = b"") -> bytes:
     """Stands for the whole request; the bytes of parts are covered by their hashes. What it needs
     follows from the rest, and may be told differently by another version."""
     bare = msgspec.structs.replace(
@@ -153,4 +172,4 @@ def _fingerprint(spec: TaskSpec) -> bytes:
     )
     # The order in which a client happens to name parts or variables is no difference.
     encoded = msgspec.msgpack.encode(bare, order="deterministic")
-    return hashlib.sha256(encoded).digest()
+    return hashlib.sha256(encoded + context).digest()

@@ -15,7 +15,7 @@ from tests.cluster.harness import Khala, running, wait_until
 
 TASKS = 50
 #: Prints who it is, so that a result can be held against the attempt it claims to come from.
-COMMAND = "sleep 0.2; echo $KHALA_TASK $KHALA_ATTEMPT"
+COMMAND = "sleep 0.2; echo $KHALA_TASK_ID $KHALA_ATTEMPT"
 PROCESSES = ["etcd", "mongod", "judicator-serve", "judicator", "executor", "gateway", "nsjail"]
 
 

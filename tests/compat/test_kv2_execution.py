@@ -150,7 +150,8 @@ def test_row_21_the_environment_is_the_tasks_own(kv2: Kv2Client) -> None:
     kept = {"PATH", "HOME", "LANG", "TMPDIR", "USER"}
     assert kept <= names
     of_bash = {"PWD", "OLDPWD", "SHLVL", "_"}
-    of_khala = {"KHALA_TASK", "KHALA_ATTEMPT", "ASAN_OPTIONS"}
+    about_it = ("TASK_ID", "ATTEMPT", "CPUS", "MEMORY_BYTES", "WORKDIR")
+    of_khala = {"ASAN_OPTIONS", *(f"KHALA_{name}" for name in about_it)}
     assert names <= kept | of_bash | of_khala  # and nothing of the executor, such as MARKER
 
 

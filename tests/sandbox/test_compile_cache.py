@@ -204,7 +204,7 @@ async def test_what_lies_in_tmp_belongs_to_it(executor: Executor) -> None:
 
 async def test_the_task_has_its_own_name_after_a_hit(executor: Executor) -> None:
     """The trap that users are told of: what the compile stage read of itself stays."""
-    spec = task("echo $KHALA_TASK > id", "cat id; echo $KHALA_TASK")
+    spec = task("echo $KHALA_TASK_ID > id", "cat id; echo $KHALA_TASK_ID")
     seen = []
     for _ in range(2):
         await executor.run(spec)

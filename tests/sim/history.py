@@ -14,7 +14,7 @@ from typing import Literal
 
 from khala.model.errors import NotFound
 from khala.model.holds import Hold, HoldKey
-from khala.model.ids import ExecutorName, SessionNo, TaskId
+from khala.model.ids import ExecutorName, JobId, SessionNo, TaskId
 from khala.model.limits import CRASH_LIMIT
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.task import Dispatch, Task
@@ -73,8 +73,10 @@ class History:
     tries: list[Try] = field(default_factory=list)
     _last: dict[TaskId, Task] = field(default_factory=dict)
     _sessions: dict[ExecutorName, SessionNo] = field(default_factory=dict)
-    #: The task of each submission (its number travels as the spec's user).
-    _numbers: dict[int, TaskId] = field(default_factory=dict)
+    #: How many members of a job may be open at a time.
+    limits: dict[JobId, int | None] = field(default_factory=dict)
+    #: The task of each submission (its number travels as the spec's user) and of each index.
+    _numbers: dict[tuple[int, int], TaskId] = field(default_factory=dict)
 
     def task(self, task: TaskId) -> Task | None:
         return self._last.get(task)
@@ -91,9 +93,11 @@ class History:
         before = self._last.get(task)
         self._last[task] = now
         if before is None:
-            number = now.spec.user
+            member = now.spec.member
+            number = (now.spec.user, -1 if member is None else member.index)
             require(number not in self._numbers, "I6 one submission, two tasks", number, now)
             self._numbers[number] = task
+            self._check_limit(now)
         else:
             require(now.attempt >= before.attempt, "I5 attempt shrank", before, now)
             require(now.spec == before.spec, "the spec changed", before, now)
@@ -103,6 +107,19 @@ class History:
             self._released(before, now)
         if now.dispatch is Dispatch.DONE:
             self._ended(before, now)
+
+    def _check_limit(self, made: Task) -> None:
+        member = made.spec.member
+        limit = self.limits.get(member.job) if member is not None else None
+        if member is None or limit is None:
+            return
+        members = [task for task in self._last.values() if task.spec.member is not None]
+        left = sum(
+            task.spec.member.job == member.job and task.dispatch is not Dispatch.DONE
+            for task in members
+            if task.spec.member is not None
+        )
+        require(left <= limit, "more members are open than may be", member, left)
 
     def _released(self, before: Task, now: Task) -> None:
         """What is held runs when all of its conditions have come true, and never before."""
@@ -150,7 +167,9 @@ class History:
     def submitted(self, number: int, task: TaskId) -> None:
         known = self.accepted.setdefault(number, task)
         require(known == task, "I6 one key, two ids", number, known, task)
-        require(self._numbers.get(number) == task, "C1 answered, but not stored", number, task)
+        require(
+            self._numbers.get((number, -1)) == task, "C1 answered, but not stored", number, task
+        )
 
     def was_cancelled(self, task: TaskId, now: float) -> None:
         self.cancelled[task] = now

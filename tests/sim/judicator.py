@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from khala.core.dispatch import Dispatcher
+from khala.core.expansion import Expansion
 from khala.core.facts import Fact
 from khala.core.ports import Conn
 from khala.core.recovery import Recovery
@@ -15,10 +16,10 @@ from khala.model.ids import Incarnation, JudicatorName, TaskId
 from khala.model.limits import AUDIT_INTERVAL_S, PULSE_TTL_S
 from khala.model.task import TaskBrief
 from khala.protocol.executor import ToExecutorMessage
-from khala.store.api import DispatchStore
-from khala.store.memory import run_now
+from khala.store.memory import MemoryStore, run_now
 from tests.sim.clock import Clock, Node
 from tests.sim.history import History, require
+from tests.sim.jobs import DoubtfulJobs
 from tests.sim.network import Connection, Network
 from tests.sim.store import DoubtfulStore
 
@@ -34,13 +35,15 @@ class SimJudicator(Node):
 
     dispatcher: Dispatcher
     recovery: Recovery
+    expansion: Expansion
 
     def __init__(
-        self, clock: Clock, name: str, store: DispatchStore, history: History, network: Network
+        self, clock: Clock, name: str, store: MemoryStore, history: History, network: Network
     ) -> None:
         super().__init__(clock, name)
-        self.store = DoubtfulStore(self, store, history, network.weather)
-        self._truth = store
+        self.store = DoubtfulStore(self, store.dispatch, history, network.weather)
+        self._jobs = DoubtfulJobs(self.store, store.expansion)
+        self._truth = store.dispatch
         self._network = network
         self._links: dict[Conn, tuple[SimExecutor, Connection]] = {}
         #: Every judicator; the ones that are up are what the registry shows.
@@ -55,8 +58,10 @@ class SimJudicator(Node):
         self._links = {}
         self.dispatcher = Dispatcher(JudicatorName(self.name), self.incarnation, self.store, self)
         self.recovery = Recovery(self.dispatcher)
+        self.expansion = Expansion(self.dispatcher, self._jobs, self)
         self.every(0.2, self.dispatcher.on_tick)
         self.every(0.5, self.recovery.on_tick)
+        self.every(0.2, self.expansion.on_tick)
         self.every(1.0, self._pulse)
         self.every(1.0, self._check_indexes)
         self.every(AUDIT_INTERVAL_S, lambda: self.spawn(self._lead()))
@@ -126,7 +131,7 @@ class SimJudicator(Node):
             self.later(0, lambda: connection.shut(connection.judicator))
 
     def changed(self, brief: TaskBrief) -> None:
-        pass
+        self.expansion.on_changed(brief)
 
     def touched(self, task: TaskId) -> None:
         pass

@@ -9,9 +9,7 @@ rarely that a unit test stands for it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 
-import pytest
 from msgspec.structs import replace
 
 import khala.core.agent
@@ -45,18 +43,8 @@ from khala.store.memory import MemorySessions
 from khala.store.memory_holds import MemoryHolds
 from khala.store.memory_tasks import MemoryTasks
 from tests.sim.executor import SimExecutor
-
-Patch = pytest.MonkeyPatch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mutation:
-    apply: Callable[[Patch], None]
-    rule: str
-    #: Seeds, counted from 0, of which one must break a promise.
-    within: int | None
-    #: What the rule's absence costs, or what else covers it.
-    covered: str = ""
+from tests.sim.job_mutations import JOB_MUTATIONS
+from tests.sim.mutation import Mutation, Patch
 
 
 def _nothing(*_: object) -> None: ...
@@ -335,6 +323,7 @@ MUTATIONS: dict[str, Mutation] = {
         within=20,
         rule="S12: the last condition that is lifted queues the task",
     ),
+    **JOB_MUTATIONS,
     "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
     "w1": Mutation(
         apply=_one_member,

@@ -12,6 +12,7 @@ from khala.model.ids import TaskId
 from khala.model.limits import AUDIT_INTERVAL_S, HEARTBEAT_S
 from khala.model.task import Dispatch
 from khala.store.memory import MemoryStore, run_now
+from tests.sim.arrays import Arrays
 from tests.sim.clock import Clock
 from tests.sim.executor import SLOTS, SimExecutor
 from tests.sim.history import History, require
@@ -58,8 +59,7 @@ class Simulation:
         self.history = make_history(store, self.clock)
         self.network = Network(self.clock, self.weather)
         self.judicators = [
-            SimJudicator(self.clock, f"J{n}", store.dispatch, self.history, self.network)
-            for n in range(3)
+            SimJudicator(self.clock, f"J{n}", store, self.history, self.network) for n in range(3)
         ]
         self.executors = [
             SimExecutor(self.clock, f"E{n}", self.network, self.history) for n in range(len(IMAGES))
@@ -73,6 +73,7 @@ class Simulation:
             executor.start_process()
         self.client = Client(self.clock, self.judicators, self.history)
         self.leftovers_at_rest: list[object] = []
+        self.arrays = Arrays(self.clock, store, self.history)
 
     # ---- the storm --------------------------------------------------------------------------
 
@@ -84,6 +85,7 @@ class Simulation:
                 kind = Kind.POISON
             keyed = self.random.random() < 0.8
             at(uniform(0, 40), self.client.submission(kind, keyed=keyed))
+        self.arrays.plan()
         for _ in range(8):
             at(uniform(5, 60), self._cancel_one)
         for _ in range(4):
@@ -187,6 +189,7 @@ class Simulation:
             self.clock.run(self.clock.now + 5)
         done_at = self.clock.now
         self.history.check_results()
+        self.arrays.check()
         self.leftovers_at_rest = self._leftovers()
         require(not self.leftovers_at_rest, "left over", *self.leftovers_at_rest)
         return Report(self.seed, self.history.counts, done_at)
@@ -222,7 +225,7 @@ class Simulation:
 
     def _leftovers(self) -> list[object]:
         """Whatever is held, running, spooled or half known: nothing of it may outlive its task."""
-        left: list[object] = []
+        left: list[object] = self.arrays.left()
         current = {(r.name, r.session): r for r in run_now(self.truth.list_executors())}
         free = 0
         for judicator in self.judicators:

@@ -70,7 +70,7 @@ class DoubtfulStore:
 
     # ---- how a statement fares --------------------------------------------------------------
 
-    def _do(self, statement: Statement[Answer], task: TaskId | None = None) -> Suspension[Answer]:
+    def do(self, statement: Statement[Answer], task: TaskId | None = None) -> Suspension[Answer]:
         clock = self._node.clock
 
         def land_late() -> None:
@@ -126,25 +126,25 @@ class DoubtfulStore:
     # ---- khala.core.ports.Store -------------------------------------------------------------
 
     async def accept(self, task: NewTask) -> AcceptResult:
-        return await self._do(lambda: self._store.accept(task), task.id)
+        return await self.do(lambda: self._store.accept(task), task.id)
 
     async def lease_if_queued(self, item: LeaseItem) -> bool:
-        return await self._do(lambda: self._store.lease_if_queued(item), item.id)
+        return await self.do(lambda: self._store.lease_if_queued(item), item.id)
 
     async def finish_if_attempt(self, item: FinishItem) -> FinishResult:
-        return await self._do(lambda: self._store.finish_if_attempt(item), item.id)
+        return await self.do(lambda: self._store.finish_if_attempt(item), item.id)
 
     async def progress_if_leased(self, item: ProgressItem) -> None:
-        return await self._do(lambda: self._store.progress_if_leased(item), item.id)
+        return await self.do(lambda: self._store.progress_if_leased(item), item.id)
 
     async def cancel_if_open(self, task: TaskId) -> CancelResult:
-        return await self._do(lambda: self._store.cancel_if_open(task), task)
+        return await self.do(lambda: self._store.cancel_if_open(task), task)
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
-        return await self._do(lambda: self._store.adopt_if_attempt(task, attempt, lease), task)
+        return await self.do(lambda: self._store.adopt_if_attempt(task, attempt, lease), task)
 
     async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
-        result = await self._do(lambda: self._store.requeue_if_leased_by(item), item.id)
+        result = await self.do(lambda: self._store.requeue_if_leased_by(item), item.id)
         self._history.counts[f"requeue {result}"] += 1
         return result
 
@@ -154,36 +154,36 @@ class DoubtfulStore:
             self._history.saw_session(item.name, opened.session)
             return opened
 
-        return await self._do(open_session)
+        return await self.do(open_session)
 
     async def expire_session(self, name: ExecutorName, session: SessionNo) -> bool:
-        return await self._do(lambda: self._store.expire_session(name, session))
+        return await self.do(lambda: self._store.expire_session(name, session))
 
     async def lift_if_held(self, items: Sequence[Lift]) -> None:
         for item in items:  # each lands by itself
-            await self._do(partial(self._store.lift_if_held, [item]), item.id)
+            await self.do(partial(self._store.lift_if_held, [item]), item.id)
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
-        return await self._do(lambda: self._store.end_if_waiting(task, outcome), task)
+        return await self.do(lambda: self._store.end_if_waiting(task, outcome), task)
 
     async def find_due(self, limit: int) -> list[TaskId]:
-        return await self._do(lambda: self._store.find_due(limit))
+        return await self.do(lambda: self._store.find_due(limit))
 
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
-        return await self._do(lambda: self._store.find_queued(shape, limit, older_than_s))
+        return await self.do(lambda: self._store.find_queued(shape, limit, older_than_s))
 
     async def get(self, task: TaskId) -> Task:
-        return await self._do(lambda: self._store.get(task))
+        return await self.do(lambda: self._store.get(task))
 
     async def leases_of(self, name: ExecutorName, up_to_session: SessionNo) -> list[HeldLease]:
-        return await self._do(lambda: self._store.leases_of(name, up_to_session))
+        return await self.do(lambda: self._store.leases_of(name, up_to_session))
 
     async def audit_own(self, names: Sequence[ExecutorName]) -> AuditView:
         wanted = list(names)
-        return await self._do(lambda: self._store.audit_own(wanted))
+        return await self.do(lambda: self._store.audit_own(wanted))
 
     async def audit_all(self) -> list[HeldLease]:
-        return await self._do(self._store.audit_all)
+        return await self.do(self._store.audit_all)
 
     async def list_executors(self) -> list[ExecutorRecord]:
-        return await self._do(self._store.list_executors)
+        return await self.do(self._store.list_executors)

@@ -40,7 +40,7 @@ def _source(text: str) -> dict[str, Any]:
 _BURN = "while :; do :; done"
 _TIME = ("wall_time", "cpu_time")
 KINDS = (
-    Kind(name="success", execute="echo $KHALA_TASK $KHALA_ATTEMPT", reasons=("ok",), weight=40),
+    Kind(name="success", execute="echo $KHALA_TASK_ID $KHALA_ATTEMPT", reasons=("ok",), weight=40),
     Kind(name="environment", execute="env | grep -E 'PEX|SECRET|TOKEN|PYTHON' || env | grep -c ^KHALA_", reasons=("ok",)),
     Kind(name="input", execute="cat; cat /dev/stdin", reasons=("ok",), more={"stdin": {"text": "given"}}),
     Kind(name="compiled", compile="gcc -o main main.c", execute="./main", reasons=("ok",), more=_source(_C % 0), weight=6),

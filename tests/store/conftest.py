@@ -18,6 +18,7 @@ from khala.store.schema import (
     BLOB_CHUNKS,
     BLOBS,
     EXECUTORS,
+    JOBS,
     LIVE,
     META,
     OUTPUTS,
@@ -65,7 +66,7 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
-    for name in (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, EXECUTORS):
+    for name in (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS, EXECUTORS):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
     return shared

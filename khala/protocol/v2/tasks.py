@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from khala.model.cases import Verdict
 from khala.model.enforcement import Enforcement
-from khala.model.ids import TaskId
+from khala.model.ids import JobId, TaskId
 from khala.model.outcome import CacheUse, Reason
 from khala.model.spec import StageLimits
 from khala.model.task import TERMINAL, TaskState
@@ -144,6 +144,14 @@ class Pending(Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Place(Struct, frozen=True, kw_only=True):
+    """Which one of a job's tasks a task is."""
+
+    id: JobId
+    #: Of an array: its index. Of a list: its place, from 0 on.
+    index: int
+
+
 class Task(Struct, frozen=True, kw_only=True):
     """The whole of it."""
 
@@ -173,6 +181,8 @@ class Task(Struct, frozen=True, kw_only=True):
     #: Why it waits; null if it does not, or nobody can say.
     pending: Pending | None
     name: str = ""
+    #: Null for a task of its own.
+    job: Place | None = None
     labels: dict[str, str] = {}
     priority: int = 0
     image: str
@@ -220,6 +230,8 @@ class Row(Struct, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     score: Score | None = None
     finished_at: datetime | None = None
+    #: Null for a task of its own.
+    job: Place | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True):

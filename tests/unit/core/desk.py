@@ -108,7 +108,7 @@ class ScriptedStore(DoubtfulStore):
         except KhalaError as error:
             return error
 
-    def _do(self, statement: Statement[Answer], task: TaskId | None = None) -> Suspension[Answer]:
+    def do(self, statement: Statement[Answer], task: TaskId | None = None) -> Suspension[Answer]:
         def arrange(resume: Resume[Answer]) -> None:
             step = self._script.popleft() if self._script else None
             if isinstance(step, tuple):

@@ -1,0 +1,330 @@
+"""`/api/v2/jobs` and `/api/v2/tasks/batch`: many tasks in one request."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import Conflict, KhalaError, NotFound, Rejected
+from khala.model.ids import JobId, parse_task_id
+from khala.model.job import is_job_id, state_of
+from khala.model.limits import LIST_TASKS
+from khala.model.ranges import Indexes
+from khala.model.task import TERMINAL, TaskState
+from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure, failure_of
+from khala.net.rpc_errors import error_of
+from khala.protocol import v2
+from khala.protocol.jobs import BatchAnswer, JobView, ListJobs, ListMembers, SubmitBatch
+from khala.protocol.v2 import ProblemCode
+from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.config import GatewayConfig
+from roles.gateway.hub import row_of
+from roles.gateway.issues import Invalid
+from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF, problem, problem_of
+from roles.gateway.queries import read_query
+from roles.gateway.spec import parse_document
+from roles.gateway.spec_job import BatchSpecV2, JobBuilder, JobSpecV2
+from roles.gateway.submission import INTEGER_MAX, parse_key
+from roles.gateway.v2_create import JSON_FACTOR, LARGE_BYTES
+from roles.gateway.v2_list import LIMIT_DEFAULT, LIMIT_MAX
+
+JOBS = "/api/v2/jobs"
+_CURSOR_CHARS = 64
+_JOB = f"{JOBS}/<job_id:str>"
+Document = TypeVar("Document")
+Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
+Cursor = Annotated[str, Meta(extra_json_schema={"maxLength": _CURSOR_CHARS})]
+
+_decode_job = msgspec.json.Decoder(JobSpecV2).decode
+_decode_batch = msgspec.json.Decoder(BatchSpecV2).decode
+
+
+class JobsQuery(Struct, frozen=True, kw_only=True):
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
+    #: The `next_cursor` of the page before.
+    cursor: Cursor | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
+class MembersQuery(Struct, frozen=True, kw_only=True):
+    #: Any of these; those that an executor has are `running`.
+    state: tuple[TaskState, ...] = ()
+    #: The `next_cursor` of the page before.
+    cursor: Cursor | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
+class JobRoutes(Struct, frozen=True, kw_only=True):
+    """The handlers, and what they need."""
+
+    client: JudicatorClient
+    config: GatewayConfig
+    budget: Budget
+
+    @declare(
+        Operation(
+            method="POST",
+            path=JOBS,
+            tag="Jobs",
+            headers=("Idempotency-Key",),
+            request={JSON: JobSpecV2},
+            answers={201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed"))},
+            problems=(
+                ProblemCode.VALIDATION_FAILED,
+                ProblemCode.NO_SUCH_IMAGE,
+                ProblemCode.NO_SUCH_BLOB,
+                ProblemCode.IDEMPOTENCY_MISMATCH,
+            ),
+            stream=True,
+        )
+    )
+    async def create_job(self, request: Request) -> HTTPResponse:
+        """Submit an array, or a list of tasks. It is accepted as a whole, and its tasks begin while
+        there is room for them."""
+        try:
+            key = parse_key(request) or secrets.token_hex(16)
+            spec, _ = await self._read(request, _decode_job)
+            job = await self._builder.build(spec, key)
+            submitted = await self.client.submit_job(job)
+        except KhalaError as error:
+            return await _refuse(request, error)
+        size = len(job.tasks) if job.indexes is None else job.indexes.size
+        where = f"{JOBS}/{submitted.id}"
+        headers = {"Location": where}
+        if submitted.replay:
+            headers["Idempotency-Replayed"] = "true"
+        links = v2.Links(self=where, ui=f"/jobs/{submitted.id}")
+        return _json(v2.CreatedJob(id=JobId(submitted.id), size=size, links=links), 201, headers)
+
+    @declare(
+        Operation(
+            method="POST",
+            path="/api/v2/tasks/batch",
+            tag="Tasks",
+            headers=("Idempotency-Key",),
+            request={JSON: BatchSpecV2},
+            answers={200: Answer(v2.Batch)},
+            problems=(ProblemCode.VALIDATION_FAILED,),
+            stream=True,
+        )
+    )
+    async def create_batch(self, request: Request) -> HTTPResponse:
+        """Submit up to 1000 tasks. Each is accepted or refused by itself; with a key, all of them
+        may be repeated together."""
+        try:
+            key = parse_key(request) or secrets.token_hex(16)
+            spec, body = await self._read(request, _decode_batch)
+            if not 1 <= len(spec.tasks) <= LIST_TASKS:
+                raise Rejected(
+                    f"tasks: 1 to {LIST_TASKS} are possible, {len(spec.tasks)} were given",
+                    field="tasks",
+                )
+            return _json(await self._submit(spec, key, hashlib.sha256(body).digest()), 200, {})
+        except KhalaError as error:
+            return await _refuse(request, error)
+
+    async def _submit(self, spec: BatchSpecV2, key: str, context: bytes) -> v2.Batch:
+        prefix = hashlib.sha256(key.encode()).hexdigest()[:40]
+        made = [
+            await self._builder.build_task(document, f"{prefix}.{index}")
+            for index, document in enumerate(spec.tasks)
+        ]
+        sound = [
+            msgspec.structs.replace(task, context=context)
+            for task in made
+            if not isinstance(task, Invalid)
+        ]
+        answers = iter((await self.client.submit_batch(SubmitBatch(tasks=sound))).answers)
+        items: list[v2.BatchItem] = []
+        for index, task in enumerate(made):
+            error: KhalaError | None = None
+            answer = BatchAnswer()
+            if isinstance(task, Invalid):
+                error = task
+            else:
+                answer = next(answers)
+                error = error_of(answer.refused) if answer.refused else None
+            refused = problem_of(_unprocessable(error)) if error else None
+            accepted_as = answer.submitted.id if answer.submitted else None
+            items.append(v2.BatchItem(index=index, id=accepted_as, problem=refused))
+        accepted = sum(item.id is not None for item in items)
+        return v2.Batch(items=items, accepted=accepted)
+
+    @declare(
+        Operation(
+            method="GET",
+            path=JOBS,
+            tag="Jobs",
+            query=JobsQuery,
+            answers={200: Answer(v2.JobPage)},
+        )
+    )
+    async def list_jobs(self, request: Request) -> HTTPResponse:
+        """List jobs, newest first, by pages."""
+        query = read_query(request, JobsQuery)
+        before = None if query.cursor is None else _job_id(_opened(query.cursor), "cursor")
+        page = await self.client.list_jobs(
+            ListJobs(user=query.user, before=before, limit=query.limit)
+        )
+        cursor = _sealed(page.jobs[-1].job.id) if page.more else None
+        view = v2.JobPage(items=[job_view(each) for each in page.jobs], next_cursor=cursor)
+        return _json(view, 200, {})
+
+    @declare(
+        Operation(
+            method="GET",
+            path=_JOB,
+            tag="Jobs",
+            answers={200: Answer(v2.Job)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def get_job(self, _: Request, job_id: str) -> HTTPResponse:
+        """Read a job, and how many of its tasks are in which state."""
+        return _json(job_view(await self.client.get_job(_job_id(job_id, "id"))), 200, {})
+
+    @declare(
+        Operation(
+            method="GET",
+            path=f"{_JOB}/tasks",
+            tag="Jobs",
+            query=MembersQuery,
+            answers={200: Answer(v2.Page)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def list_job_tasks(self, request: Request, job_id: str) -> HTTPResponse:
+        """List a job's tasks in the order of their indexes, by pages."""
+        query = read_query(request, MembersQuery)
+        after = 0 if query.cursor is None else _position(query.cursor)
+        rows = await self.client.list_members(
+            _job_id(job_id, "id"), ListMembers(states=query.state, after=after, limit=query.limit)
+        )
+        cursor = None if rows.next_after is None else _sealed(str(rows.next_after))
+        items = [row_of(brief) for brief in rows.tasks]
+        return _json(v2.Page(items=items, next_cursor=cursor), 200, {})
+
+    @declare(
+        Operation(
+            method="POST",
+            path=f"{_JOB}/cancel",
+            tag="Jobs",
+            answers={200: Answer(v2.Job)},
+            problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_DONE),
+        )
+    )
+    async def cancel_job(self, _: Request, job_id: str) -> HTTPResponse:
+        """Cancel a job: what has not begun never will, what runs is killed soon. Idempotent."""
+        return _json(job_view(await self.client.cancel_job(_job_id(job_id, "id"))), 200, {})
+
+    @property
+    def _builder(self) -> JobBuilder:
+        return JobBuilder(client=self.client, config=self.config)
+
+    async def _read(
+        self, request: Request, decode: Callable[[bytes], Document]
+    ) -> tuple[Document, bytes]:
+        limit_bytes = self.config.max_body_bytes
+        announced = announced_bytes(request, limit_bytes)
+        if announced > limit_bytes:
+            raise too_large(limit_bytes)
+        with self.budget.reserve(JSON_FACTOR * announced):
+            body = await read_body(request, limit_bytes)
+            if len(body) > LARGE_BYTES:
+                return await asyncio.to_thread(parse_document, decode, body), body
+            return parse_document(decode, body), body
+
+
+async def _refuse(request: Request, error: KhalaError) -> HTTPResponse:
+    await drop_body(request)
+    if isinstance(error, Invalid | Conflict):
+        return problem(_unprocessable(error))
+    raise error
+
+
+def _unprocessable(error: KhalaError) -> Failure:
+    """A document that is not as it must be."""
+    if isinstance(error, Invalid | Conflict):
+        return Failure(status=422, error=error)
+    return failure_of(error)
+
+
+def job_view(seen: JobView) -> v2.Job:
+    job, spec = seen.job, seen.job.spec
+    left = sum(count for state, count in seen.counts.items() if state not in TERMINAL)
+    return v2.Job(
+        id=job.id,
+        user=spec.user,
+        name=spec.name,
+        state=state_of(seen.counts),
+        done=not left,
+        size=job.size,
+        counts=v2.counts_of(seen.counts),
+        array=None if spec.task is None else _written(spec.indexes),
+        limit=spec.limit,
+        max_fails=spec.max_fails,
+        stopped=job.stop,
+        created_at=v2.stamp(job.submitted_at),
+        updated_at=v2.stamp(job.updated_at),
+        finished_at=None if job.done_at is None else v2.stamp(job.done_at),
+    )
+
+
+def _written(indexes: Indexes) -> str:
+    words = []
+    for first, last, step in indexes.ranges:
+        word = str(first) if first == last else f"{first}-{last}"
+        words.append(word if step == 1 or first == last else f"{word}:{step}")
+    return ",".join(words)
+
+
+def _job_id(text: str, field: str) -> JobId:
+    known = parse_task_id(text, field=field)
+    if not is_job_id(known):
+        raise NotFound(f"job {known} does not exist")
+    return JobId(known)
+
+
+def _sealed(place: str) -> str:
+    return urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _opened(cursor: str) -> str:
+    try:
+        return urlsafe_b64decode(cursor[:_CURSOR_CHARS] + "=" * (-len(cursor) % 4)).decode("ascii")
+    except ValueError:
+        raise _no_cursor(cursor) from None
+
+
+def _position(cursor: str) -> int:
+    text = _opened(cursor)
+    if not text.isdecimal() or len(text) > 8:
+        raise _no_cursor(cursor)
+    return int(text)
+
+
+def _no_cursor(cursor: str) -> Rejected:
+    return Rejected(
+        f"cursor: {cursor[:80]!r} is not the next_cursor of an answer; leave it out to begin",
+        field="cursor",
+    )
+
+
+def _json(body: Struct, status: int, headers: dict[str, str]) -> HTTPResponse:
+    return HTTPResponse(
+        v2.encode(body),
+        status=status,
+        headers={**NOSNIFF, "Cache-Control": "no-store", **headers},
+        content_type=JSON,
+    )

@@ -1,0 +1,125 @@
+"""Arrays, lists and batches on the whole stack, from the request to what the jails saw."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+HELLO = {"stages": {"execute": {"command": 'echo "$KHALA_ARRAY_INDEX $KHALA_ENTRY"'}}}
+
+
+def ask(stack: str, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{stack}{path}", data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def accepted(stack: str, document: object, key: str = "") -> str:
+    status, answer = ask(stack, "POST", "/api/v2/jobs", document, key)
+    assert status == 201, answer
+    job: str = answer["id"]
+    return job
+
+
+def ended(stack: str, job: str) -> dict[str, Any]:
+    while True:
+        _, seen = ask(stack, "GET", f"/api/v2/jobs/{job}")
+        if seen["done"]:
+            found: dict[str, Any] = seen
+            return found
+        time.sleep(0.1)
+
+
+def members(stack: str, job: str, query: str = "") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    cursor = ""
+    while cursor is not None:
+        page_query = f"?limit=7{query}" + (f"&cursor={cursor}" if cursor else "")
+        status, page = ask(stack, "GET", f"/api/v2/jobs/{job}/tasks{page_query}")
+        assert status == 200, page
+        rows += page["items"]
+        cursor = page["next_cursor"]
+    return rows
+
+
+def stdout_of(stack: str, task: str) -> str:
+    _, seen = ask(stack, "GET", f"/api/v2/tasks/{task}?wait=60s")
+    text: str = seen["stages"]["execute"]["result"]["stdout"]["text"]
+    return text
+
+
+def test_an_array_with_entries_runs_each_member_once(stack: str) -> None:
+    entries = [f"line {n}" for n in range(20)]
+    document = {"name": "twenty", "task": HELLO, "array": "10-48:2%5", "entries": entries}
+    job = accepted(stack, document, "an array")
+    assert accepted(stack, document, "an array") == job
+    assert ask(stack, "POST", "/api/v2/jobs", {**document, "name": "x"}, "an array")[0] == 422
+    seen = ended(stack, job)
+    assert (seen["state"], seen["size"], seen["counts"]["succeeded"]) == ("succeeded", 20, 20)
+    assert (seen["array"], seen["limit"], seen["name"]) == ("10-48:2", 5, "twenty")
+    rows = members(stack, job)
+    assert [row["job"] for row in rows] == [{"id": job, "index": n} for n in range(10, 50, 2)]
+    assert stdout_of(stack, rows[3]["id"]) == "16 line 3\n"
+    _, page = ask(stack, "GET", "/api/v2/jobs?limit=500")
+    assert job in [each["id"] for each in page["items"]]
+
+
+def test_a_member_is_readable_before_it_is_made(stack: str) -> None:
+    task = {"stages": {"execute": {"command": "sleep 30; echo never"}}}
+    job = accepted(stack, {"task": task, "array": "0-99999%1"})
+    last = f"{job[:-6]}{100_000:06x}"
+    status, seen = ask(stack, "GET", f"/api/v2/tasks/{last}")
+    assert (status, seen["state"], seen["job"]) == (200, "queued", {"id": job, "index": 99_999})
+    assert ask(stack, "GET", f"/api/v2/tasks/{job[:-6]}{100_001:06x}")[0] == 404
+    status, row = ask(stack, "POST", f"/api/v2/tasks/{last}/cancel")
+    assert (status, row["state"]) == (200, "cancelled")
+    status, page = ask(stack, "GET", f"/api/v2/jobs/{job}/tasks?state=queued&limit=3")
+    assert status == 200 and len(page["items"]) == 3
+    status, seen = ask(stack, "POST", f"/api/v2/jobs/{job}/cancel")
+    assert status == 200
+    assert ask(stack, "POST", f"/api/v2/jobs/{job}/cancel")[0] == 200
+    seen = ended(stack, job)
+    assert (seen["state"], seen["stopped"]) == ("cancelled", "cancelled")
+    assert seen["counts"]["cancelled"] == 100_000
+    _, member = ask(stack, "GET", f"/api/v2/tasks/{job[:-6]}{50_000:06x}")
+    assert member["state"] == "cancelled"
+
+
+def test_too_many_failures_stop_a_job(stack: str) -> None:
+    task = {"stages": {"execute": {"command": "exit 3"}}}
+    job = accepted(stack, {"task": task, "array": "1-1000%2", "max_fails": 2})
+    seen = ended(stack, job)
+    assert (seen["state"], seen["stopped"]) == ("failed", "max_fails")
+    assert 3 <= seen["counts"]["failed"] < 20
+    assert len(members(stack, job, "&state=failed")) == seen["counts"]["failed"]
+
+
+def test_a_list_of_tasks_that_differ(stack: str) -> None:
+    tasks = [{"stages": {"execute": {"command": f"echo {n}"}}} for n in range(3)]
+    job = accepted(stack, {"tasks": tasks})
+    assert ended(stack, job)["counts"]["succeeded"] == 3
+    assert [stdout_of(stack, row["id"]) for row in members(stack, job)] == ["0\n", "1\n", "2\n"]
+
+
+def test_a_batch_answers_item_by_item(stack: str) -> None:
+    sound = {"stages": {"execute": {"command": "echo batch"}}}
+    broken = {"stages": {"execute": {"command": "x", "limits": {"memory": 1}}}}
+    document = {"tasks": [sound, broken, sound]}
+    status, answer = ask(stack, "POST", "/api/v2/tasks/batch", document, "a batch")
+    assert (status, answer["accepted"]) == (200, 2)
+    first, second, third = answer["items"]
+    assert second["problem"]["errors"][0]["pointer"] == "/stages/execute/limits/memory"
+    assert stdout_of(stack, first["id"]) == "batch\n"
+    assert ask(stack, "POST", "/api/v2/tasks/batch", document, "a batch")[1]["items"][2] == third
+    longer = {"tasks": [sound, sound, sound]}
+    status, answer = ask(stack, "POST", "/api/v2/tasks/batch", longer, "a batch")
+    codes = [item["problem"]["code"] if item["problem"] else None for item in answer["items"]]
+    assert codes == ["idempotency_mismatch", None, "idempotency_mismatch"]

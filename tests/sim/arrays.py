@@ -1,0 +1,81 @@
+"""Arrays of a simulation, and what must be true of them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from khala.model.ids import JobId
+from khala.model.job import JobSpec, NewJob, Stop, member_id
+from khala.model.ranges import Indexes
+from khala.model.spec import TaskSpec
+from khala.model.task import Dispatch
+from khala.store.memory import MemoryStore, run_now
+from tests.sim.clock import Clock
+from tests.sim.history import History, require
+from tests.sim.judicator import wall_of
+from tests.sim.workload import LIMITS, Kind
+
+#: Numbers of arrays; those of submissions are smaller.
+FIRST = 1000
+#: Members, and how many of them may be open at a time, of each array.
+ARRAYS = ((9, 3), (6, None), (14, 4))
+
+
+class Arrays:
+    """They are answered at once; what becomes of them is in the judicators' hands."""
+
+    def __init__(self, clock: Clock, store: MemoryStore, history: History) -> None:
+        self._clock = clock
+        self._store = store
+        self._history = history
+        self._ids: list[JobId] = []
+        self._stopped: set[JobId] = set()
+
+    def plan(self) -> None:
+        uniform = self._clock.random.uniform
+        for number in range(len(ARRAYS)):
+            self._clock.at(uniform(0, 40), partial(self.submit, number))
+        if self._clock.random.random() < 0.5:
+            self._clock.at(uniform(5, 80), self.stop_one)
+
+    def submit(self, number: int) -> None:
+        size, limit = ARRAYS[number]
+        job = JobId(f"{FIRST + number:018x}000000")
+        task = TaskSpec(
+            user=FIRST + number,
+            compile_timeout_s=0,
+            execute_timeout_s=Kind.PLAIN,
+            compile_limits=LIMITS,
+            execute_limits=LIMITS,
+            parts={},
+        )
+        indexes = Indexes(ranges=((0, size - 1, 1),))
+        spec = JobSpec(user=task.user, task=task, indexes=indexes, limit=limit)
+        at = wall_of(self._clock)()
+        run_now(self._store.jobs.insert_if_new(NewJob(id=job, spec=spec, submitted_at=at)))
+        self._ids.append(job)
+        self._history.limits[job] = limit
+
+    def stop_one(self) -> None:
+        """As an answered cancel: nothing of it starts that has not begun to."""
+        if self._ids:
+            job = self._clock.random.choice(self._ids)
+            if run_now(self._store.jobs.stop_if_open(job, Stop.CANCELLED)):
+                self._stopped.add(job)
+
+    def left(self) -> list[object]:
+        """Jobs for which something is still to be done."""
+        return [("job", job.id) for job in run_now(self._store.jobs.find_open(None, 100))]
+
+    def check(self) -> None:
+        """After everything had time to end."""
+        for job_id in self._ids:
+            job = run_now(self._store.jobs.get(job_id))
+            require(not job.open and job.counts is not None, "a job is left open", job)
+            counts = job.counts or {}
+            require(sum(counts.values()) == job.size, "members are miscounted", job)
+            made = [self._history.task(member_id(job.id, n + 1)) for n in range(job.size)]
+            if job_id not in self._stopped:
+                require(None not in made, "a member was never made", job)
+            for task in made:
+                require(task is None or task.dispatch is Dispatch.DONE, "a member is left", task)
