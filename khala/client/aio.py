@@ -19,7 +19,17 @@ from khala.client.transport import PAUSE_MIN_S, POLL_S, Call, Transport
 from khala.model.errors import Unavailable
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol.v2 import Artifact, Artifacts, Created, Nodes, Page, Row, Status, Task
+from khala.protocol.v2 import (
+    Artifact,
+    Artifacts,
+    CaseDetail,
+    Created,
+    Nodes,
+    Page,
+    Row,
+    Status,
+    Task,
+)
 
 Answer = TypeVar("Answer")
 StreamName: TypeAlias = Literal["stdout", "stderr"]
@@ -144,6 +154,11 @@ class AsyncKhala:
         """All of it at once."""
         async with self.open_output(task, stream, stage) as pieces:
             return b"".join([piece async for piece in pieces])
+
+    async def get_case(self, task: str, number: int) -> CaseDetail:
+        """Case `number` of a task, from 1, with the beginning of each of its texts."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}"
+        return _parse(CaseDetail, await self._ask("GET", path))
 
     async def list_artifacts(self, task: str) -> list[Artifact]:
         path = f"/api/v2/tasks/{quote(task, safe='')}/artifacts"

@@ -60,6 +60,15 @@ class ArtifactsOf(Struct, frozen=True):
     max_files: int | None = None
 
 
+class CaseOf(Struct, frozen=True, kw_only=True):
+    """One input of the execute stage, and what its output should be."""
+
+    name: str = ""
+    stdin: bytes | None = None
+    expected: bytes | None = None
+    weight: int = 1
+
+
 class NewTask(Struct, frozen=True, kw_only=True):
     """A task to create; at least one of the two stages."""
 
@@ -77,6 +86,12 @@ class NewTask(Struct, frozen=True, kw_only=True):
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
     artifacts: ArtifactsOf | None = None
+    #: What the only output should be, of a task without cases.
+    expected: bytes | None = None
+    cases: tuple[CaseOf, ...] = ()
+    #: A mode, as "tokens", or the whole check as the document has it.
+    check: str | Json | None = None
+    stop_on_first_failure: bool = False
 
     def document(self) -> Json:
         """The body of `POST /api/v2/tasks`."""
@@ -98,7 +113,28 @@ class NewTask(Struct, frozen=True, kw_only=True):
             document["cache"] = "off"
         if self.artifacts is not None:
             document["artifacts"] = _given(self.artifacts)
+        self._judge(document)
         return document
+
+    def _judge(self, document: Json) -> None:
+        if self.expected is not None:
+            document["expect"] = {"stdout": _content(self.expected)}
+        if self.cases:
+            document["cases"] = [_case(case) for case in self.cases]
+        if self.check is not None:
+            by_mode = isinstance(self.check, str)
+            document["check"] = {"mode": self.check} if by_mode else self.check
+        if self.stop_on_first_failure:
+            document["stop_on_first_failure"] = True
+
+
+def _case(case: CaseOf) -> Json:
+    document: Json = {"name": case.name, "weight": case.weight}
+    if case.stdin is not None:
+        document["stdin"] = _content(case.stdin)
+    if case.expected is not None:
+        document["expect"] = {"stdout": _content(case.expected)}
+    return document
 
 
 def _stage(stage: StageOf) -> Json:

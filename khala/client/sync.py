@@ -12,7 +12,7 @@ from khala.client.aio import PATIENCE_S, AsyncKhala, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol.v2 import Artifact, Nodes, Row, Status, Task
+from khala.protocol.v2 import Artifact, CaseDetail, Nodes, Row, Status, Task
 
 Answer = TypeVar("Answer")
 
@@ -67,6 +67,9 @@ class Khala:
         self, task: str, stream: StreamName = "stdout", stage: Stage = Stage.EXECUTE
     ) -> bytes:
         return self._do(self._inner.read_output(task, stream, stage))
+
+    def get_case(self, task: str, number: int) -> CaseDetail:
+        return self._do(self._inner.get_case(task, number))
 
     def list_artifacts(self, task: str) -> list[Artifact]:
         return self._do(self._inner.list_artifacts(task))

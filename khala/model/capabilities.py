@@ -41,6 +41,7 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "needs": 0,
         "cases": 2,
         "check": 2,
+        "check_limits": 2,
         "stop_on_first_failure": 2,
     },
     StageLimits: {"cpus": 0, "disk_bytes": 0, "disk_files": 0, "on_output_limit": 1},

@@ -57,10 +57,14 @@ class CheckMode(StrEnum):
     TOKENS = "tokens"
     #: The words; numbers may differ by a tolerance.
     FLOAT = "float"
+    #: What is expected is a pattern for the whole output.
+    REGEX = "regex"
+    #: A program of the task decides.
+    PROGRAM = "program"
 
 
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How outputs are judged."""
+    """How outputs are judged. The program of mode `program` is among the task's parts."""
 
     mode: CheckMode = CheckMode.TOKENS
     #: Of mode `float`: a number is right if it is near enough by one of them.
@@ -114,7 +118,9 @@ class Judgement(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     verdict: Verdict
     difference: Difference | None = None
-    #: Why there is no better verdict, where the end of the program does not say it.
+    #: Of the case's weight, where its checker gave a part of it.
+    points: float | None = None
+    #: What the checker said, or why there is no better verdict.
     note: str | None = None
 
 

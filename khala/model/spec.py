@@ -33,6 +33,10 @@ class Part(StrEnum):
     EXECUTE_STANDARD = "execute_standard"
     #: Inputs and expected outputs of all cases: see `khala.model.cases.Case`.
     CASES = "cases"
+    #: A checker: its files, how it is compiled and how it is asked.
+    CHECK_SOURCE = "check_source"
+    CHECK_COMPILE = "check_compile"
+    CHECK_COMMAND = "check_command"
 
 
 class OnOutputLimit(StrEnum):
@@ -118,6 +122,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cases: tuple[Case, ...] = ()
     #: How outputs are judged; see `TaskSpec.judged_by`.
     check: Check | None = None
+    #: Of each question to a checker; it is compiled under the limits of the compile stage.
+    check_limits: StageLimits | None = None
     stop_on_first_failure: bool = False
     #: What its readers must know (see `khala.model.capabilities`).
     needs: int = 0

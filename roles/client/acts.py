@@ -13,11 +13,12 @@ import click
 
 from khala.client import Artifact, AsyncKhala, NewTask, Result, Row, Task
 from khala.client.aio import StreamName
+from khala.model.cases import Verdict
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from roles.client import exits, tables
+from roles.client import exits, tables, verdicts
 from roles.client.connection import Connection
 from roles.client.selectors import select, select_one
 from roles.client.tables import Form
@@ -71,10 +72,16 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
         else:
             click.echo(f"khala: task {task_id} is cancelled", err=True)
             return exits.INTERRUPTED
-    await _show_outputs(khala, ended, None)
+    if ended.cases:
+        verdicts.show_cases(ended)
+    else:
+        await _show_outputs(khala, ended, None)
     if ended.state is not TaskState.SUCCEEDED:
         click.echo(f"khala: {sentence_of(ended)}", err=True)
-    return program_code(ended)
+    if ended.verdict is None:
+        return program_code(ended)
+    click.echo(f"khala: {verdicts.sentence_of(ended)}", err=True)
+    return 0 if ended.verdict is Verdict.AC else exits.FAILED
 
 
 async def submit(
@@ -137,6 +144,12 @@ async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
     task = await khala.get(await select_one(khala, connection, word))
     click.echo(sentence_of(task))
     return 0
+
+
+async def diff(khala: AsyncKhala, connection: Connection, word: str, case: int | None) -> int:
+    """What was expected of a task, or of one of its cases, beside what it wrote."""
+    task = await khala.get(await select_one(khala, connection, word))
+    return await verdicts.show_diff(khala, task, case)
 
 
 async def nodes(khala: AsyncKhala, form: Form) -> int:
@@ -230,6 +243,9 @@ async def _wait_all(khala: AsyncKhala, ids: Sequence[str], timeout_s: float | No
         if task.state is not TaskState.SUCCEEDED:
             click.echo(f"khala: {sentence_of(task)}", err=True)
             code = exits.FAILED
+        elif task.verdict not in (None, Verdict.AC):
+            click.echo(f"khala: {task.id} {verdicts.sentence_of(task)}", err=True)
+            code = exits.FAILED
     return code
 
 
@@ -270,6 +286,8 @@ def _described(task: Task) -> list[str]:
     ]
     if task.executor:
         lines.append(f"Executor  {task.executor}")
+    if task.verdict is not None:
+        lines.append(f"Verdict   {verdicts.sentence_of(task).removeprefix('verdict ')}")
     for name, stage in (("Compile", task.stages.compile), ("Execute", task.stages.execute)):
         if stage.result is not None:
             lines.append(f"{name}   {_measured(stage.result)}")

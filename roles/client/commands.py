@@ -135,6 +135,20 @@ def explain(connection: Connection, task: str) -> None:
 
 
 @click.command(
+    short_help="What was expected, and what it wrote.",
+    help="Show the difference between what was expected of a task and what it wrote: of its first"
+    f" case that was not accepted, unless one is named.\n\n{SELECTORS}",
+)
+@one_task
+@click.option("--case", type=click.IntRange(min=1), help="A case, by its number from 1.")
+@connected
+def diff(connection: Connection, task: str, case: int | None) -> None:
+    from roles.client import acts
+
+    _act(connection, lambda khala: acts.diff(khala, connection, task, case))
+
+
+@click.command(
     short_help="Wait for tasks.",
     help=f"{_WAIT}\n\n{SELECTORS}",
 )
@@ -225,6 +239,7 @@ COMMANDS = (
     get,
     logs,
     explain,
+    diff,
     wait,
     cancel,
     fetch,

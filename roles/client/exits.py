@@ -1,7 +1,7 @@
 """Exit codes of the users' commands; scripts rely on them.
 
     0  done; for `wait`, `run` and `submit --wait`: the task succeeded
-    1  the task did not succeed
+    1  the task did not succeed, or its verdict is not AC
     2  the command line, or the request, is wrong
     3  there is no such task
     4  the gateway does not take this token

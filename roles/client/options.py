@@ -87,6 +87,23 @@ def _complete_task(_: click.Context, __: click.Parameter, begun: str) -> list[st
     return [word for word in ("last", *remembered_tasks()) if word.startswith(begun)]
 
 
+#: What a task should write, and for which inputs.
+_JUDGED = (
+    click.option("--expect", metavar="FILE", help="What it should write; gives a verdict."),
+    click.option(
+        "--cases",
+        metavar="DIR",
+        help="Run it for each *.in there; *.out or *.ans beside it is what it should write.",
+    ),
+    click.option(
+        "--check",
+        metavar="MODE",
+        help="exact, lines, tokens, float or regex.  [default: tokens]",
+    ),
+    click.option("--stop-on-failure", is_flag=True, help="No case after one that failed."),
+)
+
+
 def task_options(command: Decorated) -> Decorated:
     """What a task is made of, for `run` and `submit`."""
     options = (
@@ -109,6 +126,7 @@ def task_options(command: Decorated) -> Decorated:
             "--data", multiple=True, metavar="PATH[:NAME]", help="The same for its folder data/."
         ),
         click.option("--stdin", metavar="FILE", help="Standard input; - is this command's own."),
+        *_JUDGED,
         click.option(
             "--env", multiple=True, metavar="NAME=VALUE", help="A variable; several times."
         ),

@@ -7,6 +7,7 @@ command line says wins, because it was typed later.
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import sys
 import zipfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
+from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, Source, StageOf
 from khala.model.errors import Rejected
 
 DIRECTIVE = "#KHALA"
@@ -32,6 +33,10 @@ class Options(Struct, frozen=True, kw_only=True):
     source: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     stdin: str | None = None
+    expect: str | None = None
+    cases: str | None = None
+    check: str | None = None
+    stop_on_failure: bool = False
     env: tuple[str, ...] = ()
     user: int | None = None
     name: str | None = None
@@ -89,7 +94,38 @@ def task_of(options: Options) -> NewTask:
         image=options.image or "",
         cache=not options.no_cache,
         artifacts=artifacts,
+        expected=_read(options.expect, "--expect") if options.expect is not None else None,
+        cases=_cases(options.cases) if options.cases is not None else (),
+        check=options.check,
+        stop_on_first_failure=options.stop_on_failure,
     )
+
+
+_NUMBERS = re.compile(r"(\d+)")
+
+
+def _cases(folder: str) -> tuple[CaseOf, ...]:
+    """Each `NAME.in`, with `NAME.out` or `NAME.ans`; 2 comes before 10."""
+    inputs = [path for path in Path(folder).glob("*.in") if path.is_file()]
+    if not inputs:
+        raise Rejected(f"--cases: {folder} has no files *.in", field="--cases")
+
+    def place(path: Path) -> list[tuple[int, str]]:
+        words = _NUMBERS.split(path.stem)
+        return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
+
+    return tuple(
+        CaseOf(name=path.stem, stdin=_read(str(path), "--cases"), expected=_expected_beside(path))
+        for path in sorted(inputs, key=place)
+    )
+
+
+def _expected_beside(path: Path) -> bytes | None:
+    for suffix in (".out", ".ans"):
+        answer = path.with_suffix(suffix)
+        if answer.is_file():
+            return _read(str(answer), "--cases")
+    return None
 
 
 def directives_of(script: str) -> list[str]:

@@ -65,6 +65,12 @@ class Attempt:
             return None
         return partial(self.live.began, Section(stage))
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """Bytes and files of the work directory, which both stages share."""
+        limits = (self.spec.compile_limits, self.spec.execute_limits)
+        return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
+
     def _limits(self, stage: Stage) -> StageLimits:
         spec = self.spec
         return spec.compile_limits if stage is Stage.COMPILE else spec.execute_limits

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from khala.model.cases import Case, Judgement
-from khala.model.limits import CACHE_ENTRY_BYTES, CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES
+from khala.model.cases import Case
+from khala.model.limits import CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES
 from khala.model.outcome import (
     Bundle,
     CaseOutcome,
@@ -27,82 +27,29 @@ from khala.model.outcome import (
     StageOutcome,
     StreamCut,
 )
-from khala.model.spec import Stage, TaskSpec
+from khala.model.spec import Stage
 from roles.executor.attempt import Attempt, about_the_task
 from roles.executor.compare import Stopped
-from roles.executor.judging import SKIPPED, conclude, judge
-from sandbox import Box, Sandbox, Snapshot, offload
+from roles.executor.judging import SKIPPED, Files, Judge, conclude
+from roles.executor.tree import Tree
+from sandbox import Sandbox, offload
 
 #: Files of the attempt's folder, written anew by each case.
 _INPUT, _EXPECTED = "case.in", "case.expected"
 _OUTPUTS = ("case.out", "case.err")
-_TREE = "case.tree"
 #: Work on more than this leaves the event loop for a thread.
 _LARGE_BYTES = 256 * 1024
-_NOT_COPIED = (
-    "what the compile stage left cannot be given to every case: there are pipes, sockets or extra"
-    " attributes in it, or more files and bytes than can be copied"
-)
 _SKIPPED = CaseOutcome(judgement=SKIPPED)
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A work directory and `/tmp`, to be put into other boxes."""
-
-    snapshot: Snapshot
-    #: Of the bytes of its files.
-    fd: int
-
-    async def fill(self, box: Box) -> None:
-        """Raises OSError."""
-        os.lseek(self.fd, 0, os.SEEK_SET)
-        await box.restore(self.snapshot, self.fd)
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-def room_for(spec: TaskSpec) -> tuple[int, int]:
-    """Bytes and files of the work directory, which both stages share."""
-    limits = (spec.compile_limits, spec.execute_limits)
-    return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
-
-
-async def copy_tree(attempt: Attempt, box: Box) -> Tree | None:
-    """None if there is something in the box that cannot be copied."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    fd = os.open(attempt.folder / _TREE, flags, 0o600)
-    try:
-        most = max(CACHE_ENTRY_BYTES, room_for(attempt.spec)[0])
-        snapshot = await box.capture(fd, frozenset(), most)
-    except BaseException:
-        os.close(fd)
-        raise
-    if snapshot is None:
-        os.close(fd)
-        return None
-    return Tree(snapshot, fd)
-
-
-def not_copied(compiled: StageOutcome | None) -> Outcome:
-    """How a task ends whose work directory cannot be copied."""
-    return Outcome(
-        ending=Ending.ERROR,
-        reason=Reason.BAD_INPUT,
-        stage=Stage.COMPILE,
-        compile=compiled,
-        note=_NOT_COPIED,
-    )
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CaseRuns:
     """All cases of one attempt."""
 
     sandbox: Sandbox
     attempt: Attempt
     tree: Tree
+    judge: Judge
     command: bytes
     #: The part `cases`: its bytes, or a file with them.
     content: bytes | Path
@@ -141,21 +88,19 @@ class CaseRuns:
         stdin = folder / _INPUT if case.stdin_bytes else None
         job = self.attempt.job(Stage.EXECUTE, self.command, _OUTPUTS, stdin)
         async with self.sandbox.box(self.attempt.slot) as box:
-            box.resize(*room_for(self.attempt.spec))
+            box.resize(*self.attempt.room)
             await self.tree.fill(box)
             executed = about_the_task(await box.run(job, self.attempt.cancel))
-        try:
-            judgement = await self._judge(executed)
-        except Stopped:
-            return None
+        judgement = None
+        if self.attempt.spec.judged_by is not None:
+            files = Files(
+                stdin=folder / _INPUT, expected=folder / _EXPECTED, actual=folder / _OUTPUTS[0]
+            )
+            try:
+                judgement = await self.judge.judge(case, executed, files)
+            except Stopped:
+                return None
         return CaseOutcome(execute=self._keep(executed), judgement=judgement)
-
-    async def _judge(self, executed: StageOutcome) -> Judgement | None:
-        check, folder = self.attempt.spec.judged_by, self.attempt.folder
-        if check is None:
-            return None
-        cancelled = self.attempt.cancel.is_set
-        return await judge(check, executed, folder / _EXPECTED, folder / _OUTPUTS[0], cancelled)
 
     async def _write_next(self, path: Path, size: int) -> None:
         """The next bytes of the content as a file of their own."""

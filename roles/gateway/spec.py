@@ -103,6 +103,13 @@ class CheckSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Of mode "float": a number is right if it is near enough by one of them.
     absolute: int | float | None = None
     relative: int | float | None = None
+    #: Of mode "program": the checker's files (those of the task if there are none), and how it is
+    #: compiled, if it is.
+    sources: tuple[SourceSpec, ...] = ()
+    compile: str | None = None
+    #: A bash script; the paths of input, output and answer are added to its end.
+    command: str | None = None
+    limits: LimitsSpec = LimitsSpec()
 
 
 class ArtifactsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

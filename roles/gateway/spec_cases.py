@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from khala.model.cases import Case, Check, CheckMode
-from khala.model.limits import CASE_NAME_CHARS, CASE_WEIGHT_MAX, CASES
+from khala.model.limits import (
+    CASE_NAME_CHARS,
+    CASE_WEIGHT_MAX,
+    CASES,
+    COMMAND_BYTES,
+    PATTERN_BYTES,
+)
+from khala.model.spec import Part
 from khala.protocol.v2 import IssueCode
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import CaseSpec, CheckSpec, TaskSpecV2
-from roles.gateway.spec_files import Files
+from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_range
 
 #: Of a number that names neither.
 _TOLERANCE = 1e-6
 _TOLERANCE_MAX = 1e9
+#: Compiling one that ignores case may take long; what is wrong with it shows when it is tried.
+_IGNORES_CASE = re.compile(r"\(\?[a-zA-Z]*i")
 
 
 class Cases(Struct, frozen=True, kw_only=True):
     """What a task is made of."""
 
     cases: tuple[Case, ...]
-    #: The part `cases`.
-    content: bytes
     check: Check | None
+    #: The cases' own, and the checker's.
+    parts: dict[Part, Content]
 
 
 def check_cases(spec: TaskSpecV2, files: Files, issues: Issues) -> Cases:
@@ -33,7 +43,7 @@ def check_cases(spec: TaskSpecV2, files: Files, issues: Issues) -> Cases:
     if len(spec.cases) > CASES:
         detail = f"{len(spec.cases)} are more than {CASES}; spread them over several tasks"
         issues.add("/cases", IssueCode.TOO_MANY, detail, limit=CASES, given=len(spec.cases))
-        return Cases(cases=(), content=b"", check=None)
+        return Cases(cases=(), check=None, parts={})
     if spec.cases:
         _refuse_beside_cases(spec, issues)
     names = _names(spec.cases, issues)
@@ -55,7 +65,11 @@ def check_cases(spec: TaskSpecV2, files: Files, issues: Issues) -> Cases:
                 weight=given.weight,
             )
         )
-    return Cases(cases=tuple(cases), content=b"".join(content), check=_check(spec, issues))
+    check = _check(spec, issues)
+    if check is not None and check.mode is CheckMode.REGEX:
+        _check_patterns(spec, content[1::2], files, issues)
+    parts = {Part.CASES: b"".join(content), **_checker(spec.check, files, issues)}
+    return Cases(cases=tuple(cases), check=check, parts=parts)
 
 
 def _refuse_beside_cases(spec: TaskSpecV2, issues: Issues) -> None:
@@ -96,7 +110,8 @@ def _check(spec: TaskSpecV2, issues: Issues) -> Check | None:
         pointer = f"/cases{step(expecting.index(False))}/expect"
         detail = "either every case has an expected output, or none"
         issues.add(pointer, IssueCode.MISSING_FIELD, detail)
-    if not any(expecting):
+    program = spec.check is not None and spec.check.mode is CheckMode.PROGRAM
+    if not any(expecting) and not program:
         if spec.check is not None:
             pointer = "/cases/0/expect" if spec.cases else "/expect"
             detail = "a check needs an expected output"
@@ -121,3 +136,55 @@ def _tolerances(given: CheckSpec, issues: Issues) -> tuple[float, float]:
     if given.absolute is None and given.relative is None:
         return _TOLERANCE, _TOLERANCE
     return float(given.absolute or 0), float(given.relative or 0)
+
+
+def _check_patterns(spec: TaskSpecV2, of_cases: list[bytes], files: Files, issues: Issues) -> None:
+    if spec.expect is not None:
+        _check_pattern(
+            files.content(spec.expect.stdout, "/expect/stdout"), "/expect/stdout", issues
+        )
+    for index, pattern in enumerate(of_cases):
+        _check_pattern(pattern, f"/cases{step(index)}/expect/stdout", issues)
+
+
+def _check_pattern(pattern: bytes, pointer: str, issues: Issues) -> None:
+    if len(pattern) > PATTERN_BYTES:
+        detail = f"a pattern has {PATTERN_BYTES} bytes at most, {len(pattern)} were given"
+        issues.add(pointer, IssueCode.TOO_LONG, detail, limit=PATTERN_BYTES, given=len(pattern))
+        return
+    try:
+        text = pattern.decode()
+        if not _IGNORES_CASE.search(text):
+            re.compile(text.rstrip("\r\n"))
+    except (re.error, UnicodeDecodeError, OverflowError, RecursionError) as error:
+        issues.add(pointer, IssueCode.INVALID_VALUE, f"this is no pattern: {error}")
+
+
+def _checker(given: CheckSpec | None, files: Files, issues: Issues) -> dict[Part, Content]:
+    if given is None:
+        return {}
+    if given.mode is not CheckMode.PROGRAM:
+        for name in _program_fields(given):
+            detail = f"this belongs to the mode program, and not to {given.mode}"
+            issues.add(f"/check/{name}", IssueCode.INVALID_VALUE, detail)
+        return {}
+    commands = {"compile": given.compile, "command": given.command}
+    for name, command in commands.items():
+        if command is None and name == "command":
+            detail = "a checker is asked by a command, such as ./check"
+            issues.add("/check/command", IssueCode.MISSING_FIELD, detail)
+        elif command is not None and not 0 < len(command.strip()) <= COMMAND_BYTES:
+            detail = f"a command has 1 to {COMMAND_BYTES} characters"
+            issues.add(f"/check/{name}", IssueCode.INVALID_VALUE, detail, given=len(command))
+    return {
+        Part.CHECK_SOURCE: files.archive(given.sources, "/check/sources"),
+        Part.CHECK_COMPILE: (given.compile or "").encode(),
+        Part.CHECK_COMMAND: (given.command or "").encode(),
+    }
+
+
+def _program_fields(given: CheckSpec) -> Iterator[str]:
+    empty = CheckSpec()
+    for name in ("sources", "compile", "command", "limits"):
+        if getattr(given, name) != getattr(empty, name):
+            yield name

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.config.values import Kind
+from khala.model.cases import CheckMode
 from khala.model.errors import Rejected
 from khala.model.globs import Globs
 from khala.model.limits import (
@@ -85,7 +86,7 @@ class _Check:
         for stage, each in given.items():
             given_parts[_COMMANDS[stage]] = self._command(stage, each)
         cases = check_cases(spec, self._files, self._issues)
-        given_parts[Part.CASES] = cases.content
+        given_parts |= cases.parts
         self._files.check_parts_used()
         limits = {stage: self._limits(stage, given.get(stage)) for stage in Stage}
         environment = self._environment(spec.env, "/env")
@@ -100,6 +101,7 @@ class _Check:
         labels = check_labels(spec.labels, "/labels", self._issues)
         check_range(spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", self._issues)
         artifacts = self._artifacts(spec.artifacts)
+        limits_of_check = self._check_limits(spec)
         self._issues.raise_if_any()
         return SubmitTask(
             user=spec.user,
@@ -119,6 +121,7 @@ class _Check:
             priority=spec.priority,
             cases=cases.cases,
             check=cases.check,
+            check_limits=limits_of_check,
             stop_on_first_failure=spec.stop_on_first_failure,
             key=key,
         )
@@ -149,6 +152,12 @@ class _Check:
         limits = check_limits(asked, f"/stages/{stage}/limits", defaults, config, self._issues)
         action = given.on_output_limit if given else OnOutputLimit.STOP
         return msgspec.structs.replace(limits, on_output_limit=action)
+
+    def _check_limits(self, spec: TaskSpecV2) -> StageLimits | None:
+        if spec.check is None or spec.check.mode is not CheckMode.PROGRAM:
+            return None
+        config, asked = self._config, spec.check.limits
+        return check_limits(asked, "/check/limits", config.execute, config, self._issues)
 
     def _environment(self, given: Variables, pointer: str) -> dict[str, str]:
         checked: dict[str, str] = {}
