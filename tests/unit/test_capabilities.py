@@ -8,7 +8,7 @@ import pytest
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields, replace
 
-from khala.model.capabilities import CAPABILITY, KNOWN_SINCE, needs_of, shapes_of
+from khala.model.capabilities import CAPABILITY, KNOWN_SINCE, MEMBER_SINCE, needs_of, shapes_of
 from khala.model.spec import ArtifactRequest, OnOutputLimit, Stage, StageLimits, TaskOptions
 from tests.unit.core.desk import SPEC
 
@@ -40,9 +40,8 @@ def test_every_field_that_may_be_left_out_has_a_number() -> None:
 
 
 def test_the_capability_is_the_highest_number() -> None:
-    assert max(since for numbers in KNOWN_SINCE.values() for since in numbers.values()) == (
-        CAPABILITY
-    )
+    of_fields = (since for numbers in KNOWN_SINCE.values() for since in numbers.values())
+    assert max(*of_fields, MEMBER_SINCE) == CAPABILITY
 
 
 def limits(**changes: object) -> StageLimits:
