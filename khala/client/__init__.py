@@ -13,7 +13,7 @@ key of its own, so it is repeated safely whatever happens to the connection.
 """
 
 from khala.client.aio import AsyncKhala
-from khala.client.request import ArtifactsOf, CaseOf, Limits, NewTask, Source, StageOf
+from khala.client.request import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Source, StageOf
 from khala.client.sync import Khala
 from khala.model.errors import (
     AlreadyDone,
@@ -41,6 +41,7 @@ __all__ = [
     "NotFound",
     "OutcomeUnknown",
     "Page",
+    "PlacementOf",
     "Rejected",
     "Result",
     "Row",

@@ -69,6 +69,14 @@ class CaseOf(Struct, frozen=True, kw_only=True):
     weight: int = 1
 
 
+class PlacementOf(Struct, frozen=True, kw_only=True):
+    """Labels of executors that a task must find, must not find, or would rather find."""
+
+    require: dict[str, str] = {}
+    avoid: dict[str, str] = {}
+    prefer: dict[str, str] = {}
+
+
 class NewTask(Struct, frozen=True, kw_only=True):
     """A task to create; at least one of the two stages."""
 
@@ -82,6 +90,9 @@ class NewTask(Struct, frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
+    #: What it takes up of its executor: {"cpus": 2, "memory": "8GiB", "gpu": 1}.
+    resources: dict[str, float | str] = {}
+    placement: PlacementOf | None = None
     image: str = ""
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
@@ -106,11 +117,13 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = [_source(source) for source in sources]
         if self.stdin is not None:
             document["stdin"] = _content(self.stdin)
-        for name in ("name", "labels", "priority", "image"):
+        for name in ("name", "labels", "priority", "resources", "image"):
             if value := getattr(self, name):
                 document[name] = value
         if not self.cache:
             document["cache"] = "off"
+        if self.placement is not None:
+            document["placement"] = _given(self.placement)
         if self.artifacts is not None:
             document["artifacts"] = _given(self.artifacts)
         self._judge(document)

@@ -29,6 +29,8 @@ class Executor(Struct, frozen=True, kw_only=True):
     expose: tuple[str, ...]
     allow_degraded: bool
     images: tuple[str, ...]
+    resources: tuple[str, ...]
+    labels: tuple[str, ...]
     uid_base: int
     drain: float
     compile_cache: int

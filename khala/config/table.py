@@ -83,6 +83,27 @@ EXECUTOR = (
         roles=(E,),
     ),
     Setting(
+        key="executor.resources",
+        flag="--resource",
+        kind=Kind.LIST,
+        default=(),
+        default_text="the processors and the memory of the host",
+        table=True,
+        help="What tasks may ask for: NAME=AMOUNT, such as gpu=2, or cpus=3.5 and memory=6GiB to"
+        " offer less than there is.",
+        roles=(E,),
+    ),
+    Setting(
+        key="executor.labels",
+        flag="--label",
+        kind=Kind.LIST,
+        default=(),
+        default_text="arch, os and executor, its name",
+        table=True,
+        help="Labels that tasks may require, avoid or prefer: KEY=VALUE.",
+        roles=(E,),
+    ),
+    Setting(
         key="executor.allow_degraded",
         flag="--allow-degraded",
         kind=Kind.SWITCH,

@@ -15,10 +15,12 @@ orders for any session but the current one are ignored; they are echoes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from khala.core.load import Load
 from khala.model.capabilities import CAPABILITY
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, ImageInfo
@@ -33,6 +35,7 @@ from khala.model.limits import (
 from khala.model.outcome import Outcome
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress
+from khala.model.wants import Amounts, Labels, shortages
 from khala.protocol.executor import (
     Abandon,
     Assign,
@@ -96,15 +99,21 @@ class Identity:
     #: Stamped on every result, too.
     enforces: Enforcement | None = None
     speaks: int = CAPABILITY
+    capacity: Amounts = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
 
-    def why_not(self, spec: TaskSpec, running: int) -> str | None:
+    def why_not(self, spec: TaskSpec, load: Load, running: Collection[Run]) -> str | None:
         """Why it cannot run one more, a task of this spec; None if it can."""
         if spec.image and all(image.name != spec.image for image in self.images):
             return f"it has no image {spec.image!r}"
         if spec.needs > self.speaks:
             return "it is older than the task, and would ignore a part of it"
+        taken = load.taken(running)
+        left = {name: amount - taken[name] for name, amount in self.capacity.items()}
+        if short := shortages(spec.wants.amounts, left):
+            return f"it has not enough {', '.join(short)} left"
         # More than was ever given ahead: a lease that landed late. Elsewhere it may start.
-        return "all slots are busy" if running >= 2 * self.slots else None
+        return "all slots are busy" if len(running) >= 2 * self.slots else None
 
     def hello(self, running: list[Run], spooled: list[Run]) -> Hello:
         return Hello(
@@ -118,6 +127,8 @@ class Identity:
             spooled=spooled,
             images=self.images,
             speaks=self.speaks,
+            capacity=self.capacity,
+            labels=self.labels,
         )
 
 
@@ -187,6 +198,7 @@ class Agent:
         self.highest_session = SessionNo(0)
         self.peers: list[str] = []
         self.running: set[Run] = set()
+        self._load = Load()
         self.spool = spool
         self.stopping = False
         #: False while the disk is too full to take work; set by the shell.
@@ -309,10 +321,11 @@ class Agent:
             self._host.send(Dead(session=self.session, run=run))
         elif not self._accepts():
             self._host.send(Refused(session=self.session, run=run, why="it takes no work now"))
-        elif (why := self.identity.why_not(message.spec, len(self.running))) is not None:
+        elif (why := self.identity.why_not(message.spec, self._load, self.running)) is not None:
             self._host.send(Refused(session=self.session, run=run, why=why))
         else:
             self.running.add(run)
+            self._load.add(run, message.spec.wants.amounts)
             self._host.start(run, message.spec)
 
     def _drop(self, run: Run) -> None:

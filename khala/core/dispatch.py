@@ -15,6 +15,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from khala.core.holding import Holding
+from khala.core.keeping import Keeping
 from khala.core.leasing import Leasing
 from khala.core.news import announce
 from khala.core.ports import Comm, Conn, Store
@@ -63,6 +64,7 @@ class Dispatcher:
         self.leasing = Leasing(name, store, comm)
         self._scanning = Scanning(self.leasing, store, comm)
         self.holding = Holding(self.leasing, store, comm)
+        self._keeping = Keeping(self.leasing, comm)
         self._results = Results(self.leasing, store, comm)
 
     @property
@@ -98,6 +100,7 @@ class Dispatcher:
     def on_tick(self) -> None:
         """Call a few times a second."""
         self.holding.on_tick()
+        self._keeping.on_tick()
         self._scanning.on_tick()
 
     # ---- clients ----------------------------------------------------------------------------
@@ -105,10 +108,9 @@ class Dispatcher:
     async def submit(self, task: NewTask) -> AcceptResult:
         """Make a task durable. With a free slot at hand it is inserted already leased, which
         saves a write; an answer that got lost leaves a lease that the audit (R4) finds."""
-        shape = task.spec.shape
-        # Every slot that is free has nothing to do: what waits now, waits for other executors.
-        free = self.serving and task.hold is None and not self.ready.waits(shape)
-        session = self.sessions.roomiest(shape) if free else None
+        # Every slot that is free has nothing to do: what waits now, needs what is not there.
+        free = self.serving and task.hold is None and not self.ready.waits(task.spec.shape)
+        session = self.sessions.roomiest(task.spec) if free else None
         if session is not None:
             return await self._submit_leased(task, session)
         result = await self.store.accept(task)
@@ -214,6 +216,8 @@ class Dispatcher:
             ),
         )
         self.leasing.assign_overdue(session)
+        if session.unknown:
+            self.comm.spawn(self.leasing.learn(session))
         self.dispatch()
 
     def _on_dead(self, session: Session, message: Dead) -> None:

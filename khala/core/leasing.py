@@ -22,10 +22,13 @@ from khala.core.sessions import Sessions
 from khala.model.capabilities import CAPABILITY
 from khala.model.errors import KhalaError, NotFound
 from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
+from khala.model.limits import SHAPES
+from khala.model.spec import TaskSpec
 from khala.model.statements import (
     Candidate,
     Lease,
     LeaseItem,
+    candidate_of,
 )
 from khala.model.task import Dispatch, Progress
 from khala.protocol.executor import Assign, HeartbeatAck, Kill, Run
@@ -44,22 +47,37 @@ class Leasing:
         self.ready = Ready()
         self.refusals = Refusals()
         self.returns = Returns(store, comm)
+        #: Shapes that no session can take one more of, until one has more room.
+        self.stuck: dict[str, TaskSpec] = {}
 
     # ---- taking -----------------------------------------------------------------------------
 
     def dispatch(self) -> None:
         """Give ready tasks to free slots."""
+        self._unstick()
         while self.serving and self._dispatch_one():
             pass
 
+    def _unstick(self) -> None:
+        """Shapes that what became free is enough for are looked at again, no others: with many
+        of them that wait, one look at each for each result would cost more than all the rest."""
+        if self.stuck:
+            for session in self.sessions.freed.values():
+                for shape in [s for s, spec in self.stuck.items() if session.can_take(spec)]:
+                    del self.stuck[shape]
+        self.sessions.freed.clear()
+
     def _dispatch_one(self) -> bool:
-        """Lease the task that has waited longest of those that a slot is free for."""
-        for task in self.ready.heads():
-            session = self.sessions.roomiest(task.spec.shape)
+        """Lease the first in order of the tasks that there is room for."""
+        for task in self.ready.heads(self.stuck):
+            session = self.sessions.roomiest(task.spec)
             if session is not None:
                 self.ready.discard(task.id)
                 self.take(session, task)
                 return True
+            if len(self.stuck) >= 2 * SHAPES:
+                self.stuck.clear()
+            self.stuck[task.spec.shape] = task.spec
         return False
 
     def take(self, session: Session, task: Candidate) -> None:
@@ -128,31 +146,39 @@ class Leasing:
                 self._comm.spawn(self._assign_found(session, run, held))
 
     async def _assign_found(self, session: Session, run: Run, held: Held) -> None:
-        """As above, for a lease that was found without its spec."""
+        """As above, for a lease that was found without its task."""
+        if await self._learn(session, run, held) and held.task is not None:
+            self._assign(session, run, held.task)
+
+    async def learn(self, session: Session) -> None:
+        """What those leases take up that were found without their tasks. Nothing that needs an
+        amount is given to the session before; what fails is asked again at the next heartbeat."""
+        for run, held in list(session.held.items()):
+            if held.task is None and not held.finished:
+                await self._learn(session, run, held)
+        self.dispatch()
+
+    async def _learn(self, session: Session, run: Run, held: Held) -> bool:
+        """Whether it is known now what the lease is for, and the lease stands."""
         try:
             task = await self._store.get(run[0])
         except NotFound:
             self.unreserve(session, run, held)
-            return
+            return False
         except KhalaError:
-            return  # still overdue later
+            return False
         if session.held.get(run) is not held:
-            return
+            return False
         if task.attempt != run[1] or task.dispatch is not Dispatch.LEASED:
             self.sessions.drop(session, run)  # it ended between the audit's read and now
-            return
+            return False
         if task.spec.needs > CAPABILITY:
             # A newer Judicator gave it; here it was read without what we do not know.
             self.give_back(session, run, crash=False)
-            return
-        held.task = Candidate(
-            id=task.id,
-            attempt=task.attempt,
-            crashes=task.crashes,
-            spec=task.spec,
-            submitted_at=task.submitted_at,
-        )
-        self._assign(session, run, held.task)
+            return False
+        if held.task is None:
+            self.sessions.learn(session, held, candidate_of(task))
+        return True
 
     def _assign(self, session: Session, run: Run, task: Candidate) -> None:
         self.tell(session, Assign(session=session.number, run=run, spec=task.spec))

@@ -60,6 +60,8 @@ class Opening:
                     images=hello.images,
                     enforces=hello.enforces,
                     speaks=hello.speaks,
+                    capacity=hello.capacity,
+                    labels=hello.labels,
                 )
             )
         except NameTaken:
@@ -94,6 +96,8 @@ class Opening:
             boot=hello.boot,
             slots=hello.slots,
             shapes=shapes_of([image.name for image in hello.images], hello.speaks),
+            capacity=hello.capacity,
+            labels=hello.labels,
             last_seen_at=self._comm.now(),
             conn=None,
         )

@@ -9,11 +9,12 @@ again at once: a loop as fast as the store, were it not left alone for a while.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Container
 
 from khala.model.ids import ExecutorName, TaskId
-from khala.model.limits import IMAGE_READY_ITEMS, READY_ITEMS, REFUSAL_PAUSE_S
+from khala.model.limits import READY_ITEMS, REFUSAL_PAUSE_S, SHAPE_READY_ITEMS, SHAPES
 from khala.model.order import Place
+from khala.model.spec import TaskSpec
 from khala.model.statements import Candidate
 
 
@@ -81,9 +82,9 @@ class Ready:
     """Bounded lines, one for each shape; beyond the bounds those tasks that come last wait for the
     index scan. Apart, because what waits for a busy or missing image must not hold up the rest."""
 
-    def __init__(self, bound: int = READY_ITEMS, image_bound: int = IMAGE_READY_ITEMS) -> None:
+    def __init__(self, bound: int = READY_ITEMS, shape_bound: int = SHAPE_READY_ITEMS) -> None:
         self._bound = bound
-        self._image_bound = image_bound
+        self._shape_bound = shape_bound
         #: None of them is empty.
         self._lines: dict[str, Line] = {}
 
@@ -97,9 +98,9 @@ class Ready:
         """Some task of that shape does."""
         return shape in self._lines
 
-    def heads(self) -> list[Candidate]:
+    def heads(self, but_not: Container[str] = ()) -> list[Candidate]:
         """The next task of each shape, in their order."""
-        heads = [line.head() for line in self._lines.values()]
+        heads = [line.head() for shape, line in self._lines.items() if shape not in but_not]
         if len(heads) > 1:
             heads.sort(key=_place)
         return [task for _, task in heads]
@@ -109,9 +110,11 @@ class Ready:
         shape = task.spec.shape
         line = self._lines.get(shape)
         if line is None:
+            if len(self._lines) >= SHAPES and shape:
+                return
             line = self._lines[shape] = Line()
         line.add(task)
-        if len(line) > (self._image_bound if shape else self._bound):
+        if len(line) > (self._shape_bound if shape else self._bound):
             line.drop_last()
 
     def discard(self, task: TaskId) -> None:
@@ -121,10 +124,11 @@ class Ready:
                     del self._lines[shape]
                 return
 
-    def keep(self, shapes: Collection[str]) -> None:
-        """Drop what is of other shapes."""
-        for shape in [shape for shape in self._lines if shape not in shapes]:
-            del self._lines[shape]
+    def keep(self, wanted: Callable[[TaskSpec], bool]) -> None:
+        """Drop shapes that are not wanted."""
+        for task in self.heads():
+            if not wanted(task.spec):
+                del self._lines[task.spec.shape]
 
 
 class Refusals:

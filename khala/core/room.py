@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from khala.core.session import Session
 from khala.model.ids import ExecutorName
+from khala.model.spec import TaskSpec
 
 
 class Room:
@@ -43,6 +44,20 @@ class Room:
             if name not in but_not:
                 return session
         return None
+
+    def fitting(self, spec: TaskSpec, but_not: Collection[ExecutorName]) -> Session | None:
+        """Of those with a free slot and with what the task needs, the roomiest that it prefers,
+        or the roomiest. A walk over all with free slots, at worst: the caller remembers that
+        there was none until something becomes free."""
+        second = None
+        for level in range(self._top, 0, -1):
+            for name, session in self._levels.get(level, {}).items():
+                if name in but_not or not session.suits(spec) or not session.fits(spec.wants):
+                    continue
+                if spec.wants.preferred_at(session.labels):
+                    return session
+                second = second or session
+        return second
 
     def note(self, session: Session) -> None:
         """Put it on the level of its free slots."""

@@ -2,14 +2,16 @@
 
 Tasks of other Judicators, tasks that were given back, tasks of an earlier life: all of them wait in
 the store's index, and a scan a few times a second finds them. Shape by shape, because the index is
-ordered by age, and a thousand old tasks for executors that are busy or nowhere would otherwise be
-all that a scan ever sees.
+ordered by place, and a thousand early tasks that need what is busy or nowhere would otherwise be
+all that a scan ever sees. Which images there are is known from the sessions; which other shapes
+wait is asked of the index, and if they are many, they are looked at in turns.
 """
 
 from __future__ import annotations
 
 from khala.core.leasing import Leasing
 from khala.core.ports import Comm, Store
+from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
 from khala.model.limits import (
     OWN_SCAN_ITEMS,
@@ -17,8 +19,11 @@ from khala.model.limits import (
     PEEK_ITEMS,
     SCAN_INTERVAL_S,
     SCAN_ITEMS,
+    SHAPES,
+    SHAPES_INTERVAL_S,
     STRANGER_AGE_S,
 )
+from khala.model.spec import TaskSpec
 
 
 class Scanning:
@@ -35,6 +40,7 @@ class Scanning:
         self._next_scan_at = 0.0
         self._next_peek_at = 0.0
         self._scanning = False
+        self._shapes = Shapes(self._sessions, store, comm)
 
     def on_tick(self) -> None:
         """Look for tasks of other Judicators, and for those that were given back."""
@@ -42,39 +48,43 @@ class Scanning:
         if self._refusals.expire(now):
             self._returns.unscanned = True
         # Other Judicators' executors run the others, or nobody's; the index has them all.
-        self._ready.keep(self._sessions.shapes)
+        self._ready.keep(self._sessions.serve)
         self._leasing.dispatch()
         if not self._leasing.serving or self._scanning or not self._sessions:
             return
-        shapes, least = self._due(now)
-        if shapes:
+        least = self._due(now)
+        if least:
             self._scanning = True
             self._next_scan_at = now + SCAN_INTERVAL_S
-            self._returns.unscanned = False
-            self._comm.spawn(self._scan(shapes, least))
+            self._comm.spawn(self._scan(least))
 
-    def _due(self, now: float) -> tuple[list[str], int]:
+    def _due(self, now: float) -> dict[str, int]:
         """Shapes to look for, and how many tasks of each are read even if no slot is free."""
+        shapes = self._shapes.here()
         # What was given back is older than all that waits in `ready`: it must not wait until
         # that is empty, which under load may be never.
         if self._returns.unscanned or (now >= self._next_scan_at and self._sessions.free):
-            return list(self._sessions.shapes), OWN_SCAN_ITEMS
+            self._returns.unscanned = False
+            return dict.fromkeys(shapes, OWN_SCAN_ITEMS)
         if now >= self._next_peek_at:
             # What is next of all may be another Judicator's, and more urgent than all of `ready`.
             self._next_peek_at = now + PEEK_INTERVAL_S
-            return list(self._sessions.shapes), PEEK_ITEMS
+            return dict.fromkeys(shapes, PEEK_ITEMS)
         if now < self._next_scan_at:
-            return [], 0
+            return {}
         # Nor must what waits for few executors wait until nobody else wants their slots. `ready`
         # may lack it: nobody here could run it when it came, or it came to another Judicator.
-        missing = [each for each in self._sessions.shapes if each and not self._ready.waits(each)]
-        return missing, OWN_SCAN_ITEMS
+        missing = [shape for shape in shapes if shape and not self._ready.waits(shape)]
+        return dict.fromkeys(missing, OWN_SCAN_ITEMS)
 
-    async def _scan(self, shapes: list[str], least: int) -> None:
+    async def _scan(self, least: dict[str, int]) -> None:
         """Shape by shape: a long queue for one must not hide what waits for the others."""
         try:
-            for shape in shapes:
-                await self._scan_for(shape, least)
+            known = set(self._shapes.here())
+            await self._shapes.look()
+            for shape in self._shapes.here():
+                if shape in least or shape not in known:
+                    await self._scan_for(shape, least.get(shape, OWN_SCAN_ITEMS))
         except KhalaError:
             pass  # the next scan is SCAN_INTERVAL_S away
         finally:
@@ -83,7 +93,7 @@ class Scanning:
     async def _scan_for(self, shape: str, least: int) -> None:
         # Alone, all of the queue is our own. Else it is shared, and read for free slots only.
         own = len(self._comm.peers()) <= 1 or not self._sessions.free
-        wanted = 2 * self._sessions.free_for(shape)
+        wanted = 2 * self._shapes.room_for(shape)
         if own:
             wanted = max(wanted, least)
         if not wanted:
@@ -103,6 +113,41 @@ class Scanning:
         # documents instead of all.
         self._comm.shuffle(found)
         for task in found:
-            session = self._sessions.roomiest(shape, self._refusals.of(task.id))
+            session = self._sessions.roomiest(task.spec, self._refusals.of(task.id))
             if session is not None and task.id not in self._ready and self._leasing.serving:
                 self._leasing.take(session, task)
+
+
+class Shapes:
+    """Shapes that sessions of this Judicator could be given tasks of."""
+
+    def __init__(self, sessions: Sessions, store: Store, comm: Comm) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._comm = comm
+        #: A task of each shape that waits in the store and wants more than its base.
+        self._found: dict[str, TaskSpec] = {}
+        #: Where the next look begins.
+        self._after = ""
+        self._next_look_at = 0.0
+
+    def here(self) -> list[str]:
+        """Those that can be run here: whatever sessions are for, and others that wait."""
+        others = [shape for shape, spec in self._found.items() if self._sessions.serve(spec)]
+        return [*self._sessions.shapes, *others]
+
+    def room_for(self, shape: str) -> int:
+        """Free slots that a task of this shape could have."""
+        spec = self._found.get(shape)
+        if spec is None:
+            return self._sessions.free_for(shape)
+        return self._sessions.free_for(spec.base) if self._sessions.roomiest(spec) else 0
+
+    async def look(self) -> None:
+        now = self._comm.now()
+        if now < self._next_look_at:
+            return
+        self._next_look_at = now + SHAPES_INTERVAL_S
+        found = await self._store.find_shapes(self._after, SHAPES)
+        self._after = found[-1].spec.shape if len(found) == SHAPES else ""
+        self._found = {task.spec.shape: task.spec for task in found if task.spec.wants.digest}

@@ -7,6 +7,8 @@ its requeue is known, or the session ends. "Seen once in an inventory" must not 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,7 +16,9 @@ from khala.core.ports import Conn
 from khala.model.executor import CacheCounts
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import REASSIGN_S, RECONNECT_GRACE_S, SESSION_TTL_S
+from khala.model.spec import TaskSpec
 from khala.model.statements import Candidate
+from khala.model.wants import Amounts, Wants, shortages
 from khala.protocol.executor import Run
 
 
@@ -35,6 +39,13 @@ class Held:
     #: The `started_at` that the store was given with it.
     started_at: datetime | None = None
 
+    @property
+    def amounts(self) -> Mapping[str, int] | None:
+        """What it takes up of its executor; None if nobody here knows."""
+        if self.finished:
+            return {}
+        return None if self.task is None else self.task.spec.wants.amounts
+
 
 @dataclass(slots=True)
 class Session:
@@ -46,8 +57,17 @@ class Session:
     slots: int
     last_seen_at: float
     conn: Conn | None
-    #: Of the tasks that it can run.
+    #: Of the tasks that it can run, as far as images and versions decide that.
     shapes: tuple[str, ...] = ("",)
+    #: What its tasks may take up together, and what those that it holds do.
+    capacity: Mapping[str, int] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
+    #: Held leases of which nobody here knows what they take up.
+    unknown: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Kept free for tasks of this shape, which would wait for ever if others were given each bit
+    #: that becomes free.
+    kept_for: str | None = None
     closed_at: float | None = None
     #: False while the executor takes no work (stopping, disk full, spool full) or rests.
     accepts: bool = True
@@ -68,6 +88,13 @@ class Session:
     @property
     def free(self) -> int:
         """Slots that would start an attempt at once."""
+        if self.kept_for is not None:
+            return 0
+        return self.slots_left
+
+    @property
+    def slots_left(self) -> int:
+        """As `free`, for the shape that it is kept for."""
         if self.conn is None or not self.accepts:
             return 0
         return max(0, self.slots - self.used)
@@ -75,7 +102,45 @@ class Session:
     @property
     def takes_ahead(self) -> bool:
         """It would keep one more attempt waiting, and not for long."""
-        return self.conn is not None and self.accepts and self.used < self.slots + self.ahead
+        if self.conn is None or not self.accepts or self.kept_for is not None:
+            return False
+        return self.used < self.slots + self.ahead
+
+    def suits(self, spec: TaskSpec) -> bool:
+        """It could be given such a task if it had nothing else to do."""
+        wants = spec.wants
+        return (
+            spec.base in self.shapes
+            and wants.welcome_at(self.labels)
+            and not shortages(wants.amounts, self.capacity)
+        )
+
+    def can_take(self, spec: TaskSpec) -> bool:
+        """Such a task could be given to it now."""
+        kept = self.kept_for is not None and self.kept_for == spec.shape
+        room = self.slots_left if kept else self.free or self.takes_ahead
+        return bool(room) and self.suits(spec) and self.fits(spec.wants)
+
+    def fits(self, wants: Wants) -> bool:
+        """What it has left is enough."""
+        if not wants.amounts:
+            return True
+        return not shortages(wants.amounts, self.left)
+
+    @property
+    def left(self) -> Amounts:
+        """Of its capacity; nothing as long as nobody knows what some lease takes up."""
+        if self.unknown:
+            return {}
+        return {name: amount - self.taken[name] for name, amount in self.capacity.items()}
+
+    def count(self, held: Held, sign: int) -> None:
+        """Add (1) or take away (-1) what a held lease occupies."""
+        self.used += sign * (not held.finished)
+        if held.amounts is None:
+            self.unknown += sign
+        for name, amount in (held.amounts or {}).items():
+            self.taken[name] += sign * amount
 
     def expires_at(self) -> float:
         """Later than the executor's own view of the same session (it counts from what it SENT

@@ -19,6 +19,7 @@ from msgspec.structs import FieldInfo, fields
 
 from khala.model.cases import Case, Check
 from khala.model.spec import ArtifactRequest, StageLimits, TaskOptions, shape_of
+from khala.model.wants import Wants
 
 #: What the programs of this version know: the highest number below.
 CAPABILITY = 3
@@ -43,9 +44,12 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "check": 2,
         "check_limits": 2,
         "stop_on_first_failure": 2,
+        # Whoever does not know them has nothing that could be wanted.
+        "wants": 0,
     },
     StageLimits: {"cpus": 0, "disk_bytes": 0, "disk_files": 0, "on_output_limit": 1},
     ArtifactRequest: {},
+    Wants: {"amounts": 0, "require": 0, "avoid": 0, "prefer": 0},
     Case: {"stdin_bytes": 0, "expect_bytes": 0, "weight": 0},
     Check: {"mode": 0, "absolute": 0, "relative": 0},
 }

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
 from khala.model.ids import BootId, ExecutorName, Incarnation, JudicatorName, SessionNo
+from khala.model.wants import Amounts, Labels
 
 
 class SessionState(StrEnum):
@@ -55,6 +56,8 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     speaks: int = 0
     #: When its judicator last noted that it is connected; None: it is not, as far as is known.
     heard_at: datetime | None = None
+    capacity: Amounts = {}
+    labels: Labels = {}
 
 
 class CacheCounts(Struct, frozen=True, kw_only=True):

@@ -36,6 +36,9 @@ NAME_CHARS = 128
 LABELS = 32
 LABEL_KEY_CHARS = 63
 LABEL_VALUE_CHARS = 128
+#: Names of amounts of an executor, or of a task; the largest amount is what any JSON reader holds.
+RESOURCES = 32
+AMOUNT_MAX = 2**53
 #: What is kept of the artifacts of a task that does not say how much.
 ARTIFACT_DEFAULT_BYTES = 32 * MIB
 #: Faults of one request that are listed; the rest shows when these are repaired.
@@ -155,8 +158,15 @@ IMAGES_MAX = 64
 # --- dispatch --------------------------------------------------------------------------------
 #: Own submissions remembered in memory; the store's index finds the rest.
 READY_ITEMS = 10_000
-#: The same for each image: many labels must not make many times as much.
-IMAGE_READY_ITEMS = 1000
+#: The same for each other shape, and the number of shapes that are remembered: many must not make
+#: many times as much. What is beyond is found in the index, in turns.
+SHAPE_READY_ITEMS = 1000
+SHAPES = 128
+#: Shapes are looked for in the index this often.
+SHAPES_INTERVAL_S = 1.0
+#: A task that has been passed over this long has an executor kept for it, and no longer than this.
+KEEP_AFTER_S = 30.0
+KEEP_S = 600.0
 #: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.
 STRANGER_AGE_S = 0.25
 SCAN_INTERVAL_S = 0.25

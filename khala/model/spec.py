@@ -15,6 +15,7 @@ from khala.model.blob import BlobName
 from khala.model.cases import Case, Check
 from khala.model.ids import JobId
 from khala.model.limits import MIB
+from khala.model.wants import Wants
 
 
 class Stage(StrEnum):
@@ -88,7 +89,7 @@ class ArtifactRequest(Struct, frozen=True, kw_only=True):
 
 
 def shape_of(image: str, needs: int) -> str:
-    """See `TaskOptions.shape`; no image has such a name."""
+    """See `TaskOptions.base`; no image has such a name."""
     return f"{image}+{needs}" if needs else image
 
 
@@ -127,12 +128,19 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop_on_first_failure: bool = False
     #: What its readers must know (see `khala.model.capabilities`).
     needs: int = 0
+    wants: Wants = Wants()
+
+    @property
+    def base(self) -> str:
+        """The part of its shape that follows from its image and from what its readers know."""
+        return shape_of(self.image, self.needs)
 
     @property
     def shape(self) -> str:
         """What it needs of an executor, as a key: tasks of one shape are given to the same ones, so
         they wait in one line, and tasks of another shape in another."""
-        return shape_of(self.image, self.needs)
+        digest = self.wants.digest
+        return f"{self.base}#{digest}" if digest else self.base
 
 
 class Member(Struct, frozen=True, kw_only=True, omit_defaults=True):

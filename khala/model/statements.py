@@ -28,7 +28,8 @@ from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, Sess
 from khala.model.order import Place, rank_of
 from khala.model.outcome import Chunked, Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
-from khala.model.task import Progress, TaskBrief
+from khala.model.task import Progress, Task, TaskBrief
+from khala.model.wants import Amounts, Labels
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -107,6 +108,16 @@ class Candidate(Struct, frozen=True, kw_only=True):
         return rank_of(self.submitted_at, self.spec.priority), self.submitted_at, self.id
 
 
+def candidate_of(task: Task) -> Candidate:
+    return Candidate(
+        id=task.id,
+        attempt=task.attempt,
+        crashes=task.crashes,
+        spec=task.spec,
+        submitted_at=task.submitted_at,
+    )
+
+
 class ProgressItem(Struct, frozen=True, kw_only=True):
     """What a leased attempt is doing (S3)."""
 
@@ -183,6 +194,8 @@ class OpenSession(Struct, frozen=True, kw_only=True):
     images: tuple[ImageInfo, ...] = ()
     enforces: Enforcement | None = None
     speaks: int = 0
+    capacity: Amounts = {}
+    labels: Labels = {}
 
 
 class OpenedSession(Struct, frozen=True, kw_only=True):

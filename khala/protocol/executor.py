@@ -18,6 +18,7 @@ from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, Sess
 from khala.model.outcome import Outcome
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress
+from khala.model.wants import Amounts, Labels
 
 #: The name of one try at a task.
 Run: TypeAlias = tuple[TaskId, AttemptNo]
@@ -39,6 +40,9 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     enforces: Enforcement | None = None
     #: Which fields of a task it knows (see `khala.model.capabilities`).
     speaks: int = 0
+    #: What its tasks may take up together, and its labels.
+    capacity: Amounts = {}
+    labels: Labels = {}
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):

@@ -53,6 +53,7 @@ from khala.model.metrics import MetricFamily
 from khala.model.outcome import Reason
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
+from khala.model.wants import Amounts
 
 
 class SubmitTask(TaskOptions, frozen=True, kw_only=True):
@@ -220,6 +221,8 @@ class ExecutorView(Struct, frozen=True, kw_only=True):
     #: None when another judicator owns the session.
     free: int | None
     cache: CacheCounts | None = None
+    #: What of its capacity is not taken.
+    left: Amounts = {}
 
 
 class ClusterView(Struct, frozen=True, kw_only=True):

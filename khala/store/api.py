@@ -128,6 +128,9 @@ class DispatchStore:
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
         return await self._tasks.find_queued(shape, limit, older_than_s)
 
+    async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
+        return await self._tasks.find_shapes(after, limit)
+
     async def get(self, task: TaskId) -> Task:
         return await self._tasks.get(task)
 

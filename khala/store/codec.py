@@ -270,6 +270,8 @@ def session_fields(item: OpenSession) -> Document:
         "enforcement": item.enforcement,
         "images": msgspec.to_builtins(item.images),
         "enforces": msgspec.to_builtins(item.enforces),
+        "capacity": {name: Int64(amount) for name, amount in item.capacity.items()},
+        "labels": item.labels,
     }
 
 

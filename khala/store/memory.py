@@ -92,6 +92,8 @@ class MemorySessions:
             seen_at=self._state.now(),
             images=item.images,
             speaks=item.speaks,
+            capacity=item.capacity,
+            labels=item.labels,
         )
         return OpenedSession(session=session, previous=previous)
 

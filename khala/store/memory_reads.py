@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import LIST_LIMIT_MAX
-from khala.model.statements import Candidate, Counts
+from khala.model.statements import Candidate, Counts, candidate_of
 from khala.model.task import Dispatch, Task, TaskBrief, brief_of
 from khala.protocol.rpc import (
     ListTasks,
@@ -98,19 +98,22 @@ class MemoryReads:
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
         before = self._state.now() - timedelta(seconds=older_than_s)
         found = [
-            Candidate(
-                id=row.task.id,
-                attempt=row.task.attempt,
-                crashes=row.task.crashes,
-                spec=row.task.spec,
-                submitted_at=row.task.submitted_at,
-            )
+            candidate_of(row.task)
             for row in self._state.tasks.values()
             if row.task.dispatch is Dispatch.QUEUED
             and row.task.spec.shape == shape
             and row.task.submitted_at <= before
         ]
         return sorted(found, key=lambda task: task.place)[:limit]
+
+    async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
+        queued = [row.task for row in self._state.tasks.values()]
+        waiting = [candidate_of(task) for task in queued if task.dispatch is Dispatch.QUEUED]
+        firsts: dict[str, Candidate] = {}
+        for task in sorted(waiting, key=lambda task: task.place):
+            if task.spec.shape > after:
+                firsts.setdefault(task.spec.shape, task)
+        return [firsts[shape] for shape in sorted(firsts)[:limit]]
 
 
 def _matches(task: Task, query: TaskFilter) -> bool:

@@ -108,6 +108,24 @@ class TaskReads:
             )
         return [candidate_of(doc) for doc in docs]
 
+    async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
+        """The next task of each shape, by shape, from the one behind `after` on; one step in the
+        index per shape."""
+        pipeline: list[Document] = [
+            {"$match": {"state": Dispatch.QUEUED.value, "shape": {"$gt": after}}},
+            {"$sort": dict(ORDER_KEY)},
+            {"$group": {"_id": "$shape", "first": {"$first": "$_id"}}},
+            {"$sort": {"_id": 1}},
+            {"$limit": limit},
+        ]
+        with reading():
+            cursor = await self._tasks.aggregate(pipeline, hint="order")
+            ids = [doc["first"] for doc in await cursor.to_list()]
+            if not ids:
+                return []
+            docs = await self._tasks.find({"_id": {"$in": ids}}, CANDIDATE_FIELDS).to_list()
+        return sorted(map(candidate_of, docs), key=lambda task: task.spec.shape)
+
     async def _one(self, task: TaskId, fields: Document | None) -> Document:
         with reading():
             doc = await self._tasks.find_one({"_id": object_id(task)}, fields)

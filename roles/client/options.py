@@ -131,11 +131,7 @@ def task_options(command: Decorated) -> Decorated:
             "--env", multiple=True, metavar="NAME=VALUE", help="A variable; several times."
         ),
         click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
-        click.option("--name", help="For people: a name in lists; need not be unique."),
-        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; several times."),
-        click.option(
-            "--priority", type=int, help="-100 to 100: a point is worth a minute of waiting."
-        ),
+        *_order_options(),
         click.option(
             "--image", metavar="LABEL", help="Programs to run with; see the nodes' images."
         ),
@@ -162,3 +158,29 @@ def task_options(command: Decorated) -> Decorated:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def _order_options() -> tuple[Callable[[Decorated], Decorated], ...]:
+    """What a task is called, how urgent it is, and where it may run."""
+    return (
+        click.option("--name", help="For people: a name in lists; need not be unique."),
+        click.option("--label", multiple=True, metavar="KEY=VALUE", help="A label; several times."),
+        click.option(
+            "--priority", type=int, help="-100 to 100: a point is worth a minute of waiting."
+        ),
+        click.option(
+            "--resource",
+            multiple=True,
+            metavar="NAME=AMOUNT",
+            help="What it takes up of its executor: cpus=2, memory=8GiB, gpu=1; several times.",
+        ),
+        click.option(
+            "--require", multiple=True, metavar="KEY=VALUE", help="A label of executors to run on."
+        ),
+        click.option(
+            "--avoid", multiple=True, metavar="KEY=VALUE", help="A label never to run on."
+        ),
+        click.option(
+            "--prefer", multiple=True, metavar="KEY=VALUE", help="A label rather to run on."
+        ),
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, Source, StageOf
+from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Source, StageOf
 from khala.model.errors import Rejected
 
 DIRECTIVE = "#KHALA"
@@ -42,6 +42,10 @@ class Options(Struct, frozen=True, kw_only=True):
     name: str | None = None
     label: tuple[str, ...] = ()
     priority: int | None = None
+    resource: tuple[str, ...] = ()
+    require: tuple[str, ...] = ()
+    avoid: tuple[str, ...] = ()
+    prefer: tuple[str, ...] = ()
     image: str | None = None
     no_cache: bool = False
     artifact: tuple[str, ...] = ()
@@ -91,6 +95,8 @@ def task_of(options: Options) -> NewTask:
         name=options.name or "",
         labels=dict(_pair(text, "--label", "KEY") for text in options.label),
         priority=options.priority or 0,
+        resources=dict(_resource(text) for text in options.resource),
+        placement=_placement(options),
         image=options.image or "",
         cache=not options.no_cache,
         artifacts=artifacts,
@@ -200,6 +206,25 @@ def _zipped(folder: Path, option: str) -> bytes:
 
 def _files_below(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _placement(options: Options) -> PlacementOf | None:
+    if not (options.require or options.avoid or options.prefer):
+        return None
+    return PlacementOf(
+        require=dict(_pair(text, "--require", "KEY") for text in options.require),
+        avoid=dict(_pair(text, "--avoid", "KEY") for text in options.avoid),
+        prefer=dict(_pair(text, "--prefer", "KEY") for text in options.prefer),
+    )
+
+
+def _resource(text: str) -> tuple[str, float | str]:
+    """Numbers as numbers; whatever else is a size, or the gateway's to refuse."""
+    name, value = _pair(text, "--resource", "NAME")
+    try:
+        return name, int(value) if value.isdigit() else float(value)
+    except ValueError:
+        return name, value
 
 
 def _pair(text: str, option: str, what: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from khala.pki.node import EXECUTOR
 from khala.supervise import binaries
 from roles.belonging import credentials_of, judicators_of
 from roles.executor import serve
+from roles.executor.capacity import capacity_of, labels_of
 from sandbox import SandboxConfig
 
 
@@ -21,6 +22,8 @@ def run(settings: Settings) -> int:
         serve.ExecutorConfig(
             name=ExecutorName(settings.name),
             slots=executor.slots,
+            capacity=capacity_of(executor.resources),
+            labels=labels_of(settings.name, executor.labels),
             data_dir=Path(settings.data_dir),
             judicators=judicators_of(settings, EXECUTOR),
             credentials=credentials_of(settings, EXECUTOR),

@@ -15,6 +15,7 @@ from khala.core.agent import Identity
 from khala.model.enforcement import Enforcement
 from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
+from khala.model.wants import Amounts, Labels
 from khala.net.calls import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
@@ -38,6 +39,9 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
 
     name: ExecutorName
     slots: int
+    #: What its tasks may take up together, and its labels.
+    capacity: Amounts
+    labels: Labels
     data_dir: Path
     #: host:port of judicators' RPC.
     judicators: tuple[str, ...]
@@ -116,6 +120,8 @@ async def _serve(
         enforces=sandbox.enforcement,
         slots=config.slots,
         images=sandbox.images,
+        capacity=config.capacity,
+        labels=config.labels,
     )
     cache = CompileCache(folder / "cache", config.compile_cache_bytes, Reserve(folder))
     cache.open()

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord, SessionState
+from khala.model.wants import Amounts
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import ClusterView, ExecutorView
 
@@ -33,6 +34,7 @@ class ExecutorSeen(Struct, frozen=True, kw_only=True):
     #: 0 while nobody knows, which is when nothing can be assigned to it either.
     free: int
     cache: CacheCounts | None = None
+    left: Amounts = {}
 
 
 class JudicatorSeen(Struct, frozen=True, kw_only=True):
@@ -127,7 +129,7 @@ def _see(record: ExecutorRecord, owned: ExecutorView | None) -> ExecutorSeen:
     """What the store says, and what the judicator that holds its session knows."""
     if owned is None or owned.free is None:
         return ExecutorSeen(record=record, free=0)
-    return ExecutorSeen(record=record, free=owned.free, cache=owned.cache)
+    return ExecutorSeen(record=record, free=owned.free, cache=owned.cache, left=owned.left)
 
 
 def _merge(views: dict[str, ClusterView]) -> Seen:

@@ -12,8 +12,11 @@ from datetime import UTC
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
 from khala.model.holds import Hold
+from khala.model.spec import TaskSpec
 from khala.model.task import Task, TaskState
-from khala.protocol.v2 import Pending, PendingCode
+from khala.model.wants import shortages, show_amount
+from khala.protocol.v2 import BlockingCode, Pending, PendingCode
+from roles.gateway.blocking import STATIC, blocks_of, find_blocking
 from roles.gateway.cluster import Cluster, ExecutorSeen, Seen
 
 #: Between the tag of a task and that of its waiting.
@@ -35,35 +38,60 @@ async def load_pending(cluster: Cluster, task: Task) -> Pending | None:
 def why_pending(task: Task, seen: Seen) -> Pending:
     if task.hold is not None:
         return Pending(code=PendingCode.HELD, detail=_why_held(task.hold))
-    image = task.spec.image
+    spec = task.spec
     online = [each for each in seen.executors if each.record.state is SessionState.ONLINE]
     if not online:
         return Pending(
             code=PendingCode.NO_EXECUTOR, detail="waiting for an executor: none is online"
         )
-    able = [each for each in online if not image or _has(each, image)]
+    blocks = {each.record.name: blocks_of(spec, each) for each in online}
+    able = [each for each in online if not {c for c, _ in blocks[each.record.name]} & STATIC]
     if not able:
-        names = sorted({each.name for executor in online for each in executor.record.images})
-        return Pending(
-            code=PendingCode.NO_IMAGE,
-            detail=f"waiting for image {image}: no online executor has it (images online:"
-            f" {_some(names)})",
-        )
-    needs = task.spec.needs
-    able = [each for each in able if each.record.speaks >= needs]
-    if not able:
-        return Pending(
-            code=PendingCode.OLD_EXECUTOR,
-            detail="waiting for a newer executor: those online do not know all that it asks for",
-        )
-    slots = sum(each.record.slots for each in able)
-    if any(each.free for each in able):
+        return _why_nowhere(spec, online)
+    if not all(blocks[each.record.name] for each in able):
         return Pending(code=PendingCode.SOON, detail="a slot is free; it starts in a moment")
-    which = f" with image {image}" if image else ""
+    short = {
+        name for each in able if each.free for name in shortages(spec.wants.amounts, each.left)
+    }
+    if short:
+        detail = "; ".join(_shortage(name, spec, able) for name in sorted(short))
+        return Pending(code=PendingCode.NO_ROOM, detail=f"waiting for {detail}")
+    slots = sum(each.record.slots for each in able)
+    which = f" with image {spec.image}" if spec.image else ""
     return Pending(
         code=PendingCode.NO_SLOT,
         detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
     )
+
+
+def _why_nowhere(spec: TaskSpec, online: list[ExecutorSeen]) -> Pending:
+    """It waits for an executor that is not here; it may come."""
+    if spec.image and not any(_has(each, spec.image) for each in online):
+        names = sorted({each.name for executor in online for each in executor.record.images})
+        return Pending(
+            code=PendingCode.NO_IMAGE,
+            detail=f"waiting for image {spec.image}: no online executor has it (images online:"
+            f" {_some(names)})",
+        )
+    found = find_blocking(spec, online)
+    if {each.code for each in found} <= {BlockingCode.OLD, BlockingCode.NO_IMAGE}:
+        return Pending(
+            code=PendingCode.OLD_EXECUTOR,
+            detail="waiting for a newer executor: those online do not know all that it asks for",
+        )
+    reasons = [f"{each.count} {each.detail}" for each in found]
+    return Pending(
+        code=PendingCode.NO_FIT,
+        detail=f"no online executor can run it, however long it waits: of {len(online)},"
+        f" {_some(reasons)}",
+    )
+
+
+def _shortage(name: str, spec: TaskSpec, able: list[ExecutorSeen]) -> str:
+    most = max(each.left.get(name, 0) for each in able if each.free)
+    wanted = show_amount(name, spec.wants.amounts[name])
+    free = show_amount(name, most)
+    return f"{name}: it needs {wanted}, the most that is free at one executor is {free}"
 
 
 def _why_held(hold: Hold) -> str:

@@ -120,6 +120,14 @@ class ArtifactsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_files: int | None = None
 
 
+class PlacementSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Labels of executors."""
+
+    require: Variables = {}
+    avoid: Variables = {}
+    prefer: Variables = {}
+
+
 class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The document."""
 
@@ -129,6 +137,9 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Variables = {}
     #: From -100 to 100; a point is worth a minute of waiting.
     priority: int = 0
+    #: What it takes up of its executor: `cpus`, `memory`, and counters of the operator's.
+    resources: Variables = {}
+    placement: PlacementSpec = PlacementSpec()
     #: Files of the work directory, and of its folder `data`.
     sources: tuple[SourceSpec, ...] = ()
     data: tuple[SourceSpec, ...] = ()

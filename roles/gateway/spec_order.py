@@ -1,15 +1,71 @@
-"""What a task document says of its place among others: name, labels, priority."""
+"""What a task document says of its place among others: name, labels, priority, and what it needs
+of its executor."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-from khala.model.limits import LABEL_KEY_CHARS, LABEL_VALUE_CHARS, LABELS, NAME_CHARS
-from khala.protocol.v2 import IssueCode
+from khala.config.values import Kind
+from khala.model.limits import (
+    AMOUNT_MAX,
+    LABEL_KEY_CHARS,
+    LABEL_VALUE_CHARS,
+    LABELS,
+    NAME_CHARS,
+    RESOURCES,
+)
+from khala.model.wants import CPU_STEPS, CPUS, MEMORY, Amounts, Wants
+from khala.protocol.v2 import IssueCode, Placement, Scalar
 from roles.gateway.issues import Issues, step
+from roles.gateway.spec import TaskSpecV2
+from roles.gateway.spec_limits import check_range, parse_amount
 
 _KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{LABEL_KEY_CHARS - 1}}}\Z")
+
+
+def check_wants(spec: TaskSpecV2, issues: Issues) -> Wants:
+    place = spec.placement
+    return Wants(
+        amounts=_check_amounts(spec.resources, issues),
+        require=check_labels(place.require, "/placement/require", issues),
+        avoid=check_labels(place.avoid, "/placement/avoid", issues),
+        prefer=check_labels(place.prefer, "/placement/prefer", issues),
+    )
+
+
+def _check_amounts(given: Mapping[str, Scalar], issues: Issues) -> Amounts:
+    if len(given) > RESOURCES:
+        detail = f"{len(given)} resources are more than {RESOURCES}"
+        issues.add("/resources", IssueCode.TOO_MANY, detail, limit=RESOURCES, given=len(given))
+        return {}
+    found: Amounts = {}
+    for name, value in given.items():
+        at = "/resources" + step(name[: LABEL_KEY_CHARS + 1])
+        if not _KEY.match(name):
+            detail = (
+                f"a resource's name is 1 to {LABEL_KEY_CHARS} letters, digits, '.', '_', '-' and"
+                " '/'; see the nodes' resources"
+            )
+            issues.add(at, IssueCode.INVALID_VALUE, detail, given=name)
+            continue
+        kind = {CPUS: Kind.NUMBER, MEMORY: Kind.SIZE}.get(name, Kind.INT)
+        amount = parse_amount(kind, value, at, issues)
+        steps = CPU_STEPS if name == CPUS else 1
+        if amount is not None and check_range(amount, 0, AMOUNT_MAX // steps, at, issues):
+            found[name] = round(amount * steps)
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def view_amounts(amounts: Mapping[str, int]) -> dict[str, float]:
+    """As a task document has them."""
+    return {
+        name: amount / CPU_STEPS if name == CPUS else amount for name, amount in amounts.items()
+    }
+
+
+def view_placement(wants: Wants) -> Placement:
+    return Placement(require=wants.require, avoid=wants.avoid, prefer=wants.prefer)
 
 
 def check_name(name: str, issues: Issues) -> None:

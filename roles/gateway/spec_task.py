@@ -34,7 +34,7 @@ from roles.gateway.spec_blobs import KnownBlobs
 from roles.gateway.spec_cases import check_cases
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
-from roles.gateway.spec_order import check_labels, check_name
+from roles.gateway.spec_order import check_labels, check_name, check_wants
 from roles.gateway.submission import INTEGER_MAX
 
 _VARIABLE = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}\Z")
@@ -99,6 +99,7 @@ class _Check:
         self._check_image(spec.image)
         check_name(spec.name, self._issues)
         labels = check_labels(spec.labels, "/labels", self._issues)
+        wants = check_wants(spec, self._issues)
         check_range(spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", self._issues)
         artifacts = self._artifacts(spec.artifacts)
         limits_of_check = self._check_limits(spec)
@@ -123,6 +124,7 @@ class _Check:
             check=cases.check,
             check_limits=limits_of_check,
             stop_on_first_failure=spec.stop_on_first_failure,
+            wants=wants,
             key=key,
         )
 

@@ -30,6 +30,7 @@ from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
+from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
 from roles.gateway.submission import parse_key
 from roles.gateway.v2_view import view_artifacts_request
@@ -179,6 +180,8 @@ def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
         name=task.name,
         labels=task.labels,
         priority=task.priority,
+        resources=view_amounts(task.wants.amounts),
+        placement=view_placement(task.wants),
         image=task.image,
         cache="auto" if task.cache else "off",
         artifacts=view_artifacts_request(task.artifacts),

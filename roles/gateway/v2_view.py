@@ -12,6 +12,7 @@ from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.hub import place_of
 from roles.gateway.kv2_view import explain
+from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.texts import CONTINUATIONS, TextRef, decode, part_ref, stream_ref
 from roles.gateway.view_cases import (
     view_cases,
@@ -83,6 +84,8 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         labels=task.spec.labels,
         job=place_of(task.spec.member),
         priority=task.spec.priority,
+        resources=view_amounts(task.spec.wants.amounts),
+        placement=view_placement(task.spec.wants),
         image=task.spec.image,
         cache="auto" if task.spec.cache else "off",
         verdict=view_verdict(task),
@@ -191,6 +194,9 @@ def view_nodes(seen: Seen) -> v2.Nodes:
                 enforcement=executor.record.enforces,
                 cache=executor.cache,
                 images=executor.record.images,
+                labels=executor.record.labels,
+                resources=view_amounts(executor.record.capacity),
+                resources_left=view_amounts(executor.left),
             )
             for executor in seen.executors
         ],

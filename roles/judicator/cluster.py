@@ -71,7 +71,9 @@ class Cluster:
         session = self._dispatcher.sessions.get(record.name)
         if session is None or session.number != record.session:
             return ExecutorView(record=record, free=None)
-        return ExecutorView(record=record, free=session.free, cache=session.cache)
+        return ExecutorView(
+            record=record, free=session.free, cache=session.cache, left=session.left
+        )
 
     async def watch(self, events: Events) -> None:
         """Publish executors whose state or free slots changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from khala.core.agent import Agent, Identity
@@ -13,12 +14,13 @@ from khala.model.limits import SESSION_TTL_S
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress
+from khala.model.wants import shortages
 from khala.protocol.executor import FromExecutorMessage, Hello, Refused, Run, ToExecutorMessage
 from tests.sim.clock import Clock, Node
 from tests.sim.history import History, Started, require
 from tests.sim.judicator import SimJudicator
 from tests.sim.network import Connection, Network
-from tests.sim.workload import LONG_S, Kind, kind_of
+from tests.sim.workload import CAPACITY, LONG_S, ZONES, Kind, kind_of
 
 SLOTS = 3
 
@@ -33,12 +35,14 @@ class SimExecutor(Node):
         #: What the next process registers.
         self.images: Sequence[str] = ()
         self.speaks = CAPABILITY
+        self._zone = ZONES[int(name[1:])]
         self._network = network
         self._history = history
         self.judicators: Sequence[SimJudicator] = ()
         #: On disk: these outlive the process.
         self._journal: set[Run] = set()
         self._spool: dict[Run, Outcome] = {}
+        self._running: dict[Run, TaskSpec] = {}
         self._boot = BootId("")
         self._connection: Connection | None = None
         self._cancelled: set[Run] = set()
@@ -54,6 +58,8 @@ class SimExecutor(Node):
             version="1",
             enforcement="simulated",
             slots=SLOTS,
+            capacity=CAPACITY,
+            labels={"zone": self._zone},
             images=tuple(ImageInfo(name=name, identity="", size_bytes=0) for name in self.images),
             speaks=self.speaks,
         )
@@ -149,12 +155,23 @@ class SimExecutor(Node):
         if run in self._cancelled:
             return
         self._journal.add(run)
+        self._check_room(run, spec)
         started = Started(ExecutorName(self.name), self._boot, self.clock.now)
         self._history.began(run, started)
         self.agent.on_progress(run, Progress.RUNNING)
         kind = kind_of(spec)
         seconds = LONG_S if kind is Kind.LONG else self.clock.random.uniform(0.5, 15)
         self.later(seconds, lambda: self._end(run, kind))
+
+    def _check_room(self, run: Run, spec: TaskSpec) -> None:
+        """What runs here never takes up more than there is, and may run here."""
+        require(spec.wants.welcome_at({"zone": self._zone}), "run in the wrong place", run, self)
+        self._running[run] = spec
+        taken: Counter[str] = Counter()
+        for other in self._running.keys() & self._history.alive.keys() | {run}:
+            if other == run or self._history.alive[other].executor == self.name:
+                taken.update(self._running[other].wants.amounts)
+        require(not shortages(taken, CAPACITY), "more is taken up than there is", run, taken)
 
     def _end(self, run: Run, kind: Kind) -> None:
         if run in self._cancelled:

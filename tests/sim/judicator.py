@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,7 @@ from khala.core.recovery import Recovery
 from khala.model.executor import SessionState
 from khala.model.ids import Incarnation, JudicatorName, TaskId
 from khala.model.limits import AUDIT_INTERVAL_S, PULSE_TTL_S
+from khala.model.spec import StageLimits, TaskSpec
 from khala.model.task import TaskBrief
 from khala.protocol.executor import ToExecutorMessage
 from khala.store.memory import MemoryStore, run_now
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
     from tests.sim.executor import SimExecutor
 
 Item = TypeVar("Item")
+_LIMITS = StageLimits(
+    wall_ms=1000, cpu_ms=1000, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1
+)
+#: A task that any executor can run.
+ANY = TaskSpec(
+    user=0,
+    compile_timeout_s=0,
+    execute_timeout_s=0,
+    compile_limits=_LIMITS,
+    execute_limits=_LIMITS,
+    parts={},
+)
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -83,12 +97,16 @@ class SimJudicator(Node):
         for session in sessions.values():
             used = sum(not held.finished for held in session.held.values())
             require(session.used == used, "used slots are miscounted", session)
+            taken: Counter[str] = Counter()
+            for held in session.held.values():
+                taken.update(held.amounts or {})
+            require(+session.taken == +taken, "what is taken is miscounted", session)
             require(
                 session.conn is None or session.conn in self._links,
                 "a session hangs on a connection that is gone",
                 session,
             )
-        best = sessions.roomiest()
+        best = sessions.roomiest(ANY)
         room = max((session.free for session in sessions.values()), default=0)
         require((best.free if best else 0) == room, "the roomiest is not", best, room)
         for shape in sessions.shapes:

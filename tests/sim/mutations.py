@@ -8,23 +8,16 @@ rarely that a unit test stands for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-
-from msgspec.structs import replace
-
 import khala.core.agent
 from khala.core.agent import Agent
 from khala.core.audits import LeadersAudit, OwnersAudit
-from khala.core.holding import Holding
 from khala.core.leasing import Leasing
 from khala.core.opening import Opening
 from khala.core.ports import Conn
 from khala.core.returns import Returns
-from khala.core.scanning import Scanning
 from khala.core.session import Session
 from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
-from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.statements import (
     AcceptResult,
@@ -32,7 +25,6 @@ from khala.model.statements import (
     FinishResult,
     HeldLease,
     Lease,
-    Lift,
     NewTask,
     RequeueItem,
     RequeueResult,
@@ -40,17 +32,11 @@ from khala.model.statements import (
 from khala.model.task import Dispatch
 from khala.protocol.executor import Run, Welcome
 from khala.store.memory import MemorySessions
-from khala.store.memory_holds import MemoryHolds
 from khala.store.memory_tasks import MemoryTasks
 from tests.sim.executor import SimExecutor
 from tests.sim.job_mutations import JOB_MUTATIONS
-from tests.sim.mutation import Mutation, Patch
-
-
-def _nothing(*_: object) -> None: ...
-
-
-async def _nothing_async(*_: object) -> None: ...
+from tests.sim.mutation import Mutation, Patch, without, without_flow
+from tests.sim.order_mutations import ORDER_MUTATIONS
 
 
 def _no_fence(patch: Patch) -> None:
@@ -179,40 +165,6 @@ def _no_crash_count(patch: Patch) -> None:
     patch.setattr(MemoryTasks, "requeue_if_leased_by", requeue_only)
 
 
-def _misplaced(taken_for: Callable[[str], str]) -> Callable[[Patch], None]:
-    roomiest = Sessions.roomiest
-
-    def roomiest_of_others(
-        self: Sessions, shape: str = "", but_not: Collection[ExecutorName] = ()
-    ) -> Session | None:
-        return roomiest(self, taken_for(shape), but_not)
-
-    return lambda patch: patch.setattr(Sessions, "roomiest", roomiest_of_others)
-
-
-def _no_image_scan(patch: Patch) -> None:
-    scan_for = Scanning._scan_for
-
-    async def scan_for_none(self: Scanning, image: str, least: int) -> None:
-        if not image:
-            await scan_for(self, image, least)
-
-    patch.setattr(Scanning, "_scan_for", scan_for_none)
-
-
-def _no_release(patch: Patch) -> None:
-    """As if a lift did not look what is left: two conditions need two of them to queue it."""
-    lift = MemoryHolds._lift
-
-    def lift_only(self: MemoryHolds, item: Lift) -> None:
-        lift(self, item)
-        row = self._state.tasks.get(item.id)
-        if row is not None and row.task.dispatch is Dispatch.QUEUED and row.task.attempt == 0:
-            row.task = replace(row.task, dispatch=Dispatch.HELD, hold=Hold())
-
-    patch.setattr(MemoryHolds, "_lift", lift_only)
-
-
 def _no_greeting(patch: Patch) -> None:
     close = Sessions.close
 
@@ -223,18 +175,6 @@ def _no_greeting(patch: Patch) -> None:
             self.greeting[conn] = name
 
     patch.setattr(Sessions, "close", close_late)
-
-
-def _without(owner: type, *names: str) -> Callable[[Patch], None]:
-    def apply(patch: Patch) -> None:
-        for name in names:
-            patch.setattr(owner, name, _nothing)
-
-    return apply
-
-
-def _without_flow(owner: type, name: str) -> Callable[[Patch], None]:
-    return lambda patch: patch.setattr(owner, name, _nothing_async)
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -254,22 +194,22 @@ MUTATIONS: dict[str, Mutation] = {
         rule="R3: a held lease that no inventory shows is assigned again",
     ),
     "nofound": Mutation(
-        apply=_without(OwnersAudit, "_hold_found"),
+        apply=without(OwnersAudit, "_hold_found"),
         within=60,
         rule="R4: the owner's audit finds leases that landed late",
     ),
     "nosuperseded": Mutation(
-        apply=_without(OwnersAudit, "_drop_superseded"),
+        apply=without(OwnersAudit, "_drop_superseded"),
         within=60,
         rule="R4: the owner's audit ends sessions that the store no longer has",
     ),
     "noended": Mutation(
-        apply=_without(OwnersAudit, "_drop_ended"),
+        apply=without(OwnersAudit, "_drop_ended"),
         within=20,
         rule="R4: the owner's audit lets go of leases that others ended",
     ),
     "noexplain": Mutation(
-        apply=_without_flow(Leasing, "explain"),
+        apply=without_flow(Leasing, "explain"),
         within=20,
         rule="a run that no lease explains is adopted or killed",
     ),
@@ -279,12 +219,12 @@ MUTATIONS: dict[str, Mutation] = {
         rule="S10: leases under sessions that are nobody's are requeued",
     ),
     "noorphans": Mutation(
-        apply=_without_flow(LeadersAudit, "_expire_orphaned"),
+        apply=without_flow(LeadersAudit, "_expire_orphaned"),
         within=100,
         rule="S9: the leader expires the sessions of judicators that are gone",
     ),
     "noolder": Mutation(
-        apply=_without_flow(Opening, "_requeue_older"),
+        apply=without_flow(Opening, "_requeue_older"),
         within=60,
         rule="S8: a Hello of a new boot counts what died with the old one",
     ),
@@ -298,32 +238,6 @@ MUTATIONS: dict[str, Mutation] = {
         within=20,
         rule="a spooled result is sent again with every heartbeat",
     ),
-    "noplace": Mutation(
-        apply=_misplaced(lambda _: ""),
-        within=20,
-        rule="a task is given to executors with its image alone",
-    ),
-    "noneeds": Mutation(
-        apply=_misplaced(lambda shape: shape.partition("+")[0]),
-        within=20,
-        rule="a task is given to executors alone that know all it makes use of",
-    ),
-    "noimages": Mutation(
-        apply=_no_image_scan,
-        within=20,
-        rule="what waits for an image is looked for when an executor has it",
-    ),
-    "nodue": Mutation(
-        apply=_without(Holding, "on_tick"),
-        within=20,
-        rule="S12: held tasks whose date has come are queued by any judicator",
-    ),
-    "norelease": Mutation(
-        apply=_no_release,
-        within=20,
-        rule="S12: the last condition that is lifted queues the task",
-    ),
-    **JOB_MUTATIONS,
     "nokeys": Mutation(apply=_no_keys, within=20, rule="P2: one task for each idempotency key"),
     "w1": Mutation(
         apply=_one_member,
@@ -348,13 +262,13 @@ MUTATIONS: dict[str, Mutation] = {
         covered="rare; test_recovery.py: test_expiry_is_repeated_until_it_is_known",
     ),
     "nounknown": Mutation(
-        apply=_without(OwnersAudit, "_expire_unknown"),
+        apply=without(OwnersAudit, "_expire_unknown"),
         within=None,
         rule="a session that was opened unseen is lost in the end",
         covered="rare; test_recovery.py: test_a_session_that_was_opened_unseen_is_lost_in_the_end",
     ),
     "noforgive": Mutation(
-        apply=_without(Sessions, "forgive"),
+        apply=without(Sessions, "forgive"),
         within=None,
         rule="a judicator's own pause is nobody's silence",
         covered="costs reruns; test_recovery.py: test_the_judicators_own_pause_is_nobodys_silence",
@@ -383,4 +297,6 @@ MUTATIONS: dict[str, Mutation] = {
         rule="R2: orders of another session are ignored",
         covered="one session a connection",
     ),
+    **ORDER_MUTATIONS,
+    **JOB_MUTATIONS,
 }

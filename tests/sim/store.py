@@ -172,6 +172,9 @@ class DoubtfulStore:
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
         return await self.do(lambda: self._store.find_queued(shape, limit, older_than_s))
 
+    async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
+        return await self.do(lambda: self._store.find_shapes(after, limit))
+
     async def get(self, task: TaskId) -> Task:
         return await self.do(lambda: self._store.get(task))
 

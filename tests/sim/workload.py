@@ -11,17 +11,16 @@ from enum import IntEnum
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import TaskId
-from khala.model.spec import StageLimits, TaskSpec
+from khala.model.spec import TaskSpec
 from khala.model.statements import Lift, NewTask
+from khala.model.wants import Wants
 from tests.sim.clock import Clock
 from tests.sim.history import History, Try, require
-from tests.sim.judicator import SimJudicator, wall_of
+from tests.sim.judicator import ANY, SimJudicator, wall_of
 
 #: Longer than an executor waits for a judicator before it gives its runs up.
 LONG_S = 60.0
-LIMITS = StageLimits(
-    wall_ms=1000, cpu_ms=1000, memory_bytes=1, pids=1, output_bytes=1, file_bytes=1
-)
+LIMITS = ANY.execute_limits
 
 
 #: What some submissions wait for.
@@ -54,6 +53,28 @@ OLD = (True, False, False, True)
 def needs_of(number: int) -> int:
     """Of every five submissions, one makes use of what old executors do not know."""
     return 1 if number % 5 == 0 else 0
+
+
+#: What every executor has to give, and its labels.
+CAPACITY = {"cpus": 4000, "gpu": 1}
+ZONES = ("north", "south", "north", "south")
+#: Of every eight submissions one needs a lot, and three a part of what there is.
+WANTS = {
+    1: Wants(amounts={"cpus": 4000}),
+    3: Wants(amounts={"gpu": 1}, prefer={"zone": "north"}),
+    5: Wants(amounts={"cpus": 1500}, require={"zone": "south"}),
+    7: Wants(amounts={"cpus": 1500}, avoid={"zone": "south"}),
+}
+
+
+def wants_of(number: int) -> Wants:
+    wants = WANTS.get(number % 8, Wants())
+    # The executors with an image may all be in one zone.
+    return Wants(amounts=wants.amounts) if image_of(number) else wants
+
+
+def priority_of(number: int) -> int:
+    return number % 5 - 2
 
 
 def kind_of(spec: TaskSpec) -> Kind:
@@ -172,6 +193,8 @@ class Client:
                 parts={},
                 image=image_of(submission.number),
                 needs=needs_of(submission.number),
+                wants=wants_of(submission.number),
+                priority=priority_of(submission.number),
             ),
             submitted_at=wall_of(self._clock)(),
             key="again" if submission.keyed else None,

@@ -20,6 +20,7 @@ from khala.model.ids import (
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import ArtifactRequest, Part, Stage, StageLimits, TaskSpec
 from khala.model.statements import FinishItem, Lease, LeaseItem, NewTask, OpenSession
+from khala.model.wants import Wants
 from khala.store.parts import plan_parts
 
 LIMITS = StageLimits(
@@ -40,6 +41,7 @@ def a_spec(
     parts: dict[Part, bytes] | None = None,
     image: str = "gcc-13",
     priority: int = 0,
+    wants: Wants | None = None,
 ) -> TaskSpec:
     return TaskSpec(
         user=user,
@@ -56,6 +58,7 @@ def a_spec(
         name="a+b",
         labels={"hw": "3", "course": "cs=101"},
         priority=priority,
+        wants=wants or Wants(),
     )
 
 
@@ -107,4 +110,6 @@ def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSe
         images=(ImageInfo(name="gcc-13", identity="0f1e", size_bytes=5 << 30),),
         enforces=Enforcement(mode=Mode.CGROUP_V1, root=True),
         speaks=1,
+        capacity={"cpus": 4000, "memory": 8 << 30, "gpu": 1},
+        labels={"zone": "north"},
     )

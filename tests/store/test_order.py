@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from khala.model.ids import mint_task_id
 from khala.model.order import AGEING_S
+from khala.model.statements import NewTask
+from khala.model.wants import Wants
 from khala.store.dates import utc_now
 from tests.store.conftest import Store
-from tests.store.samples import a_task
+from tests.store.samples import a_spec, a_task
 
 
 async def test_the_longest_waiting_are_found_first(store: Store) -> None:
@@ -40,6 +43,30 @@ async def test_a_row_of_a_list_has_the_name(store: Store) -> None:
     await store.dispatch.accept(task)
     [row] = await store.tasks.load_briefs([task.id])
     assert row.name == "a+b"
+
+
+async def test_shapes_that_wait_are_found_by_their_first(store: Store) -> None:
+    gpu, zone = Wants(amounts={"gpu": 1}), Wants(require={"zone": "a"}, avoid={"x.y": "$z"})
+    specs = [
+        a_spec(image="", wants=gpu),
+        a_spec(image="", wants=gpu, priority=1),
+        a_spec(wants=gpu),
+        a_spec(wants=zone),
+        a_spec(image=""),
+        a_spec(),
+    ]
+    tasks = [NewTask(id=mint_task_id(), spec=spec, submitted_at=utc_now()) for spec in specs]
+    await store.tasks.insert_if_new(tasks)
+    found = await store.dispatch.find_shapes("", 9)
+    assert [each.spec.shape for each in found] == sorted(
+        {spec.shape for spec in [*specs[1:4], specs[5]]}
+    )
+    assert {each.id for each in found} == {tasks[n].id for n in (1, 2, 3, 5)}
+    first = await store.dispatch.find_shapes("", 2)
+    rest = await store.dispatch.find_shapes(first[-1].spec.shape, 9)
+    assert [each.id for each in first + rest] == [each.id for each in found]
+    for spec in specs[1:4]:
+        assert (await store.dispatch.find_queued(spec.shape, 1, -1.0))[0].spec == spec
 
 
 async def test_each_image_has_a_queue_of_its_own(store: Store) -> None:

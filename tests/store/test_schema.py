@@ -157,9 +157,14 @@ async def test_a_hot_document_is_small(mongo: MongoStore) -> None:
     }
     name = "executor-with-a-rather-long-name-0123456789"
     task = a_task(user=2**31 - 1, key="k" * 64, lease=a_lease(name, by=name))
-    plain = replace(
-        a_spec(), parts=big, environment={}, stage_environment={}, image="", artifacts=None
-    )
+    asked: Document = {
+        "environment": {},
+        "stage_environment": {},
+        "labels": {},
+        "image": "",
+        "name": "",
+    }
+    plain = replace(a_spec(), parts=big, artifacts=None, **asked)
     task = replace(task, spec=plain)
     assert len(bson.encode(new_task_doc(task))) < HOT_DOCUMENT_BYTES
     await mongo.dispatch.accept(task)

@@ -26,6 +26,11 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     cache: CacheCounts | None
     #: Root file systems that tasks may name.
     images: tuple[ImageInfo, ...]
+    labels: dict[str, str] = {}
+    #: What its tasks may take up together, by name: processors, bytes of memory, counts.
+    resources: dict[str, float] = {}
+    #: What of it is not taken.
+    resources_left: dict[str, float] = {}
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):

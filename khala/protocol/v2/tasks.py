@@ -130,10 +130,55 @@ class PendingCode(StrEnum):
     NO_IMAGE = "no_image"
     #: Those that could run it otherwise are older than something it makes use of.
     OLD_EXECUTOR = "old_executor"
+    #: No online executor is what the task needs: labels, image, or all that one has to give.
+    NO_FIT = "no_fit"
     #: Executors could run it, and all of their slots are taken.
     NO_SLOT = "no_slot"
+    #: Slots are free, but not enough of something that it asks for.
+    NO_ROOM = "no_room"
     #: A slot is free; it is about to be given one.
     SOON = "soon"
+
+
+class BlockingCode(StrEnum):
+    """Why an executor is not given the task."""
+
+    OFFLINE = "offline"
+    NO_IMAGE = "no_image"
+    #: Older than something that the task makes use of.
+    OLD = "old"
+    #: A label that the task requires is missing, or one that it avoids is there.
+    LABEL = "label"
+    #: It has not as much as the task asks for, even if it had nothing else to do.
+    TOO_SMALL = "too_small"
+    NO_SLOT = "no_slot"
+    #: Others have taken too much of it.
+    NO_ROOM = "no_room"
+
+
+class Blocking(Struct, frozen=True, kw_only=True):
+    """What keeps executors from being given the task."""
+
+    code: str
+    #: What exactly: an image, a label, a resource.
+    detail: str
+    #: Which; the first few of them, and how many there are.
+    nodes: list[str]
+    count: int
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a task does not run yet, or why it ended as it did."""
+
+    state: TaskState
+    #: In a sentence or two.
+    summary: str
+    #: By executor; empty for what does not wait for one.
+    blocking: list[Blocking] = []
+    #: How many wait before it for the same kind of executor; null if it does not wait.
+    position: int | None = None
+    #: What would let it run.
+    would_run_if: list[str] = []
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -150,6 +195,14 @@ class Place(Struct, frozen=True, kw_only=True):
     id: JobId
     #: Of an array: its index. Of a list: its place, from 0 on.
     index: int
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """Labels of executors that a task may, may not or would rather run on."""
+
+    require: dict[str, str] = {}
+    avoid: dict[str, str] = {}
+    prefer: dict[str, str] = {}
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -185,6 +238,9 @@ class Task(Struct, frozen=True, kw_only=True):
     job: Place | None = None
     labels: dict[str, str] = {}
     priority: int = 0
+    #: What it takes up of its executor beside a slot.
+    resources: dict[str, float] = {}
+    placement: Placement = Placement()
     image: str
     #: "auto" or "off".
     cache: str
@@ -285,6 +341,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
+    #: What it takes up of its executor beside a slot.
+    resources: dict[str, float] = {}
+    placement: Placement = Placement()
     stages: PlannedStages
     image: str
     #: "auto" or "off".

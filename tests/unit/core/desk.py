@@ -33,8 +33,9 @@ from khala.model.ids import (
 )
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
-from khala.model.statements import AcceptResult, NewTask
+from khala.model.statements import AcceptResult, Candidate, NewTask
 from khala.model.task import Task, TaskBrief
+from khala.model.wants import Amounts, Labels
 from khala.protocol.executor import (
     Assign,
     Finished,
@@ -101,6 +102,9 @@ class ScriptedStore(DoubtfulStore):
         if self.hides_due:
             raise Unavailable("no primary")
         return run_now(self.memory.dispatch.find_due(limit))
+
+    async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
+        return run_now(self.memory.dispatch.find_shapes(after, limit))
 
     def _land(self, statement: Statement[Answer], task: TaskId | None) -> Answer | KhalaError:
         try:
@@ -215,6 +219,8 @@ class Desk(Node):
         spooled: list[Run] | None = None,
         images: Sequence[str] = (),
         speaks: int = CAPABILITY,
+        capacity: Amounts | None = None,
+        labels: Labels | None = None,
     ) -> Conn:
         number = Conn(conn)
         self.recovery.on_hello(
@@ -229,6 +235,8 @@ class Desk(Node):
                 spooled=spooled or [],
                 images=tuple(ImageInfo(name=each, identity="", size_bytes=0) for each in images),
                 speaks=speaks,
+                capacity=capacity or {},
+                labels=labels or {},
             ),
         )
         self.settle()

@@ -88,8 +88,9 @@ class Rig:
             )
         )
 
-    def assign(self, run: Run, *, session: int = 1, image: str = "", needs: int = 0) -> None:
-        spec = replace(SPEC, image=image, needs=needs)
+    def assign(self, run: Run, *, session: int = 1, **choices: object) -> None:
+        """`choices` are fields of the spec."""
+        spec = replace(SPEC, **choices)
         self.agent.on_message(Assign(session=SessionNo(session), run=run, spec=spec))
 
     def acknowledge(self, *, session: int = 1, serving: bool = True, peers: int = 1) -> None:

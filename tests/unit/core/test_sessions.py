@@ -77,17 +77,18 @@ def test_free_slots_are_counted_right(history: list[Step]) -> None:
             if each.conn is not None:
                 assert sessions.at(each.conn) is each
         assert sessions.free == sum(each.free for each in everyone)
-        best = sessions.roomiest()
+        best = sessions.roomiest(SPEC)
         assert (best.free if best else 0) == max((each.free for each in everyone), default=0)
         if best is not None:
-            second = sessions.roomiest(but_not={best.name})
+            second = sessions.roomiest(SPEC, but_not={best.name})
             rest = [each.free for each in everyone if each is not best]
             assert (second.free if second else 0) == max(rest, default=0)
         for shape in shapes_of(IMAGES, CAPABILITY):
             able = [each for each in everyone if shape in each.shapes]
             assert (shape in sessions.shapes) == (able != [])
             assert sessions.free_for(shape) == sum(each.free for each in able)
-            best = sessions.roomiest(shape)
+            image, _, needs = shape.partition("+")
+            best = sessions.roomiest(replace(SPEC, image=image, needs=int(needs or 0)))
             assert best is None or shape in best.shapes
             assert (best.free if best else 0) == max((each.free for each in able), default=0)
 
@@ -98,7 +99,7 @@ def test_equal_executors_take_turns() -> None:
         sessions.attach(session(name, conn, slots=2))
     order: list[ExecutorName] = []
     for n in range(8):
-        best = sessions.roomiest()
+        best = sessions.roomiest(SPEC)
         assert best is not None
         sessions.hold(best, run_no(n), Held(task=None, seen_at=0.0))
         order.append(best.name)
@@ -158,7 +159,7 @@ def test_ready_does_not_grow_by_what_has_left(desk: Desk) -> None:
 
 
 def test_ready_keeps_images_apart(desk: Desk) -> None:
-    ready = Ready(bound=3, image_bound=2)
+    ready = Ready(bound=3, shape_bound=2)
     for number in range(4):
         ready.add(candidate(desk, number, "a"))
     first, plain = candidate(desk, 0, "a"), candidate(desk, 4)
@@ -170,7 +171,7 @@ def test_ready_keeps_images_apart(desk: Desk) -> None:
         ready.add(candidate(desk, number, "a"))
     assert ready.heads() == [first, plain]
     assert len(ready) == 3
-    ready.keep(["", "b"])
+    ready.keep(lambda spec: spec.image in ("", "b"))
     assert ready.heads() == [plain]
     assert ready.waits("") and not ready.waits("a")
 

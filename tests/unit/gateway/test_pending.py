@@ -9,6 +9,7 @@ from khala.model.executor import ImageInfo, SessionState
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, mint_task_id
 from khala.model.task import Dispatch, Task
+from khala.model.wants import Amounts, Labels, Wants
 from khala.protocol.v2 import PendingCode
 from roles.gateway.cluster import ExecutorSeen, Seen
 from roles.gateway.pending import tag_of_task, tag_with, why_pending
@@ -16,6 +17,7 @@ from roles.gateway.v2_images import view_images
 from tests.unit.core.desk import SPEC
 from tests.unit.gateway.double import START, cluster_view
 
+WANTS = Wants(amounts={"cpus": 2000}, require={"arch": "x86_64"})
 RECORD = cluster_view("127.0.0.1:1", serving=True).executors[0].record
 
 
@@ -29,6 +31,38 @@ def a_task(image: str = "") -> Task:
         submitted_at=START,
         updated_at=START,
     )
+
+
+def test_it_says_what_no_executor_has() -> None:
+    task = replace(a_task(), spec=replace(SPEC, wants=WANTS))
+    small = roomy("E", {"cpus": 1000}, {"arch": "x86_64"})
+    other = roomy("F", {"cpus": 9000}, {"arch": "arm64"})
+    pending = why_pending(task, seen(small, other))
+    assert pending.code is PendingCode.NO_FIT
+    assert pending.detail == (
+        "no online executor can run it, however long it waits: of 2,"
+        " 1 has not the label arch=x86_64, 1 has not cpus 2"
+    )
+
+
+def test_it_says_how_much_is_free() -> None:
+    task = replace(a_task(), spec=replace(SPEC, wants=WANTS))
+    able = roomy("E", {"cpus": 4000}, {"arch": "x86_64"}, left={"cpus": 500})
+    pending = why_pending(task, seen(able))
+    assert pending.code is PendingCode.NO_ROOM
+    assert pending.detail == (
+        "waiting for cpus: it needs cpus 2, the most that is free at one executor is cpus 0.5"
+    )
+    assert why_pending(task, seen(replace(able, free=0))).code is PendingCode.NO_SLOT
+    assert why_pending(task, seen(replace(able, left={"cpus": 2000}))).code is PendingCode.SOON
+
+
+def roomy(
+    name: str, capacity: Amounts, labels: Labels, *, left: Amounts | None = None
+) -> ExecutorSeen:
+    plain = executor(name, free=1)
+    record = replace(plain.record, capacity=capacity, labels=labels)
+    return replace(plain, record=record, left=capacity if left is None else left)
 
 
 def test_what_is_held_says_what_for() -> None:

@@ -1,0 +1,70 @@
+"""Which executor fails a task, and for what: the material of every sentence on why it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from khala.model.executor import SessionState
+from khala.model.spec import TaskSpec
+from khala.model.wants import Wants, shortages, show_amount
+from khala.protocol.v2 import Blocking, BlockingCode
+from roles.gateway.cluster import ExecutorSeen
+
+#: Executors that are named; the others are counted.
+NAMES = 10
+#: Whatever its load, such an executor is never given the task.
+STATIC = frozenset(
+    {BlockingCode.NO_IMAGE, BlockingCode.OLD, BlockingCode.LABEL, BlockingCode.TOO_SMALL}
+)
+
+
+def find_blocking(spec: TaskSpec, executors: Sequence[ExecutorSeen]) -> list[Blocking]:
+    """Executors by what keeps them from being given such a task; those that nothing keeps are in
+    none. The most frequent first."""
+    found: dict[tuple[BlockingCode, str], list[str]] = {}
+    for executor in executors:
+        for block in blocks_of(spec, executor):
+            found.setdefault(block, []).append(executor.record.name)
+    return sorted(
+        (
+            Blocking(code=code, detail=detail, nodes=sorted(names)[:NAMES], count=len(names))
+            for (code, detail), names in found.items()
+        ),
+        key=lambda each: (-each.count, each.code, each.detail),
+    )
+
+
+def blocks_of(spec: TaskSpec, executor: ExecutorSeen) -> list[tuple[BlockingCode, str]]:
+    """All that stands in the way at one executor; what holds whatever its load hides the rest."""
+    record = executor.record
+    if record.state is not SessionState.ONLINE:
+        return [(BlockingCode.OFFLINE, "not connected")]
+    static = list(_static_blocks(spec, executor))
+    if static:
+        return static
+    if not executor.free:
+        return [(BlockingCode.NO_SLOT, "all slots are taken")]
+    return [
+        (BlockingCode.NO_ROOM, f"needs {show_amount(name, spec.wants.amounts[name])}")
+        for name in shortages(spec.wants.amounts, executor.left)
+    ]
+
+
+def _static_blocks(spec: TaskSpec, executor: ExecutorSeen) -> Iterator[tuple[BlockingCode, str]]:
+    record = executor.record
+    if spec.image and all(image.name != spec.image for image in record.images):
+        yield BlockingCode.NO_IMAGE, f"has no image {spec.image}"
+    if record.speaks < spec.needs:
+        yield BlockingCode.OLD, "is older than the task"
+    yield from _label_blocks(spec.wants, record.labels)
+    for name in shortages(spec.wants.amounts, record.capacity):
+        yield BlockingCode.TOO_SMALL, f"has not {show_amount(name, spec.wants.amounts[name])}"
+
+
+def _label_blocks(wants: Wants, labels: dict[str, str]) -> Iterator[tuple[BlockingCode, str]]:
+    for key, value in wants.require.items():
+        if labels.get(key) != value:
+            yield BlockingCode.LABEL, f"has not the label {key}={value}"
+    for key, value in wants.avoid.items():
+        if labels.get(key) == value:
+            yield BlockingCode.LABEL, f"has the label {key}={value}"
