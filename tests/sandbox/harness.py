@@ -38,8 +38,9 @@ BOX_BYTES = 32 * MIB
 BOX_INODES = 1000
 TMP_BYTES = 48 * MIB
 LIMITS = StageLimits(
-    wall_ms=20_000,
-    cpu_ms=15_000,
+    # Below the time that pytest gives a test.
+    wall_ms=20_000 * min(PACE, 6),
+    cpu_ms=15_000 * min(PACE, 6),
     memory_bytes=256 * MIB,
     pids=64,
     output_bytes=1 * MIB,

@@ -21,8 +21,17 @@ from sandbox import SandboxConfig
 from tests.sandbox.harness import UID_BASE, find_nsjail
 
 _ROOT = Path(__file__).parents[2]
-#: Not those that need root or hundreds of jails.
-_SUITE = ("gaps", "bare", "endings", "host", "isolation", "limits", "programs", "unpack")
+_SUITE = tuple(
+    f"tests/sandbox/test_{name}.py"
+    for name in ("gaps", "bare", "endings", "host", "isolation", "limits", "programs", "unpack")
+)
+#: What needs root besides, and what root without cgroups must be as good at as with them: keeping
+#: files and system calls from tasks.
+_SUITE_OF_ROOT = (
+    *_SUITE,
+    *(f"tests/sandbox/test_{name}.py" for name in ("exposed", "images")),
+    *(f"tests/sandbox/attacks/test_{name}.py" for name in ("calls", "files", "service_files")),
+)
 _UID = UID_BASE + 190
 #: What hides from a parent's death, and from signals.
 _COMMAND = (
@@ -43,14 +52,18 @@ def _unprivileged(folder: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "tests.sandbox.unprivileged", folder, *arguments]
 
 
-@pytest.mark.timeout(400)
-def test_the_suite_without_rights_and_without_cgroups(folder: str) -> None:
+def _as_root_without_cgroups(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.sandbox.groupless", *arguments]
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("root", [False, True], ids=["without rights", "as root"])
+def test_the_suite_without_cgroups(folder: str, root: bool) -> None:
+    pytest_of = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     ran = subprocess.run(
-        _unprivileged(
-            folder,
-            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *(f"tests/sandbox/test_{name}.py" for name in _SUITE),
-        ),
+        _as_root_without_cgroups(*pytest_of, *_SUITE_OF_ROOT)
+        if root
+        else _unprivileged(folder, *pytest_of, *_SUITE),
         cwd=_ROOT,
         env={**os.environ, "KHALA_SANDBOX_MODE": Mode.DEGRADED},
         capture_output=True,
@@ -61,16 +74,19 @@ def test_the_suite_without_rights_and_without_cgroups(folder: str) -> None:
     assert " passed" in ran.stdout
 
 
-def test_it_is_refused_unless_it_is_allowed(folder: str) -> None:
+@pytest.mark.parametrize("root", [False, True], ids=["without rights", "as root"])
+def test_it_is_refused_unless_it_is_allowed(folder: str, root: bool) -> None:
+    life = _life(allow_degraded=False, command="true")
     ran = subprocess.run(
-        _unprivileged(folder, *_life(allow_degraded=False, command="true")),
+        _as_root_without_cgroups(*life) if root else _unprivileged(folder, *life),
         cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode != 0
-    for words in ("without root there is no cgroup v1", "shared memory", "--allow-degraded"):
+    why = "Read-only file system" if root else "without root there is no cgroup v1"
+    for words in (why, "shared memory", "--allow-degraded"):
         assert words in ran.stderr
 
 

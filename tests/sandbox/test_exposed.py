@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from khala.model.enforcement import Mode
 from sandbox import Sandbox, SandboxConfig, mounts
 from sandbox.host import enter_namespace
-from tests.sandbox.harness import UID_BASE, Runner, find_nsjail
+from tests.sandbox.harness import MODE, UID_BASE, Runner, find_nsjail
 
 ODD = "gcc 13, with: odd é \\ names"
 
@@ -48,6 +49,7 @@ async def exposing(runner: Runner, toolchain: Path) -> AsyncIterator[Runner]:
             name=f"test-exposed-{secrets.token_hex(4)}",
             slots=1,
             uid_base=UID_BASE + 220,
+            allow_degraded=MODE is Mode.DEGRADED,
             exposed=(f"{toolchain}:/opt/{ODD}", f"{toolchain}:/opt/gcc", f"{link}:/opt/link"),
         )
         sandbox = await Sandbox.open(config)

@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, Unavailable
 from khala.model.outcome import Reason
 from sandbox import Sandbox, SandboxConfig, mounts
-from tests.sandbox.harness import UID_BASE, Ran, Runner, find_nsjail, leftovers
+from tests.sandbox.harness import MODE, UID_BASE, Ran, Runner, find_nsjail, leftovers
 from tests.sandbox.rootfs import loops_of, make_root, make_squashfs
 from tests.sandbox.test_host import _start
 
@@ -39,6 +40,7 @@ async def imaged(runner: Runner, place: Path) -> AsyncIterator[Runner]:
         name=f"test-images-{secrets.token_hex(4)}",
         slots=2,
         uid_base=UID_BASE + 200,
+        allow_degraded=MODE is Mode.DEGRADED,
         images=(f"folder={place}/tree", f"file={place}/packed.squashfs"),
     )
     sandbox = await Sandbox.open(config)
@@ -57,6 +59,7 @@ def alone(place: Path) -> Iterator[SandboxConfig]:
         name=f"test-image-{secrets.token_hex(4)}",
         slots=1,
         uid_base=UID_BASE + 210,
+        allow_degraded=MODE is Mode.DEGRADED,
     )
     _until(lambda: loops_of(place / "packed.squashfs") == before)
 

@@ -128,7 +128,8 @@ class Soak:
                 self._over.wait(5)
 
     def _look_at_executor(self) -> None:
-        with contextlib.suppress(AssertionError, OSError, ValueError):
+        # One that was just killed is gone, or a zombie without memory.
+        with contextlib.suppress(AssertionError, OSError, ValueError, IndexError):
             pid = self._khala.pid_of("executor")
             status = Path(f"/proc/{pid}/status").read_text()
             rss = int(status.split("VmRSS:")[1].split()[0])
