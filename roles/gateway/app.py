@@ -38,6 +38,7 @@ from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 from roles.gateway.v2_create import V2Create
+from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 
@@ -52,6 +53,7 @@ HANDLERS = (
     CaseRoutes,
     LogRoutes,
     TaskLists,
+    Explanations,
     JobRoutes,
     Reference,
 )
@@ -124,6 +126,7 @@ class Gateway:
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
             TaskLists(client=self._client),
+            Explanations(client=self._client, cluster=self._cluster),
             self._logs,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,

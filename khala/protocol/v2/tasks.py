@@ -175,10 +175,6 @@ class Explanation(Struct, frozen=True, kw_only=True):
     summary: str
     #: By executor; empty for what does not wait for one.
     blocking: list[Blocking] = []
-    #: How many wait before it for the same kind of executor; null if it does not wait.
-    position: int | None = None
-    #: What would let it run.
-    would_run_if: list[str] = []
 
 
 class Pending(Struct, frozen=True, kw_only=True):

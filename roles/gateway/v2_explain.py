@@ -1,0 +1,61 @@
+"""`GET /api/v2/tasks/ID/explain`: what keeps each executor from a task, or why it ended."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import KhalaError
+from khala.model.ids import parse_task_id
+from khala.model.task import Task, TaskState
+from khala.net.client import JudicatorClient
+from khala.protocol import v2
+from khala.protocol.v2 import ProblemCode
+from roles.gateway.blocking import find_blocking
+from roles.gateway.cluster import Cluster
+from roles.gateway.kv2_view import explain
+from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF
+from roles.gateway.pending import why_pending
+
+
+class Explanations(Struct, frozen=True, kw_only=True):
+    """The handler, and what it answers from."""
+
+    client: JudicatorClient
+    cluster: Cluster
+
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>/explain",
+            tag="Tasks",
+            answers={200: Answer(v2.Explanation)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def explain_task(self, _: Request, task_id: str) -> HTTPResponse:
+        """Say why a task does not run yet, or why it ended as it did."""
+        task = await self.client.get(parse_task_id(task_id))
+        view = await explain_now(self.cluster, task)
+        headers = {**NOSNIFF, "Cache-Control": "no-store"}
+        return HTTPResponse(v2.encode(view), headers=headers, content_type=JSON)
+
+
+async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:
+    """By what the judicators know of executors now."""
+    if task.outcome is not None:
+        return v2.Explanation(state=task.state, summary=explain(task.outcome))
+    if task.state is not TaskState.QUEUED:
+        where = f" on {task.executor}" if task.executor else ""
+        return v2.Explanation(
+            state=task.state, summary=f"It runs{where}, as attempt {task.attempt}."
+        )
+    try:
+        seen = await cluster.view()
+    except KhalaError as error:
+        return v2.Explanation(state=task.state, summary=f"Nobody can say: {error.message}")
+    pending = why_pending(task, seen)
+    blocking = [] if task.hold is not None else find_blocking(task.spec, seen.executors)
+    return v2.Explanation(state=task.state, summary=pending.detail, blocking=blocking)
