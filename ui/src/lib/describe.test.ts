@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Stage, StageResult, Task } from "./types";
-import { badge, headline, mayHaveRun, taskBadge } from "./describe";
+import { badge, differenceText, headline, mayHaveRun, taskBadge } from "./describe";
 
 const EMPTY = { size: 0, kept: 0, text: "", gap: null, tail: null, truncated: false };
 
@@ -143,4 +143,18 @@ it("does not say that a cancelled task never ran", () => {
 it("shows unknown states as unknown", () => {
   expect(badge(null, 42)).toMatchObject({ look: "unknown", word: "Unknown (42)" });
   expect(taskBadge(task({ state: "hibernating" as never })).look).toBe("unknown");
+});
+
+describe("the first difference", () => {
+  it("says what was expected and what came", () => {
+    expect(differenceText({ line: 17, expected: "42\n", actual: "41" })).toBe(
+      "line 17: expected “42”, got “41”",
+    );
+    expect(differenceText({ line: 2, expected: null, actual: "x" })).toBe(
+      "line 2: expected nothing more, got “x”",
+    );
+    expect(differenceText({ line: 1, expected: "x", actual: null })).toBe(
+      "line 1: expected “x”, got nothing",
+    );
+  });
 });

@@ -6,7 +6,7 @@
  */
 
 import { sentence } from "./api";
-import type { StageName, StageResult, State, Task } from "./types";
+import type { Difference, StageName, StageResult, State, Task } from "./types";
 import { bytes, duration, plural, signalName } from "./format";
 
 export type Tone = "good" | "bad" | "warn" | "busy" | "calm";
@@ -209,4 +209,12 @@ function succeeded(task: Task): string {
   if (ran.length === 2) return "Both commands exited with 0.";
   if (ran.length === 1) return `The ${ran[0]} command exited with 0.`;
   return "Nothing had to run: both commands are empty.";
+}
+
+/** Where an output first differs from what was expected. */
+export function differenceText(found: Difference): string {
+  const quoted = (text: string | null, nothing: string) =>
+    text === null ? nothing : `“${text.replace(/\n$/, "")}”`;
+  const expected = quoted(found.expected, "nothing more");
+  return `line ${found.line}: expected ${expected}, got ${quoted(found.actual, "nothing")}`;
 }

@@ -112,6 +112,31 @@ export interface Task {
   artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
   /** Null until the task is done, and if it asked for none. */
   artifacts: ArtifactsSummary | null;
+  /** Whether the output was right; null or missing where nothing was expected. */
+  verdict?: string | null;
+  score?: { got: number; of: number } | null;
+  /** Of the only output of a task without cases. */
+  first_difference?: Difference | null;
+  cases?: Case[];
+}
+
+/** The first place where an output is not as expected; null where that one was at its end. */
+export interface Difference {
+  line: number;
+  expected: string | null;
+  actual: string | null;
+}
+
+/** One input of a task; nulls until there is a result. */
+export interface Case {
+  number: number;
+  name: string;
+  verdict: string | null;
+  reason: string | null;
+  wall_ms: number | null;
+  memory_peak_bytes: number | null;
+  message: string | null;
+  first_difference: Difference | null;
 }
 
 /** Files that were asked for and are not kept; `names` are the first few. */
