@@ -1,0 +1,262 @@
+"""Clients of a run: an open loop of submissions, readers, cancels, and the history they make.
+
+Submissions are sent at their times whether or not earlier ones were answered, so an outage cannot
+hide behind clients that wait for it. What a client does next is drawn from the row's seed; when it
+gets its answers is the machine's.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tests.checker.history import Asked, Cancel, Final, History, Read, Result, Seen, Submit
+from tests.cluster.harness import wait_until
+from tests.hosts.cluster import Cluster, Service
+from tests.hosts.witness import SCRIPT, uptime
+
+RATE = 2.5
+#: A try is given up after this, and a submission when it was not accepted in this time.
+ANSWER_S, GIVE_UP_S = 15.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a task does, and how often it is drawn."""
+
+    script: str
+    weight: int
+    wall_s: float = 30.0
+
+
+WORKS = (
+    Work("sleep 0.1", 8),
+    Work("sleep 2", 4),
+    Work("false", 2),
+    Work("sleep 30", 1, wall_s=1.0),
+)
+LONG = Work("sleep 6", 1)
+
+
+class Traffic:
+    """Use as a context: sends until it is left, then lets everything sent be answered."""
+
+    def __init__(self, cluster: Cluster, seed: int, first: int) -> None:
+        self._cluster = cluster
+        self._chance = random.Random(seed)
+        self.history = History()
+        #: Numbers of this run's submissions, which are their users too: no run sees another's.
+        self._first = first
+        self.next = first
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(48)
+        self._threads = [threading.Thread(target=each) for each in (self._send, self._look)]
+        self._acts: list[Future[object]] = []
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        self._pool.shutdown()
+        for act in self._acts:
+            act.result()
+
+    def _spawn(self, act: Callable[..., object], *arguments: object) -> None:
+        self._acts.append(self._pool.submit(act, *arguments))
+
+    # ---- submissions ------------------------------------------------------------------------
+
+    def _send(self) -> None:
+        weights = [work.weight for work in WORKS]
+        while not self._over.wait(self._chance.expovariate(RATE)):
+            work = self._chance.choices(WORKS, weights)[0]
+            keyed = self._chance.random() < 0.8
+            self._spawn(self.submit, work, keyed)
+            if self._chance.random() < 0.1:
+                self._spawn(self._reuse)
+
+    def submit(self, work: Work, keyed: bool = True) -> str | None:
+        """Until it was accepted, or it is unknown whether it was and there is no key to ask by."""
+        number, self.next = self.next, self.next + 1
+        gateways = self._cluster.gateways
+        give_up = time.monotonic() + GIVE_UP_S
+        turn = number
+        while time.monotonic() < give_up:
+            call = self._try(gateways[turn % len(gateways)], number, work, keyed)
+            turn += 1
+            if call.result == "ok":
+                return call.task
+            if call.result == "info" and not keyed:
+                return None
+            time.sleep(0.5)
+        return None
+
+    def _try(self, gateway: Service, number: int, work: Work, keyed: bool) -> Submit:
+        key = f"key {number}" if keyed else None
+        at = uptime()
+        status, told = self._cluster.call(
+            gateway, "POST", "/api/v2/tasks", document(number, work), key=key, timeout_s=ANSWER_S
+        )
+        call = Submit(
+            client=gateway.name,
+            at=at,
+            until=None if status == -1 else uptime(),
+            result=_result(status),
+            status=status,
+            nonce=str(number),
+            request=work.script,
+            key=key,
+            task=told["id"] if _result(status) == "ok" else None,
+        )
+        self.history.add(call)
+        return call
+
+    def _reuse(self) -> None:
+        """Another request under a key that was answered."""
+        answered = [call for call in self.history.of(Submit) if call.key and call.result == "ok"]
+        if not answered:
+            return
+        earlier = self._chance.choice(answered)
+        gateway = self._chance.choice(self._cluster.gateways)
+        at = uptime()
+        other = document(int(earlier.nonce), Work("echo another request", 1))
+        status, told = self._cluster.call(gateway, "POST", "/api/v2/tasks", other, key=earlier.key)
+        self.history.add(
+            Submit(
+                client=gateway.name,
+                at=at,
+                until=None if status == -1 else uptime(),
+                result=_result(status),
+                status=status,
+                nonce=earlier.nonce,
+                request="another",
+                key=earlier.key,
+                task=told["id"] if _result(status) == "ok" else None,
+                conflict=status == 422,
+            )
+        )
+
+    # ---- readers and cancels ----------------------------------------------------------------
+
+    def _look(self) -> None:
+        while not self._over.wait(0.4):
+            accepted = self.accepted()
+            if accepted:
+                task = self._chance.choice(accepted)
+                self._spawn(self.read, task, self._chance.choice(self._cluster.gateways))
+                if self._chance.random() < 0.08:
+                    self._spawn(self._cancel, accepted[-1])
+
+    def accepted(self) -> list[str]:
+        calls = self.history.of(Submit)
+        return [call.task for call in calls if call.task is not None]
+
+    def read(self, task: str, gateway: Service) -> Seen | None:
+        at = uptime()
+        status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
+        known = status in {200, 404}
+        seen = seen_of(told) if status == 200 else None
+        self.history.add(
+            Read(
+                client="reader",
+                at=at,
+                until=uptime() if known else None,
+                result="ok" if known else "info",
+                status=status,
+                task=task,
+                via=gateway.name,
+                seen=seen,
+            )
+        )
+        return seen
+
+    def _cancel(self, task: str) -> None:
+        gateway = self._chance.choice(self._cluster.gateways)
+        at = uptime()
+        status, _ = self._cluster.call(gateway, "POST", f"/api/v2/tasks/{task}/cancel")
+        until = None if status == -1 else uptime()
+        self.history.add(
+            Cancel(
+                client=gateway.name, at=at, until=until, result=_result(status), status=status,
+                task=task,
+            )
+        )  # fmt: skip
+
+    # ---- the end ----------------------------------------------------------------------------
+
+    def wait_ended(self, timeout_s: float) -> None:
+        """Everything that was accepted, or may have been; left to the checker if it does not."""
+        open_tasks = set(self.accepted())
+
+        def all_ended() -> bool:
+            for task in list(open_tasks):
+                seen = self.read(task, self._cluster.gateways[0])
+                if seen is not None and seen.ended:
+                    open_tasks.discard(task)
+            return not open_tasks and self._cluster.is_ready()
+
+        wait_until(all_ended, timeout_s, f"all tasks end and all slots are free: {open_tasks}")
+
+    def conclude(self) -> None:
+        """Have every gateway show all there is of this run."""
+        mine: set[str] = set()
+        for gateway in self._cluster.gateways:
+            self.history.add(Asked(via=gateway.name, at=uptime()))
+            for task in self._list(gateway):
+                mine.add(task)
+                status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
+                assert status == 200, (status, told)
+                self.history.add(
+                    Final(via=gateway.name, task=task, seen=seen_of(told), at=uptime())
+                )
+        for witness in self._cluster.witnesses.values():
+            for event in witness.events():
+                if event.task in mine:
+                    self.history.add(event)
+
+    def _list(self, gateway: Service) -> list[str]:
+        found: list[str] = []
+        cursor = ""
+        while True:
+            status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks?limit=500{cursor}")
+            assert status == 200, (status, told)
+            mine = [row["id"] for row in told["items"] if row["user"] >= self._first]
+            found += mine
+            if told["next_cursor"] is None or len(mine) < len(told["items"]):
+                return found  # older runs only from here on
+            cursor = f"&cursor={told['next_cursor']}"
+
+
+def document(number: int, work: Work) -> dict[str, Any]:
+    """A task that tells the witness of itself."""
+    script = SCRIPT.format(nonce=number, work=work.script)
+    stage = {"command": script, "limits": {"wall_s": work.wall_s, "memory": "64MiB"}}
+    return {"user": number, "stages": {"execute": stage}}
+
+
+def seen_of(told: dict[str, Any]) -> Seen:
+    result = (told["stages"].get("execute") or {}).get("result") or {}
+    return Seen(
+        state=told["state"],
+        attempt=told["attempt"],
+        nonce=str(told["user"]),
+        reason=told["reason"],
+        output=(result.get("stdout") or {}).get("text"),
+    )
+
+
+def _result(status: int) -> Result:
+    """The promise of the API: 504 and silence may have happened, any other refusal did not."""
+    if status in {200, 201}:
+        return "ok"
+    return "info" if status in {-1, 500, 504} else "fail"
