@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Literal, Self, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from khala.client.jobs import JobCalls
 from khala.client.request import NewTask
-from khala.client.transport import PAUSE_MIN_S, POLL_S, Call, Transport
+from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
 from khala.model.errors import Unavailable
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -39,7 +40,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala:
+class AsyncKhala(JobCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(
@@ -61,9 +62,6 @@ class AsyncKhala:
 
     async def close(self) -> None:
         await self._transport.close()
-
-    async def _ask(self, method: str, path: str, **fields: Any) -> bytes:
-        return await self._transport.ask(Call(method=method, path=path, **fields))
 
     # ---- tasks ------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from roles.client import own
+from roles.client.job_commands import JOB_COMMANDS, array_options
 from roles.client.options import (
     SELECTORS,
     STATES,
@@ -49,13 +50,26 @@ def run(connection: Connection, **options: Any) -> None:
 
 @click.command(short_help="Submit one command, print the id.")
 @task_options
+@array_options
 @click.option("--wait", is_flag=True, help="Return when it has ended: 0 if it succeeded, else 1.")
 @connected
 def submit(connection: Connection, wait: bool, **options: Any) -> None:
-    """Submit COMMAND as a task and print its id. Options as in `run`."""
-    from roles.client import acts
+    """Submit COMMAND as a task and print its id. Options as in `run`.
 
+    With --array, --each-line or --from-json it is submitted as a job of many tasks, which find
+    out which one they are from KHALA_ARRAY_INDEX and KHALA_ENTRY."""
+    from roles.client import acts, job_acts
+
+    options.pop("parsable")
+    array, fails, draw = (options.pop(name) for name in ("array", "max_fails", "progress"))
+    entries = job_acts.read_entries(options.pop("each_line"), options.pop("from_json"))
     task = task_with_directives(options)
+    if array is not None or entries is not None:
+        job = job_acts.job_of(task, array, entries, fails)
+        _act(
+            connection,
+            lambda khala: job_acts.submit(khala, connection, job, wait=wait, draw=draw),
+        )
     wait_s = float("inf") if wait else None
     _act(
         connection,
@@ -245,6 +259,7 @@ COMMANDS = (
     fetch,
     nodes,
     top,
+    *JOB_COMMANDS,
     *own.COMMANDS,
 )
 

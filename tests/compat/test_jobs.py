@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 HELLO = {"stages": {"execute": {"command": 'echo "$KHALA_ARRAY_INDEX $KHALA_ENTRY"'}}}
@@ -123,3 +127,36 @@ def test_a_batch_answers_item_by_item(stack: str) -> None:
     status, answer = ask(stack, "POST", "/api/v2/tasks/batch", longer, "a batch")
     codes = [item["problem"]["code"] if item["problem"] else None for item in answer["items"]]
     assert codes == ["idempotency_mismatch", None, "idempotency_mismatch"]
+
+
+def test_an_array_from_the_command_line(stack: str, tmp_path: Path) -> None:
+    """Submitted, followed, looked at and cancelled, as the documents show it."""
+
+    def khala(*arguments: str, code: int = 0) -> tuple[str, str]:
+        environment = {**os.environ, "KHALA_URL": stack, "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-m", "khala", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout, done.stderr
+
+    (tmp_path / "words").write_text("one\ntwo\nthree\n")
+    command = 'test "$KHALA_ENTRY" != two'
+    words = str(tmp_path / "words")
+    job, _ = khala("submit", "--parsable", "--each-line", words, "--max-fails", "9", command)
+    _, drawn = khala("progress", job.strip(), code=1)
+    assert drawn.splitlines()[-1] == "[####################] 3/3  failed 1"
+    [seen] = json.loads(khala("job", "get", "last", "-o", "json")[0])
+    assert (seen["state"], seen["array"], seen["max_fails"]) == ("failed", "0-2", 9)
+    failed, _ = khala("job", "tasks", "last", "--state", "failed", "-o", "name")
+    assert failed == f"{seen['id'][:-6]}000002\n"
+    job, _ = khala("submit", "--array", "0-99999%1", "--", "sleep", "60")
+    assert khala("job", "cancel", job.strip())[0] == f"{job.strip()} cancelled\n"
+    assert job.strip() in khala("job", "ls", "-o", "name")[0].split()
+    name, _ = khala("blob", "put", words)
+    assert khala("blob", "get", name.split()[0])[0] == "one\ntwo\nthree\n"

@@ -42,6 +42,7 @@ ROLES_OF_COMMANDS = {
     "roles.backup.commands",
     "roles.client",
     "roles.client.commands",
+    "roles.client.job_commands",
     "roles.client.options",
     "roles.client.own",
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from khala.client import AsyncKhala
 from khala.model.blob import name_of
 from khala.model.errors import Unavailable
 from khala.model.limits import BLOB_CHUNK_BYTES
@@ -210,3 +211,11 @@ async def test_a_cluster_that_cannot_store_now(site: Site, monkeypatch: pytest.M
     assert (status, problem["code"]) == (503, "unavailable")
     monkeypatch.undo()
     assert (await put(site, b"cannot be stored"))[0] == 201
+
+
+async def test_the_client_sends_and_reads_blobs(site: Site) -> None:
+    async with AsyncKhala(site.base) as khala:
+        name = await khala.put_blob(b"from the client")
+        assert name == f"sha256:{name_of(b'from the client')}"
+        async with khala.open_blob(name) as pieces:
+            assert b"".join([piece async for piece in pieces]) == b"from the client"

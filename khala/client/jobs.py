@@ -1,0 +1,125 @@
+"""Jobs and blobs, as methods of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from khala.client.request import Json, NewTask
+from khala.client.transport import Call, Transport
+from khala.model.errors import Unavailable
+from khala.model.task import TaskState
+from khala.protocol.v2 import Blob, CreatedJob, Job, JobPage, Page, Row
+
+Answer = TypeVar("Answer")
+#: Between two looks at a job that is waited for.
+LOOK_S = 0.5
+_PAGE_ITEMS = 500
+_JSON = {"Content-Type": "application/json"}
+
+
+class NewJob(Struct, frozen=True, kw_only=True):
+    """An array of `task`, or a list of `tasks` that differ."""
+
+    task: NewTask | None = None
+    #: Indexes as "0-99", with "%8" behind them for eight at a time.
+    array: str | None = None
+    #: One text for each task of the array, which it finds in KHALA_ENTRY.
+    entries: Sequence[str] | None = None
+    tasks: tuple[NewTask, ...] = ()
+    max_fails: int | None = None
+    name: str = ""
+
+    def document(self) -> Json:
+        """The body of `POST /api/v2/jobs`."""
+        document: Json = {"name": self.name, "array": self.array, "max_fails": self.max_fails}
+        if self.task is not None:
+            document["task"] = self.task.document()
+        if self.entries is not None:
+            document["entries"] = list(self.entries)
+        if self.tasks:
+            document["tasks"] = [task.document() for task in self.tasks]
+        return {name: value for name, value in document.items() if value not in (None, "")}
+
+
+class JobCalls:
+    """A part of `AsyncKhala`."""
+
+    _transport: Transport
+
+    async def _ask(self, method: str, path: str, **fields: Any) -> bytes:
+        return await self._transport.ask(Call(method=method, path=path, **fields))
+
+    async def submit_job(self, job: NewJob, *, key: str | None = None) -> str:
+        """Create it and return its id; repeated until answered, as `submit`."""
+        headers = {**_JSON, "Idempotency-Key": key or secrets.token_hex(16)}
+        body = msgspec.json.encode(job.document())
+        answer = await self._ask("POST", "/api/v2/jobs", body=body, headers=headers)
+        return _parse(CreatedJob, answer).id
+
+    async def get_job(self, job: str) -> Job:
+        return _parse(Job, await self._ask("GET", _path(job)))
+
+    async def wait_job(self, job: str, timeout_s: float | None = None) -> Job:
+        """Return it when all of its tasks have ended, or as it is after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            found = await self.get_job(job)
+            if found.done or (deadline is not None and time.monotonic() >= deadline):
+                return found
+            await asyncio.sleep(LOOK_S)
+
+    async def list_jobs(self, *, limit: int = 50, cursor: str | None = None) -> JobPage:
+        """One page, newest first."""
+        query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
+        return _parse(JobPage, await self._ask("GET", "/api/v2/jobs", query=query))
+
+    async def job_tasks(
+        self, job: str, *, states: tuple[TaskState, ...] = ()
+    ) -> AsyncIterator[Row]:
+        """Its tasks in the order of their indexes, page by page."""
+        query = {"limit": str(_PAGE_ITEMS)} | ({"state": ",".join(states)} if states else {})
+        while True:
+            page = _parse(Page, await self._ask("GET", f"{_path(job)}/tasks", query=query))
+            for row in page.items:
+                yield row
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    async def cancel_job(self, job: str) -> Job:
+        """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once."""
+        return _parse(Job, await self._ask("POST", f"{_path(job)}/cancel"))
+
+    async def put_blob(self, data: bytes) -> str:
+        """Send bytes, unless they are there; the name that tasks give them."""
+        name = hashlib.sha256(data).hexdigest()
+        answer = await self._ask("PUT", f"/api/v2/blobs/{name}", body=data)
+        return _parse(Blob, answer).blob
+
+    def open_blob(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of a blob, in pieces."""
+        digest = name.removeprefix("sha256:")
+        return self._transport.open(f"/api/v2/blobs/{quote(digest, safe='')}", {})
+
+
+def _path(job: str) -> str:
+    return f"/api/v2/jobs/{quote(job, safe='')}"
+
+
+def _parse(kind: type[Answer], body: bytes) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(
+            f"the answer is not a gateway's, or of another version: {error}"
+        ) from error

@@ -1,0 +1,133 @@
+"""The commands of jobs and blobs as click sees them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from roles.client.options import STATES, connected, formed
+
+if TYPE_CHECKING:
+    from khala.client import AsyncKhala
+    from roles.client.connection import Connection
+
+_JOB = click.argument("job", metavar="JOB")
+
+
+def array_options(command: Callable[..., None]) -> Callable[..., None]:
+    """What makes many tasks of one command, for `submit`."""
+    options = (
+        click.option("--array", metavar="INDEXES", help="Many tasks: 0-99, 1-100:2, 1,3,5-8; %8."),
+        click.option("--each-line", metavar="FILE", help="A task for each line; - is stdin."),
+        click.option("--from-json", metavar="FILE", help="A task for each item of a JSON list."),
+        click.option("--max-fails", type=int, help="Stop the job when more than these failed."),
+        click.option("--progress", is_flag=True, help="Wait, and draw a bar on stderr."),
+        click.option("--parsable", is_flag=True, help="Print the id alone, as it always does."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Draw a job's progress until it has ended.")
+@_JOB
+@connected
+def progress(connection: Connection, job: str) -> None:
+    """Draw a bar on stderr until all tasks of JOB have ended: 0 if they succeeded, else 1."""
+    from roles.client import job_acts
+
+    _act(connection, lambda khala: job_acts.progress(khala, connection, job))
+
+
+@click.group(short_help="Many tasks submitted as one.")
+def job() -> None:
+    """Jobs: arrays (`submit --array`) and lists of tasks."""
+
+
+@job.command("ls")
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@formed
+@connected
+def list_jobs(connection: Connection, form: str, limit: int) -> None:
+    """List jobs, newest first."""
+    from roles.client import job_acts
+    from roles.client.tables import Form
+
+    _act(connection, lambda khala: job_acts.list_jobs(khala, Form(form), limit))
+
+
+@job.command("get")
+@_JOB
+@formed
+@connected
+def get_job(connection: Connection, job: str, form: str) -> None:
+    """Show JOB, and how many of its tasks have ended."""
+    from roles.client import job_acts
+    from roles.client.tables import Form
+
+    _act(connection, lambda khala: job_acts.get(khala, connection, job, Form(form)))
+
+
+@job.command("tasks")
+@_JOB
+@click.option("--state", "states", multiple=True, type=click.Choice(STATES))
+@formed
+@connected
+def list_job_tasks(connection: Connection, job: str, form: str, states: tuple[str, ...]) -> None:
+    """List the tasks of JOB in the order of their indexes."""
+    from khala.model.task import TaskState
+    from roles.client import job_acts
+    from roles.client.tables import Form
+
+    wanted = tuple(TaskState(state) for state in states)
+    _act(
+        connection,
+        lambda khala: job_acts.list_tasks(khala, connection, job, Form(form), wanted),
+    )
+
+
+@job.command("cancel")
+@_JOB
+@connected
+def cancel_job(connection: Connection, job: str) -> None:
+    """Cancel JOB: what has not begun never will, what runs is killed."""
+    from roles.client import job_acts
+
+    _act(connection, lambda khala: job_acts.cancel(khala, connection, job))
+
+
+@click.group(short_help="Files that are sent once and named by any number of tasks.")
+def blob() -> None:
+    """Blobs: bytes by their SHA-256."""
+
+
+@blob.command("put")
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@connected
+def put_blob(connection: Connection, files: tuple[str, ...]) -> None:
+    """Send files, unless they are there, and print their names."""
+    from roles.client import job_acts
+
+    _act(connection, lambda khala: job_acts.put_blobs(khala, files))
+
+
+@blob.command("get")
+@click.argument("name", metavar="SHA256")
+@connected
+def get_blob(connection: Connection, name: str) -> None:
+    """Write a blob to stdout."""
+    from roles.client import job_acts
+
+    _act(connection, lambda khala: job_acts.get_blob(khala, name))
+
+
+JOB_COMMANDS = (progress, job, blob)
+
+
+def _act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:
+    from roles.client import acts
+
+    sys.exit(acts.act(connection, work))
