@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from khala.config.load import is_loopback
 from khala.config.settings import Settings
 from khala.model.errors import Rejected
@@ -13,6 +15,7 @@ from khala.net.joining import FLAG, Joiner, join
 from khala.net.secrets import SecretFile
 from khala.pki.local import find_identity
 from khala.pki.node import JUDICATOR, ROLES, NodeTls
+from khala.protocol.members import Member
 
 
 def credentials_of(settings: Settings, role: str) -> Credentials:
@@ -52,6 +55,9 @@ def judicators_of(settings: Settings, role: str) -> tuple[str, ...]:
     if settings.join:
         return settings.join
     data_dir = Path(settings.data_dir)
+    known_members = read_members(data_dir)
+    if known_members:
+        return tuple(member.rpc for member in known_members)
     for known_to in (role, JUDICATOR):
         identity = NodeTls(data_dir, known_to)
         if identity.exists:
@@ -69,3 +75,14 @@ def _secret(settings: Settings) -> SecretFile:
 
 def _host(address: str) -> str:
     return address.rpartition(":")[0].strip("[]")
+
+
+MEMBERS_FILE = "members.json"
+
+
+def read_members(data_dir: Path) -> list[Member]:
+    """The judicators that this host's judicator knew last; none at its first start."""
+    try:
+        return msgspec.json.decode((data_dir / MEMBERS_FILE).read_bytes(), type=list[Member])
+    except (OSError, msgspec.MsgspecError):
+        return []

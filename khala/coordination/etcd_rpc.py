@@ -124,7 +124,7 @@ class EtcdRpc:
     async def grant(self, ttl_s: int, deadline_s: float) -> int:
         """A new lease's id."""
         request = etcdrpc.LeaseGrantRequest(TTL=ttl_s)
-        reply = await self._call(
+        reply = await self.call(
             lambda channel, left: etcdrpc.LeaseStub(channel).LeaseGrant(request, timeout=left),
             deadline_s,
             changes=True,
@@ -145,13 +145,13 @@ class EtcdRpc:
                 raise ConnectionError("an endpoint hung up without an answer")
             return reply
 
-        reply = await self._call(renew, deadline_s, changes=False)
+        reply = await self.call(renew, deadline_s, changes=False)
         if reply.TTL <= 0:
             raise LeaseGone
 
     async def revoke(self, lease: int, deadline_s: float) -> None:
         request = etcdrpc.LeaseRevokeRequest(ID=lease)
-        await self._call(
+        await self.call(
             lambda channel, left: etcdrpc.LeaseStub(channel).LeaseRevoke(request, timeout=left),
             deadline_s,
             changes=True,
@@ -159,7 +159,7 @@ class EtcdRpc:
 
     async def put(self, item: KeyValue, deadline_s: float) -> None:
         request = etcdrpc.PutRequest(key=item.key.encode(), value=item.value, lease=item.lease)
-        await self._call(
+        await self.call(
             lambda channel, left: etcdrpc.KVStub(channel).Put(request, timeout=left),
             deadline_s,
             changes=True,
@@ -181,7 +181,7 @@ class EtcdRpc:
             request_put=etcdrpc.PutRequest(key=key, value=item.value, lease=item.lease)
         )
         request = etcdrpc.TxnRequest(compare=[absent], success=[put])
-        reply = await self._call(
+        reply = await self.call(
             lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left),
             deadline_s,
             changes=True,
@@ -200,7 +200,7 @@ class EtcdRpc:
             request_delete_range=etcdrpc.DeleteRangeRequest(key=key.encode())
         )
         request = etcdrpc.TxnRequest(compare=[held], success=[delete])
-        await self._call(
+        await self.call(
             lambda channel, left: etcdrpc.KVStub(channel).Txn(request, timeout=left),
             deadline_s,
             changes=True,
@@ -212,7 +212,7 @@ class EtcdRpc:
         request = etcdrpc.RangeRequest(
             key=start, range_end=start[:-1] + bytes([start[-1] + 1]), limit=1000
         )
-        reply = await self._call(
+        reply = await self.call(
             lambda channel, left: etcdrpc.KVStub(channel).Range(request, timeout=left),
             deadline_s,
             changes=False,
@@ -222,7 +222,7 @@ class EtcdRpc:
             for kv in reply.kvs
         ]
 
-    async def _call(
+    async def call(
         self, call: Callable[[Any, float], Awaitable[Any]], deadline_s: float, *, changes: bool
     ) -> Any:
         """Try the current endpoint, then the others, within one deadline."""

@@ -113,7 +113,7 @@ def _join_at(address: str, joiner: Joiner, token: Token, identity: NodeTls) -> J
     if not draft.exists():
         write_secret(draft, make_key())
     key = draft.read_bytes()
-    request = JoinRequest(
+    asked = JoinRequest(
         token=token.id,
         secret=token.secret,
         role=joiner.role,
@@ -122,7 +122,7 @@ def _join_at(address: str, joiner: Joiner, token: Token, identity: NodeTls) -> J
         hosts=joiner.hosts,
     )
     context = ssl.create_default_context(cadata=authority.decode("ascii"))
-    body = _post(address, "/rpc/v1/join", context, msgspec.msgpack.encode(request))
+    body = request(address, "POST", "/rpc/v1/join", context, msgspec.msgpack.encode(asked))
     answer = _decode(body, JoinAnswer)
     write_secret(identity.authority_file, authority)
     identity.keep(
@@ -148,7 +148,7 @@ def _fetch_authority(address: str, token: Token) -> bytes:
     stranger = ssl.create_default_context()
     stranger.check_hostname = False
     stranger.verify_mode = ssl.CERT_NONE
-    authority = _request(address, "GET", "/rpc/v1/authority", stranger, b"")
+    authority = request(address, "GET", "/rpc/v1/authority", stranger, b"")
     try:
         found = hash_of(authority)
     except ValueError:
@@ -163,10 +163,6 @@ def _fetch_authority(address: str, token: Token) -> bytes:
     return authority
 
 
-def _post(address: str, path: str, context: ssl.SSLContext, body: bytes) -> bytes:
-    return _request(address, "POST", path, context, body)
-
-
 class _Connection(http.client.HTTPSConnection):
     """Insists on the name of a judicator, whatever the address is called."""
 
@@ -179,7 +175,8 @@ class _Connection(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(self.sock, server_hostname=SERVER_NAME)
 
 
-def _request(address: str, method: str, path: str, context: ssl.SSLContext, body: bytes) -> bytes:
+def request(address: str, method: str, path: str, context: ssl.SSLContext, body: bytes) -> bytes:
+    """One call without an event loop. Raise what the judicator raised, or `Unavailable`."""
     host, _, port = address.rpartition(":")
     connection = _Connection(host.strip("[]"), int(port), context)
     try:

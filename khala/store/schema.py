@@ -50,6 +50,7 @@ JOBS = "jobs"
 EXECUTORS = "executors"
 META = "meta"
 TOKENS = "tokens"
+JUDICATORS = "judicators"
 
 _ABSENT: Document = {"$exists": False}
 _PRESENT: Document = {"$exists": True}

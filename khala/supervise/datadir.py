@@ -99,6 +99,12 @@ def has_node(path: Path) -> bool:
     return (path / "node.json").exists()
 
 
+def has_joined(path: Path) -> bool:
+    """It was taken into a cluster that others had made."""
+    file = path / "node.json"
+    return file.exists() and msgspec.json.decode(file.read_bytes(), type=Node).joined
+
+
 def keep_node(path: Path, node: Node) -> None:
     _write_durably(path / "node.json", msgspec.json.encode(node))
 

@@ -23,8 +23,9 @@ def ask(settings: Settings, question: Callable[[JudicatorClient], Awaitable[Answ
 
     async def asking() -> Answer:
         trees = read_trees(Path(settings.data_dir) / "run")
-        addresses = settings.join or [tree.rpc for tree in trees if tree.rpc]
-        book = AddressBook(addresses or judicators_of(settings, JUDICATOR))
+        # Those of this host first; the others know as much when it has just left or is down.
+        addresses = [*settings.join, *(tree.rpc for tree in trees if tree.rpc)]
+        book = AddressBook([*addresses, *judicators_of(settings, JUDICATOR)])
         client = JudicatorClient(book, any_credentials(settings))
         try:
             return await question(client)

@@ -81,4 +81,52 @@ def token_revoke(token_id: str, **options: object) -> None:
     sys.exit(revoke(_settings(options), token_id))
 
 
-ADMIN_COMMANDS: tuple[click.Command, ...] = (token,)
+@click.group("cluster", short_help="The judicators of the cluster: who is a member, who goes.")
+def cluster() -> None:
+    """Look at the judicators of a cluster and take one out, on a judicator's host.
+
+    \b
+      khala.pex cluster members
+      khala.pex cluster remove c       (c is dead for good, or about to be)
+      khala.pex leave                  (on c itself)
+
+    A judicator that is stopped or down stays a member: the others wait for it. Each of them holds
+    a copy of everything; what is written is on a majority of them. So three survive the loss of one
+    host, five of two; two survive nothing, and are meant as the step to three.
+    """
+
+
+@add_options("admin")
+@cluster.command("members", cls=Command, short_help="The judicators and their databases.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def cluster_members(as_json: bool, **options: object) -> None:
+    """List the judicators: name, address, standing, and what etcd and MongoDB say of them."""
+    from roles.admin.members import show
+
+    sys.exit(show(_settings(options), as_json=as_json))
+
+
+@add_options("admin")
+@cluster.command("remove", cls=Command, short_help="Take a judicator out, for good.")
+@click.argument("member")
+def cluster_remove(member: str, **options: object) -> None:
+    """Take a judicator out of the replica set and of etcd; returns when it is out.
+
+    Refused if what is left had no healthy majority. If its process runs, it ends by itself. It had
+    the authority's key: one that was lost with its disk should be believed to be in other hands."""
+    from roles.admin.members import remove
+
+    sys.exit(remove(_settings(options), member))
+
+
+@add_options("admin")
+@click.command("leave", cls=Command, short_help="Take this host's judicator out, for good.")
+def leave(**options: object) -> None:
+    """Take the judicator of this --data-dir out of its cluster, as `cluster remove` does. Its
+    process ends by itself then; a stop alone is not a leave."""
+    from roles.admin.members import leave as run
+
+    sys.exit(run(_settings(options)))
+
+
+ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave)

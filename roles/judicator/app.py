@@ -30,7 +30,7 @@ from khala.supervise.probes import Tls, http_ok, require_free, tcp_answers
 from khala.supervise.tree import Identity as TreeIdentity
 from khala.supervise.tree import Tree
 from roles.command import command
-from roles.judicator.founding import take_place
+from roles.judicator.founding import announce, take_place
 
 log = structlog.get_logger()
 
@@ -46,7 +46,14 @@ def run(settings: Settings, *, init: bool = False) -> int:
     log.debug("datadir.locking", data_dir=settings.data_dir)
     lock = lock_dir(data_dir)
     node, identity = take_place(settings, data_dir, init=init)
-    place = Place(settings=settings, node=node, identity=identity, data_dir=data_dir, lock=lock)
+    place = Place(
+        settings=settings,
+        node=node,
+        identity=identity,
+        existing=announce(settings, node, identity) if identity else "",
+        data_dir=data_dir,
+        lock=lock,
+    )
     return asyncio.run(_main(place))
 
 
@@ -56,6 +63,8 @@ class Place(Struct, frozen=True, kw_only=True):
     settings: Settings
     node: Node
     identity: NodeTls | None
+    #: What etcd is to be started with to join others.
+    existing: str
     data_dir: Path
     lock: int
 
@@ -90,6 +99,7 @@ def _etcd(place: Place) -> ChildSpec:
         peer_port=settings.etcd.peer_port,
         client_port=settings.etcd.client_port,
         advertise=settings.advertised,
+        existing=place.existing,
         tls=EtcdFiles(node=identity.node_file, authority=identity.authority_file, peers=SERVER_NAME)
         if identity
         else None,

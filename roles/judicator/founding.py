@@ -11,23 +11,31 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from khala.config.load import is_loopback
 from khala.config.settings import EVERYWHERE, Settings
 from khala.model.dates import utc_now
-from khala.model.errors import Rejected
-from khala.model.ids import mint_nonce
-from khala.net.joining import Joiner, join
+from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
+from khala.model.ids import JudicatorName, mint_nonce
+from khala.net.joining import Joiner, join, request
 from khala.net.secrets import create_secret
 from khala.pki.local import issue
 from khala.pki.node import JUDICATOR, Certificate, NodeTls, write_secret
+from khala.protocol.members import Entered, Member
 from khala.supervise.datadir import Node, has_node, keep_node, load_node
+from khala.supervise.etcd import peer_url
+from roles.belonging import MEMBERS_FILE
 
 log = structlog.get_logger()
+
+#: Left by a node that was taken out of its cluster, so that it does not start again.
+REMOVED = "removed"
 
 
 def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node, NodeTls | None]:
@@ -36,6 +44,12 @@ def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node,
     Raise `Rejected` for what contradicts the data, or would let strangers in.
     """
     identity = NodeTls(data_dir, JUDICATOR)
+    if (data_dir / REMOVED).exists():
+        raise Rejected(
+            f"--data-dir: the judicator in {data_dir} has been taken out of its cluster, its data"
+            " is of no use any more; remove the directory, or give an empty one and join again",
+            field="--data-dir",
+        )
     if not has_node(data_dir):
         if settings.join:
             _join(settings, data_dir, identity)
@@ -110,6 +124,53 @@ def certify(settings: Settings, node: Node, identity: NodeTls) -> bool:
         ),
     )
     return True
+
+
+def announce(settings: Settings, node: Node, identity: NodeTls) -> str:
+    """Have the cluster take this node's etcd in; what etcd is to be started with.
+
+    Needed once, before the first start of etcd, which must find itself announced; waits for its
+    turn for as long as that takes, because one judicator joins at a time."""
+    data_dir = Path(settings.data_dir)
+    if not node.joined or (data_dir / "etcd" / "member").exists():
+        return ""
+    own = member_of(settings)
+    addresses = dict.fromkeys((*settings.join, *identity.certificate.judicators))
+    body = msgspec.msgpack.encode(own)
+    said = ""
+    while True:
+        for address in addresses:
+            why = "the cluster announces it"
+            try:
+                answer = request(address, "POST", "/rpc/v1/members", identity.client, body)
+                entered = msgspec.msgpack.decode(answer, type=Entered)
+            except (Unavailable, OutcomeUnknown) as error:
+                why = error.message
+                continue
+            if entered.existing:
+                write_secret(data_dir / MEMBERS_FILE, msgspec.json.encode(entered.members))
+                if len(entered.members) == 2:
+                    log.warning(
+                        "cluster.survives_nothing",
+                        why="two judicators survive no failure, of either host; add a third",
+                    )
+                return entered.existing
+        if why != said:
+            log.info("member.waits", why=why)
+        said = why
+        time.sleep(0.5)
+
+
+def member_of(settings: Settings) -> Member:
+    """How the others reach this node and its databases."""
+    host = settings.advertised
+    return Member(
+        name=JudicatorName(settings.name),
+        rpc=f"{host}:{settings.rpc.port}",
+        mongodb=f"{host}:{settings.mongodb.port}",
+        etcd_client=f"{host}:{settings.etcd.client_port}",
+        etcd_peer=peer_url(host, settings.etcd.peer_port),
+    )
 
 
 def hosts_of(settings: Settings) -> tuple[str, ...]:

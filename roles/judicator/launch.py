@@ -8,24 +8,32 @@ from pathlib import Path
 from khala.config.settings import Settings
 from khala.model.ids import JudicatorName
 from khala.pki.node import JUDICATOR, NodeTls
+from khala.supervise.datadir import has_joined
+from roles.belonging import MEMBERS_FILE, read_members
 from roles.judicator import serve
+from roles.judicator.founding import member_of
 
 
 def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
     """Serve until SIGTERM; the exit code."""
     data_dir = Path(settings.data_dir)
     identity = NodeTls(data_dir, JUDICATOR)
-    known_as = settings.advertised
+    own = member_of(settings)
+    # This node's own databases first; the others', should these be down.
+    others = [each for each in read_members(data_dir) if each.name != own.name]
+    etcd_own = f"{settings.local}:{settings.etcd.client_port}"
     return serve.run(
         serve.ServeConfig(
             name=JudicatorName(settings.name),
             cluster=cluster,
             host=settings.bind,
             port=settings.rpc.port,
-            advertise=f"{known_as}:{settings.rpc.port}",
-            mongodb_hosts=(f"{known_as}:{settings.mongodb.port}",),
+            own=own,
+            initiate=not has_joined(data_dir),
+            members_file=data_dir / MEMBERS_FILE,
+            mongodb_hosts=(own.mongodb, *(each.mongodb for each in others)),
             replica_set=settings.mongodb.replica_set,
-            etcd_endpoints=(f"{settings.local}:{settings.etcd.client_port}",),
+            etcd_endpoints=(etcd_own, *(each.etcd_client for each in others)),
             secret_file=Path(settings.secret_file),
             identity=identity if identity.exists else None,
             certificate_life=timedelta(seconds=settings.certificate_life),

@@ -33,7 +33,9 @@ from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.pki.node import NodeTls
+from khala.protocol.members import Member
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
+from khala.store.roster import MongoRoster
 from khala.store.mongo import MongoStore
 from khala.store.schema import ensure_schema
 from khala.store.tokens import MongoTokens
@@ -47,6 +49,8 @@ from roles.judicator.jobs import Jobs, JobStores
 from roles.judicator.joining import JoiningRoutes, Terms
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
+from roles.judicator.member_routes import MemberRoutes
+from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.submit import Submissions
@@ -69,7 +73,12 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     host: str
     port: int
-    advertise: str
+    #: How the others reach this node, and its databases.
+    own: Member
+    #: This node may make the replica set if its MongoDB has none.
+    initiate: bool
+    members_file: Path
+    #: This node's own first, as for etcd.
     mongodb_hosts: tuple[str, ...]
     replica_set: str
     etcd_endpoints: tuple[str, ...]
@@ -97,7 +106,7 @@ async def _main(config: ServeConfig) -> int:
     client = connect(settings)
     etcd = EtcdRpc(config.etcd_endpoints, etcd_tls(config.identity) if config.identity else None)
     try:
-        await ensure_replica_set(settings)
+        await ensure_replica_set(settings, initiate=config.initiate)
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
         await Judicator(config, store, etcd).serve(stop)
@@ -130,12 +139,13 @@ class Judicator:
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
         self._expansion = Expansion(self._dispatcher, store.expansion, self._world)
-        entry = Entry(address=config.advertise, incarnation=self._incarnation)
+        entry = Entry(address=config.own.rpc, incarnation=self._incarnation)
         self._membership = Membership(
             etcd,
             Identity(cluster=config.cluster, name=config.name, entry=entry),
             lambda: store.sessions.take_leadership(config.name, self._incarnation),
         )
+        self._members = Members(etcd, MongoRoster(store.database), config.own, config.members_file)
         self._cluster = Cluster(
             self._dispatcher, store.tasks, store.sessions, self._membership, care
         )
@@ -155,7 +165,7 @@ class Judicator:
             server = await serve(await self._app(), bind)
             log.info(
                 "judicator.serving",
-                address=self._config.advertise,
+                address=self._config.own.rpc,
                 incarnation=self._incarnation,
             )
             self._world.broken.add_done_callback(lambda _: stop.set())
@@ -194,7 +204,20 @@ class Judicator:
             loops.append(_feed_watchdog(self._config.watchdog_fd))
         if self._config.identity is not None:
             loops.append(self._renewal(self._config.identity).run())
+            loops.append(self._members.tend(self._membership))
+            loops.append(self._members.follow(self._on_members))
         return loops
+
+    def _on_members(self, members: list[Member]) -> None:
+        """etcd is asked wherever it is; MongoDB's driver finds its members itself."""
+        own, *_ = self._config.etcd_endpoints
+        others = (each.etcd_client for each in members if each.name != self._config.name)
+        if (endpoints := (own, *others)) != self._etcd.endpoints:
+            self._world.spawn(self._reopen(endpoints))
+
+    async def _reopen(self, endpoints: tuple[str, ...]) -> None:
+        identity = self._config.identity
+        await self._etcd.reopen(endpoints, etcd_tls(identity) if identity else None)
 
     def _renewal(self, identity: NodeTls) -> Renewal:
         return Renewal(
@@ -246,6 +269,8 @@ class Judicator:
         Api(services).register(app, routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)
+            await self._members.found()
+            MemberRoutes(self._members).register(routes)
         routes.finish()
         return app
 
@@ -261,7 +286,7 @@ class Judicator:
 
     def _addresses(self) -> list[str]:
         known = [record.address for record in self._membership.judicators()]
-        return known or [self._config.advertise]
+        return known or [self._config.own.rpc]
 
     def _logs(self) -> LogRoutes:
         store = self._store

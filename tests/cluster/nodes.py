@@ -102,7 +102,7 @@ class Cluster:
         #: Of judicators.
         self.options = options
         self.nodes: dict[str, Node] = {}
-        self._addresses: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
 
     # ---- growing ----------------------------------------------------------------------------
 
@@ -123,12 +123,12 @@ class Cluster:
     def _add(self, node: Node, address: str) -> Node:
         self.nodes[node.name] = node
         if address:
-            self._addresses[node.name] = address
+            self.addresses[node.name] = address
         return node
 
     @property
     def judicators(self) -> str:
-        return ",".join(f"{address}:{self.ports.rpc}" for address in self._addresses.values())
+        return ",".join(f"{address}:{self.ports.rpc}" for address in self.addresses.values())
 
     def token_file(self, role: str, *options: str) -> Path:
         made = self.run("token", "create", "--role", role, *options)
@@ -140,13 +140,13 @@ class Cluster:
 
     def run(self, *arguments: str, on: str | None = None) -> subprocess.CompletedProcess[str]:
         """A command on a judicator's host, the first one's if it is not named."""
-        name = on or next(name for name in self._addresses if self.nodes[name].alive())
+        name = on or next(name for name in self.addresses if self.nodes[name].alive())
         return command(*arguments, "--data-dir", str(self.nodes[name].data_dir))
 
     # ---- looking ----------------------------------------------------------------------------
 
     def wait_serving(self, name: str, timeout_s: float = 120.0) -> None:
-        url = f"https://{self._addresses[name]}:{self.ports.rpc}/readyz"
+        url = f"https://{self.addresses[name]}:{self.ports.rpc}/readyz"
         node = self.nodes[name]
 
         def serves() -> bool:
@@ -161,9 +161,6 @@ class Cluster:
             wait_until(serves, timeout_s, f"{name} serves")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{node.log_tail()}") from None
-
-    def address(self, name: str) -> str:
-        return self._addresses[name]
 
     def destroy(self) -> None:
         for node in reversed(self.nodes.values()):

@@ -1,0 +1,167 @@
+"""Three judicators, executors and gateways: they join one by one, and any one host may be lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.harness import Khala, free_ports, wait_until
+from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
+
+#: Nine databases and as many interpreters start here, on whatever the machine has.
+pytestmark = pytest.mark.timeout(500)
+ADDRESSES = {"a": "127.0.0.31", "b": "127.0.0.32", "c": "127.0.0.33"}
+
+
+def members(cluster: Cluster, *, on: str | None = None) -> dict[str, Any]:
+    result = cluster.run("cluster", "members", "--json", on=on)
+    if result.returncode:
+        return {"members": [], "notes": [result.stderr]}
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def settled(cluster: Cluster, count: int, *, on: str | None = None) -> bool:
+    found = members(cluster, on=on)["members"]
+    return len(found) == count and all(
+        each["member"].get("standing") == "member"
+        and each["etcd"] == "voter"
+        and each["mongodb"].partition(",")[0] in {"primary", "secondary"}
+        and "no vote" not in each["mongodb"]
+        for each in found
+    )
+
+
+def add_judicator(cluster: Cluster, name: str) -> Node:
+    token = cluster.token_file("judicator")
+    joining = ("--join", cluster.judicators, "--join-token-file", str(token))
+    node = cluster.judicator(name, ADDRESSES[name], *joining)
+    wait_until(lambda: settled(cluster, len(cluster.addresses)), 60, f"{name} is a member")
+    return node
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with growing(tmp_path_factory.mktemp("members")) as cluster:
+        cluster.judicator("a", ADDRESSES["a"])
+        add_judicator(cluster, "b")
+        two = members(cluster)
+        (note,) = two["notes"]
+        assert note.startswith("2 judicators survive the loss of none; add a third")
+        add_judicator(cluster, "c")
+        for name in ("e1", "e2"):
+            cluster.join(name, "executor", "--slots", "2")
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def gateways(cluster: Cluster) -> list[Khala]:
+    clients = []
+    for name in ("g1", "g2"):
+        (port,) = free_ports(1)
+        node = cluster.join(name, "gateway", "--http-port", str(port))
+        clients.append(gateway_of(node, port))
+        wait_ready(clients[-1], node)
+    return clients
+
+
+def test_each_one_is_a_full_member(cluster: Cluster) -> None:
+    for name in ADDRESSES:
+        assert settled(cluster, 3, on=name), members(cluster, on=name)
+    assert members(cluster)["notes"] == []
+
+
+class Load(threading.Thread):
+    """Submits until it is told to stop, as a client that tries again does."""
+
+    def __init__(self, gateways: list[Khala]) -> None:
+        super().__init__()
+        self._gateways = gateways
+        self._stopping = threading.Event()
+        self.tasks: list[str] = []
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.wait(0.3):
+                client = self._gateways[len(self.tasks) % len(self._gateways)]
+                self.tasks.append(client.submit(execute_command="sleep 1; echo done"))
+        except BaseException as error:  # noqa: BLE001 - told to the test's own thread
+            self.failure = error
+
+    def wait_for_more(self, count: int) -> None:
+        aim = len(self.tasks) + count
+        wait_until(lambda: len(self.tasks) >= aim or self.failure, 60, "more tasks are accepted")
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+        if self.failure is not None:
+            raise self.failure
+
+
+def test_any_judicator_may_be_killed_in_the_middle_of_tasks(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    load = Load(gateways)
+    load.start()
+    try:
+        for name in ADDRESSES:
+            load.wait_for_more(3)
+            cluster.nodes[name].kill9()
+            load.wait_for_more(3)
+            cluster.nodes[name].start()
+            cluster.wait_serving(name)
+            wait_until(lambda: settled(cluster, 3), 90, f"{name} is back")
+    finally:
+        load.stop()
+    for task in load.tasks:
+        found = gateways[0].wait_done(task, 90)
+        assert found["status"] == 5, found
+        assert found["result"]["execute_output"] == "done\n"
+
+
+def test_the_last_healthy_majority_is_not_given_away(cluster: Cluster) -> None:
+    cluster.nodes["c"].kill9()
+    try:
+        wait_until(
+            lambda: any(
+                each["mongodb"].startswith("not reachable")
+                for each in members(cluster, on="a")["members"]
+            ),
+            60,
+            "c is missed",
+        )
+        refused = cluster.run("cluster", "remove", "b", on="a")
+        assert refused.returncode == 2
+        assert "1 of 2 judicators are healthy, which is no majority" in refused.stderr
+    finally:
+        cluster.nodes["c"].start()
+        cluster.wait_serving("c")
+    wait_until(lambda: settled(cluster, 3), 90, "c is back")
+
+
+def test_a_stop_is_no_leave_and_a_leave_is_for_good(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    node = cluster.nodes["b"]
+    node.stop()
+    assert len(members(cluster, on="a")["members"]) == 3
+    node.start()
+    cluster.wait_serving("b")
+    wait_until(lambda: settled(cluster, 3), 90, "b is back")
+    left = cluster.run("leave", on="b")
+    assert left.returncode == 0, left.stderr
+    assert [each["member"]["name"] for each in members(cluster, on="a")["members"]] == ["a", "c"]
+    wait_until(lambda: not node.alive(), 60, "its process ended by itself")
+    assert "has been taken out" in node.log_tail()
+    node.start()
+    wait_until(lambda: not node.alive(), 60, "it does not start again")
+    assert "has been taken out" in node.log_tail()
+    task = gateways[1].submit(execute_command="echo two")
+    assert gateways[1].wait_done(task)["result"]["execute_output"] == "two\n"
+    assert cluster.run("cluster", "remove", "nobody", on="a").returncode == 2
