@@ -58,6 +58,8 @@ class OwnersAudit:
                 continue
             mine = self._is_mine(record)
             if mine and record.session == session.number:
+                # Another judicator may have been asked for it.
+                self._sessions.set_cordoned(session, record.cordon is not None)
                 continue
             conn = session.conn
             self._sessions.detach(session)

@@ -35,7 +35,7 @@ class Keeping:
             self._keep_one(now)
         elif (
             kept.kept_for not in self._passed_over
-            or not (kept.conn and kept.accepts)
+            or not kept.takes_work
             or now - self._kept_since > KEEP_S
         ):
             self._passed_over.pop(kept.kept_for or "", None)  # it waits again for its turn
@@ -69,5 +69,5 @@ class Keeping:
 
     def _emptiest(self, spec: TaskSpec) -> Session | None:
         """Where the task would fit soonest."""
-        able = [s for s in self._sessions.values() if s.conn and s.accepts and s.suits(spec)]
+        able = [s for s in self._sessions.values() if s.takes_work and s.suits(spec)]
         return min(able, key=lambda session: session.used, default=None)

@@ -71,6 +71,8 @@ class Session:
     closed_at: float | None = None
     #: False while the executor takes no work (stopping, disk full, spool full) or rests.
     accepts: bool = True
+    #: An operator wants it to get no new work.
+    cordoned: bool = False
     #: Attempts it lost since its last result.
     losses: int = 0
     #: It is given nothing before (see `LOSSES_MAX`).
@@ -95,14 +97,14 @@ class Session:
     @property
     def slots_left(self) -> int:
         """As `free`, for the shape that it is kept for."""
-        if self.conn is None or not self.accepts:
+        if not self.takes_work:
             return 0
         return max(0, self.slots - self.used)
 
     @property
     def takes_ahead(self) -> bool:
         """It would keep one more attempt waiting, and not for long."""
-        if self.conn is None or not self.accepts or self.kept_for is not None:
+        if not self.takes_work or self.kept_for is not None:
             return False
         return self.used < self.slots + self.ahead
 
@@ -141,6 +143,10 @@ class Session:
             self.unknown += sign
         for name, amount in (held.amounts or {}).items():
             self.taken[name] += sign * amount
+
+    @property
+    def takes_work(self) -> bool:
+        return self.conn is not None and self.accepts and not self.cordoned
 
     def expires_at(self) -> float:
         """Later than the executor's own view of the same session (it counts from what it SENT

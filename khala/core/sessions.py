@@ -145,6 +145,10 @@ class Sessions:
         self.kept = session if shape is not None else None
         self._freed(session)
 
+    def set_cordoned(self, session: Session, cordoned: bool) -> None:
+        session.cordoned = cordoned
+        self._note(session)
+
     def hold(self, session: Session, run: Run, held: Held) -> Held:
         self.drop(session, run)
         session.held[run] = held

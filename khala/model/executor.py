@@ -35,6 +35,15 @@ class ImageInfo(Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+class Cordon(Struct, frozen=True, kw_only=True):
+    """An operator's word that an executor gets no new work, in force until it is taken back."""
+
+    reason: str
+    since: datetime
+    #: When whoever drains it wants it to be empty; for people.
+    deadline: datetime | None = None
+
+
 class ExecutorRecord(Struct, frozen=True, kw_only=True):
     """An executor's row in the store. `id` is a 24-digit id for KV2's clients."""
 
@@ -54,6 +63,8 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     enforces: Enforcement | None = None
     #: Which fields of a task it knows (see `khala.model.capabilities`).
     speaks: int = 0
+    #: None: it gets work.
+    cordon: Cordon | None = None
     #: When its judicator last noted that it is connected; None: it is not, as far as is known.
     heard_at: datetime | None = None
     capacity: Amounts = {}

@@ -152,6 +152,8 @@ SPOOL_ITEMS = 1024
 #: Slots of one executor; more is a typing error.
 SLOTS_MAX = 1024
 
+#: Why an operator cordons an executor, in a line.
+CORDON_REASON_CHARS = 200
 #: Images of one executor; each is mounted, probed and looked through at its start.
 IMAGES_MAX = 64
 

@@ -18,10 +18,11 @@ from collections.abc import (
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
-from khala.model.errors import InvariantBroken, NameTaken
-from khala.model.executor import ExecutorRecord, SessionState
+from khala.model.errors import InvariantBroken, NameTaken, NotFound
+from khala.model.executor import Cordon, ExecutorRecord, SessionState
 from khala.model.ids import (
     AttemptNo,
     ExecutorName,
@@ -94,8 +95,15 @@ class MemorySessions:
             speaks=item.speaks,
             capacity=item.capacity,
             labels=item.labels,
+            cordon=previous.cordon if previous else None,
         )
         return OpenedSession(session=session, previous=previous)
+
+    async def set_cordon(self, name: ExecutorName, cordon: Cordon | None) -> None:
+        record = self._state.executors.get(name)
+        if record is None:
+            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex status shows them")
+        self._state.executors[name] = msgspec.structs.replace(record, cordon=cordon)
 
     def _is_held(self, record: ExecutorRecord, item: OpenSession) -> bool:
         if record.boot == item.boot or record.state is SessionState.LOST or not record.heard_at:

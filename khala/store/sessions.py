@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
 from bson import Int64, ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from khala.model.errors import InvariantBroken, NameTaken
-from khala.model.executor import ExecutorRecord, SessionState
+from khala.model.errors import InvariantBroken, NameTaken, NotFound
+from khala.model.executor import Cordon, ExecutorRecord, SessionState
 from khala.model.ids import ExecutorName, Incarnation, JudicatorName, SessionNo, Term
 from khala.model.limits import NAME_HELD_S
 from khala.model.statements import AuditView, HeldLease, OpenedSession, OpenSession
@@ -141,6 +142,19 @@ class MongoSessions:
             },
         )
         return int(reply["nModified"])
+
+    async def set_cordon(self, name: ExecutorName, cordon: Cordon | None) -> None:
+        """Precondition: it is known; raise `NotFound` if it is not. Sessions come and go without
+        changing it."""
+        change: Document = (
+            {"$unset": {"cordon": ""}}
+            if cordon is None
+            else {"$set": {"cordon": msgspec.structs.asdict(cordon)}}
+        )
+        with changing():
+            result = await self._executors.update_one({"_id": name}, change)
+        if not result.matched_count:
+            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex status shows them")
 
     async def list_executors(self) -> list[ExecutorRecord]:
         """By name, lost ones included, forgotten ones not."""

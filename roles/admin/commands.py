@@ -129,4 +129,48 @@ def leave(**options: object) -> None:
     sys.exit(run(_settings(options)))
 
 
-ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave)
+@add_options("admin")
+@click.command("cordon", cls=Command, short_help="Let an executor have no new work.")
+@click.argument("executor")
+@click.option("--reason", default="", help="Why, for whoever wonders; shown in status and nodes.")
+def cordon(executor: str, reason: str, **options: object) -> None:
+    """Let an executor have no new work; what it runs goes on. It holds until `uncordon`, over
+    restarts too."""
+    from roles.admin.nodes import cordon as run
+
+    sys.exit(run(_settings(options), executor, reason))
+
+
+@add_options("admin")
+@click.command("uncordon", cls=Command, short_help="Let it have work again.")
+@click.argument("executor")
+def uncordon(executor: str, **options: object) -> None:
+    """Let an executor have work again."""
+    from roles.admin.nodes import uncordon as run
+
+    sys.exit(run(_settings(options), executor))
+
+
+@add_options("admin")
+@click.command("drain", cls=Command, short_help="Cordon an executor and wait until it is empty.")
+@click.argument("executor")
+@click.option("--deadline", default="15m", show_default=True, help="How long to wait.")
+@click.option("--reason", default="", help="Why, for whoever wonders; shown in status and nodes.")
+@click.option("--monitor", is_flag=True, help="Say how many tasks still run, as they end.")
+def drain(executor: str, deadline: str, reason: str, monitor: bool, **options: object) -> None:
+    """Cordon an executor and return when nothing runs on it: then it can be stopped.
+
+    \b
+      khala.pex drain exec-07 --deadline 15m --reason "disk swap" --monitor
+      systemctl stop khala@executor          (on exec-07; swap the disk, start it again)
+      khala.pex uncordon exec-07
+
+    At the deadline it ends with code 69 and the executor stays cordoned; what still runs there goes
+    on. Stopping it then hands these tasks back, and they are run again elsewhere."""
+    from roles.admin.nodes import drain as run
+
+    seconds = _duration("--deadline", deadline)
+    sys.exit(run(_settings(options), executor, seconds, reason, monitor=monitor))
+
+
+ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave, cordon, uncordon, drain)

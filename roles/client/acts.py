@@ -18,6 +18,7 @@ from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from khala.model.task import TaskState
+from khala.protocol import v2
 from roles.client import exits, tables, verdicts
 from roles.client.connection import Connection
 from roles.client.selectors import select, select_one
@@ -162,11 +163,25 @@ async def nodes(khala: AsyncKhala, form: Form) -> int:
         for node in found.judicators
     ]
     rows += [
-        [node.name, "executor", node.state, f"{node.slots - node.free}/{node.slots}", node.version]
+        [
+            node.name,
+            "executor",
+            _executor_state(node),
+            f"{node.slots - node.free}/{node.slots}",
+            node.version,
+        ]
         for node in found.executors
     ]
     tables.show_table(["NAME", "ROLE", "STATE", "BUSY", "VERSION"], rows)
     return 0
+
+
+def _busy(node: v2.ExecutorNode) -> str:
+    return f"{node.slots - node.free}/{node.slots}"
+
+
+def _executor_state(node: v2.ExecutorNode) -> str:
+    return f"{node.state}, cordoned" if node.cordon else node.state
 
 
 def _judicator_state(serving: bool, leader: bool) -> str:

@@ -197,6 +197,7 @@ def view_nodes(seen: Seen) -> v2.Nodes:
                 labels=executor.record.labels,
                 resources=view_amounts(executor.record.capacity),
                 resources_left=view_amounts(executor.left),
+                cordon=executor.record.cordon,
             )
             for executor in seen.executors
         ],

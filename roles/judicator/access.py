@@ -21,12 +21,12 @@ _OPEN = frozenset({"/rpc/v1/authority", "/rpc/v1/join"})
 _EXECUTORS = re.compile(
     r"GET /rpc/v1/executor|GET /rpc/v1/cluster|GET /rpc/v1/tasks/[^/]+/parts/[^/]+"
     r"|GET /rpc/v1/blobs/[^/]+"
-    r"|PUT /rpc/v1/outputs/.+|POST /rpc/v1/certificate"
+    r"|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live|POST /rpc/v1/certificate"
 )
 #: For judicators and their hosts' administrators, who have a judicator's certificate.
-_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:tokens|members)(?:/.*)?")
+_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:tokens|members|nodes)(?:/.*)?")
 #: What an executor alone does, in its own name.
-_NOT_GATEWAYS = re.compile(r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+")
+_NOT_GATEWAYS = re.compile(r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live")
 
 
 def may(role: str, method: str, path: str) -> bool:

@@ -35,8 +35,8 @@ from khala.net.secrets import SecretFile
 from khala.pki.node import NodeTls
 from khala.protocol.members import Member
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
-from khala.store.roster import MongoRoster
 from khala.store.mongo import MongoStore
+from khala.store.roster import MongoRoster
 from khala.store.schema import ensure_schema
 from khala.store.tokens import MongoTokens
 from roles.judicator.access import require_certificate
@@ -52,6 +52,7 @@ from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.member_routes import MemberRoutes
 from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
+from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.submit import Submissions
 from roles.judicator.world import World
@@ -267,6 +268,7 @@ class Judicator:
         )
         routes = Routes(app)
         Api(services).register(app, routes)
+        NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)
             await self._members.found()

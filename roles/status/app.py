@@ -125,6 +125,11 @@ def _text(status: Status) -> str:
             f"executor {record.name}: {record.state}, {free} of {record.slots} slots free,"
             f" {record.enforcement}{_cache(view.cache)}"
         )
+        if record.cordon is not None:
+            lines.append(
+                f"  cordoned since {record.cordon.since:%Y-%m-%d %H:%M} UTC, it gets no new work:"
+                f" {record.cordon.reason or 'no reason given'}"
+            )
         lines += [
             f"  image {image.name}: {image.size_bytes / MIB:.0f} MiB, identity {image.identity}"
             for image in record.images

@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
-from khala.model.executor import CacheCounts, ImageInfo, SessionState
+from khala.model.executor import CacheCounts, Cordon, ImageInfo, SessionState
 
 
 class ExecutorNode(Struct, frozen=True, kw_only=True):
@@ -31,6 +31,8 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     resources: dict[str, float] = {}
     #: What of it is not taken.
     resources_left: dict[str, float] = {}
+    #: Set while an operator lets it have no new work.
+    cordon: Cordon | None = None
 
 
 class JudicatorNode(Struct, frozen=True, kw_only=True):
