@@ -13,6 +13,7 @@ key of its own, so it is repeated safely whatever happens to the connection.
 """
 
 from khala.client.aio import AsyncKhala
+from khala.client.logs import LogEvent, LogQuery, bytes_of
 from khala.client.request import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Source, StageOf
 from khala.client.sync import Khala
 from khala.model.errors import (
@@ -37,6 +38,8 @@ __all__ = [
     "Khala",
     "KhalaError",
     "Limits",
+    "LogEvent",
+    "LogQuery",
     "NewTask",
     "NotFound",
     "OutcomeUnknown",
@@ -51,4 +54,5 @@ __all__ = [
     "Task",
     "TooLarge",
     "Unavailable",
+    "bytes_of",
 ]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from khala.client.jobs import JobCalls
+from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
 from khala.model.errors import Unavailable
@@ -33,7 +34,6 @@ from khala.protocol.v2 import (
 )
 
 Answer = TypeVar("Answer")
-StreamName: TypeAlias = Literal["stdout", "stderr"]
 
 #: How long a gateway that is away is asked again.
 PATIENCE_S = 30.0
@@ -157,6 +157,12 @@ class AsyncKhala(JobCalls):
         """Case `number` of a task, from 1, with the beginning of each of its texts."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}"
         return _parse(CaseDetail, await self._ask("GET", path))
+
+    def logs(self, task: str, query: LogQuery | None = None) -> AsyncGenerator[LogEvent, None]:
+        """What it wrote, record by record; with `follow` until it has ended, whatever happens to
+        the connection meanwhile. Close it (`contextlib.aclosing`) if you do not read to the end."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}/logs"
+        return read_log(self._transport, path, query or LogQuery())
 
     async def list_artifacts(self, task: str) -> list[Artifact]:
         path = f"/api/v2/tasks/{quote(task, safe='')}/artifacts"

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
-from khala.client.aio import PATIENCE_S, AsyncKhala, StreamName
+from khala.client.aio import PATIENCE_S, AsyncKhala
+from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -71,6 +72,9 @@ class Khala:
     def get_case(self, task: str, number: int) -> CaseDetail:
         return self._do(self._inner.get_case(task, number))
 
+    def logs(self, task: str, query: LogQuery | None = None) -> Iterator[LogEvent]:
+        return self._each(self._inner.logs(task, query))
+
     def list_artifacts(self, task: str) -> list[Artifact]:
         return self._do(self._inner.list_artifacts(task))
 
@@ -90,12 +94,12 @@ class Khala:
     def _do(self, call: Coroutine[object, object, Answer]) -> Answer:
         return self._runner.run(call)
 
-    def _each(self, rows: AsyncIterator[Row]) -> Iterator[Row]:
-        async def following() -> Row | None:
-            return await anext(rows, None)
+    def _each(self, items: AsyncIterator[Answer]) -> Iterator[Answer]:
+        async def following() -> Answer | None:
+            return await anext(items, None)
 
-        while (row := self._do(following())) is not None:
-            yield row
+        while (item := self._do(following())) is not None:
+            yield item
 
 
 async def _joined(opened: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> bytes:

@@ -46,7 +46,7 @@ class Transport:
             )
         self.url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._opened: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -57,7 +57,7 @@ class Transport:
     async def ask(self, call: Call) -> bytes:
         """The body of the answer. Raises the error that a refusal stands for, `Unavailable` when
         nobody has answered for as long as patience lasts."""
-        deadline = time.monotonic() + self._patience_s
+        deadline = time.monotonic() + self.patience_s
         pause_s = PAUSE_MIN_S
         while True:
             try:
@@ -70,15 +70,21 @@ class Transport:
 
     @asynccontextmanager
     async def open(
-        self, path: str, query: Mapping[str, str]
+        self,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] = {},
+        *,
+        silence_s: float = ANSWER_S,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The body in pieces; `path` is quoted already. A stream that breaks is `Unavailable`."""
+        """The body in pieces; `path` is quoted already. A stream that breaks, or says nothing for
+        `silence_s`, is `Unavailable`."""
         url = yarl.URL(self.url + path, encoded=True)
         try:
-            async with self._session.get(url, params=query) as response:
+            async with self._session.get(url, params=query, headers=headers) as response:
                 if response.status >= 400:
                     raise failure_of(response.status, await response.read(), self.url)
-                yield _pieces(response)
+                yield _pieces(response, silence_s)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._unreachable(error) from error
 
@@ -116,10 +122,10 @@ class Transport:
         )
 
 
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _pieces(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIterator[bytes]:
     while True:
-        async with asyncio.timeout(ANSWER_S):
-            piece = await response.content.read(PIECE_BYTES)
+        async with asyncio.timeout(silence_s):
+            piece = await response.content.readany()
         if not piece:
             return
         yield piece

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TextIO
 
 import click
+from msgspec.structs import replace
 
-from khala.client import Artifact, AsyncKhala, NewTask, Result, Row, Task
-from khala.client.aio import StreamName
+from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Result, Row, Task
 from khala.model.cases import Verdict
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Reason
@@ -21,14 +19,11 @@ from khala.model.task import TaskState
 from khala.protocol import v2
 from roles.client import exits, tables, verdicts
 from roles.client.connection import Connection
+from roles.client.output import Output, show_log
 from roles.client.selectors import select, select_one
 from roles.client.tables import Form
 
 _SIGNAL_BASE = 128
-_STREAMS: tuple[tuple[StreamName, TextIO], ...] = (
-    ("stdout", sys.stdout),
-    ("stderr", sys.stderr),
-)
 
 
 def act(
@@ -56,10 +51,11 @@ def act(
 
 
 async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
-    """Submit, wait, show the outputs, and end as the program did. Ctrl-C cancels the task."""
+    """Submit, show what it writes while it writes it, and end as the program did. Ctrl-C cancels
+    the task."""
     task_id = await khala.submit(task)
     connection.remember(task_id)
-    waiting = asyncio.ensure_future(khala.wait(task_id))
+    waiting = asyncio.ensure_future(_follow(khala, task_id))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, waiting.cancel)
@@ -75,14 +71,19 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
             return exits.INTERRUPTED
     if ended.cases:
         verdicts.show_cases(ended)
-    else:
-        await _show_outputs(khala, ended, None)
+    elif ended.stages.execute.result is None:  # what the compiler wrote says why
+        await show_log(khala, task_id, LogQuery(stage=Stage.COMPILE), Output())
     if ended.state is not TaskState.SUCCEEDED:
         click.echo(f"khala: {sentence_of(ended)}", err=True)
     if ended.verdict is None:
         return program_code(ended)
     click.echo(f"khala: {verdicts.sentence_of(ended)}", err=True)
     return 0 if ended.verdict is Verdict.AC else exits.FAILED
+
+
+async def _follow(khala: AsyncKhala, task: str) -> Task:
+    await show_log(khala, task, LogQuery(stage=Stage.EXECUTE, follow=True), Output())
+    return await khala.wait(task)
 
 
 async def submit(
@@ -133,11 +134,15 @@ async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...],
 
 
 async def logs(
-    khala: AsyncKhala, connection: Connection, word: str, stage: Stage | None, stream: str | None
+    khala: AsyncKhala, connection: Connection, word: str, query: LogQuery, output: Output
 ) -> int:
-    """The outputs of a task that has ended."""
-    task = await khala.wait(await select_one(khala, connection, word))
-    await _show_outputs(khala, task, stage, only=stream)
+    """What a task has written so far. Of one that has ended, without a stage: what the program
+    wrote, or the compiler if it failed."""
+    task = await khala.get(await select_one(khala, connection, word))
+    if query.stage is None and task.done and query.attempt is None:
+        compiled = task.stages.execute.result is None
+        query = replace(query, stage=Stage.COMPILE if compiled else Stage.EXECUTE)
+    await show_log(khala, task.id, query, output)
     return 0
 
 
@@ -323,23 +328,3 @@ def _measured(result: Result) -> str:
     if result.cache == "hit":
         parts.append("from the compile cache")
     return ", ".join(parts)
-
-
-async def _show_outputs(
-    khala: AsyncKhala, task: Task, stage: Stage | None, *, only: str | None = None
-) -> None:
-    """Each stream to its own. Without a stage: what the program wrote, or the compiler if it
-    failed."""
-    stages = {Stage.COMPILE: task.stages.compile, Stage.EXECUTE: task.stages.execute}
-    chosen = [stage] if stage else [name for name in Stage if stages[name].result is not None][-1:]
-    for name in chosen:
-        result = stages[name].result
-        if result is None:
-            continue
-        for stream, file in _STREAMS:
-            if only not in (None, stream):
-                continue
-            async with khala.open_output(task.id, stream, name) as pieces:
-                async for piece in pieces:
-                    file.buffer.write(piece)
-            file.buffer.flush()

@@ -115,25 +115,35 @@ def get(connection: Connection, tasks: tuple[str, ...], form: str) -> None:
 
 @click.command(
     short_help="Show what a task wrote.",
-    help=f"Show what a task wrote, once it has ended.\n\n{SELECTORS}",
+    help=f"Show what a task has written so far; with -f, go on until it ends.\n\n{SELECTORS}",
 )
 @one_task
+@click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
 @click.option(
-    "--stage", type=click.Choice(["compile", "execute"]), help="Default: the one that ran last."
+    "--stage",
+    type=click.Choice(["compile", "execute"]),
+    help="Default: both; once it has ended, the one that ran last.",
 )
 @click.option(
     "--stream", type=click.Choice(["stdout", "stderr"]), help="Default: both, each to its own."
 )
+@click.option("--attempt", type=click.IntRange(1), help="Default: the newest.")
+@click.option("--tail", type=click.IntRange(0, 10_000), help="Only so many lines of what is there.")
+@click.option("--since", metavar="DURATION", help="Only what was written in this time: 10m.")
+@click.option("--timestamps", is_flag=True, help="When it was written, before each line.")
 @connected
-def logs(connection: Connection, task: str, stage: str | None, stream: str | None) -> None:
+def logs(connection: Connection, task: str, **options: Any) -> None:
+    from khala.client import LogQuery
     from khala.model.spec import Stage
     from roles.client import acts
+    from roles.client.output import Output, since_of
+    from roles.client.request import duration_of
 
-    wanted = Stage(stage) if stage else None
-    _act(
-        connection,
-        lambda khala: acts.logs(khala, connection, task, wanted, stream),
-    )
+    stage = options.pop("stage")
+    since = since_of(duration_of(options.pop("since"), "--since"))
+    output = Output(timestamps=options.pop("timestamps"), since=since)
+    query = LogQuery(stage=Stage(stage) if stage else None, **options)
+    _act(connection, lambda khala: acts.logs(khala, connection, task, query, output))
 
 
 @click.command(

@@ -79,6 +79,7 @@ class Gateway:
         self._feed = EventFeed(book, config.credentials, self._hub.on_event, self._hub.on_gap)
         self._hub.follow_logs = self._feed.follow_logs
         self._logs = LogRoutes(self._client, self._hub)
+        self._metrics.watch_logs(self._logs)
         self._server: Server | None = None
 
     @property

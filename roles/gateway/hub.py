@@ -25,6 +25,7 @@ from khala.model.status import kv2_status
 from khala.model.task import Task, TaskBrief
 from khala.protocol import v2
 from khala.protocol.rpc import Event, ExecutorView, LogGrew, TaskChanged
+from roles.gateway.topics import Topics
 from roles.gateway.view_cases import view_score
 
 log = structlog.get_logger()
@@ -36,7 +37,8 @@ TASKS_REMEMBERED = 10_000
 class Reader:
     """One event stream: encoded events that wait to be sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: Topics) -> None:
+        self.topics = topics
         self.waiting: list[bytes] = []
         self.wake = asyncio.Event()
         #: The stream must end; what waits may be incomplete.
@@ -107,13 +109,14 @@ class Hub:
     def readers(self) -> int:
         return len(self._readers)
 
-    def open(self) -> Reader:
-        """Raise `Unavailable` when there are too many streams, or the gateway stops."""
+    def open(self, topics: Topics | None = None) -> Reader:
+        """Of all topics unless some are given. Raise `Unavailable` when there are too many
+        streams, or the gateway stops."""
         if self.stopping:
             raise Unavailable("the gateway is stopping")
         if len(self._readers) >= EVENT_STREAMS:
             raise Unavailable(f"{EVENT_STREAMS} event streams are open, which is the limit")
-        reader = Reader()
+        reader = Reader(topics or Topics())
         self._readers.add(reader)
         return reader
 
@@ -127,7 +130,8 @@ class Hub:
             return
         if isinstance(event, TaskChanged):
             self._note(event)
-        if not self._readers:
+        readers = [reader for reader in self._readers if reader.topics.include(event)]
+        if not readers:
             return
         encoded = (
             encode_event("task", row_of(event.task))
@@ -135,7 +139,7 @@ class Hub:
             else _encode_executor(event.executor)
         )
         if encoded:
-            for reader in self._readers:
+            for reader in readers:
                 reader.push(encoded)
 
     def on_gap(self) -> None:

@@ -22,6 +22,7 @@ from khala.net.client import JudicatorClient
 from khala.obs.metrics import SECONDS_BUCKETS, create_registry, families_of, merge
 from khala.protocol.rpc import MetricsView
 from roles.gateway.hub import Hub
+from roles.gateway.v2_logs import LogRoutes
 
 #: A judicator that takes longer is left out of this answer.
 ASK_S = 2.0
@@ -48,9 +49,21 @@ class Metrics:
         )
         streams = Gauge("khala_event_streams", "Event streams open here.", registry=registry)
         streams.set_function(lambda: hub.readers)
+        self._stalled = Counter(
+            "khala_log_stalled",
+            "Followers that were disconnected because they took nothing.",
+            registry=registry,
+        )
+        self._followers = Gauge(
+            "khala_log_followers", "Readers that follow logs here.", registry=registry
+        )
         self._answering = Gauge(
             "khala_judicators_answering", "Judicators whose numbers are below.", registry=registry
         )
+
+    def watch_logs(self, logs: LogRoutes) -> None:
+        self._followers.set_function(lambda: logs.followers)
+        logs.on_stalled = self._stalled.inc
 
     def observe(self, route: str, status: int, took_s: float) -> None:
         self._requests.labels(route, str(status)).inc()

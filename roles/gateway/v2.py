@@ -28,6 +28,7 @@ from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.queries import read_query
+from roles.gateway.topics import parse_topics
 from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import etag_of, view_nodes
 from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_change, wait_end
@@ -51,6 +52,11 @@ class TaskQuery(Struct, frozen=True, kw_only=True):
     wait: Wait | None = None
     #: The `ETag` of an earlier answer.
     since: str | None = None
+
+
+class EventsQuery(Struct, frozen=True, kw_only=True):
+    #: Any of `tasks`, `nodes` and `task:ID`; everything unless given.
+    topics: tuple[str, ...] = ()
 
 
 class V2(Struct, frozen=True, kw_only=True):
@@ -100,15 +106,17 @@ class V2(Struct, frozen=True, kw_only=True):
             method="GET",
             path="/api/v2/events",
             tag="Cluster",
+            query=EventsQuery,
             answers={200: Answer(content="text/event-stream")},
         )
     )
     async def stream_events(self, request: Request) -> HTTPResponse | None:
         """Follow what happens, as server-sent events."""
+        topics = parse_topics(read_query(request, EventsQuery).topics)
         headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
         if request.method == "HEAD":
             return HTTPResponse(None, headers=headers, content_type="text/event-stream")
-        reader = self.hub.open()
+        reader = self.hub.open(topics)
         try:
             response = await request.respond(headers=headers, content_type="text/event-stream")
             await response.send(

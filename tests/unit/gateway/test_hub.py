@@ -7,12 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
-from khala.model.errors import Unavailable
+from khala.model.errors import Rejected, Unavailable
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import EVENT_QUEUE_ITEMS
 from khala.model.task import TaskBrief, TaskState
 from khala.protocol.rpc import TaskChanged
 from roles.gateway.hub import Hub
+from roles.gateway.topics import TASKS_MAX, parse_topics
 from tests.unit.gateway.double import START
 
 TASK = TaskId("6b04d4787d852fb9eb7f7a4e")
@@ -128,3 +129,28 @@ def test_memory_of_open_tasks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         task = msgspec.structs.replace(CHANGED.task, id=TaskId(digit * 24), state=OPEN)
         hub.on_event(TaskChanged(task=task))
     assert [hub.known_open(TaskId(digit * 24)) for digit in "123"] == [False, True, True]
+
+
+def test_a_reader_hears_of_its_topics_alone() -> None:
+    hub = Hub()
+    other = TaskId("0123456789abcdef01234567")
+    nodes, own, others = (
+        hub.open(parse_topics([words])) for words in ("nodes", f"task:{TASK}", f"task:{other}")
+    )
+    hub.on_event(CHANGED)
+    assert not nodes.waiting
+    assert len(own.waiting) == 1
+    assert not others.waiting
+
+
+@pytest.mark.parametrize("word", ["logs", "task:7", "*"])
+def test_a_topic_that_there_is_not(word: str) -> None:
+    with pytest.raises(Rejected, match="topics"):
+        parse_topics(["tasks", word])
+
+
+def test_many_tasks_are_asked_for_together() -> None:
+    words = [f"task:{number:024x}" for number in range(TASKS_MAX)]
+    assert len(parse_topics(words).named) == TASKS_MAX
+    with pytest.raises(Rejected, match="101 were"):
+        parse_topics([*words, "task:" + "f" * 24])
