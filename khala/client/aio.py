@@ -99,6 +99,23 @@ class AsyncKhala(JobCalls):
         path = f"/api/v2/tasks/{quote(task, safe='')}/cancel"
         return _parse(Row, await self._ask("POST", path))
 
+    async def rerun(self, task: str, *, key: str | None = None) -> str:
+        """Submit the same again, whether it has ended or not; the new id."""
+        return await self._again(task, "rerun", key)
+
+    async def retry(self, task: str, *, key: str | None = None) -> str:
+        """The same of a task that has ended; raise `NotDone` of another."""
+        return await self._again(task, "retry", key)
+
+    async def _again(self, task: str, how: str, key: str | None) -> str:
+        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
+        path = f"/api/v2/tasks/{quote(task, safe='')}/{how}"
+        return _parse(Created, await self._ask("POST", path, headers=headers)).id
+
+    async def forget(self, task: str) -> None:
+        """Remove a task that has ended, and all it left. Raise `NotDone` of another."""
+        await self._ask("DELETE", f"/api/v2/tasks/{quote(task, safe='')}")
+
     async def list_page(
         self,
         *,

@@ -7,7 +7,9 @@ import msgspec
 from khala.model.errors import (
     AlreadyDone,
     Conflict,
+    CountDiffers,
     KhalaError,
+    NotDone,
     NotFound,
     OutcomeUnknown,
     Rejected,
@@ -27,6 +29,8 @@ _BY_CODE: dict[str, type[KhalaError]] = {
     "misdirected_request": Denied,
     "not_found": NotFound,
     "already_done": AlreadyDone,
+    "not_done": NotDone,
+    "count_differs": CountDiffers,
     "conflict": Conflict,
     "idempotency_mismatch": Conflict,
     "too_large": TooLarge,

@@ -58,6 +58,15 @@ class Khala:
     def cancel(self, task: str) -> Row:
         return self._do(self._inner.cancel(task))
 
+    def rerun(self, task: str, *, key: str | None = None) -> str:
+        return self._do(self._inner.rerun(task, key=key))
+
+    def retry(self, task: str, *, key: str | None = None) -> str:
+        return self._do(self._inner.retry(task, key=key))
+
+    def forget(self, task: str) -> None:
+        self._do(self._inner.forget(task))
+
     def tasks(
         self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
     ) -> Iterator[Row]:

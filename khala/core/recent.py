@@ -26,6 +26,9 @@ class Recent:
     def get(self, task: TaskId) -> Task | None:
         return self._tasks.get(task)
 
+    def forget(self, task: TaskId) -> None:
+        self._tasks.pop(task, None)
+
     def add(self, run: Run, held: Held, outcome: Outcome, done_at: datetime) -> None:
         """The result of `run` was recorded just now, for the first time."""
         task = held.task

@@ -40,6 +40,8 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "labels": 0,
         "priority": 0,
         "needs": 0,
+        "rerun_of": 0,
+        "traceparent": 0,
         "cases": 2,
         "check": 2,
         "check_limits": 2,

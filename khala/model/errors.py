@@ -51,6 +51,14 @@ class AlreadyDone(Rejected):
     """The task has already ended; its outcome never changes."""
 
 
+class NotDone(Rejected):
+    """The task has not ended yet."""
+
+
+class CountDiffers(Rejected):
+    """There are more or fewer tasks than the request expects."""
+
+
 class Conflict(Rejected):
     """The same idempotency key was used with a different request."""
 

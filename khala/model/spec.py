@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from khala.model.blob import BlobName
 from khala.model.cases import Case, Check
-from khala.model.ids import JobId
+from khala.model.ids import JobId, TaskId
 from khala.model.limits import MIB
 from khala.model.wants import Wants
 
@@ -126,6 +126,10 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Of each question to a checker; it is compiled under the limits of the compile stage.
     check_limits: StageLimits | None = None
     stop_on_first_failure: bool = False
+    #: The task that it repeats; a link and nothing more, which may lead to one that is gone.
+    rerun_of: TaskId | None = None
+    #: The caller's span, as `traceparent` of W3C's Trace Context.
+    traceparent: str = ""
     #: What its readers must know (see `khala.model.capabilities`).
     needs: int = 0
     wants: Wants = Wants()

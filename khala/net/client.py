@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
 from khala.model.capabilities import needs_of
 from khala.model.cases import Span
-from khala.model.errors import AlreadyDone, OutcomeUnknown
+from khala.model.errors import AlreadyDone, KhalaError, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Chunked, Stream
 from khala.model.spec import Part
@@ -84,6 +84,20 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
             if found.state is TaskState.CANCELLED:
                 return brief_of(found)
             raise
+
+    async def forget(self, task: TaskId) -> None:
+        """Raise `NotDone` if it has not ended, `NotFound` if it is not there. Judicators that
+        remember it are told; one that cannot be told forgets it by itself."""
+        call = Call(
+            method="POST",
+            path=f"/rpc/v1/tasks/{task}/forget",
+            try_s=WRITE_S,
+            total_s=WRITE_TOTAL_S,
+        )
+        await self._call(call)
+        for address in self.book.addresses:
+            with suppress(KhalaError):
+                await self._try(address, call, WRITE_S)
 
     async def search(self, query: SearchTasks) -> TaskPage:
         call = Call(method="POST", path="/rpc/v1/tasks/search", body=_encode(query), reads=True)

@@ -8,6 +8,7 @@ exceptions.
     POST   /rpc/v1/tasks                          SubmitTask -> Submitted
     GET    /rpc/v1/tasks/<id>                     -> Task
     DELETE /rpc/v1/tasks/<id>                     -> Cancelled
+    POST   /rpc/v1/tasks/<id>/forget              nothing; of a task that has ended
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part;

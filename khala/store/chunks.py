@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-from bson import ObjectId
+from bson import MaxKey, ObjectId
 from msgspec import Struct
 
 from khala.store.client import change
@@ -92,6 +92,15 @@ class Chunks:
         self._swept_to = keys[-1] if len(keys) == SWEEP_KEYS else None
         return await self.remove([key for key in keys if orphan(key, found)])
 
+    async def remove_of(self, owners: Sequence[ObjectId]) -> None:
+        """All chunks of these owners."""
+        if not owners:
+            return
+        deletes: list[Document] = [
+            {"q": {"_id": _keys_of(self._owner, each)}, "limit": 0} for each in owners
+        ]
+        await change(self._database, {"delete": self._name, "deletes": deletes})
+
     async def remove(self, keys: list[Document]) -> int:
         """How many of them there were."""
         if not keys:
@@ -101,3 +110,8 @@ class Chunks:
             {"delete": self._name, "deletes": [{"q": {"_id": {"$in": keys}}, "limit": 0}]},
         )
         return int(reply["n"])
+
+
+def _keys_of(field: str, owner: ObjectId) -> Document:
+    """All keys that begin with this owner: of what follows, types are compared before names."""
+    return {"$gte": {field: owner}, "$lt": {field: owner, "": MaxKey()}}

@@ -42,6 +42,7 @@ from khala.model.statements import (
     OpenedSession,
     OpenSession,
 )
+from khala.model.task import Dispatch
 from khala.store.api import Direct, DispatchStore
 from khala.store.dates import id_date, utc_now
 from khala.store.expansion import ExpansionStore
@@ -213,6 +214,31 @@ class MemoryOutputs:
         return done_at is not None and done_at < before and row.task.attempt != attempt
 
 
+class MemoryForgetting:
+    """`ForgettingStore`."""
+
+    def __init__(self, state: MemoryState) -> None:
+        self._state = state
+
+    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]:
+        kept: list[TaskId] = []
+        for task in tasks:
+            row = self._state.tasks.get(task)
+            if row is not None and (
+                row.task.dispatch is not Dispatch.DONE or row.task.spec.member is not None
+            ):
+                kept.append(task)
+                continue
+            self._state.tasks.pop(task, None)
+            if row is not None and row.key is not None:
+                del self._state.keys[row.task.spec.user, row.key]
+            for key in [each for each in self._state.chunks if each[0] == task]:
+                del self._state.chunks[key]
+            for source in [each for each in self._state.live if each.id == task]:
+                del self._state.live[source]
+        return kept
+
+
 class MemoryStore:
     """One store; several judicators of a simulation share it."""
 
@@ -226,6 +252,7 @@ class MemoryStore:
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
         self.outputs = MemoryOutputs(state)
+        self.forgetting = MemoryForgetting(state)
         self.live = MemoryLive(state)
         lanes = Direct(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, lanes)

@@ -14,6 +14,7 @@ from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
 from khala.store.expansion import ExpansionStore
+from khala.store.forgetting import MongoForgetting
 from khala.store.holds import MongoHolds
 from khala.store.jobs import MongoJobs
 from khala.store.live import MongoLive
@@ -37,6 +38,7 @@ class MongoStore:
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
         self.payloads = MongoPayloads(database)
+        self.forgetting = MongoForgetting(database)
         self.outputs = MongoOutputs(database)
         self.live = MongoLive(database)
         self.committer = Committer(self.tasks, self.outputs, self.live)

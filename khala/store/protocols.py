@@ -94,6 +94,12 @@ class HoldStore(Protocol):
     async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]: ...
 
 
+class ForgettingStore(Protocol):
+    """Removing tasks that have ended: statement S14."""
+
+    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]: ...
+
+
 class SessionStore(Protocol):
     """Executors' sessions (S6, S9, R4, S10), the leader's term (S11) and the pulse."""
 

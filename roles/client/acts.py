@@ -203,16 +203,43 @@ async def wait(
 
 
 async def cancel(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> int:
-    """All of them are tried; the code is that of the first that could not be cancelled."""
+    async def cancel_one(task: str) -> str:
+        await khala.cancel(task)
+        return f"{task} cancelled"
+
+    return await _each(await select(khala, connection, words), cancel_one)
+
+
+async def again(
+    khala: AsyncKhala, connection: Connection, words: tuple[str, ...], *, ended_only: bool
+) -> int:
+    """Print the id of each new task."""
+
+    async def submit_again(task: str) -> str:
+        made = await (khala.retry(task) if ended_only else khala.rerun(task))
+        connection.remember(made)
+        return made
+
+    return await _each(await select(khala, connection, words), submit_again)
+
+
+async def forget(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> int:
+    async def forget_one(task: str) -> str:
+        await khala.forget(task)
+        return f"{task} removed"
+
+    return await _each(await select(khala, connection, words), forget_one)
+
+
+async def _each(tasks: Sequence[str], work: Callable[[str], Awaitable[str]]) -> int:
+    """Print what `work` says of each. All are tried; the code is that of the first that failed."""
     code = 0
-    for task in await select(khala, connection, words):
+    for task in tasks:
         try:
-            await khala.cancel(task)
+            click.echo(await work(task))
         except KhalaError as error:
             click.echo(f"khala: {task}: {error.message}", err=True)
             code = code or exits.code_of(error)
-        else:
-            click.echo(f"{task} cancelled")
     return code
 
 

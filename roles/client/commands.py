@@ -199,6 +199,44 @@ def cancel(connection: Connection, tasks: tuple[str, ...]) -> None:
 
 
 @click.command(
+    short_help="Submit tasks again.",
+    help=f"Submit the same tasks again and print the new ids.\n\n{SELECTORS}",
+)
+@some_tasks
+@connected
+def rerun(connection: Connection, tasks: tuple[str, ...]) -> None:
+    from roles.client import acts
+
+    _act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=False))
+
+
+@click.command(
+    short_help="Try tasks that have ended once more.",
+    help="Try tasks that have ended once more, as new tasks, because a result never changes; print"
+    f" the new ids.\n\n{SELECTORS}",
+)
+@some_tasks
+@connected
+def retry(connection: Connection, tasks: tuple[str, ...]) -> None:
+    from roles.client import acts
+
+    _act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=True))
+
+
+@click.command(
+    short_help="Remove tasks that have ended.",
+    help="Remove tasks that have ended, with their inputs, outputs and artifacts. They are gone for"
+    f" good.\n\n{SELECTORS}",
+)
+@some_tasks
+@connected
+def rm(connection: Connection, tasks: tuple[str, ...]) -> None:
+    from roles.client import acts
+
+    _act(connection, lambda khala: acts.forget(khala, connection, tasks))
+
+
+@click.command(
     short_help="Save the files a task left.", help=f"Save the artifacts of a task.\n\n{SELECTORS}"
 )
 @one_task
@@ -266,6 +304,9 @@ COMMANDS = (
     diff,
     wait,
     cancel,
+    rerun,
+    retry,
+    rm,
     fetch,
     nodes,
     top,

@@ -37,6 +37,7 @@ from roles.gateway.pages import render_failure
 from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
+from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
@@ -55,6 +56,7 @@ HANDLERS = (
     TaskLists,
     Explanations,
     JobRoutes,
+    TaskActs,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -121,13 +123,20 @@ class Gateway:
         ).register(routes)
         reference = Reference(HANDLERS, config)
         for handlers in (
-            V2Create(client=self._client, config=config, budget=budget, hub=self._hub),
+            V2Create(
+                client=self._client,
+                cluster=self._cluster,
+                config=config,
+                budget=budget,
+                hub=self._hub,
+            ),
             V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token),
             BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)),
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
+            TaskActs(client=self._client, config=config, hub=self._hub),
             self._logs,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,

@@ -47,6 +47,10 @@ _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {
         {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
         "Makes repeating safe: the same key and document answer with the first one's task.",
     ),
+    "traceparent": (
+        {"type": "string"},
+        "W3C's Trace Context; kept with the task. One that cannot be read is as none.",
+    ),
     "If-None-Match": ({"type": "string"}, "Tags of earlier answers; 304 if nothing has changed."),
     "Range": ({"type": "string"}, "One range of bytes, as `bytes=0-99`."),
     "Last-Event-ID": ({"type": "string"}, "Of an event stream: the last `id` that arrived."),
@@ -189,7 +193,7 @@ def _operation(each: Declared, by_type: dict[Any, Json]) -> Json:
         built["description"] = description
     if operation.request:
         built["requestBody"] = {
-            "required": True,
+            "required": not operation.body_optional,
             "content": {
                 content: _body(content, kind, by_type)
                 for content, kind in operation.request.items()

@@ -54,6 +54,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     headers: tuple[str, ...] = ()
     #: The body by its content type; a Struct, or None for bytes.
     request: Mapping[str, Described] = {}
+    body_optional: bool = False
     #: Beyond those that any request may meet.
     problems: tuple[ProblemCode, ...] = ()
     #: The handler reads and bounds the body itself.

@@ -103,6 +103,11 @@ def check_limits(
     )
 
 
+def fields_of() -> dict[str, str]:
+    """The model's name of each limit."""
+    return {rule.name: rule.field for rule in (_WALL, _CPU, _CPUS, *_COUNTED)}
+
+
 def bounds_of(config: GatewayConfig) -> dict[str, tuple[float, float]]:
     """The least and the most of each limit, in the unit of the document."""
     return {

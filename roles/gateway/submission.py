@@ -20,6 +20,7 @@ KEY_CHARS = 128
 NAME_BYTES = 1024
 NAME_PART_BYTES = 255
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 #: The same text is the same archive, whenever it is sent: repetitions are recognised by content.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -47,6 +48,12 @@ def parse_key(request: Request) -> str | None:
             f"Idempotency-Key: 1 to {KEY_CHARS} ASCII characters", field="Idempotency-Key"
         )
     return key
+
+
+def parse_traceparent(request: Request) -> str:
+    """As W3C's Trace Context wants it: one that cannot be read is as none."""
+    given: str = request.headers.get("traceparent", "")
+    return given if _TRACEPARENT.match(given) else ""
 
 
 def task_of_form(form: Form, config: GatewayConfig, key: str) -> SubmitTask:

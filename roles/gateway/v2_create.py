@@ -9,6 +9,7 @@ from email.message import Message
 from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -21,18 +22,20 @@ from khala.protocol import v2
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.pending import load_pending
 from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
-from roles.gateway.submission import parse_key
+from roles.gateway.submission import parse_key, parse_traceparent
 from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import Wait, answer_task, parse_wait, wait_end
 
@@ -61,6 +64,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
     """The handler, and what it needs."""
 
     client: JudicatorClient
+    cluster: Cluster
     config: GatewayConfig
     budget: Budget
     hub: Hub
@@ -71,7 +75,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
             path=TASKS,
             tag="Tasks",
             query=CreateQuery,
-            headers=("Idempotency-Key",),
+            headers=("Idempotency-Key", "traceparent"),
             request={JSON: TaskSpecV2, _MULTIPART: TaskSpecV2},
             answers={
                 200: Answer((v2.Task, v2.Plan), headers=("Location", "Idempotency-Replayed")),
@@ -120,6 +124,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
             task = await _off_loop(large, task_of_spec, document, blobs, self.config, key)
             if query.dry_run:
                 return _json(_plan_of(task, blobs), 200, {})
+            task = replace(task, traceparent=parse_traceparent(request))
             submitted = await self.client.submit(task)
         if not submitted.replay:
             self.hub.accepted(submitted.id)
@@ -130,7 +135,11 @@ class V2Create(Struct, frozen=True, kw_only=True):
             ended = await wait_end(self.client, self.hub, submitted.id, wait_s)
             status = 200 if ended.state in TERMINAL else 202
             return await answer_task(
-                self.client, ended, {**NOSNIFF, "Cache-Control": "no-store", **headers}, status
+                self.client,
+                ended,
+                {**NOSNIFF, "Cache-Control": "no-store", **headers},
+                status,
+                pending=await load_pending(self.cluster, ended),
             )
         links = v2.Links(self=headers["Location"], ui=f"/tasks/{submitted.id}")
         return _json(v2.Created(id=submitted.id, links=links), 201, headers)

@@ -9,7 +9,7 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse, raw
 
-from khala.model.errors import Rejected
+from khala.model.errors import Rejected, Unavailable
 
 Body = TypeVar("Body")
 _encode = msgspec.msgpack.Encoder().encode
@@ -35,6 +35,11 @@ async def send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) 
     response = await request.respond(
         content_type="application/octet-stream", headers={"Content-Length": str(size_bytes)}
     )
+    left = size_bytes
     async for chunk in chunks:
+        left -= len(chunk)
         await response.send(chunk)
+    if left:
+        # Removed while it was read. The length was promised: only a broken connection says so.
+        raise Unavailable("what was asked for has been removed while it was read")
     await response.eof()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +14,8 @@ from sanic.response import HTTPResponse
 from khala.core.dispatch import Dispatcher
 from khala.model.blob import BlobName
 from khala.model.cases import Span
-from khala.model.errors import NotFound, Rejected, TooLarge
+from khala.model.dates import utc_now
+from khala.model.errors import NotDone, NotFound, Rejected, TooLarge
 from khala.model.ids import AttemptNo, parse_task_id
 from khala.model.limits import BLOB_CHUNK_BYTES, LIST_LIMIT_MAX, OUTPUT_CHUNK_BYTES
 from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
@@ -24,7 +26,14 @@ from khala.net.httpd import App, Routes, probe
 from khala.pki.node import EXECUTOR
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
-from khala.store.protocols import BlobStore, Lanes, OutputStore, PayloadStore, TaskStore
+from khala.store.protocols import (
+    BlobStore,
+    ForgettingStore,
+    Lanes,
+    OutputStore,
+    PayloadStore,
+    TaskStore,
+)
 from roles.judicator.access import caller_of
 from roles.judicator.answers import answer, decode, done, send
 from roles.judicator.blobs import BlobRoutes
@@ -38,6 +47,8 @@ from roles.judicator.log_routes import LogRoutes
 from roles.judicator.metrics import Metrics
 from roles.judicator.submit import Submissions
 
+#: Who waited for a task asks for it at once; later, only the store knows whether it is still there.
+RECENT_AGE = timedelta(seconds=30)
 Name = TypeVar("Name", Part, Stream)
 _decode_submit = msgspec.msgpack.Decoder(SubmitTask).decode
 _decode_list = msgspec.msgpack.Decoder(ListTasks).decode
@@ -52,6 +63,7 @@ class Services:
     submissions: Submissions
     jobs: Jobs
     tasks: TaskStore
+    forgetting: ForgettingStore
     blobs: BlobStore
     #: Of tasks that an older version stored.
     payloads: PayloadStore
@@ -78,6 +90,7 @@ class Api:
         routes.add("POST", "/rpc/v1/tasks/list", self.list_tasks)
         routes.add("GET", task, self.get)
         routes.add("DELETE", task, self.cancel)
+        routes.add("POST", f"{task}/forget", self.forget)
         routes.add("GET", f"{task}/parts/<part:str>", self.read_part)
         routes.add("GET", f"{task}/streams/<stream:str>", self.read_stream)
         routes.add("GET", f"{task}/artifacts", self.read_artifacts)
@@ -117,7 +130,23 @@ class Api:
 
     async def get(self, request: Request, task_id: str) -> HTTPResponse:
         known = parse_task_id(task_id)
-        return answer(self._s.dispatcher.recent.get(known) or await self._s.jobs.find_task(known))
+        recent = self._s.dispatcher.recent.get(known)
+        if recent is not None and recent.updated_at > utc_now() - RECENT_AGE:
+            return answer(recent)
+        return answer(await self._s.jobs.find_task(known))
+
+    async def forget(self, request: Request, task_id: str) -> HTTPResponse:
+        """Every judicator is told, because each may remember it; one of them removes it."""
+        known = parse_task_id(task_id)
+        self._s.dispatcher.recent.forget(known)
+        task = await self._s.jobs.find_task(known)
+        if task.spec.member is not None:
+            raise Rejected(
+                f"task {known} is one of job {task.spec.member.job}, which keeps its tasks together"
+            )
+        if await self._s.forgetting.forget_if_done([known]):
+            raise NotDone(f"task {known} has not ended; cancel it first")
+        return done()
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
         result = await self._s.jobs.cancel_task(parse_task_id(task_id))

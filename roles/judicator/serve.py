@@ -255,6 +255,7 @@ class Judicator:
                 ),
             ),
             tasks=self._store.tasks,
+            forgetting=self._store.forgetting,
             blobs=self._store.blobs,
             payloads=self._store.payloads,
             outputs=self._store.outputs,

@@ -165,6 +165,8 @@ def fingerprint_of(spec: TaskSpec, context: bytes = b"") -> bytes:
     bare = msgspec.structs.replace(
         spec,
         needs=0,
+        # A repetition is a span of its own.
+        traceparent="",
         parts={
             part: msgspec.structs.replace(ref, inline=None, blob=False)
             for part, ref in spec.parts.items()

@@ -154,3 +154,51 @@ def test_a_blob_is_sent_once_and_reaches_every_task_that_names_it(stack: str) ->
         assert result_of(task)["stdout"]["text"] == f"{digest}  -\n" * 2, task
     with urllib.request.urlopen(f"{stack}/api/v2/blobs/{digest}", timeout=60) as response:
         assert response.read() == data
+
+
+def call(stack: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(stack + path, data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=90) as response:
+            return response.status, json.loads(response.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_a_task_is_run_again_and_forgotten(stack: str) -> None:
+    _, first, _ = post(
+        stack,
+        {
+            "stages": {"execute": {"command": "cat; head -c 3M /dev/zero > out"}},
+            "stdin": {"text": "one\n"},
+            "artifacts": {"collect": ["out"]},
+        },
+    )
+    overrides = {"overrides": {"stdin": {"text": "two\n"}}}
+    status, made = call(stack, "POST", f"/api/v2/tasks/{first['id']}/rerun", overrides)
+    assert status == 201
+    _, second = call(stack, "GET", f"/api/v2/tasks/{made['id']}?wait=60s")
+    assert (second["state"], second["rerun_of"]) == ("succeeded", first["id"])
+    assert result_of(second)["stdout"]["text"] == "two\n"
+    status, made = call(stack, "POST", f"/api/v2/tasks/{first['id']}/retry")
+    _, third = call(stack, "GET", f"/api/v2/tasks/{made['id']}?wait=60s")
+    assert result_of(third)["stdout"]["text"] == "one\n"
+    assert call(stack, "DELETE", f"/api/v2/tasks/{first['id']}") == (204, None)
+    for path in ("", "/artifacts", "/artifacts/out"):
+        assert call(stack, "GET", f"/api/v2/tasks/{first['id']}{path}")[0] == 404
+    with urllib.request.urlopen(f"{stack}/api/v2/tasks/{third['id']}/artifacts/out") as response:
+        assert len(response.read()) == 3 << 20
+
+
+def test_all_of_a_filter_are_cancelled(stack: str) -> None:
+    document = {"user": 4711, "stages": {"execute": {"command": "sleep 600"}}}
+    for _ in range(3):
+        assert post(stack, document, "")[0] == 201
+    body = {"action": "cancel", "filter": {"user": 4711}, "expect_count": 2}
+    assert call(stack, "POST", "/api/v2/tasks/actions", body)[0] == 409
+    status, acted = call(stack, "POST", "/api/v2/tasks/actions", {**body, "expect_count": 3})
+    assert (status, acted["cancelled"]) == (200, 3)
+    _, page = call(stack, "GET", "/api/v2/tasks?user=4711&state=cancelled")
+    assert len(page["items"]) == 3

@@ -39,6 +39,8 @@ from khala.protocol.v2.nodes import (
 )
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.tasks import (
+    Acted,
+    ActFailure,
     Blocking,
     BlockingCode,
     CaseDetail,
@@ -67,6 +69,8 @@ from khala.protocol.v2.tasks import (
 
 __all__ = [
     "PROBLEMS",
+    "ActFailure",
+    "Acted",
     "Artifact",
     "Artifacts",
     "ArtifactsRequest",

@@ -49,6 +49,8 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     ALREADY_DONE = "already_done"
+    NOT_DONE = "not_done"
+    COUNT_DIFFERS = "count_differs"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
@@ -96,6 +98,16 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         409,
         "The task has ended, which never changes.",
         "Read it; `rerun` makes a new one of the same document.",
+    ),
+    ProblemCode.NOT_DONE: Meaning(
+        409,
+        "The task has not ended.",
+        "Wait for its end, or cancel it first.",
+    ),
+    ProblemCode.COUNT_DIFFERS: Meaning(
+        409,
+        "The filter matches more or fewer tasks than the request expects. Nothing was done.",
+        "Look at the list again, and repeat it with the number that is there now.",
     ),
     ProblemCode.TOO_LARGE: Meaning(
         413,

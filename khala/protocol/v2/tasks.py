@@ -249,6 +249,10 @@ class Task(Struct, frozen=True, kw_only=True):
     check: Check | None = None
     cases: list[Case] = []
     stop_on_first_failure: bool = False
+    #: The task that it repeats; it may be gone.
+    rerun_of: str | None = None
+    #: W3C's Trace Context, as its submission had it.
+    traceparent: str = ""
 
     @property
     def done(self) -> bool:
@@ -314,6 +318,27 @@ class Created(Struct, frozen=True, kw_only=True):
 
     id: TaskId
     links: Links
+
+
+class ActFailure(Struct, frozen=True, kw_only=True):
+    """A task of many that an act did not reach."""
+
+    id: TaskId
+    detail: str
+
+
+class Acted(Struct, frozen=True, kw_only=True):
+    """What became of an act on many tasks."""
+
+    #: Tasks of the filter that had not ended.
+    matched: int
+    cancelled: int
+    #: They ended meanwhile.
+    already_done: int
+    #: They go on; the act may be repeated.
+    failed: int
+    #: The first few.
+    failures: list[ActFailure]
 
 
 class PlannedStage(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from sanic.response import HTTPResponse
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
 from khala.model.enforcement import Enforcement, Mode
-from khala.model.errors import AlreadyDone, KhalaError, NotFound
+from khala.model.errors import AlreadyDone, KhalaError, NotDone, NotFound
 from khala.model.executor import ExecutorRecord, JudicatorRecord, Owner, SessionState
 from khala.model.ids import (
     AttemptNo,
@@ -108,22 +108,6 @@ def cluster_view(address: str, *, serving: bool) -> ClusterView:
     )
 
 
-def spec_of(body: SubmitTask, parts: dict[Part, PartRef]) -> TaskSpec:
-    return TaskSpec(
-        user=body.user,
-        compile_timeout_s=body.compile_timeout_s,
-        execute_timeout_s=body.execute_timeout_s,
-        compile_limits=body.compile_limits,
-        execute_limits=body.execute_limits,
-        parts=parts,
-        environment=body.environment,
-        stage_environment=body.stage_environment,
-        image=body.image,
-        cache=body.cache,
-        artifacts=body.artifacts,
-    )
-
-
 def logs_of(memory: MemoryStore) -> LogRoutes:
     return LogRoutes(
         logs=Logs(memory.tasks, memory.outputs, memory.live, lambda _: None),
@@ -195,6 +179,7 @@ class JudicatorDouble:
         app.add_route(self.list_tasks, "/rpc/v1/tasks/list", methods=["POST"])
         app.add_route(self.get, task, methods=["GET"])
         app.add_route(self.cancel, task, methods=["DELETE"])
+        app.add_route(self.forget, f"{task}/forget", methods=["POST"])
         app.add_route(self.read, f"{task}/parts/<name:str>", methods=["GET"])
         app.add_route(self.read, f"{task}/streams/<name:str>", methods=["GET"], name="streams")
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
@@ -242,7 +227,7 @@ class JudicatorDouble:
             parts[part] = PartRef(size_bytes=len(data), sha256=digest, inline=inline)
         task = Task(
             id=task_id,
-            spec=spec_of(body, parts),
+            spec=TaskSpec.of(body, parts),
             dispatch=Dispatch.DONE if outcome else Dispatch.QUEUED,
             attempt=AttemptNo(1 if outcome else 0),
             crashes=0,
@@ -273,6 +258,11 @@ class JudicatorDouble:
         ended = msgspec.structs.replace(task, dispatch=Dispatch.DONE, outcome=CANCELLED)
         await self.change(ended)
         return await self._answer(request, Cancelled(task=brief_of(ended)))
+
+    async def forget(self, _: Request, task_id: str) -> HTTPResponse:
+        if self._find(task_id).outcome is None:
+            raise NotDone
+        return HTTPResponse(self.tasks.pop(TaskId(task_id)).id)
 
     async def change(self, task: Task, *, bring: bool = False) -> None:
         """Store a new state, a millisecond later than the last, and tell the listeners; `bring`

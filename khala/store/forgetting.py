@@ -1,0 +1,42 @@
+"""Removing tasks that have ended (S14), with everything they left.
+
+The document goes first: from then on nobody can ask for the rest, and a process that dies before
+the rest is gone leaves chunks that no task names, which the sweep of orphans finds. A blob is not
+touched: it goes when no task has named it for a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from khala.model.ids import TaskId
+from khala.model.task import Dispatch
+from khala.store.chunks import Chunks
+from khala.store.client import change
+from khala.store.codec import Database, Document, object_id, task_id
+from khala.store.failures import settling
+from khala.store.schema import LIVE, OUTPUTS, PAYLOADS, TASKS
+
+
+class MongoForgetting:
+    """`ForgettingStore` on MongoDB."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._left = [Chunks(database, name, "t") for name in (PAYLOADS, OUTPUTS, LIVE)]
+
+    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]:
+        """S14. Precondition: done, and no member of a job, whose document would make it anew.
+        Return those that are still there."""
+        ids = [object_id(task) for task in tasks]
+        done = {"state": Dispatch.DONE.value, "job": {"$exists": False}}
+        deletes: list[Document] = [{"q": {"_id": {"$in": ids}, **done}, "limit": 0}]
+        reply = await change(self._database, {"delete": TASKS, "deletes": deletes})
+        kept: list[TaskId] = []
+        if reply["n"] != len(ids):
+            with settling():
+                docs = await self._database[TASKS].find({"_id": {"$in": ids}}, {"_id": 1}).to_list()
+            kept = [task_id(doc["_id"]) for doc in docs]
+        for chunks in self._left:
+            await chunks.remove_of([each for each in ids if task_id(each) not in kept])
+        return kept

@@ -1,0 +1,236 @@
+"""What is done with tasks that exist: run again, forgotten, cancelled by the hundred.
+
+Running again makes a new task, also as `retry`: a result is recorded once, and whoever read it must
+be able to rely on that. The new one names the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.blob import BlobName
+from khala.model.errors import AlreadyDone, CountDiffers, KhalaError, NotDone, TooLarge
+from khala.model.ids import TaskId, parse_task_id
+from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.spec import Part, TaskOptions
+from khala.model.task import TERMINAL, Task, TaskState
+from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure
+from khala.protocol import v2
+from khala.protocol.rpc import ListTasks, SubmitTask
+from khala.protocol.v2 import ProblemCode
+from roles.gateway.config import GatewayConfig
+from roles.gateway.filters import FilterSpec, filter_of
+from roles.gateway.hub import Hub
+from roles.gateway.issues import Invalid
+from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec import parse_document
+from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
+from roles.gateway.submission import parse_key
+
+#: Cancellations of one request that are under way at once.
+AT_ONCE = 32
+#: Failures of one request that are named.
+FAILURES_SHOWN = 20
+_OPEN = tuple(state for state in TaskState if state not in TERMINAL)
+_TASK = "/api/v2/tasks/<task_id:str>"
+_HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
+_decode_rerun = msgspec.json.Decoder(RerunSpec).decode
+
+
+class Action(StrEnum):
+    CANCEL = "cancel"
+
+
+class ActionSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One act on all tasks of a filter."""
+
+    action: Action
+    #: Of the tasks that have not ended.
+    filter: FilterSpec
+    #: Nothing is done if there are more or fewer.
+    expect_count: Annotated[int, Meta(ge=0, le=LIST_LIMIT_MAX)]
+
+
+_decode_action = msgspec.json.Decoder(ActionSpec).decode
+_MADE = {201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed"))}
+_MAKING = (
+    ProblemCode.NOT_FOUND,
+    ProblemCode.VALIDATION_FAILED,
+    ProblemCode.NO_SUCH_IMAGE,
+    ProblemCode.NO_SUCH_BLOB,
+    ProblemCode.IDEMPOTENCY_MISMATCH,
+)
+
+
+class TaskActs(Struct, frozen=True, kw_only=True):
+    """The handlers, and what they need."""
+
+    client: JudicatorClient
+    config: GatewayConfig
+    hub: Hub
+
+    @declare(
+        Operation(
+            method="POST",
+            path=f"{_TASK}/rerun",
+            tag="Tasks",
+            headers=("Idempotency-Key",),
+            request={JSON: RerunSpec},
+            body_optional=True,
+            answers=_MADE,
+            problems=_MAKING,
+        )
+    )
+    async def rerun_task(self, request: Request, task_id: str) -> HTTPResponse:
+        """Submit the same task again, with the given differences. The new one names this one as
+        `rerun_of`."""
+        task = await self.client.get(parse_task_id(task_id))
+        try:
+            given = parse_document(_decode_rerun, request.body) if request.body else RerunSpec()
+            again = overridden(await self._submission_of(task), given, self.config)
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
+        return await self._submit(request, again)
+
+    @declare(
+        Operation(
+            method="POST",
+            path=f"{_TASK}/retry",
+            tag="Tasks",
+            headers=("Idempotency-Key",),
+            answers=_MADE,
+            problems=(*_MAKING, ProblemCode.NOT_DONE),
+        )
+    )
+    async def retry_task(self, request: Request, task_id: str) -> HTTPResponse:
+        """Try a task that has ended once more, as a new task: a result never changes. The new one
+        names this one as `rerun_of`."""
+        task = await self.client.get(parse_task_id(task_id))
+        if task.state not in TERMINAL:
+            raise NotDone(f"task {task.id} is {task.state}; wait for its end, or use rerun")
+        return await self._submit(request, await self._submission_of(task))
+
+    async def _submission_of(self, task: Task) -> SubmitTask:
+        chosen = {name: getattr(task.spec, name) for name in TaskOptions.__struct_fields__}
+        parts: dict[Part, bytes] = {}
+        blobs: dict[Part, BlobName] = {}
+        for part, ref in task.spec.parts.items():
+            if ref.inline is not None:
+                parts[part] = ref.inline
+            elif ref.blob and part not in COMMANDS:
+                blobs[part] = BlobName(ref.sha256)
+            else:
+                # A script that is stored apart, or what an older version stored by its task.
+                async with self.client.open_part(task.id, part) as pieces:
+                    parts[part] = b"".join([piece async for piece in pieces])
+        changed = {**chosen, "rerun_of": task.id, "needs": 0}
+        return SubmitTask(**changed, parts=parts, blobs=blobs)
+
+    async def _submit(self, request: Request, task: SubmitTask) -> HTTPResponse:
+        # A key of our own makes our own repetitions safe.
+        key = parse_key(request) or secrets.token_hex(16)
+        submitted = await self.client.submit(msgspec.structs.replace(task, key=key))
+        headers = {**_HEADERS, "Location": f"/api/v2/tasks/{submitted.id}"}
+        if submitted.replay:
+            headers["Idempotency-Replayed"] = "true"
+        else:
+            self.hub.accepted(submitted.id)
+        links = v2.Links(self=headers["Location"], ui=f"/tasks/{submitted.id}")
+        body = v2.encode(v2.Created(id=submitted.id, links=links))
+        return HTTPResponse(body, status=201, headers=headers, content_type=JSON)
+
+    @declare(
+        Operation(
+            method="DELETE",
+            path=_TASK,
+            tag="Tasks",
+            answers={204: Answer(content="")},
+            problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_DONE),
+        )
+    )
+    async def forget_task(self, _: Request, task_id: str) -> HTTPResponse:
+        """Forget a task that has ended, with its inputs, outputs and artifacts. This is not how
+        one is cancelled."""
+        await self.client.forget(parse_task_id(task_id))
+        return HTTPResponse(None, status=204, headers=_HEADERS)
+
+    @declare(
+        Operation(
+            method="POST",
+            path="/api/v2/tasks/actions",
+            tag="Tasks",
+            request={JSON: ActionSpec},
+            answers={200: Answer(v2.Acted)},
+            problems=(ProblemCode.VALIDATION_FAILED, ProblemCode.COUNT_DIFFERS),
+        )
+    )
+    async def act_on_tasks(self, request: Request) -> HTTPResponse:
+        """Cancel all tasks of a filter, if they are as many as expected."""
+        try:
+            given = parse_document(_decode_action, request.body)
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
+        tasks = await self._matching(given.filter)
+        if len(tasks) != given.expect_count:
+            raise CountDiffers(
+                f"expect_count: {given.expect_count} tasks are expected, {len(tasks)} that have not"
+                " ended match the filter",
+                field="expect_count",
+            )
+        acted = await self._cancel_all(tasks)
+        return HTTPResponse(v2.encode(acted), headers=_HEADERS, content_type=JSON)
+
+    async def _matching(self, given: FilterSpec) -> list[TaskId]:
+        """All of them that are open."""
+        asked = msgspec.structs.asdict(filter_of(given))
+        asked["states"] = tuple(each for each in given.state or _OPEN if each in _OPEN)
+        found: list[TaskId] = []
+        after = None
+        while asked["states"]:
+            page = await self.client.list_tasks(ListTasks(**asked, after=after, limit=1000))
+            found += [task.id for task in page.tasks]
+            if len(found) > LIST_LIMIT_MAX:
+                raise TooLarge(
+                    f"filter: more than {LIST_LIMIT_MAX} tasks match; narrow it", field="filter"
+                )
+            after = page.next
+            if after is None:
+                break
+        return found
+
+    async def _cancel_all(self, tasks: list[TaskId]) -> v2.Acted:
+        gate = asyncio.Semaphore(AT_ONCE)
+        failures: list[v2.ActFailure] = []
+        cancelled = ended = 0
+
+        async def cancel(task: TaskId) -> None:
+            nonlocal cancelled, ended
+            async with gate:
+                try:
+                    await self.client.cancel(task)
+                    cancelled += 1
+                except AlreadyDone:
+                    ended += 1
+                except KhalaError as error:
+                    failures.append(v2.ActFailure(id=task, detail=error.message))
+
+        async with asyncio.TaskGroup() as group:
+            for task in tasks:
+                group.create_task(cancel(task))
+        return v2.Acted(
+            matched=len(tasks),
+            cancelled=cancelled,
+            already_done=ended,
+            failed=len(failures),
+            failures=failures[:FAILURES_SHOWN],
+        )
