@@ -29,6 +29,9 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     page.locator("input[name=execute_truncate]").check()
     page.locator("#execute_env").fill("GREETING=hello from the options")
     page.locator("#collect").fill("*.log")
+    page.locator("#name").fill("third try")
+    page.locator("#labels").fill("hw=3\nset=a")
+    page.locator("#priority").fill("-5")
     page.get_by_test_id("submit-task").click()
 
     expect(page).to_have_url(TASK_ADDRESS)
@@ -37,6 +40,9 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.get_by_test_id("execute_output")).to_contain_text("hello from the options")
     expect(page.get_by_test_id("execute_output_gap")).to_contain_text("are missing here")
     expect(page.get_by_test_id("artifacts-request")).to_contain_text("*.log")
+    expect(page.get_by_test_id("name")).to_have_text("third try")
+    expect(page.get_by_test_id("labels")).to_have_text(re.compile(r"hw=3\s*set=a"))
+    expect(page.get_by_test_id("priority")).to_have_text("-5")
     found = TASK_ADDRESS.search(page.url)
     assert found
     limits = khala.explain(found[1])["stages"]["execute"]["limits"]
@@ -47,6 +53,9 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.locator("#execute_memory")).to_have_value("96MiB")
     expect(page.locator("#execute_env")).to_have_value("GREETING=hello from the options")
     expect(page.locator("#execute_output")).to_have_value("1000")
+    expect(page.locator("#name")).to_have_value("third try")
+    expect(page.locator("#labels")).to_have_value("hw=3\nset=a")
+    expect(page.locator("#priority")).to_have_value("-5")
     expect(page.locator("#execute_pids")).to_have_value("")
     expect(page.locator("#compile_memory")).to_have_value("")
 

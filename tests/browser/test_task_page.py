@@ -114,6 +114,18 @@ def test_headline_says_why_a_task_failed(page: Page, khala: Khala) -> None:
     expect(page.get_by_test_id("stage-execute")).not_to_contain_text("exited")
 
 
+def test_page_says_why_a_task_waits(page: Page, khala: Khala) -> None:
+    need = {"require": {"arch": "z80"}}
+    spec = {"placement": need, "stages": {"execute": {"command": "true"}}}
+    task = page.request.post(f"{khala.url}/api/v2/tasks", data=spec).json()["id"]
+    page.goto(f"/tasks/{task}")
+    waiting = page.get_by_test_id("waiting")
+    expect(waiting.get_by_role("listitem")).to_contain_text("has not the label arch=z80")
+    khala.call("DELETE", f"/api/task?id={task}")
+    expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "cancelled")
+    expect(waiting).to_have_count(0)
+
+
 def test_cancel_a_running_task(page: Page, khala: Khala) -> None:
     task = khala.submit(execute_command="sleep 60", execute_timeout="90")
     page.goto(f"/tasks/{task}")

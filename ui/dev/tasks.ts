@@ -281,6 +281,9 @@ export class Cluster {
         execute_standard: input("execute_standard"),
       },
       artifacts: null,
+      name: "",
+      labels: {},
+      priority: 0,
       image: form.get("user") === "3" ? "gcc-13" : "",
       cache: form.get("user") === "3" ? "off" : "auto",
       artifacts_request:

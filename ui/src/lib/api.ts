@@ -10,6 +10,7 @@
 import type {
   ArtifactList,
   ClusterStatus,
+  Explanation,
   FileName,
   Limits,
   Nodes,
@@ -230,6 +231,10 @@ export function getTask(id: string, signal?: AbortSignal): Promise<Task> {
   return getJson<Task>(`/api/v2/tasks/${encodeURIComponent(id)}`, signal);
 }
 
+export function getExplanation(id: string, signal?: AbortSignal): Promise<Explanation> {
+  return getJson<Explanation>(`/api/v2/tasks/${encodeURIComponent(id)}/explain`, signal);
+}
+
 export async function getSubmitted(id: string, signal?: AbortSignal): Promise<Submitted> {
   const answer = await getJson<{ result: number; task: Submitted | null }>(
     `/api/task?id=${encodeURIComponent(id)}&no_truncate=1`,
@@ -299,6 +304,11 @@ export function getStatus(signal?: AbortSignal): Promise<ClusterStatus> {
 
 export function fileUrl(id: string, file: FileName): string {
   return `/api/task?id=${encodeURIComponent(id)}&file=${file}`;
+}
+
+/** What a task writes, while it runs and afterwards. */
+export function logUrl(id: string, query: URLSearchParams): string {
+  return `/api/v2/tasks/${encodeURIComponent(id)}/logs?${query}`;
 }
 
 export function getArtifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {

@@ -11,6 +11,7 @@
  */
 
 import { ApiError, request } from "./api";
+import { backoffMs } from "./backoff";
 import type { State } from "./types";
 import { SseParser, type ServerEvent } from "./sse";
 
@@ -47,7 +48,6 @@ export type LiveState = "connecting" | "live" | "waiting" | "paused";
 
 /** The server's heartbeat comes every 15 s; two missed ones and a half mean that it is gone. */
 const SILENCE_MS = 40_000;
-const BACKOFF_MS = [1000, 2000, 4000, 8000, 15_000];
 const HIDDEN_GRACE_MS = 30_000;
 
 class Live {
@@ -133,10 +133,8 @@ class Live {
 
   private wait(): void {
     if (!this.started) return;
-    const base = BACKOFF_MS[Math.min(this.failures, BACKOFF_MS.length - 1)] ?? 15_000;
     this.failures += 1;
-    // A restarted gateway must not meet all its tabs in the same instant.
-    const delay = base * (0.75 + Math.random() * 0.5);
+    const delay = backoffMs(this.failures);
     this.retryAt = Date.now() + delay;
     this.state = "waiting";
     this.retryTimer = setTimeout(() => {

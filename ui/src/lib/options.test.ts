@@ -7,7 +7,7 @@ import {
   sizeText,
   stageDocument,
   usesOptions,
-  variablesOf,
+  pairsOf,
 } from "./options";
 import { emptyDraft, specOf, type Archives } from "./submission";
 import type { Limits, Task } from "./types";
@@ -33,6 +33,9 @@ describe("usesOptions", () => {
     (o: ReturnType<typeof emptyOptions>) => (o.execute.env = "A=1"),
     (o: ReturnType<typeof emptyOptions>) => (o.execute.truncate = true),
     (o: ReturnType<typeof emptyOptions>) => (o.image = "gcc"),
+    (o: ReturnType<typeof emptyOptions>) => (o.name = "third try"),
+    (o: ReturnType<typeof emptyOptions>) => (o.labels = "hw=3"),
+    (o: ReturnType<typeof emptyOptions>) => (o.priority = "-5"),
     (o: ReturnType<typeof emptyOptions>) => (o.cacheOff = true),
     (o: ReturnType<typeof emptyOptions>) => (o.collect = "*.o"),
   ])("is true with each of them (%#)", (change) => {
@@ -44,9 +47,9 @@ describe("usesOptions", () => {
 
 describe("variables", () => {
   it("are lines of NAME=value", () =>
-    expect(variablesOf("A=1\n\n B = x=y \r\n")).toEqual({ A: "1", B: " x=y " }));
+    expect(pairsOf("A=1\n\n B = x=y \r\n")).toEqual({ A: "1", B: " x=y " }));
   it.each(["A", "=1", "A=1\nB"])("are not %j", (text) => {
-    expect(variablesOf(text)).toBeNull();
+    expect(pairsOf(text)).toBeNull();
     const options = emptyOptions();
     options.compile.env = text;
     expect(Object.keys(optionProblems(options))).toEqual(["compile_env"]);
@@ -60,6 +63,16 @@ it.each(["0", "-1", "many"])("refuses %s where a count is needed", (value) => {
   expect(Object.keys(optionProblems(options))).toEqual(["execute_pids"]);
 });
 
+it.each([
+  ["labels", "no label"],
+  ["priority", "high"],
+  ["priority", "1.5"],
+] as const)("refuses %s of %j", (name, value) => {
+  const options = emptyOptions();
+  options[name] = value;
+  expect(Object.keys(optionProblems(options))).toEqual([name]);
+});
+
 it("puts the gateway's faults beside their controls", () => {
   const at = (pointer: string) => ({ pointer, detail: "no" });
   expect(
@@ -69,11 +82,21 @@ it("puts the gateway's faults beside their controls", () => {
         at("/stages/compile/limits/wall_s"),
         at("/stages/compile/env/KHALA_X"),
         at("/image"),
+        at("/labels/hw"),
+        at("/priority"),
         at("/artifacts/collect/0"),
         at("/sources/0"),
       ]),
     ),
-  ).toEqual(["execute_memory", "compile_timeout", "compile_env", "image", "collect"]);
+  ).toEqual([
+    "execute_memory",
+    "compile_timeout",
+    "compile_env",
+    "image",
+    "labels",
+    "priority",
+    "collect",
+  ]);
 });
 
 describe("the document", () => {
@@ -98,6 +121,9 @@ describe("the document", () => {
     draft.options.execute.limits.pids = "5";
     draft.options.execute.limits.memory = "64MiB";
     draft.options.collect = "out/**\n*.log\n";
+    draft.options.name = " third try ";
+    draft.options.labels = "hw=3\nset=a";
+    draft.options.priority = "-5";
     const source = new File(["PK"], "a.zip");
     expect(specOf(draft, { ...NONE, source })).toEqual({
       user: 7,
@@ -112,6 +138,9 @@ describe("the document", () => {
         },
       },
       stdin: { text: "in" },
+      name: "third try",
+      labels: { hw: "3", set: "a" },
+      priority: -5,
       cache: "auto",
       artifacts: { collect: ["out/**", "*.log"] },
     });
@@ -134,6 +163,9 @@ it("finds again what a task asked for, and nothing else", () => {
         { A: "1" },
       ),
     },
+    name: "third try",
+    labels: { hw: "3", set: "a" },
+    priority: -5,
     image: "gcc",
     cache: "off",
     artifacts_request: { collect: ["a", "b"], max_total: 1, max_files: 1 },
@@ -143,7 +175,14 @@ it("finds again what a task asked for, and nothing else", () => {
   expected.execute.limits.cpu_s = "250ms";
   expected.execute.env = "A=1";
   expected.execute.truncate = true;
-  Object.assign(expected, { image: "gcc", cacheOff: true, collect: "a\nb" });
+  Object.assign(expected, {
+    name: "third try",
+    labels: "hw=3\nset=a",
+    priority: "-5",
+    image: "gcc",
+    cacheOff: true,
+    collect: "a\nb",
+  });
   expect(optionsOf(task, { compile: DEFAULTS, execute: DEFAULTS })).toEqual(expected);
 });
 

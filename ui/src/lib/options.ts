@@ -1,5 +1,5 @@
 /**
- * What a task may ask for beyond KV2's form: limits, variables, image, cache, artifacts.
+ * What a task may ask for beyond KV2's form: name, priority, limits, variables, image and more.
  *
  * KV2's form cannot say any of it. So a form that uses an option is sent as a task document of the
  * second API, and one that uses none as ever: what KV2's clients send is what most people see.
@@ -34,6 +34,10 @@ export interface StageOptions {
 export interface Options {
   compile: StageOptions;
   execute: StageOptions;
+  name: string;
+  /** One KEY=value a line. */
+  labels: string;
+  priority: string;
   image: string;
   cacheOff: boolean;
   /** One pattern a line. */
@@ -58,7 +62,16 @@ export function emptyOptions(): Options {
     env: "",
     truncate: false,
   });
-  return { compile: stage(), execute: stage(), image: "", cacheOff: false, collect: "" };
+  return {
+    compile: stage(),
+    execute: stage(),
+    name: "",
+    labels: "",
+    priority: "",
+    image: "",
+    cacheOff: false,
+    collect: "",
+  };
 }
 
 function usesStage(options: StageOptions): boolean {
@@ -73,9 +86,10 @@ export function usesOptions(options: Options): boolean {
   return (
     usesStage(options.compile) ||
     usesStage(options.execute) ||
-    options.image.trim() !== "" ||
     options.cacheOff ||
-    options.collect.trim() !== ""
+    [options.name, options.labels, options.priority, options.image, options.collect].some(
+      (value) => value.trim() !== "",
+    )
   );
 }
 
@@ -87,7 +101,7 @@ export function linesOf(text: string): string[] {
 }
 
 /** Null if a line is no NAME=value. */
-export function variablesOf(text: string): Record<string, string> | null {
+export function pairsOf(text: string): Record<string, string> | null {
   const found: Record<string, string> = {};
   for (const line of linesOf(text)) {
     const at = line.indexOf("=");
@@ -97,11 +111,20 @@ export function variablesOf(text: string): Record<string, string> | null {
   return found;
 }
 
+function textOfPairs(pairs: Record<string, string>): string {
+  return Object.entries(pairs)
+    .map(([name, value]) => `${name}=${value}`)
+    .join("\n");
+}
+
 /** What can be told here; limits and names are the gateway's to judge. */
 export function optionProblems(options: Options): OptionProblems {
   const problems: OptionProblems = {};
+  if (pairsOf(options.labels) === null) problems["labels"] = "Each line is a label: KEY=value.";
+  if (!Number.isInteger(Number(options.priority)))
+    problems["priority"] = "A whole number is needed.";
   for (const stage of STAGES) {
-    if (variablesOf(options[stage].env) === null)
+    if (pairsOf(options[stage].env) === null)
       problems[`${stage}_env`] = "Each line is a variable: NAME=value.";
     for (const name of ["cpus", "pids", "disk_files"] as const) {
       const value = options[stage].limits[name].trim();
@@ -127,7 +150,8 @@ function controlOf(pointer: string): string | null {
   if (limit) return limit[2] === "wall_s" ? `${limit[1]}_timeout` : `${limit[1]}_${limit[2]}`;
   const inStage = /^\/stages\/(compile|execute)\/(env|command)/.exec(pointer);
   if (inStage) return `${inStage[1]}_${inStage[2]}`;
-  if (pointer === "/image") return "image";
+  const whole = /^\/(image|name|labels|priority)\b/.exec(pointer);
+  if (whole) return whole[1] ?? null;
   if (pointer.startsWith("/artifacts")) return "collect";
   return pointer === "/user" ? "user" : null;
 }
@@ -149,7 +173,7 @@ export function stageDocument(
   return {
     command,
     limits,
-    env: variablesOf(options.env) ?? {},
+    env: pairsOf(options.env) ?? {},
     on_output_limit: options.truncate ? "truncate" : "stop",
   };
 }
@@ -160,9 +184,7 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   for (const name of STAGES) {
     const stage = task.stages[name];
     if (!stage) continue;
-    options[name].env = Object.entries(stage.env)
-      .map(([variable, value]) => `${variable}=${value}`)
-      .join("\n");
+    options[name].env = textOfPairs(stage.env);
     options[name].truncate = stage.limits.on_output_limit === "truncate";
     const { limits } = stage;
     const usual = defaults[name];
@@ -179,6 +201,9 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
     put("disk", limits.disk_bytes, usual.disk_bytes, sizeText(limits.disk_bytes));
     put("disk_files", limits.disk_files, usual.disk_files, `${limits.disk_files}`);
   }
+  options.name = task.name;
+  options.labels = textOfPairs(task.labels);
+  options.priority = task.priority === 0 ? "" : `${task.priority}`;
   options.image = task.image;
   options.cacheOff = task.cache === "off";
   options.collect = task.artifacts_request?.collect.join("\n") ?? "";

@@ -5,7 +5,14 @@
  * field instead of being one code for the whole form.
  */
 
-import { emptyOptions, linesOf, stageDocument, usesOptions, type Options } from "./options";
+import {
+  emptyOptions,
+  linesOf,
+  pairsOf,
+  stageDocument,
+  usesOptions,
+  type Options,
+} from "./options";
 import type { Submitted } from "./types";
 
 export interface Fields {
@@ -262,6 +269,9 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
     stdin: fields.execute_input === "" ? undefined : { text: fields.execute_input },
     expect:
       fields.execute_standard === "" ? undefined : { stdout: { text: fields.execute_standard } },
+    name: options.name.trim() || undefined,
+    labels: options.labels.trim() === "" ? undefined : (pairsOf(options.labels) ?? {}),
+    priority: Number(options.priority) || undefined,
     image: options.image.trim() || undefined,
     cache: options.cacheOff ? "off" : "auto",
     artifacts: collect.length > 0 ? { collect } : undefined,

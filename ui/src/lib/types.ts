@@ -107,6 +107,9 @@ export interface Task {
     execute_input: TextInput | null;
     execute_standard: TextInput | null;
   };
+  name: string;
+  labels: Record<string, string>;
+  priority: number;
   image: string;
   cache: "auto" | "off";
   artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
@@ -137,6 +140,14 @@ export interface Case {
   memory_peak_bytes: number | null;
   message: string | null;
   first_difference: Difference | null;
+}
+
+/** Why a task does not run yet, or why it ended as it did. */
+export interface Explanation {
+  state: State;
+  summary: string;
+  /** What keeps executors from it; `nodes` are the first few of `count`. */
+  blocking: { code: string; detail: string; nodes: string[]; count: number }[];
 }
 
 /** Files that were asked for and are not kept; `names` are the first few. */
