@@ -24,16 +24,21 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Khala]:
 def follow(block: str, folder: Path, environment: dict[str, str]) -> int:
     """Run its examples in order and compare; how many answers were compared."""
     compared = 0
+    variables: dict[str, str] = {}
     for example in examples(block):
+        assigned = re.match(r"(\w+)=", example.command)
+        said = f'printf %s "${assigned[1]}"' if assigned else ""
         done = subprocess.run(
-            ["bash", "-euc", f'khala.pex() {{ "{PEX}" "$@"; }}\n{example.command}'],
+            ["bash", "-euc", f'khala.pex() {{ "{PEX}" "$@"; }}\n{example.command}\n{said}'],
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**os.environ, **environment, **variables},
             capture_output=True,
             timeout=90,
             check=False,
         )
         assert done.returncode == 0, (example.command, done.stderr.decode())
+        if assigned:
+            variables[assigned[1]] = done.stdout.decode()
         if example.answer:
             assert example.pattern().fullmatch(done.stdout.decode()), (example, done.stdout)
             compared += 1
