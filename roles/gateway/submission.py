@@ -26,6 +26,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
+_KEY = re.compile(rf"[!-~]{{1,{KEY_CHARS}}}\Z")
+
+
 def parse_integer(text: str, field: str) -> int:
     """As KV2 reads numbers: whatever `int` takes (" 5 ", "+5", "1_0"), from 0 to 2^31 - 1."""
     try:
@@ -43,9 +46,11 @@ def parse_integer(text: str, field: str) -> int:
 def parse_key(request: Request) -> str | None:
     """What makes the repetition of a submission safe, if its sender gave one."""
     key: str | None = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= KEY_CHARS and key.isascii()):
+    if key is not None and not _KEY.match(key):
         raise Rejected(
-            f"Idempotency-Key: 1 to {KEY_CHARS} ASCII characters", field="Idempotency-Key"
+            f"Idempotency-Key: 1 to {KEY_CHARS} visible ASCII characters are expected,"
+            f" {len(key)} were given: {key[:40]!a}",
+            field="Idempotency-Key",
         )
     return key
 

@@ -19,7 +19,7 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.result import Ok
@@ -84,6 +84,8 @@ def test_answers_are_those_of_the_document(
     statuses: Counter[int] = Counter()
 
     def ask(case: schemathesis.Case[Any], known: bool) -> None:
+        # HTTP takes blanks at the ends of a header away: the server never sees what was wrong.
+        assume(all(str(value) == str(value).strip() for value in (case.headers or {}).values()))
         if known and "task_id" in case.path_parameters:
             case.path_parameters["task_id"] = task
         if "wait" in case.query:
