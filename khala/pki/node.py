@@ -82,7 +82,14 @@ class NodeTls:
     @property
     def exists(self) -> bool:
         """The description is written last: what is without it is no identity yet."""
-        return self._description.exists()
+        try:
+            return self._description.exists()
+        except PermissionError as error:
+            raise Rejected(
+                f"--data-dir: {self._description} cannot be looked at by user {os.geteuid()}; start"
+                " as the owner of the directory, or give another --data-dir",
+                field="--data-dir",
+            ) from error
 
     @property
     def certificate(self) -> Certificate:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.cluster.harness import PEX, Khala, running
 
@@ -63,16 +67,23 @@ def test_missing_capability_is_named(tmp_path: Path) -> None:
     refused(result, "CAP_SYS_ADMIN")
 
 
-def test_not_root_is_told_what_is_missing(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o777)
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A directory that every user can reach; pytest's own belong to root."""
+    with tempfile.TemporaryDirectory(prefix="khala-nobody-", dir="/var/tmp") as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+def test_not_root_is_told_what_is_missing(nobodys: Path) -> None:
     nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     result = subprocess.run(
-        [*nobody, str(PEX), "executor", "--data-dir", str(tmp_path / "data")],
+        [*nobody, str(PEX), "executor", "--data-dir", str(nobodys / "data")],
         capture_output=True,
         text=True,
         timeout=90,
         check=False,
-        env={**os.environ, "PEX_ROOT": str(tmp_path / "pex"), "HOME": str(tmp_path)},
+        env={**os.environ, "PEX_ROOT": str(nobodys / "pex"), "HOME": str(nobodys)},
     )
     refused(result, "root")
 

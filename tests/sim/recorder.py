@@ -3,6 +3,9 @@
 The rules in `history` were written by whoever wrote the protocol, and stop a simulation at the
 first breach. The checker knows neither; here it is given what clients, tasks and readers saw, and
 the run is let to its end. Every landing of a statement is a read, which no real run can offer.
+
+The checker speaks of tasks that clients submitted one by one. Members of jobs, which judicators
+make, are left out: the simulation's own rules for arrays judge those.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ class Recorder(History):
             return
         if self._last.get(task) != now:
             self._last[task] = now
-            self._add_read(now)
+            if now.spec.member is None:
+                self._add_read(now)
 
     def _add_read(self, task: Task) -> None:
         at = self._clock.now
@@ -73,18 +77,27 @@ class Recorder(History):
 
     def began(self, run: Run, started: Started) -> None:
         super().began(run, started)
-        self.events.add(
-            Start(executor=started.executor, task=run[0], attempt=run[1], at=started.at)
-        )
+        if not self._is_member(run[0]):
+            self.events.add(
+                Start(executor=started.executor, task=run[0], attempt=run[1], at=started.at)
+            )
 
     def came_to_end(self, run: Run, outcome: Outcome) -> None:
         where = self.started[run].executor
         super().came_to_end(run, outcome)
-        self.events.add(End(executor=where, task=run[0], attempt=run[1], at=self._clock.now))
+        if not self._is_member(run[0]):
+            self.events.add(End(executor=where, task=run[0], attempt=run[1], at=self._clock.now))
 
     def was_cancelled(self, task: TaskId, now: float) -> None:
         super().was_cancelled(task, now)
-        self.events.add(Cancel(client="client", at=now, until=now, result="ok", task=task))
+        if not self._is_member(task):
+            self.events.add(Cancel(client="client", at=now, until=now, result="ok", task=task))
+
+    def _is_member(self, task: TaskId) -> bool:
+        try:
+            return run_now(self.store.tasks.get(task)).spec.member is not None
+        except NotFound:
+            return False
 
     def check_killed(self, task: TaskId, since: float, now: float) -> None:
         """Not a promise that a client can see."""
@@ -112,7 +125,8 @@ def _conclude(run: Simulation, recorder: Recorder) -> None:
         events.add(_submit(each))
     events.add(Asked(via="store", at=now))
     for task in recorder.tasks():
-        events.add(Final(via="store", task=task.id, seen=_seen(task), at=now))
+        if task.spec.member is None:
+            events.add(Final(via="store", task=task.id, seen=_seen(task), at=now))
     events.add(Fault(name="storm", at=0.0, healed=STORM_S))
     left = tuple(str(each) for each in run.leftovers_at_rest)
     events.add(Settled(node="cluster", at=now, ready=True, slots=SLOTS, free=SLOTS, left=left))

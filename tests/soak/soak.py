@@ -102,7 +102,7 @@ class Soak:
         text = (stage.get("stdout") or {}).get("text")
         expected = {
             "success": f"{told['id']} {told['attempt']}\n",
-            "environment": "2\n",
+            "environment": "5\n",
             "input": "givengiven",
             "traps for the service": "right\n",
         }.get(kind.name)
