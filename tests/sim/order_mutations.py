@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 
 from msgspec.structs import replace
 
 from khala.core.holding import Holding
+from khala.core.load import Load
 from khala.core.scanning import Scanning, Shapes
 from khala.core.session import Session
 from khala.core.sessions import Sessions
@@ -16,6 +18,7 @@ from khala.model.spec import TaskSpec
 from khala.model.statements import Lift
 from khala.model.task import Dispatch
 from khala.model.wants import Wants
+from khala.protocol.executor import Run
 from khala.store.memory_holds import MemoryHolds
 from tests.sim.mutation import Mutation, Patch, without
 
@@ -46,10 +49,16 @@ def _no_release(patch: Patch) -> None:
 
 
 def _no_amounts(patch: Patch) -> None:
+    """Neither who gives nor who is given counts; one of them alone holds the promise."""
+
     def fits(self: Session, wants: Wants) -> bool:
         return True
 
+    def taken(self: Load, running: Collection[Run]) -> Counter[str]:
+        return Counter()
+
     patch.setattr(Session, "fits", fits)
+    patch.setattr(Load, "taken", taken)
 
 
 def _no_shapes(patch: Patch) -> None:
@@ -87,7 +96,7 @@ ORDER_MUTATIONS: dict[str, Mutation] = {
     "noamounts": Mutation(
         apply=_no_amounts,
         within=20,
-        rule="a session is given no more than it has left",
+        rule="an executor is given, and takes, no more than it has left",
     ),
     "noshapes": Mutation(
         apply=_no_shapes,

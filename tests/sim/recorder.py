@@ -33,7 +33,7 @@ from tests.checker.history import (
     Start,
     Submit,
 )
-from tests.sim import executor, history, judicator, simulation, workload
+from tests.sim import arrays, executor, history, judicator, simulation, workload
 from tests.sim.clock import Clock
 from tests.sim.executor import SLOTS
 from tests.sim.history import History, Started, Try
@@ -42,7 +42,7 @@ from tests.sim.simulation import LATE_S, STORM_S, Simulation
 #: An executor may stand still for forty seconds and be cut off for thirty before it hears that
 #: what it holds is no longer its own; then it has a heartbeat and an audit to learn it.
 BOUNDS = Bounds(waste_s=90.0, settle_s=LATE_S - STORM_S)
-_DRIVEN = (executor, history, judicator, simulation, workload)
+_DRIVEN = (arrays, executor, history, judicator, simulation, workload)
 
 
 class Recorder(History):

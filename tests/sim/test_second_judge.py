@@ -8,6 +8,9 @@ import pytest
 from tests.sim.mutations import MUTATIONS
 from tests.sim.recorder import judge_seed
 
+#: Twenty histories are a minute of processor time on a slow machine.
+pytestmark = pytest.mark.timeout(600)
+
 SEEDS_A_TEST = 20
 #: The claim that each removed rule must break, within the seeds of the mutation itself.
 MISSED = {

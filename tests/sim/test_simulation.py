@@ -8,6 +8,9 @@ from tests.sim.history import Violation
 from tests.sim.mutations import MUTATIONS
 from tests.sim.simulation import simulate
 
+#: Twenty histories are a minute of processor time on a slow machine.
+pytestmark = pytest.mark.timeout(600)
+
 SEEDS_A_TEST = 20
 
 
