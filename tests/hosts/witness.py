@@ -18,11 +18,12 @@ from tests.checker.history import End, Start
 
 #: What a run does; `{work}` is its business. Its last line of output says who it is.
 SCRIPT = """
-say() {{ read -r up _ </proc/uptime; echo "$1 $KHALA_TASK_ID $KHALA_ATTEMPT $up" >/opt/witness/pipe; }}
+run="$KHALA_TASK_ID $KHALA_ATTEMPT"
+say() {{ read -r up _ </proc/uptime; echo "$1 $run $up" >/opt/witness/pipe; }}
 say start
 {work}
 code=$?
-echo "{nonce} $KHALA_TASK_ID $KHALA_ATTEMPT"
+echo "{nonce} $run"
 say end
 exit $code
 """
