@@ -44,7 +44,7 @@ _PATHS: dict[str, tuple[Json, str]] = {
 }
 _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {
     "Idempotency-Key": (
-        {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+        {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[ -~]+$"},
         "Makes repeating safe: the same key and document answer with the first one's task.",
     ),
     "traceparent": (

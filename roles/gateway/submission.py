@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-_KEY = re.compile(rf"[!-~]{{1,{KEY_CHARS}}}\Z")
+_KEY = re.compile(rf"[ -~]{{1,{KEY_CHARS}}}\Z")
 
 
 def parse_integer(text: str, field: str) -> int:
@@ -48,7 +48,7 @@ def parse_key(request: Request) -> str | None:
     key: str | None = request.headers.get("idempotency-key")
     if key is not None and not _KEY.match(key):
         raise Rejected(
-            f"Idempotency-Key: 1 to {KEY_CHARS} visible ASCII characters are expected,"
+            f"Idempotency-Key: 1 to {KEY_CHARS} printable ASCII characters are expected,"
             f" {len(key)} were given: {key[:40]!a}",
             field="Idempotency-Key",
         )
