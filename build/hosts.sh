@@ -3,7 +3,7 @@
 # machine is, made by debootstrap because there may be no registry to ask. Sourced by build/test.
 : "${root:?}"
 
-hosts_packages=python3,libcurl4,iproute2,iptables,faketime
+hosts_packages=python3,libcurl4,iproute2,iptables,faketime,systemd-sysv,dbus,openssh-server
 docker_pid=$root/dist/dockerd.pid
 
 # Docker's engine answers, or says why not. One that is started here is stopped by `stop_docker`.
