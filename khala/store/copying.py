@@ -46,9 +46,14 @@ class Batch(Struct, frozen=True):
 
 
 def names_to_copy() -> tuple[str, ...]:
-    """Collections, those that name others first."""
-    others = [name for name in schema.COLLECTIONS if name not in (schema.TASKS, schema.TOKENS)]
-    return (schema.TASKS, *others)
+    """Collections, those that name others first.
+
+    Jobs before tasks: a job says how many of its members were made. Copied after them it would
+    claim members that the copy lacks, and nobody would ever make those.
+    """
+    first = (schema.JOBS, schema.TASKS)
+    others = [name for name in schema.COLLECTIONS if name not in (*first, schema.TOKENS)]
+    return (*first, *others)
 
 
 async def count(database: Database, name: str, *, exactly: bool) -> int:

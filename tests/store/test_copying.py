@@ -14,11 +14,9 @@ from khala.store import copying
 from khala.store.codec import Database
 from khala.store.mongo import MongoStore
 from khala.store.parts import plan_parts, put_blob
-from khala.store.schema import TASKS, ensure_schema
+from khala.store.schema import BLOBS, JOBS, TASKS, ensure_schema
 from roles.backup.scratch import mongod_on
 from tests.store.samples import a_spec, a_task
-
-pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def accept(store: MongoStore, n: int) -> None:
@@ -41,6 +39,7 @@ async def copy(source: Database, target: Database) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_copy_made_under_load_can_be_read_and_runs(
     mongo: MongoStore, tmp_path: Path
 ) -> None:
@@ -67,6 +66,7 @@ async def test_a_copy_made_under_load_can_be_read_and_runs(
         assert len(await MongoStore(target).tasks.find_queued("", 1, 0)) <= 1
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_copy_that_lacks_the_bytes_of_a_task_is_refused(
     mongo: MongoStore, tmp_path: Path
 ) -> None:
@@ -78,6 +78,7 @@ async def test_a_copy_that_lacks_the_bytes_of_a_task_is_refused(
             await copying.read_every_task(target)
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_copy_with_a_document_that_is_no_task_is_refused(
     mongo: MongoStore, tmp_path: Path
 ) -> None:
@@ -88,3 +89,10 @@ async def test_a_copy_with_a_document_that_is_no_task_is_refused(
         await target[TASKS].update_one({}, {"$set": {"spec.compile_limits": 1}})
         with pytest.raises(Rejected, match="cannot be read"):
             await copying.read_every_task(target)
+
+
+def test_a_job_is_copied_before_the_members_it_counts() -> None:
+    """Else it would say that members were made which the copy lacks, and they never would be."""
+    names = copying.names_to_copy()
+    assert names.index(JOBS) < names.index(TASKS) < names.index(BLOBS)
+    assert len(set(names)) == len(names)
