@@ -21,6 +21,8 @@ from khala.model.ids import mint_nonce
 #: mongod needs up to fifteen seconds to shut down cleanly.
 ORPHANS_S = 30.0
 _FLAG = "--data-dir"
+#: Where a restore collects what becomes `mongodb` when it is whole.
+RESTORING = "mongodb.restoring"
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -120,7 +122,8 @@ def load_node(path: Path, name: str) -> Node:
         raise Rejected(
             f"{_FLAG}: {file} cannot be read ({error}); restore it from a backup", field=_FLAG
         ) from error
-    for data in (path / "etcd" / "member", path / "mongodb" / "WiredTiger"):
+    unfinished = path / RESTORING
+    for data in (path / "etcd" / "member", path / "mongodb" / "WiredTiger", unfinished):
         if data.exists():
             raise Rejected(
                 f"{_FLAG}: {path} has a cluster's data ({data}) but no {file.name} to say which;"

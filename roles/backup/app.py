@@ -24,15 +24,21 @@ from khala.store import copying
 from khala.store.client import connect, database_of
 from khala.store.codec import Database
 from khala.store.schema import SCHEMA_VERSION, ensure_schema
-from khala.supervise.datadir import Node, has_node, keep_node, load_node, lock_dir, make_dir
+from khala.supervise.datadir import (
+    RESTORING,
+    Node,
+    has_node,
+    keep_node,
+    load_node,
+    lock_dir,
+    make_dir,
+)
 from khala.version import VERSION
 from roles.backup.archive import FORMAT, Manifest, Reader, Writer
 from roles.backup.scratch import mongod_on
 from roles.judicator.founding import found
 from roles.judicator.renewal import mongo_settings
 
-#: Where a restore collects what becomes `mongodb` when it is whole.
-_DRAFT = "mongodb.restoring"
 _SHOW_S = 1.0
 
 
@@ -172,7 +178,7 @@ async def _try(settings: Settings, path: Path) -> Manifest:
 
 
 async def _fill(data_dir: Path, mongod_bin: str | None, reader: Reader) -> Manifest:
-    draft = make_dir(data_dir / _DRAFT)
+    draft = make_dir(data_dir / RESTORING)
     async with mongod_on(draft, mongod_bin) as database:
         await _load(database, reader)
     draft.rename(data_dir / "mongodb")
@@ -199,7 +205,7 @@ async def _load(database: Database, reader: Reader) -> None:
 
 
 def _require_empty(data_dir: Path) -> None:
-    for name in ("node.json", "mongodb", _DRAFT, "etcd"):
+    for name in ("node.json", "mongodb", RESTORING, "etcd"):
         if (data_dir / name).exists():
             raise Rejected(
                 f"--data-dir: {data_dir} has data ({name}); a backup is restored into an empty"

@@ -143,3 +143,9 @@ def test_member_keeps_its_address(tmp_path: Path) -> None:
     keep_member_address(tmp_path, "127.0.0.1:3000")
     with pytest.raises(Rejected, match="--mongodb-port 3000"):
         keep_member_address(tmp_path, "127.0.0.1:3100")
+
+
+def test_a_restore_that_was_cut_off_is_not_an_empty_cluster(tmp_path: Path) -> None:
+    (tmp_path / "mongodb.restoring").mkdir()
+    with pytest.raises(Rejected, match=r"node\.json"):
+        load_node(tmp_path, "a")
