@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from khala.model.errors import Unavailable
 from khala.net.credentials import Credentials
+from khala.net.ports import free_ports
 from khala.net.secrets import SecretFile
 
 #: The first start of a replica set takes a few seconds; a busy host some more.
@@ -69,7 +69,8 @@ async def run_judicator() -> AsyncIterator[Stack]:
 @contextlib.asynccontextmanager
 async def _started(command: str, options: list[str], *, ready: str | None) -> AsyncIterator[Stack]:
     data_dir = Path(tempfile.mkdtemp(prefix="khala-bench-"))
-    ports = free_ports()
+    peer, client, mongodb, rpc, http = free_ports(5)
+    ports = Ports(etcd_peer=peer, etcd_client=client, mongodb=mongodb, rpc=rpc, http=http)
     argv = [
         *(sys.executable, "-m", "khala", command, "--data-dir", str(data_dir)),
         *("--etcd-peer-port", str(ports.etcd_peer)),
@@ -128,16 +129,3 @@ async def _stop(process: Process) -> None:
     except TimeoutError:
         os.kill(process.pid, signal.SIGKILL)
         await process.wait()
-
-
-def free_ports() -> Ports:
-    """Five ports nobody listens on right now."""
-    sockets = [socket.socket() for _ in range(5)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        peer, client, mongodb, rpc, http = (each.getsockname()[1] for each in sockets)
-        return Ports(etcd_peer=peer, etcd_client=client, mongodb=mongodb, rpc=rpc, http=http)
-    finally:
-        for each in sockets:
-            each.close()

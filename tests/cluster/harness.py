@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -16,6 +15,8 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from khala.net.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PEX = ROOT / "dist" / "khala.pex"
@@ -51,18 +52,6 @@ int main()
     "execute_command": "./main",
     "execute_timeout": "1",
 }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on right now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:

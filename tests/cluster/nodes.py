@@ -13,7 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cluster.harness import PEX, Khala, free_ports, wait_until
+from khala.net.ports import free_ports
+from tests.cluster.harness import PEX, Khala, wait_until
 
 COMMAND_S = 60.0
 

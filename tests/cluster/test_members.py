@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.harness import Khala, free_ports, wait_until
+from khala.net.ports import free_ports
+from tests.cluster.harness import Khala, wait_until
 from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
 
 #: Nine databases and as many interpreters start here, on whatever the machine has.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from khala.net.ports import free_ports
 from tests.compat.answers import answers_checked
 from tests.compat.kv2_client import Answer, Kv2Client
 
@@ -22,17 +22,6 @@ START_S = 120.0
 #: In the environment of every process of Khala, and of no task.
 MARKER = "KHALA_COMPAT_MARKER"
 STOP_S = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @pytest.fixture(scope="session")

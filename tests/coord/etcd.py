@@ -5,28 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 
+from khala.net.ports import free_ports
 from khala.supervise.binaries import find_program
 from khala.supervise.etcd import EtcdSettings, etcd_argv
 
 HOST = "127.0.0.1"
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports, because all are held until the last one is known."""
-    with ExitStack() as held:
-        ports: list[int] = []
-        for _ in range(count):
-            listener = held.enter_context(socket.socket())
-            listener.bind((HOST, 0))
-            ports.append(listener.getsockname()[1])
-        return ports
 
 
 class Member:

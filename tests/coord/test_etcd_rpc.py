@@ -19,7 +19,8 @@ from khala.coordination.etcd_rpc import (
 )
 from khala.model.errors import KhalaError
 from tests.coord.conftest import Connect, NewCluster
-from tests.coord.etcd import HOST, Cluster, Member, free_ports
+from khala.net.ports import free_ports
+from tests.coord.etcd import HOST, Cluster, Member
 from tests.coord.patience import CALL_S, readable
 
 _names = itertools.count()

@@ -19,7 +19,7 @@ from khala.model.enforcement import Mode
 from roles.doctor.app import Line, Report
 from roles.doctor.finding import Level
 from sandbox import contain, mounts
-from tests.coord.etcd import free_ports
+from khala.net.ports import free_ports
 from tests.sandbox.harness import UID_BASE, Runner
 
 _ROOT = Path(__file__).parents[2]

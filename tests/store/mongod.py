@@ -5,19 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
+from khala.net.ports import free_ports
 from khala.store.client import MongoSettings, ensure_replica_set
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def mongod_binary() -> str:
@@ -31,7 +24,7 @@ class Mongod:
 
     def __init__(self, directory: Path, *, key: str | None = None) -> None:
         self.directory = directory
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.key = key
         self._process: subprocess.Popen[bytes] | None = None
 

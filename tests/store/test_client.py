@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.ids import JudicatorName
+from khala.net.ports import free_ports
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
 from khala.store.schema import ensure_schema
 from tests.store.conftest import opened
-from tests.store.mongod import Mongod, free_port
+from tests.store.mongod import Mongod
 
 KEY = "QWxsIHlvdXIgYmFzZSBhcmUgYmVsb25nIHRvIHVzLg\n"
 
@@ -44,7 +45,7 @@ async def test_a_set_with_a_key_admits_only_its_holders(tmp_path: Path) -> None:
 
 async def test_waiting_for_a_member_that_is_not_there_ends() -> None:
     started = time.monotonic()
-    nobody = MongoSettings(hosts=(f"127.0.0.1:{free_port()}",))
+    nobody = MongoSettings(hosts=(f"127.0.0.1:{free_ports(1)[0]}",))
     with pytest.raises(Unavailable, match="does not listen in time"):
         await ensure_replica_set(nobody, deadline_s=0.5)
     assert time.monotonic() - started < 5
