@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from khala.net.ports import free_ports
 from roles.doctor.app import Report
 from roles.doctor.finding import Level
 from tests.cluster.harness import PEX
-from khala.net.ports import free_ports
 
 _PORTS = ("etcd-peer-port", "etcd-client-port", "mongodb-port", "rpc-port", "http-port")
 #: What starts it so that the host lacks something.

@@ -21,8 +21,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from khala.pki.authority import Authority, Subject, make_key, make_request
 from khala.net.ports import free_ports
+from khala.pki.authority import Authority, Subject, make_key, make_request
 from tests.cluster.harness import Khala, wait_until
 from tests.cluster.nodes import Cluster, Node, command, gateway_of, growing, stranger, wait_ready
 

@@ -18,8 +18,8 @@ from khala.coordination.etcd_rpc import (
     LeaseGone,
 )
 from khala.model.errors import KhalaError
-from tests.coord.conftest import Connect, NewCluster
 from khala.net.ports import free_ports
+from tests.coord.conftest import Connect, NewCluster
 from tests.coord.etcd import HOST, Cluster, Member
 from tests.coord.patience import CALL_S, readable
 

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from khala.model.enforcement import Mode
+from khala.net.ports import free_ports
 from roles.doctor.app import Line, Report
 from roles.doctor.finding import Level
 from sandbox import contain, mounts
-from khala.net.ports import free_ports
 from tests.sandbox.harness import UID_BASE, Runner
 
 _ROOT = Path(__file__).parents[2]

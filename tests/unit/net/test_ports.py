@@ -9,9 +9,7 @@ from khala.net.ports import free_ports
 
 
 def test_no_outgoing_connection_will_take_one() -> None:
-    lowest, highest = map(
-        int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
-    )
+    lowest, highest = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     ports = free_ports(50)
     assert len(set(ports)) == 50
     assert not [port for port in ports if lowest <= port <= highest]
