@@ -27,8 +27,9 @@ from khala.model.errors import Rejected
 from khala.pki.node import JUDICATOR, role_name
 
 AUTHORITY_LIFE = timedelta(days=3650)
-#: Clocks of hosts differ; a certificate is valid this long before it was made.
-SKEW = timedelta(minutes=10)
+#: Clocks of hosts differ, by hours where a time zone or a battery is to blame; a certificate is
+#: valid this long before it was made, or such a host loses its cluster at the next renewal.
+SKEW = timedelta(days=1)
 
 
 class Subject(Struct, frozen=True, kw_only=True):

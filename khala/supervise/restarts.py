@@ -1,8 +1,10 @@
 """When a child that ended is started again, and when it is left down.
 
-Pure: the time is passed in. A crash must cost a second and a crash loop nothing, so restarts back
-off and start over after a minute of service. A database that ends the same way again and again
-has something to say (a damaged file, a full disk), and hammering it would make that worse.
+Pure: the time is passed in. A crash must cost a second and a crash loop next to nothing, so waits
+double from one end to the next. Only what never came to serve earns long ones: whoever kills a
+child that works must not keep it away for half a minute, however often they do it. A database that
+ends the same way again and again has something to say (a damaged file, a full disk), and hammering
+it would make that worse.
 """
 
 from __future__ import annotations
@@ -14,7 +16,10 @@ from msgspec import Struct
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 30.0
 #: In service for this long, a child is healthy again and its back-off starts over.
-HEALTHY_S = 60.0
+HEALTHY_S = 10.0
+#: What has served less waits for this share of its service at most, if that is a wait at all: a
+#: child that is killed again and again (from outside, or for its memory) serves most of the time.
+SHARE_OF_SERVICE = 0.25
 #: This many equal ends within the window, and a child that may give up does.
 GIVE_UP_ENDS = 5
 GIVE_UP_WINDOW_S = 300.0
@@ -49,6 +54,8 @@ class Restarts:
         """Seconds until the next start of a child that served for `served_s`; None: leave it."""
         if served_s >= HEALTHY_S:
             self._backoff_s = BACKOFF_MIN_S
+        elif (share_s := served_s * SHARE_OF_SERVICE) >= BACKOFF_MIN_S:
+            self._backoff_s = min(self._backoff_s, share_s)
         self._ends = [past for past in self._ends if now - past[0] < GIVE_UP_WINDOW_S]
         self._ends.append((now, end))
         equal = sum(past == end for _, past in self._ends)

@@ -83,3 +83,11 @@ def test_an_authority_is_loaded_only_with_its_own_key(authority: Authority) -> N
         Authority.load(authority.certificate, make_key())
     with pytest.raises(Rejected, match="cannot be read"):
         Authority.load(b"", authority.key)
+
+
+def test_a_clock_that_is_hours_early_does_not_lose_the_cluster(authority: Authority) -> None:
+    """Right after a certificate was made or renewed, every other node must believe it."""
+    found = certificate(authority, Subject(cluster="c", name="e", role="executor"))
+    own = x509.load_pem_x509_certificate(authority.certificate)
+    for each in (found, own):
+        assert each.not_valid_before_utc < utc_now() - timedelta(hours=12)

@@ -10,11 +10,12 @@ from khala.supervise.restarts import (
     GIVE_UP_ENDS,
     GIVE_UP_WINDOW_S,
     HEALTHY_S,
+    SHARE_OF_SERVICE,
     Restarts,
     end_of,
 )
 
-FAILED = end_of(1)
+FAILED, KILLED = end_of(1), end_of(-signal.SIGKILL)
 
 
 def test_restarts_slow_down_to_half_a_minute() -> None:
@@ -23,12 +24,36 @@ def test_restarts_slow_down_to_half_a_minute() -> None:
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
-def test_a_minute_of_service_forgives() -> None:
+def _backed_off() -> Restarts:
     restarts = Restarts(may_give_up=False)
     for second in range(8):
         restarts.after(FAILED, float(second), 0.0)
-    assert restarts.after(FAILED, 100.0, HEALTHY_S - 1) == BACKOFF_MAX_S
-    assert restarts.after(FAILED, 200.0, HEALTHY_S) == BACKOFF_MIN_S
+    return restarts
+
+
+def test_service_forgives() -> None:
+    assert _backed_off().after(FAILED, 100.0, HEALTHY_S) == BACKOFF_MIN_S
+
+
+def test_whoever_served_does_not_wait_longer_than_a_share_of_it() -> None:
+    restarts = _backed_off()
+    just_less_s = HEALTHY_S - 1
+    assert restarts.after(FAILED, 100.0, just_less_s) == just_less_s * SHARE_OF_SERVICE
+    assert restarts.after(FAILED, 200.0, 4.0) == 4.0 * SHARE_OF_SERVICE
+
+
+def test_a_child_that_is_killed_again_and_again_serves_most_of_the_time() -> None:
+    for served_s in (2.0, 3.0, 5.0, 9.0, 20.0, 100.0):
+        restarts = Restarts(may_give_up=False)
+        waits = [restarts.after(KILLED, turn * 120.0, served_s) for turn in range(20)]
+        assert max(wait or 0.0 for wait in waits) <= max(BACKOFF_MIN_S, served_s / 4)
+
+
+def test_what_dies_as_soon_as_it_serves_backs_off_as_if_it_never_had() -> None:
+    restarts = Restarts(may_give_up=False)
+    just_less_s = BACKOFF_MIN_S / SHARE_OF_SERVICE - 0.1
+    delays = [restarts.after(KILLED, float(second), just_less_s) for second in range(9)]
+    assert delays[-1] == BACKOFF_MAX_S
 
 
 def test_equal_ends_in_a_row_give_up() -> None:
@@ -53,8 +78,7 @@ def test_ends_far_apart_do_not_give_up() -> None:
 
 def test_kills_from_outside_do_not_give_up() -> None:
     restarts = Restarts(may_give_up=True)
-    killed = end_of(-signal.SIGKILL)
-    assert all(restarts.after(killed, float(second), 0.0) for second in range(20))
+    assert all(restarts.after(KILLED, float(second), 0.0) for second in range(20))
 
 
 def test_an_end_is_told_in_words() -> None:
