@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,8 @@ import pytest
 
 from khala.model.enforcement import Mode
 from sandbox import contain
-from tests.sandbox.harness import MODE, PACE, SLOTS, Runner, open_runner
+from tests.sandbox.harness import MODE, PATIENCE_S, SLOTS, Runner, open_runner
 
-_SETTLE_ROUNDS = 250 * PACE
 #: Tests of one mode are no tests of the others; one of those named first runs the second.
 collect_ignore = ["test_gaps.py" if MODE is None else "test_degraded.py"]
 if MODE is Mode.CGROUP_V1 or MODE is Mode.CGROUP_V2:
@@ -44,11 +44,10 @@ async def nothing_left(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     before = await runner.quiet()
     yield
     # A file may have a sandbox of its own beside this one, whose boxes go in the background.
-    for _ in range(_SETTLE_ROUNDS):
-        if (after := await runner.quiet()) <= before:
-            break
+    deadline = time.monotonic() + PATIENCE_S
+    while await runner.quiet() > before:
+        assert time.monotonic() < deadline, "file descriptors were left open"
         await asyncio.sleep(0.02)
-    assert after <= before, "file descriptors were left open"
 
 
 @pytest.fixture(autouse=True)

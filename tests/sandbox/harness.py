@@ -8,7 +8,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,8 @@ UID_BASE = 1_910_000_000 + 200 * os.getpid()
 MODE = Mode(os.environ["KHALA_SANDBOX_MODE"]) if "KHALA_SANDBOX_MODE" in os.environ else None
 #: How many times longer things take here: user-mode Linux (see tests/vm) is not hardware.
 PACE = int(os.environ.get("KHALA_TEST_PACE", "1"))
-#: How often something is looked for before it is missed.
-_ROUNDS = 1000 * PACE
+#: What must come true has this long, below the time that pytest gives a test.
+PATIENCE_S = 100.0
 SLOTS = 2
 BOX_BYTES = 32 * MIB
 BOX_INODES = 1000
@@ -133,23 +134,23 @@ class Runner:
     async def until_warm(self) -> None:
         """Wait until used boxes are taken down, and every warm slot has a jail that waits."""
         await self.sandbox.settle()
-        for _ in range(_ROUNDS):
-            if len(waiting_jails(self.config)) == self.warm:
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{self.warm} jails should wait: {everything(self.config)}")
+        await until(
+            lambda: len(waiting_jails(self.config)) == self.warm,
+            lambda: f"{self.warm} jails should wait: {everything(self.config)}",
+        )
 
     async def quiet(self) -> int:
         """Nothing is left of any task; the number of open descriptors. Who was orphaned by the
         killing of its nsjail is reaped by process 1, in its own time."""
+
+        def reaped() -> bool:
+            found = leftovers(self.config)
+            assert all("zombie" in item for item in found), found
+            return not found
+
         await self.until_warm()
-        for _ in range(_ROUNDS):
-            if not all("zombie" in item for item in leftovers(self.config)):
-                break
-            if not leftovers(self.config):
-                return len(os.listdir("/proc/self/fd"))
-            await asyncio.sleep(0.02)
-        raise AssertionError(leftovers(self.config))
+        await until(reaped, lambda: leftovers(self.config))
+        return len(os.listdir("/proc/self/fd"))
 
     def leaf_processes(self, slot: int = 0) -> list[int]:
         """Of a slot while a stage of it runs."""
@@ -159,17 +160,32 @@ class Runner:
 
     async def until_running(self, name: str, slot: int = 0) -> dict[str, int]:
         """Wait until a process of that name runs; host pids by name."""
-        for _ in range(_ROUNDS):
-            found = {}
+        found: dict[str, int] = {}
+
+        def runs() -> bool:
+            found.clear()
             for pid in self.leaf_processes(slot):
-                try:
+                with suppress(FileNotFoundError, ProcessLookupError):
                     found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
-                except (FileNotFoundError, ProcessLookupError):
-                    continue
-            if name in found:
-                return found
-            await asyncio.sleep(0.01)
-        raise AssertionError(f"{name} does not run")
+            return name in found
+
+        await until(runs, lambda: f"{name} does not run")
+        return found
+
+
+async def until(condition: Callable[[], object], what: Callable[[], object]) -> None:
+    """As `wait_for`, while the event loop goes on."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        await asyncio.sleep(0.01)
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def waiting_jails(config: SandboxConfig) -> dict[str, list[int]]:

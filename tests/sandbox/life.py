@@ -16,7 +16,7 @@ import uvloop
 
 from khala.model.spec import Stage
 from sandbox import Job, Sandbox, SandboxConfig, enter, guardian
-from tests.sandbox.harness import LIMITS
+from tests.sandbox.harness import LIMITS, PACE
 
 
 async def live(config: SandboxConfig, command: str, *, watched: bool) -> None:
@@ -40,7 +40,7 @@ async def live(config: SandboxConfig, command: str, *, watched: bool) -> None:
 
 
 async def _beat(sandbox: Sandbox) -> None:
-    guardian.HUNG_S, guardian._BEAT_S = 3, 0.0
+    guardian.HUNG_S, guardian._BEAT_S = 5 * min(PACE, 3), 0.0
     while True:
         sandbox.beat()
         await asyncio.sleep(0.1)

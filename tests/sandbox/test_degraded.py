@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 from khala.model.enforcement import Mode
 from khala.model.outcome import Reason
 from sandbox import SandboxConfig
-from tests.sandbox.harness import UID_BASE, find_nsjail
+from tests.sandbox.harness import PATIENCE_S, UID_BASE, find_nsjail, wait_for
 
 _ROOT = Path(__file__).parents[2]
 _SUITE = tuple(
@@ -99,13 +98,13 @@ def test_nothing_survives_the_killing_of_any_of_its_processes(folder: str, which
         stdout=subprocess.DEVNULL,
     )
     try:
-        _wait_for(lambda: _running("sleep") and _running("python3"), "the command does not run")
+        wait_for(lambda: _running("sleep") and _running("python3"), "the command does not run")
         waiting = [process.pid]
         waiting += _children(waiting[-1])
         waiting += _children(waiting[-1])
         assert len(waiting) == 3
         os.kill(waiting[which], signal.SIGKILL)
-        _wait_for(lambda: not _of_user() - {process.pid}, "something survived")
+        wait_for(lambda: not _of_user() - {process.pid}, "something survived")
     finally:
         process.kill()
         process.wait()
@@ -119,7 +118,7 @@ def test_the_end_of_the_service_is_the_end_of_who_waits(folder: str) -> None:
         cwd=_ROOT,
         stdout=subprocess.PIPE,
     ) as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert output.count(b'"exit_nonzero"') == 2 == output.count(Reason.EXIT_NONZERO.encode())
     assert not _of_user()
@@ -158,10 +157,3 @@ def _running(name: str) -> list[int]:
 
 def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)

@@ -14,7 +14,7 @@ from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from sandbox import SandboxLost
 from sandbox.nsjail import spare
-from tests.sandbox.harness import Ran, Runner, leftovers
+from tests.sandbox.harness import Ran, Runner, leftovers, until
 
 _HIDE = r"""
 import ctypes, os, signal, time
@@ -142,22 +142,11 @@ def _terminate(pid: int) -> None:
 async def test_destroyed_from_outside(runner: Runner, act: Callable[[int], None]) -> None:
     with pytest.raises(SandboxLost, match="from outside"):
         await _run_and(runner, act)
-    await _until_reaped(runner)
+    await runner.quiet()
 
 
 def _child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-
-
-async def _until_reaped(runner: Runner) -> None:
-    """Who was orphaned by the killing of nsjail is reaped by process 1, in its own time."""
-    await runner.until_warm()
-    for _ in range(1000):
-        found = leftovers(runner.config)
-        assert all("zombie" in item for item in found)
-        if not found:
-            return
-        await asyncio.sleep(0.02)
 
 
 async def test_nsjail_is_spared_by_the_out_of_memory_killer(runner: Runner) -> None:
@@ -181,11 +170,7 @@ async def test_outputs_grow_while_it_runs(runner: Runner) -> None:
     async with runner.sandbox.box(0) as box, asyncio.TaskGroup() as group:
         running = group.create_task(box.run(job, cancel))
         await runner.until_running("sleep")
-        for _ in range(500):
-            if Path(job.stdout).read_bytes() == b"one\n":
-                break
-            await asyncio.sleep(0.01)
-        assert Path(job.stdout).read_bytes() == b"one\n"
+        await until(lambda: Path(job.stdout).read_bytes() == b"one\n", lambda: "nothing is read")
         cancel.set()
         await running
 

@@ -7,8 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from khala.model.outcome import Reason, StageOutcome
 from sandbox import Sandbox, SandboxConfig, cgroup_v1, staging, subtree
 from tests.sandbox.harness import (
     MODE,
+    PATIENCE_S,
     UID_BASE,
     Runner,
     everything,
@@ -28,6 +28,7 @@ from tests.sandbox.harness import (
     folders,
     guarded,
     jail_processes,
+    wait_for,
     waiting_jails,
 )
 
@@ -46,7 +47,7 @@ def config() -> Iterator[SandboxConfig]:
         allow_degraded=MODE is Mode.DEGRADED,
     )
     yield made
-    _wait_for(lambda: not folders(made), "folders were left")
+    wait_for(lambda: not folders(made), "folders were left")
 
 
 def _start(config: SandboxConfig, loop: str, command: str, *words: str) -> subprocess.Popen[str]:
@@ -64,13 +65,6 @@ def _start(config: SandboxConfig, loop: str, command: str, *words: str) -> subpr
         text=True,
         cwd=Path(__file__).parents[2],
     )
-
-
-def _wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def _processes(config: SandboxConfig, name: str) -> list[int]:
@@ -104,7 +98,7 @@ def _living(config: SandboxConfig) -> list[str]:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_both_event_loops(config: SandboxConfig, loop: str) -> None:
     with _start(config, loop, "echo $KHALA; cat; exit 3") as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     outcomes = [msgspec.json.decode(line, type=StageOutcome) for line in output.splitlines()]
     assert [(one.reason, one.exit_code) for one in outcomes] == [(Reason.EXIT_NONZERO, 3)] * 2
@@ -114,37 +108,37 @@ def test_both_event_loops(config: SandboxConfig, loop: str) -> None:
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_output_limit_under_both_event_loops(config: SandboxConfig, loop: str) -> None:
     with _start(config, loop, "yes") as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     outcomes = [msgspec.json.decode(line, type=StageOutcome) for line in output.splitlines()]
     assert [one.reason for one in outcomes] == [Reason.OUTPUT_LIMIT] * 2
 
 
 def test_nothing_survives_the_killing_of_the_service(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "setsid sleep 700 & sleep 700") as process:
-        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
         process.kill()
-    _wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
+    wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
 
 
 @guarded
 def test_a_service_that_hangs_is_killed_with_its_jails(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "setsid sleep 700 & sleep 700", "watched") as process:
-        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
         assert process.poll() is None
         process.send_signal(signal.SIGSTOP)
-        _wait_for(lambda: process.poll() == -signal.SIGKILL, "it hangs for good")
-    _wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
+        wait_for(lambda: process.poll() == -signal.SIGKILL, "it hangs for good")
+    wait_for(lambda: not _living(config) and not _guardians(config), "something survived")
 
 
 @guarded
 async def test_a_successor_clears_what_even_the_guardian_could_not(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "setsid sleep 700 & sleep 700") as process:
-        _wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
-        _wait_for(lambda: waiting_jails(config), "no jail waits")
+        wait_for(lambda: len(_processes(config, "sleep")) == 2, "the command does not run")
+        wait_for(lambda: waiting_jails(config), "no jail waits")
         (guardian,) = _guardians(config)
         os.kill(guardian, signal.SIGKILL)
         process.kill()
-    _wait_for(lambda: not waiting_jails(config), "a jail waits for a service that is gone")
+    wait_for(lambda: not waiting_jails(config), "a jail waits for a service that is gone")
     assert len(_processes(config, "sleep")) == 2
     sandbox = await Sandbox.open(config)
     assert _living(config) == []
@@ -153,13 +147,13 @@ async def test_a_successor_clears_what_even_the_guardian_could_not(config: Sandb
 
 def test_a_signal_to_the_terminals_group_does_not_reach_the_jails(config: SandboxConfig) -> None:
     with _start(config, "asyncio", "sleep 700") as process:
-        _wait_for(lambda: _processes(config, "sleep"), "the command does not run")
+        wait_for(lambda: _processes(config, "sleep"), "the command does not run")
         for jailer in _processes(config, "nsjail"):
             assert os.getsid(jailer) == jailer
         for guardian in _guardians(config):
             assert os.getsid(guardian) == guardian
         process.kill()
-    _wait_for(lambda: not _living(config), "something survived")
+    wait_for(lambda: not _living(config), "something survived")
 
 
 async def test_a_name_is_used_once(
@@ -174,7 +168,7 @@ async def test_a_name_is_used_once(
 async def test_a_killed_guardian_is_replaced(runner: Runner) -> None:
     (guardian,) = _guardians(runner.config)
     os.kill(guardian, signal.SIGKILL)
-    _wait_for(lambda: not _guardians(runner.config), "the guardian is immortal")
+    wait_for(lambda: not _guardians(runner.config), "the guardian is immortal")
     assert (await runner.run("exit 4")).outcome.exit_code == 4
     assert len(_guardians(runner.config)) == 1
 

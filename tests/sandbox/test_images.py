@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from khala.model.enforcement import Mode
 from khala.model.errors import Rejected, Unavailable
 from khala.model.outcome import Reason
 from sandbox import Sandbox, SandboxConfig, mounts
-from tests.sandbox.harness import MODE, UID_BASE, Ran, Runner, find_nsjail, leftovers
+from tests.sandbox.harness import MODE, UID_BASE, Ran, Runner, find_nsjail, leftovers, wait_for
 from tests.sandbox.rootfs import loops_of, make_root, make_squashfs
 from tests.sandbox.test_host import _start
 
@@ -46,7 +45,7 @@ async def imaged(runner: Runner, place: Path) -> AsyncIterator[Runner]:
     sandbox = await Sandbox.open(config)
     yield Runner(sandbox, config, runner.folder, runner.exposed)
     await sandbox.close()
-    _until(lambda: loops_of(place / "packed.squashfs") == [])
+    wait_for(lambda: loops_of(place / "packed.squashfs") == [], "a loop device was left")
     assert leftovers(config) == []
 
 
@@ -61,15 +60,7 @@ def alone(place: Path) -> Iterator[SandboxConfig]:
         uid_base=UID_BASE + 210,
         allow_degraded=MODE is Mode.DEGRADED,
     )
-    _until(lambda: loops_of(place / "packed.squashfs") == before)
-
-
-def _until(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_for(lambda: loops_of(place / "packed.squashfs") == before, "a loop device was left")
 
 
 async def run(runner: Runner, image: str, command: str) -> Ran:
@@ -213,9 +204,9 @@ def test_no_loop_device_survives_the_killing_of_the_service(
     before = len(loops_of(file))
     config = msgspec.structs.replace(alone, images=(f"file={file}",))
     with _start(config, "asyncio", "echo started; sleep 700") as process:
-        _until(lambda: len(loops_of(file)) == before + 1)
+        wait_for(lambda: len(loops_of(file)) == before + 1, "the image is not mounted")
         process.kill()
-    _until(lambda: len(loops_of(file)) == before)
+    wait_for(lambda: len(loops_of(file)) == before, "a loop device was left")
 
 
 def _without(name: str) -> object:

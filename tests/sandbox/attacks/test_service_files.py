@@ -11,7 +11,7 @@ from khala.model.limits import MIB
 from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from tests.sandbox.attacks.probe import PROBE
-from tests.sandbox.harness import BOX_INODES, Runner
+from tests.sandbox.harness import BOX_INODES, PATIENCE_S, Runner
 
 #: What the first stage does; the second must run its own command all the same.
 _TRAPS = {
@@ -105,5 +105,5 @@ async def test_a_leftover_of_memory_is_not_the_next_stages(runner: Runner) -> No
         first = runner.job("head -c 25M /dev/zero > /tmp/f", stage=Stage.COMPILE)
         await runner.finish(box, first)
         job = runner.job("echo right; cat /tmp/f | wc -c", memory_bytes=24 * MIB)
-        ran = await asyncio.wait_for(runner.finish(box, job), 20)
+        ran = await asyncio.wait_for(runner.finish(box, job), PATIENCE_S)
     assert ran.text == f"right\n{25 * MIB}\n"
