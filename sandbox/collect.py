@@ -68,6 +68,13 @@ class Found:
         os.close(fd)
         return None
 
+    def open_folder(self) -> int | None:
+        """A descriptor of it as a folder, for the caller to close; None if it cannot be opened."""
+        try:
+            return os.open(self.leaf, _FOLDER_FLAGS, dir_fd=self.folder_fd)
+        except OSError:
+            return None
+
     def read_link(self) -> bytes:
         return os.readlink(self.leaf, dir_fd=self.folder_fd)
 

@@ -1,9 +1,10 @@
 """A box's files as they are after a stage, kept outside it and put into another box later.
 
 All or nothing: a snapshot that lacks something, or has it differently, would make a program fail
-in a way that nobody could explain. So whatever cannot be put back exactly (pipes, sockets, foreign
-owners, attributes, more than the bounds) makes a box one that is not captured. What can: folders,
-files with holes, hard and symbolic links, every permission bit, and the times that `make` goes by.
+in a way that nobody could explain. So whatever cannot be put back exactly (pipes, sockets, access
+control lists and other attributes, foreign owners, more than the bounds) makes a box one that is
+not captured. What can: folders, files with holes, hard and symbolic links, every permission bit,
+and the times that `make` goes by.
 
 Writing follows the same rule as reading: every component is opened from the folder above it, in a
 box that no task has touched yet.
@@ -108,7 +109,8 @@ def capture(
     """
     capturing = _Capturing(sink_fd, max_bytes)
     for number, top_fd in enumerate(tops):
-        capturing.begin(number, top_fd)
+        if not capturing.begin(number, top_fd):
+            return None
         with Walk(top_fd, _BOUNDS, stopped) as walk:
             for seen in walk:
                 if number == 0 and seen.name in leave:
@@ -131,12 +133,14 @@ class _Capturing:
         #: First names of files that have several, by inode.
         self._linked: dict[int, bytes] = {}
 
-    def begin(self, number: int, top_fd: int) -> None:
+    def begin(self, number: int, top_fd: int) -> bool:
+        """False if that folder cannot be put back as it is."""
         info = os.fstat(top_fd)
         self._top = number
         self._owner = (info.st_uid, info.st_gid)
         self._linked.clear()
         self._items.append(self._item(b"", Kind.FOLDER, info))
+        return not _has_attributes(top_fd)
 
     def done(self) -> Snapshot:
         return Snapshot(items=self._items, size_bytes=self._size, crc32=self._crc)
@@ -147,11 +151,22 @@ class _Capturing:
         if (info.st_uid, info.st_gid) != self._owner:
             return False
         if stat.S_ISDIR(info.st_mode):
-            return self._add(self._item(found.name, Kind.FOLDER, info))
+            return self._take_folder(found)
         if stat.S_ISLNK(info.st_mode):
             item = self._item(found.name, Kind.SYMLINK, info, target=found.read_link())
             return self._add(item) and info.st_nlink == 1
         return stat.S_ISREG(info.st_mode) and self._take_file(found)
+
+    def _take_folder(self, found: Found) -> bool:
+        fd = found.open_folder()
+        if fd is None:
+            return False
+        try:
+            return not _has_attributes(fd) and self._add(
+                self._item(found.name, Kind.FOLDER, found.info)
+            )
+        finally:
+            os.close(fd)
 
     def _take_file(self, found: Found) -> bool:
         info = found.info

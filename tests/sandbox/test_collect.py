@@ -19,7 +19,7 @@ from khala.model.outcome import Artifacts, Omission
 from khala.model.spec import ArtifactRequest
 from sandbox.artifacts import collect_artifacts
 from sandbox.collect import Bounds, Found, Obstacle, Walk
-from tests.sandbox.harness import Runner
+from tests.sandbox.harness import ACL, Runner
 
 OpenTop = Callable[[], int]
 BOUNDS = Bounds(entries=100_000, depth=64, seconds=60.0)
@@ -276,3 +276,17 @@ async def test_what_a_task_left_in_its_box(runner: Runner, tmp_path: Path) -> No
     assert target.read_bytes() == b"xresult\nlog\nresult\n#!\n"
     assert found.left_out[Omission.NOT_A_FILE].count == 4
     assert found.left_out[Omission.TOO_LARGE].names == (b"out/huge",)
+
+
+async def test_rights_by_default_stay_in_the_box(runner: Runner, tmp_path: Path) -> None:
+    """Access control lists of a task are in nobody's way, and no part of what is collected."""
+    command = f"mkdir out; {ACL} out default; echo x > out/listed; {ACL} out/listed access"
+    target = tmp_path / "artifacts"
+    async with runner.sandbox.box(0) as box:
+        ran = await runner.finish(box, runner.job(command))
+        assert ran.outcome.exit_code == 0, ran.stderr
+        found = await box.collect(request("out/**"), target)
+    assert [(file.name, file.executable) for file in found.files] == [(b"out/listed", True)]
+    assert found.left_out == {}
+    assert target.read_bytes() == b"x\n"
+    assert os.listxattr(target) == []

@@ -11,7 +11,7 @@ import pytest
 from khala.model.limits import MIB
 from khala.model.outcome import Reason
 from sandbox import Box, Snapshot
-from tests.sandbox.harness import BOX_BYTES, Runner
+from tests.sandbox.harness import ACL, BOX_BYTES, Runner
 
 #: Everything about every file that a program could see, but inode numbers and times of access.
 LOOK = (
@@ -72,6 +72,11 @@ async def test_a_box_comes_back_in_another_slot(runner: Runner, tmp_path: Path) 
 @pytest.mark.parametrize(
     "command",
     [
+        pytest.param(f"{ACL} . default", id="rights by default"),
+        pytest.param(f"{ACL} /tmp default", id="rights by default in tmp"),
+        pytest.param(f"mkdir -p a/b; {ACL} a/b default", id="rights by default below"),
+        pytest.param(f"mkdir a; {ACL} a access", id="rights of one user to a folder"),
+        pytest.param(f"echo x > a; {ACL} a access", id="rights of one user to a file"),
         "mkfifo pipe",
         "mkfifo /tmp/pipe",
         "mkdir a; mkfifo a/pipe",

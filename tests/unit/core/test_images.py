@@ -68,6 +68,19 @@ def test_images_are_served_in_the_order_of_submission(desk: Desk) -> None:
     assert given(desk, conn) == []
 
 
+def test_nothing_submitted_later_gets_the_only_executor_with_an_image_first(desk: Desk) -> None:
+    """A task without one may have its last slot, and is what a task with the image waits for."""
+    able = desk.attach(1, name="A", slots=1, images=["gcc-13"])
+    plain = desk.submit()
+    assert given(desk, able) == [run_of(plain)]
+    other = desk.attach(2, name="B", slots=1)
+    task = desk.submit(image="gcc-13")
+    later = [desk.submit() for _ in range(5)]
+    assert given(desk, other)[0] == run_of(later[0])
+    desk.hear(able, finished(run_of(plain)))
+    assert given(desk, able)[0] == run_of(task)
+
+
 def test_an_image_goes_with_its_session(desk: Desk) -> None:
     before = desk.attach(1, name="A", slots=1, images=["gcc-13"])
     desk.hang_up(before)
