@@ -24,10 +24,10 @@ from msgspec import Struct
 
 from khala.coordination.etcd_rpc import EtcdRpc, KeyValue, LeaseGone
 from khala.core.trust import Trust
-from khala.model.errors import KhalaError
+from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import JudicatorRecord
 from khala.model.ids import Incarnation, JudicatorName, Term
-from khala.model.limits import LEADER_TTL_S
+from khala.model.limits import LEADER_TTL_S, STORE_TIMEOUT_S
 
 log = structlog.get_logger()
 
@@ -36,6 +36,9 @@ POLL_S = 1.0
 RESTS_POLLS = 3
 RENEW_S = LEADER_TTL_S / 4
 CALL_S = LEADER_TTL_S / 3
+#: For a term. The store has a deadline of its own; a claim whose holder waits for ever, and renews
+#: its lease meanwhile, would keep the cluster without a leader for ever.
+TERM_S = STORE_TIMEOUT_S + 1.0
 #: A directory older than this is not an argument for anything.
 DIRECTORY_TTL_S = 3.0
 
@@ -223,13 +226,14 @@ class Membership:
             if not any(kv.key == item.key and kv.lease == lease for kv in holder):
                 return
         try:
-            term = await self._take_term()
-        except KhalaError:
+            async with asyncio.timeout(TERM_S):
+                term = await self._take_term()
+        except (KhalaError, TimeoutError) as error:
             # Another judicator's MongoDB may be in better health: it must find no claim of ours,
             # and time to make its own.
             self._rests_until = time.monotonic() + RESTS_POLLS * POLL_S
             await self._etcd.delete_if_held(item.key, lease, CALL_S)
-            raise
+            raise Unavailable(f"no term from MongoDB: {error}") from error
         if lease != self._lease:
             # Lost meanwhile; renewals of the next one prove nothing about this claim.
             return

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from msgspec import Struct
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import COMMIT_DEADLINE_S, STORE_TIMEOUT_S
 from khala.net import request_ids
+from khala.net.address_book import AddressBook
 from khala.net.credentials import Credentials
 from khala.net.rpc_errors import parse_rpc_failure
 
@@ -41,46 +42,8 @@ WRITE_TOTAL_S = 2 * WRITE_S
 #: How long a cluster that answers with nothing but `Unavailable` is asked again.
 PATIENCE_S = 2.0
 PAUSE_S = 0.25
-#: A judicator that failed is asked after all others for this long.
-BLAME_S = 3.0
 #: Bytes per piece of a streamed part or output.
 PIECE_BYTES = 256 * 1024
-
-
-class AddressBook:
-    """The judicators' RPC addresses: those configured, and those the cluster told of."""
-
-    def __init__(self, seeds: Iterable[str]) -> None:
-        self._seeds = list(dict.fromkeys(seeds))
-        self._learned: list[str] = []
-        self._blamed: dict[str, float] = {}
-        self._turn = 0
-
-    @property
-    def addresses(self) -> list[str]:
-        return list(dict.fromkeys([*self._learned, *self._seeds]))
-
-    def learn(self, addresses: Iterable[str]) -> None:
-        """What a judicator last saw in the registry replaces what was learned before."""
-        self._learned = list(addresses)
-
-    def blame(self, address: str) -> None:
-        self._blamed[address] = time.monotonic() + BLAME_S
-
-    def praise(self, address: str) -> None:
-        self._blamed.pop(address, None)
-
-    def order(self) -> list[str]:
-        """All addresses, rotated by one for each call; those that failed lately come last."""
-        known = self.addresses
-        if not known:
-            return []
-        self._turn = (self._turn + 1) % len(known)
-        rotated = known[self._turn :] + known[: self._turn]
-        if not self._blamed:
-            return rotated
-        now = time.monotonic()
-        return sorted(rotated, key=lambda address: self._blamed.get(address, 0.0) > now)
 
 
 class Call(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from khala.model.errors import KhalaError
 from khala.model.ids import TaskId
 from khala.model.limits import FRAME_BYTES
-from khala.net.calls import AddressBook
+from khala.net.address_book import AddressBook
 from khala.net.credentials import Credentials
 from khala.protocol.rpc import Event, FollowLogs
 from khala.protocol.wire import SUBPROTOCOL, Codec

@@ -19,8 +19,9 @@ import contextlib
 import time
 
 from msgspec import Struct
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, pool_shared
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.network_layer import PyMongoProtocol
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -51,6 +52,23 @@ class MongoSettings(Struct, frozen=True, kw_only=True):
     key: str | None = None
     tls: MongoTls | None = None
     uri: str | None = None
+
+
+class _Protocol(PyMongoProtocol):
+    """One connection, which is over when it is closed.
+
+    The driver waits for its event loop to say so, without a deadline, and uvloop does not say it
+    of every TLS connection that broke: the operation that closes it would hang, and whatever
+    waits for that operation.
+    """
+
+    def close(self, exc: Exception | None = None) -> None:
+        super().close(exc)
+        self.connection_lost(exc)
+
+
+# The driver has no place to say which protocol its connections speak.
+pool_shared.PyMongoProtocol = _Protocol  # type: ignore[attr-defined]
 
 
 def connect(settings: MongoSettings) -> AsyncMongoClient[Document]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from khala.config.settings import Settings
 from khala.model.errors import Rejected
-from khala.net.calls import AddressBook
+from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.pki.node import JUDICATOR
 from khala.supervise.tree import read_trees

@@ -17,6 +17,7 @@ from khala.core.agent import Agent, Identity
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
 from khala.model.spec import Part, StageLimits, TaskSpec
+from khala.net.address_book import AddressBook
 from khala.protocol.executor import FromExecutorMessage, Run
 from khala.protocol.rpc import SubmitTask
 from khala.version import VERSION
@@ -116,7 +117,9 @@ async def measure(tasks: int) -> ControlPlane:
 
 async def _with_executors(stack: Stack, tasks: int, accepted_s: float) -> ControlPlane:
     address = f"127.0.0.1:{stack.ports.rpc}"
-    executors = [Instant(n, Link([address], stack.credentials)) for n in range(_EXECUTORS)]
+    executors = [
+        Instant(n, Link(AddressBook([address]), stack.credentials)) for n in range(_EXECUTORS)
+    ]
     serving = [asyncio.ensure_future(executor.serve()) for executor in executors]
     try:
         await _until_recorded(executors, tasks)

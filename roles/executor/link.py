@@ -17,6 +17,7 @@ from websockets.typing import Subprotocol
 from khala.core.agent import Agent
 from khala.model.errors import Rejected
 from khala.model.limits import FRAME_BYTES, LINK_TIMEOUT_S, SEND_QUEUE_ITEMS
+from khala.net.address_book import AddressBook
 from khala.net.credentials import Credentials
 from khala.protocol.executor import FromExecutorMessage, ToExecutorMessage
 from khala.protocol.wire import SUBPROTOCOL, Codec
@@ -30,10 +31,11 @@ RECONNECT_MAX_S = 5.0
 
 
 class Link:
-    """Keeps `agent` connected to one of `seeds` (or of the peers it learns) until cancelled."""
+    """Keeps `agent` connected to one of the judicators that `book` knows until cancelled, and
+    notes there which ones the agent is told of."""
 
-    def __init__(self, seeds: list[str], credentials: Credentials) -> None:
-        self._seeds = seeds
+    def __init__(self, book: AddressBook, credentials: Credentials) -> None:
+        self._book = book
         self._credentials = credentials
         self._codec = Codec(msgspec.msgpack.Decoder(list[ToExecutorMessage]))
         self._outgoing: list[FromExecutorMessage] = []
@@ -63,7 +65,7 @@ class Link:
         delay_s = RECONNECT_MIN_S
         complaint = ""
         while True:
-            self.address = self._pick(agent)
+            self.address = self._pick()
             try:
                 connected = await self._converse(agent)
                 if connected:
@@ -75,8 +77,8 @@ class Link:
             await asyncio.sleep(random.uniform(RECONNECT_MIN_S, delay_s))
             delay_s = min(RECONNECT_MAX_S, delay_s * 1.6)
 
-    def _pick(self, agent: Agent) -> str:
-        known = list(dict.fromkeys([*agent.peers, *self._seeds]))
+    def _pick(self) -> str:
+        known = self._book.addresses
         others = [address for address in known if address != self.address]
         return random.choice(others or known)
 
@@ -103,6 +105,7 @@ class Link:
                         raise Rejected("the judicator sent text where a frame was due")
                     for message in self._codec.decode(frame):
                         agent.on_message(message)
+                    self._book.learn(agent.peers)
             finally:
                 writer.cancel()
                 self._socket = None

@@ -16,7 +16,8 @@ from khala.model.enforcement import Enforcement
 from khala.model.errors import Rejected
 from khala.model.ids import BootId, ExecutorName, mint_nonce
 from khala.model.wants import Amounts, Labels
-from khala.net.calls import AddressBook
+from khala.net.address_book import FILE as JUDICATORS_FILE
+from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
 from khala.net.joining import keep_renewed
@@ -110,8 +111,9 @@ def _surroundings(config: SandboxConfig, enforcement: Enforcement) -> Surroundin
 async def _serve(
     config: ExecutorConfig, folder: Path, sandbox: Sandbox, stop: asyncio.Event
 ) -> None:
-    client = JudicatorClient(AddressBook(config.judicators), config.credentials)
-    link = Link(list(config.judicators), config.credentials)
+    book = AddressBook(config.judicators, config.data_dir / JUDICATORS_FILE)
+    client = JudicatorClient(book, config.credentials)
+    link = Link(book, config.credentials)
     identity = Identity(
         name=config.name,
         boot=BootId(mint_nonce()),

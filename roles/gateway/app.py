@@ -14,7 +14,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError, Unavailable
-from khala.net.calls import AddressBook
+from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.feed import EventFeed
 from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
@@ -73,7 +73,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, site: StaticSite) -> None:
         self._config = config
         self._site = site
-        book = AddressBook(config.judicators)
+        book = AddressBook(config.judicators, config.judicators_file)
         self._client = JudicatorClient(book, config.credentials)
         self._cluster = Cluster(self._client)
         self._hub = Hub()

@@ -45,6 +45,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     host_names: tuple[str, ...]
     #: host:port of the judicators to ask first.
     judicators: tuple[str, ...]
+    #: Where it is noted which ones the cluster has told of.
+    judicators_file: Path
     credentials: Credentials
     #: The token of the API; None leaves it open, which only a loopback address may be.
     token_file: Path | None

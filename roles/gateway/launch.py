@@ -10,6 +10,7 @@ from khala.config.load import is_loopback
 from khala.config.settings import Settings
 from khala.model.errors import Rejected
 from khala.model.spec import StageLimits
+from khala.net.address_book import FILE as JUDICATORS_FILE
 from khala.net.joining import is_join_token
 from khala.pki.node import GATEWAY
 from roles.belonging import credentials_of, judicators_of
@@ -52,6 +53,7 @@ def run(settings: Settings) -> int:
             port=gateway.port,
             host_names=gateway.host_names,
             judicators=judicators_of(settings, GATEWAY),
+            judicators_file=Path(settings.data_dir) / JUDICATORS_FILE,
             credentials=credentials_of(settings, GATEWAY),
             token_file=Path(gateway.token_file) if gateway.token_file else None,
             max_body_bytes=gateway.max_body,

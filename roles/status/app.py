@@ -13,7 +13,7 @@ from khala.config.settings import Settings
 from khala.model.errors import KhalaError
 from khala.model.executor import CacheCounts
 from khala.model.limits import MIB
-from khala.net.calls import AddressBook
+from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import ClusterView
 from khala.supervise.child import ChildView, State

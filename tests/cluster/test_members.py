@@ -126,6 +126,26 @@ def test_any_judicator_may_be_killed_in_the_middle_of_tasks(
         assert found["result"]["execute_output"] == "done\n"
 
 
+def test_who_joined_by_one_judicator_finds_the_others_without_it(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    """Also after a restart, and for outputs too large for the executors' own connection."""
+    nodes = [cluster.nodes[name] for name in ("e1", "e2", "g1")]
+    cluster.nodes["a"].kill9()
+    try:
+        for node in nodes:
+            node.kill9()
+            node.start()
+        task = gateways[0].submit(execute_command="head -c 300000 /dev/zero | tr '\\0' x")
+        found = gateways[0].wait_done(task, 120)
+        assert found["status"] == 5, found
+        assert found["result"]["execute_output"] == "x" * 300_000
+    finally:
+        cluster.nodes["a"].start()
+        cluster.wait_serving("a")
+    wait_until(lambda: settled(cluster, 3), 90, "a is back")
+
+
 def test_the_last_healthy_majority_is_not_given_away(cluster: Cluster) -> None:
     cluster.nodes["c"].kill9()
     try:

@@ -348,3 +348,22 @@ async def test_a_member_of_etcd_may_die_unnoticed(
         await readable(connect(member.endpoint))
     await until(lambda: only.term() is not None)
     assert only.term() == 1 and judicators.terms.taken == 1
+
+
+async def test_who_waits_for_a_term_in_vain_leaves_the_claim_to_others(
+    rpc: EtcdRpc, judicators: Judicators, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is renewed all the while, so etcd will not take the claim from it."""
+    monkeypatch.setattr("khala.coordination.membership.TERM_S", 0.5)
+    asked = asyncio.Event()
+
+    async def hang() -> Term:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    sick, _ = await judicators.join(rpc, "sick", hang)
+    await asked.wait()
+    well, _ = await judicators.join(rpc, "well")
+    await until(leads(well))
+    assert sick.term() is None

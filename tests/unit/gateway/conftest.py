@@ -75,6 +75,7 @@ def config_of(secret_file: Path, *judicators: str) -> GatewayConfig:
         port=0,
         host_names=("gateway.example",),
         judicators=judicators,
+        judicators_file=secret_file.with_name("judicators.json"),
         credentials=Credentials(SecretFile(secret_file, flag="--secret-file")),
         token_file=None,
         max_body_bytes=MAX_BODY,

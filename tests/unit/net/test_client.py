@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from khala.model.errors import NotFound, OutcomeUnknown, Rejected, TooLarge, Unavailable
 from khala.model.ids import TaskId
 from khala.model.spec import Part
-from khala.net.calls import AddressBook
+from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
 from khala.net.secrets import SecretFile
@@ -52,18 +52,6 @@ async def connected(
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("khala.net.calls.PATIENCE_S", 0.0)
-
-
-def test_the_book_takes_turns_and_asks_the_blamed_last() -> None:
-    book = AddressBook(["a:1", "b:1", "a:1"])
-    assert {tuple(book.order()) for _ in range(4)} == {("a:1", "b:1"), ("b:1", "a:1")}
-    book.learn(["c:1"])
-    book.blame("c:1")
-    book.blame("a:1")
-    assert {book.order()[0] for _ in range(6)} == {"b:1"}
-    book.praise("a:1")
-    assert {book.order()[0] for _ in range(6)} == {"a:1", "b:1"}
-    assert AddressBook([]).order() == []
 
 
 async def test_the_next_judicator_is_asked(secret_file: Path) -> None:
