@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 from pymongo import AsyncMongoClient
+from pymongo.errors import NotPrimaryError
 
 from khala.model.errors import NotFound, OutcomeUnknown, Unavailable
 from khala.model.ids import TaskId
@@ -124,8 +125,13 @@ async def add_member(first: Mongod, added: Mongod, number: int) -> None:
         config = (await client.admin.command("replSetGetConfig"))["config"]
         config["version"] += 1
         config["members"].append({"_id": number, "host": added.host})
-        await client.admin.command({"replSetReconfig": config})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
+            # A member that has just been elected is not yet one that may be told.
+            while True:
+                with contextlib.suppress(NotPrimaryError):
+                    await client.admin.command({"replSetReconfig": config})
+                    break
+                await asyncio.sleep(0.1)
             while True:
                 status = await client.admin.command("replSetGetStatus")
                 states = [member["stateStr"] for member in status["members"]]
