@@ -12,7 +12,13 @@ start_docker() {
   ((EUID == 0)) || die "the tests of hosts need Docker's engine, and it does not answer: start it, or run this as root"
   command -v dockerd >/dev/null || die "Docker's engine does not answer, and there is no dockerd to start: apt-get install docker.io"
   say "starting Docker's engine"
-  setsid dockerd >"$root/dist/dockerd.log" 2>&1 </dev/null &
+  (
+    # What a caller holds open is not the engine's to keep: a lock would outlive whoever took it.
+    for fd in "/proc/$BASHPID/fd/"*; do
+      ((${fd##*/} > 2)) && eval "exec ${fd##*/}>&-"
+    done
+    exec setsid dockerd
+  ) >"$root/dist/dockerd.log" 2>&1 </dev/null &
   local pid=$! tries
   for ((tries = 0; tries < 120; tries++)); do
     if docker info >/dev/null 2>&1; then
