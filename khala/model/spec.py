@@ -8,6 +8,7 @@ one of them had would be lost on the way without a word.
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -93,7 +94,7 @@ def shape_of(image: str, needs: int) -> str:
     return f"{image}+{needs}" if needs else image
 
 
-class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     """What a user chooses beside the bytes; the same from the request to the stored task.
 
     `timeout_s` keeps KV2's numbers as given (0 = no limit of the user's own); `limits` is what is
@@ -134,12 +135,12 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     needs: int = 0
     wants: Wants = Wants()
 
-    @property
+    @cached_property
     def base(self) -> str:
         """The part of its shape that follows from its image and from what its readers know."""
         return shape_of(self.image, self.needs)
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """What it needs of an executor, as a key: tasks of one shape are given to the same ones, so
         they wait in one line, and tasks of another shape in another."""

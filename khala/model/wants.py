@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -23,15 +24,17 @@ Amounts: TypeAlias = dict[str, int]
 Labels: TypeAlias = dict[str, str]
 
 
-class Wants(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Wants(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
+    """Has a dictionary beside its fields, for what is computed once: see `digest`."""
+
     amounts: Amounts = {}
     require: Labels = {}
     avoid: Labels = {}
     prefer: Labels = {}
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Equal for equal wants; empty for none."""
+        """Equal for equal wants; empty for none. Dispatch asks for it at each look at a task."""
         if not (self.amounts or self.require or self.avoid or self.prefer):
             return ""
         encoded = msgspec.msgpack.encode(self, order="deterministic")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from khala.core.dispatch import Dispatcher
 from khala.core.facts import Fact
 from khala.core.ports import Conn
@@ -38,6 +40,7 @@ from khala.model.statements import (
     OpenSession,
 )
 from khala.model.task import TaskBrief
+from khala.model.wants import CPU_STEPS, CPUS, Wants
 from khala.protocol.executor import Finished, Heartbeat, Hello, ToExecutorMessage
 from khala.store.api import Direct, DispatchStore
 from khala.store.memory import MemoryStore
@@ -54,6 +57,8 @@ SPEC = TaskSpec(
     execute_limits=LIMITS,
     parts={},
 )
+CAPACITY = {CPUS: SLOTS * CPU_STEPS}
+ONE_CPU = Wants(amounts={CPUS: CPU_STEPS})
 DONE = Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
 
 
@@ -121,8 +126,9 @@ class Cost:
     heartbeat_us: float
 
 
-def measure(sessions: int, tasks: int) -> Cost:
+def measure(sessions: int, tasks: int, wants: Wants | None = None) -> Cost:
     """Submit, assign and record `tasks` on executors that are half busy all the time."""
+    spec = replace(SPEC, wants=wants or Wants())
     comm = FreeComm()
     dispatcher = Dispatcher(JudicatorName("J"), Incarnation("J/1"), FreeStore(), comm)
     recovery = Recovery(dispatcher)
@@ -133,23 +139,24 @@ def measure(sessions: int, tasks: int) -> Cost:
             version="1",
             enforcement="none",
             slots=SLOTS,
+            capacity=CAPACITY,
         )
         recovery.on_hello(Conn(number), hello)
     running: deque[tuple[Conn, TaskId]] = deque()
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(tasks):
         task = TaskId(f"{number:024x}")
-        run(dispatcher.submit(NewTask(id=task, spec=SPEC, submitted_at=EPOCH)))
+        run(dispatcher.submit(NewTask(id=task, spec=spec, submitted_at=EPOCH)))
         running.append((comm.last_conn, task))
         if len(running) > sessions * SLOTS // 2:
             conn, done = running.popleft()
             message = Finished(session=SessionNo(1), run=(done, AttemptNo(1)), outcome=DONE)
             dispatcher.on_message(conn, message)
-    submitted = time.perf_counter()
+    submitted = time.process_time()
     beats = _beats(dispatcher, sessions)
     for conn, beat in beats:
         dispatcher.on_message(conn, beat)
-    ended = time.perf_counter()
+    ended = time.process_time()
     return Cost(
         task_us=(submitted - began) / tasks * 1e6,
         heartbeat_us=(ended - submitted) / len(beats) * 1e6,
@@ -169,7 +176,8 @@ def _beats(dispatcher: Dispatcher, sessions: int) -> Sequence[tuple[Conn, Heartb
 if __name__ == "__main__":
     for count in (10, 100, 1000):
         cost = measure(sessions=count, tasks=40_000)
+        wanting = measure(sessions=count, tasks=40_000, wants=ONE_CPU)
         sys.stdout.write(
-            f"{count:5d} sessions: {cost.task_us:.1f} us a task,"
-            f" {cost.heartbeat_us:.1f} us a heartbeat\n"
+            f"{count:5d} sessions: {cost.task_us:.1f} us a task, {wanting.task_us:.1f} us if it"
+            f" wants a processor, {cost.heartbeat_us:.1f} us a heartbeat\n"
         )
