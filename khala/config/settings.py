@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from khala.model.retention import Retention
+
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - who may listen there is decided elsewhere
 
 
@@ -69,6 +71,20 @@ class Gateway(Struct, frozen=True, kw_only=True):
     host_names: tuple[str, ...]
 
 
+class RetentionSettings(Struct, frozen=True, kw_only=True):
+    """0 stands for no bound."""
+
+    age: float
+    count: int
+    bytes: int
+
+    @property
+    def policy(self) -> Retention:
+        return Retention(
+            age_s=self.age or None, count=self.count or None, size_bytes=self.bytes or None
+        )
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: str
     format: str
@@ -93,6 +109,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nsjail: Nsjail
     limits: Limits
     gateway: Gateway
+    retention: RetentionSettings
     log: Log
 
     @property

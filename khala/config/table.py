@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from khala.config.setting import ALL, E, G, J, Setting, port
+from khala.config.table_kept import RETENTION
 from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
@@ -276,6 +277,7 @@ SECTIONS = {
     "Executor and sandbox": EXECUTOR,
     "Limits of a stage": LIMITS,
     "HTTP": GATEWAY,
+    "Retention": RETENTION,
     "Log": LOG,
 }
 SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)
@@ -287,6 +289,7 @@ _READ_BY_COMMAND = {
     "bench": ("executor.slots", "log.level", "log.format"),
     "status": _ASKING,
     "admin": _ASKING,
+    "gc": (*_ASKING, *(each.key for each in RETENTION)),
 }
 
 

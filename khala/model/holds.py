@@ -12,6 +12,8 @@ from typing import NewType
 
 from msgspec import Struct
 
+from khala.model.ids import JobId, TaskId
+
 #: One condition, such as "after:65f0...": unique per thing that is waited for.
 HoldKey = NewType("HoldKey", str)
 
@@ -27,3 +29,8 @@ class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def open(self) -> bool:
         """Something of it is left."""
         return self.until is not None or bool(self.keys)
+
+
+def after(ended: TaskId | JobId) -> HoldKey:
+    """The condition of what waits for the end of a task or a job."""
+    return HoldKey(f"after:{ended}")

@@ -103,6 +103,12 @@ def member_id(job: JobId, position: int) -> TaskId:
     return TaskId(f"{job[:-_POSITION_DIGITS]}{position:0{_POSITION_DIGITS}x}")
 
 
+def ids_of(job: JobId) -> tuple[TaskId, TaskId]:
+    """The first and the last id that are the job's or a member's."""
+    prefix = job[:-_POSITION_DIGITS]
+    return TaskId(prefix + _NO_POSITION), TaskId(prefix + "f" * _POSITION_DIGITS)
+
+
 def place_of(task: TaskId) -> tuple[JobId, int]:
     """The job and the position that a member's id names. Any id names some."""
     return JobId(task[:-_POSITION_DIGITS] + _NO_POSITION), int(task[-_POSITION_DIGITS:], 16)

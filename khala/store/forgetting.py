@@ -1,4 +1,4 @@
-"""Removing tasks that have ended (S14), with everything they left.
+"""Removing tasks that have ended (S18), with everything they left.
 
 The document goes first: from then on nobody can ask for the rest, and a process that dies before
 the rest is gone leaves chunks that no task names, which the sweep of orphans finds. A blob is not
@@ -8,6 +8,8 @@ touched: it goes when no task has named it for a day.
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from bson import ObjectId
 
 from khala.model.ids import TaskId
 from khala.model.task import Dispatch
@@ -26,7 +28,7 @@ class MongoForgetting:
         self._left = [Chunks(database, name, "t") for name in (PAYLOADS, OUTPUTS, LIVE)]
 
     async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]:
-        """S14. Precondition: done, and no member of a job, whose document would make it anew.
+        """S18. Precondition: done, and no member of a job, whose document would make it anew.
         Return those that are still there."""
         ids = [object_id(task) for task in tasks]
         done = {"state": Dispatch.DONE.value, "job": {"$exists": False}}
@@ -37,6 +39,15 @@ class MongoForgetting:
             with settling():
                 docs = await self._database[TASKS].find({"_id": {"$in": ids}}, {"_id": 1}).to_list()
             kept = [task_id(doc["_id"]) for doc in docs]
-        for chunks in self._left:
-            await chunks.remove_of([each for each in ids if task_id(each) not in kept])
+        await self._remove_left([each for each in ids if task_id(each) not in kept])
         return kept
+
+    async def remove_done(self, members: list[ObjectId]) -> None:
+        """S19. Precondition: done. Of a job whose document is gone."""
+        done: Document = {"q": {"_id": {"$in": members}, "state": Dispatch.DONE.value}, "limit": 0}
+        await change(self._database, {"delete": TASKS, "deletes": [done]})
+        await self._remove_left(members)
+
+    async def _remove_left(self, tasks: list[ObjectId]) -> None:
+        for chunks in self._left:
+            await chunks.remove_of(tasks)

@@ -21,6 +21,7 @@ from khala.store.live import MongoLive
 from khala.store.members import Members
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
+from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
 from khala.store.tasks import MongoTasks
 
@@ -39,6 +40,7 @@ class MongoStore:
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
         self.payloads = MongoPayloads(database)
         self.forgetting = MongoForgetting(database)
+        self.retention = MongoRetention(database, self.forgetting)
         self.outputs = MongoOutputs(database)
         self.live = MongoLive(database)
         self.committer = Committer(self.tasks, self.outputs, self.live)

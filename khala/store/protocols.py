@@ -95,7 +95,7 @@ class HoldStore(Protocol):
 
 
 class ForgettingStore(Protocol):
-    """Removing tasks that have ended: statement S14."""
+    """Removing tasks that have ended: statement S18."""
 
     async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]: ...
 

@@ -38,7 +38,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -201,6 +201,11 @@ _JOB_INDEXES: list[Document] = [
         "partialFilterExpression": {"idem": {"$exists": True}},
     },
     {"name": "user", "key": {"user": 1, "_id": -1}},
+    {
+        "name": "ended",
+        "key": {"done_at": 1, "_id": 1},
+        "partialFilterExpression": {"open": False},
+    },
     {"name": "blobs", "key": {"blobs": 1}, "partialFilterExpression": {"blobs": {"$exists": True}}},
 ]
 _BLOB_INDEXES: list[Document] = [

@@ -173,4 +173,24 @@ def drain(executor: str, deadline: str, reason: str, monitor: bool, **options: o
     sys.exit(run(_settings(options), executor, seconds, reason, monitor=monitor))
 
 
-ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave, cordon, uncordon, drain)
+@add_options("gc")
+@click.command("gc", cls=Command, short_help="Remove ended tasks that are not to be kept.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def gc(dry_run: bool, as_json: bool, **options: object) -> None:
+    """Remove ended tasks now, those that ended first; jobs with all of their tasks.
+
+    \b
+      khala.pex gc --dry-run                          (by what the judicator is set to)
+      khala.pex gc --retention-age 30d --dry-run
+      khala.pex gc --retention-bytes 20GiB
+
+    Kept in any case: what has not ended or ended within the last hour, what another task waits for,
+    and for a day what was submitted with an idempotency key."""
+    from roles.admin.retention import gc as run
+
+    settings = settings_from("gc", options).settings
+    sys.exit(run(settings, dry_run=dry_run, as_json=as_json))
+
+
+ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave, cordon, uncordon, drain, gc)

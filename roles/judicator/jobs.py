@@ -34,6 +34,7 @@ from khala.model.job import (
 )
 from khala.model.limits import ARRAY_TASKS, ENTRIES_BYTES, ENTRY_BYTES, LIST_TASKS
 from khala.model.ranges import Indexes, up_to
+from khala.model.retention import Retention
 from khala.model.spec import Member, TaskSpec
 from khala.model.statements import CANCELLED, CancelResult, NewTask
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
@@ -49,6 +50,7 @@ from khala.protocol.rpc import Submitted
 from khala.store.members import Members
 from khala.store.parts import put_blob
 from khala.store.protocols import BlobStore, JobStore, TaskStore
+from roles.judicator.missing import missing
 from roles.judicator.submit import Submissions, fingerprint_of
 
 #: Members of an open job are counted again after this, or after twenty times as long as it took.
@@ -82,6 +84,7 @@ class Jobs:
     dispatcher: Dispatcher
     expansion: Expansion
     stores: JobStores
+    keep: Retention
     _counted: dict[JobId, _Counted] = field(default_factory=dict)
 
     # ---- accepting --------------------------------------------------------------------------
@@ -163,7 +166,7 @@ class Jobs:
     # ---- reading ----------------------------------------------------------------------------
 
     async def view(self, job: JobId) -> JobView:
-        return await self._view(await self.stores.jobs.get(job))
+        return await self._view(await _find(self, job))
 
     async def list_jobs(self, query: ListJobs) -> JobPage:
         rows = await self.stores.jobs.list_jobs(query)
@@ -258,7 +261,7 @@ class Jobs:
         except NotFound:
             job = None
         if job is None or not 1 <= position <= job.size:
-            raise NotFound(f"task {task} does not exist")
+            raise missing("task", task, self.keep)
         return job, await self.stores.members.spec_of(job, position), position
 
     # ---- ending -----------------------------------------------------------------------------
@@ -273,6 +276,13 @@ class Jobs:
         self._counted.pop(job, None)
         self._hurry(job)
         return await self.view(job)
+
+
+async def _find(jobs: Jobs, job: JobId) -> Job:
+    try:
+        return await jobs.stores.jobs.get(job)
+    except NotFound:
+        raise missing("job", job, jobs.keep) from None
 
 
 def _spec(request: SubmitJob, indexes: Indexes, blob: BlobName | None) -> JobSpec:

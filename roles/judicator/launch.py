@@ -38,6 +38,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
             identity=identity if identity.exists else None,
             certificate_life=timedelta(seconds=settings.certificate_life),
             max_body_bytes=settings.gateway.max_body,
+            retention=settings.retention.policy,
             watchdog_fd=watchdog_fd,
         )
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -46,11 +46,9 @@ class Metrics:
             ["ending", "reason"],
             registry=registry,
         )
-        self._live = Counter(
-            "khala_live_output_bytes",
-            "Stored of what programs write while they run.",
-            registry=registry,
-        )
+        text = "Stored of what programs write while they run."
+        self._live = Counter("khala_live_output_bytes", text, registry=registry)
+        self._forgotten, self._forgotten_bytes = _count_forgotten(registry)
         self._returned = Counter(
             "khala_attempts_returned",
             "Attempts that ended without a result: lost with their executor or sandbox, or given"
@@ -120,6 +118,10 @@ class Metrics:
     def count_live(self, size_bytes: int) -> None:
         self._live.inc(size_bytes)
 
+    def count_forgotten(self, tasks: int, size_bytes: int) -> None:
+        self._forgotten.inc(tasks)
+        self._forgotten_bytes.inc(size_bytes)
+
     def observe(self, fact: Fact) -> None:
         match fact:
             case AttemptRecorded():
@@ -154,6 +156,16 @@ class Metrics:
         age = utc_now() - oldest if oldest else None
         self._oldest.set(max(0.0, age.total_seconds()) if age else 0.0)
         return MetricsView(judicator=self._name, families=families_of(self._registry))
+
+
+def _count_forgotten(registry: CollectorRegistry) -> tuple[Counter, Counter]:
+    tasks = Counter(
+        "khala_retention_tasks",
+        "Ended tasks that were removed because no more are to be kept.",
+        registry=registry,
+    )
+    size = Counter("khala_retention_bytes", "What they took up, uncompressed.", registry=registry)
+    return tasks, size
 
 
 def _observe_batch(items: Histogram, seconds: Histogram, count: int, took_s: float) -> None:

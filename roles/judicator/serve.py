@@ -26,6 +26,7 @@ from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
+from khala.model.retention import Retention
 from khala.model.task import Task, TaskBrief
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
@@ -54,6 +55,7 @@ from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
 from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
+from roles.judicator.retention import Retaining
 from roles.judicator.submit import Submissions
 from roles.judicator.world import World
 
@@ -89,6 +91,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     identity: NodeTls | None
     certificate_life: timedelta
     max_body_bytes: int
+    retention: Retention = Retention()
     watchdog_fd: int | None = None
 
 
@@ -131,6 +134,7 @@ class Judicator:
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
+        self._retaining = Retaining(config.retention, store.retention, self._metrics)
         self._live_runs = LiveRuns(store.live)
         self._world = World(self._publish, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
@@ -194,6 +198,7 @@ class Judicator:
             chores.pulse(self._config.name),
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
+            self._retaining.run(self._membership),
             self._live_runs.serve(),
             self._membership.run(),
             self._care.run(),
@@ -253,6 +258,7 @@ class Judicator:
                 stores=JobStores(
                     jobs=store.jobs, members=store.members, blobs=store.blobs, tasks=store.tasks
                 ),
+                keep=self._config.retention,
             ),
             tasks=self._store.tasks,
             forgetting=self._store.forgetting,
@@ -270,6 +276,7 @@ class Judicator:
         routes = Routes(app)
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
+        self._retaining.register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)
             await self._members.found()

@@ -1,0 +1,54 @@
+"""`gc`: remove what has ended and is not to be kept, or say what would go."""
+
+from __future__ import annotations
+
+import msgspec
+
+from khala.config.settings import Settings
+from khala.model.limits import MIB
+from khala.model.retention import Forgotten, Retention
+from khala.protocol.retention import Answer, Forget
+from roles.admin.asking import ask
+
+_DATE = "%Y-%m-%d %H:%M:%S"
+
+
+def gc(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
+    """With what was given here, else with what the judicator is set to."""
+    keep = settings.retention.policy
+    request = Forget(keep=keep if keep.on else None, dry_run=dry_run)
+    total = Forgotten()
+    while True:
+        given = ask(settings, lambda c: c.ask("POST", "/rpc/v1/retention", request, Answer))
+        total = _add(total, given.forgotten)
+        if dry_run or not given.forgotten.more:
+            break
+    if as_json:
+        print(msgspec.json.encode(Answer(keep=given.keep, forgotten=total)).decode())
+    else:
+        _print(given.keep, total, dry_run=dry_run)
+    return 0
+
+
+def _add(one: Forgotten, other: Forgotten) -> Forgotten:
+    return Forgotten(
+        tasks=one.tasks + other.tasks,
+        jobs=one.jobs + other.jobs,
+        size_bytes=one.size_bytes + other.size_bytes,
+        oldest=one.oldest or other.oldest,
+        newest=other.newest or one.newest,
+        needed=other.needed,
+        more=other.more,
+    )
+
+
+def _print(keep: Retention, found: Forgotten, *, dry_run: bool) -> None:
+    would = "would go" if dry_run else "went"
+    least = "at least " if found.more else ""
+    print(f"kept of ended tasks: {keep}")
+    size = f"{found.size_bytes / MIB:.1f} MiB"
+    print(f"{would}: {least}{found.tasks} tasks, {size}; {found.jobs} whole jobs among them")
+    if found.oldest and found.newest:
+        print(f"they ended from {found.oldest:{_DATE}} to {found.newest:{_DATE}} UTC")
+    if found.needed:
+        print(f"{found.needed} older ones stay: tasks wait for them, or their key is not a day old")

@@ -1,0 +1,19 @@
+"""What is said of a task or a job that is not there: also that it may have been."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from khala.model.dates import utc_now
+from khala.model.errors import NotFound
+from khala.model.ids import JobId, TaskId
+from khala.model.retention import KEPT_S, Retention
+from khala.store.dates import id_date
+
+
+def missing(what: str, known: TaskId | JobId, keep: Retention) -> NotFound:
+    """An id says when it was minted: only one that is old enough may have been removed."""
+    text = f"{what} {known} does not exist"
+    if keep.on and id_date(TaskId(known)) < utc_now() - timedelta(seconds=KEPT_S):
+        text += f", or it ended and was removed: what is kept of ended tasks here is {keep}"
+    return NotFound(text)
