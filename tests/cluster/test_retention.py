@@ -6,22 +6,20 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from khala.model.dates import utc_now
 from khala.store.client import MongoSettings, connect, database_of
 from khala.store.schema import JOBS, TASKS
 from tests.cluster.harness import Khala, running, wait_until
 from tests.cluster.test_drain import admin
 
-YEAR = timedelta(days=365)
+YEAR_MS = 365 * 86_400_000
 
 
 def age(khala: Khala) -> None:
-    """Everything that has ended did so a year ago; whose ids are as old is not said by these."""
+    """Everything that has ended did so a year before."""
     settings = MongoSettings(hosts=(f"127.0.0.1:{khala.ports['mongodb']}",), replica_set="rs")
 
     async def change() -> None:
@@ -29,9 +27,11 @@ def age(khala: Khala) -> None:
         try:
             database = database_of(client)
             for name in (TASKS, JOBS):
-                done = {"done_at": {"$exists": True}}
-                dates = {"$set": {"done_at": utc_now() - YEAR, "submitted_at": utc_now() - YEAR}}
-                await database[name].update_many(done, dates)
+                dates = {
+                    each: {"$subtract": [f"${each}", YEAR_MS]}
+                    for each in ("done_at", "submitted_at")
+                }
+                await database[name].update_many({"done_at": {"$exists": True}}, [{"$set": dates}])
         finally:
             await client.close()
 
