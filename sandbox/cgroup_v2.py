@@ -128,11 +128,15 @@ def find_base() -> str:
 
 def _find_mount() -> tuple[str, str]:
     """Where the hierarchy is mounted, and which of its groups is the top of that mount."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    for line in lines:
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup2 "):
             fields = left.split(" ")
             return fields[4], fields[3]
+    if any(" - cgroup " in line for line in lines):
+        # Mounted over version 1 it would hide the controllers, and have none of them.
+        raise Rejected("cgroup v2 is not mounted, and the controllers are those of version 1")
     raise Rejected("cgroup v2 is not mounted; repair with: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
 
 

@@ -6,6 +6,7 @@ sweep may kill whatever it finds.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -53,9 +54,22 @@ def _make(folders: tuple[str, ...]) -> None:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise Rejected(
-                f"cannot make the cgroup {folder} ({error.strerror}); its hierarchy must be"
-                f" writable: mount -o remount,rw on the folder above {PARENT}"
+                f"cannot make the cgroup {folder} ({error.strerror}){_repair(folders, error)}"
             ) from error
+
+
+def _repair(folders: tuple[str, ...], error: OSError) -> str:
+    """Containers are shown their hierarchies read-only: by the mount, so it alone is changed."""
+    if error.errno != errno.EROFS:
+        return "; its hierarchy must be writable"
+    commands = dict.fromkeys(f"mount -o remount,bind,rw {_mount_of(each)}" for each in folders)
+    return f"; repair with: {' && '.join(commands)}"
+
+
+def _mount_of(path: str) -> str:
+    while not os.path.ismount(path):
+        path = os.path.dirname(path)
+    return path
 
 
 def sweep(leaves: Iterable[Leaf]) -> None:

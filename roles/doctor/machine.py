@@ -87,5 +87,5 @@ def judge_clock(status: int) -> Finding:
         return good("synchronised")
     return warning(
         "not synchronised by NTP: dates of tasks may be wrong; decisions are not affected",
-        "timedatectl set-ntp true, or apt-get install chrony",
+        "timedatectl set-ntp true, or apt-get install chrony (of a container, on its host)",
     )

@@ -20,7 +20,7 @@ from khala.net.ports import free_ports
 from roles.doctor.app import Line, Report
 from roles.doctor.finding import Level
 from sandbox import contain, mounts
-from tests.sandbox.harness import UID_BASE, Runner
+from tests.sandbox.harness import MODE, UID_BASE, Runner
 
 _ROOT = Path(__file__).parents[2]
 _PORTS = ("etcd-peer-port", "etcd-client-port", "mongodb-port", "rpc-port", "http-port")
@@ -130,6 +130,31 @@ def test_a_data_directory_in_memory(tmp_path: Path) -> None:
         assert (code, _missing(lines)) == (69, ["free space"])
     finally:
         mounts.unmount(str(tmp_path))
+
+
+@pytest.mark.skipif(
+    MODE is Mode.DEGRADED or os.geteuid() != 0,
+    reason="there are no cgroups, or nobody repairs them",
+)
+@pytest.mark.usefixtures("runner")  # its mounts are this process's own
+def test_cgroups_that_are_read_only_as_in_a_container(tmp_path: Path) -> None:
+    """The repair it names is run, and that was all."""
+    places = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()
+              if line.split()[2].startswith("cgroup")]  # fmt: skip
+    for place in places:
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+    try:
+        code, lines = _doctor(tmp_path, "--role", "executor")
+        assert (code, _missing(lines)) == (69, ["cgroups"])
+        found = lines["cgroups"].found
+        assert "Read-only file system" in found
+        repair = found.partition("repair with: ")[2].partition(";")[0]
+        subprocess.run(["sh", "-c", repair], check=True)
+        code, lines = _doctor(tmp_path, "--role", "executor")
+        assert (code, _missing(lines)) == (0, [])
+    finally:
+        for place in places:
+            subprocess.run(["mount", "-o", "remount,bind,rw", place], check=True)
 
 
 _UNPRIVILEGED = UID_BASE + 191
