@@ -20,9 +20,13 @@ from khala.config.table import BY_KEY
 from khala.model.outcome import Reason
 from khala.model.spec import Stage, StageLimits
 from sandbox import Sandbox, SandboxConfig
-from tests.sandbox.harness import UID_BASE, Runner, find_nsjail
+from tests.sandbox.harness import PACE, UID_BASE, Runner, find_nsjail
 
-_SECONDS = 60
+#: For a compilation of seconds, in the slowest of machines.
+_SECONDS = 60 * min(PACE, 4)
+
+#: Until a program that was started has begun.
+_POLITE_S = 0.5 * min(PACE, 6)
 
 
 def _default(key: str) -> int:
@@ -248,10 +252,10 @@ _PROGRAMS = [
     Program(name="sixteen megabytes of input", run="cat | tee /dev/null | wc -c; cat /dev/stdin | wc -c", stdin=bytes(16 << 20), stdout="16777216\n16777216\n"),
     Program(name="sorting with files", run="TMPDIR=/tmp sort -n -S 256K --parallel=4 | tail -1", stdin=_LINES, stdout="200002\n"),
     Program(name="line by line", run="python3 -c 'import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)'", stdin=b"abc\ndef\n", stdout="cba\nfed\n"),
-    Program(name="polite ending", run="timeout -s TERM 0.2 bash -c 'trap \"echo bye; exit 0\" TERM; while :; do sleep 0.01; done'; echo $?", stdout="bye\n124\n"),
+    Program(name="polite ending", run=f"timeout -s TERM {_POLITE_S} bash -c 'trap \"echo bye; exit 0\" TERM; while :; do sleep 0.01; done'; echo $?", stdout="bye\n124\n"),
     Program(name="archives", run="mkdir d; echo x > d/a; tar czf - d | tar tzf - | sort; gzip < d/a | zcat; xz < d/a | xzcat", stdout="d/\nd/a\nx\nx\n"),
     Program(name="a server of its own", run="python3 -m http.server 8000 --bind 127.0.0.1 >/dev/null 2>&1 & until exec 3<>/dev/tcp/127.0.0.1/8000; do sleep 0.05; done 2>/dev/null; printf 'GET /data/ HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3", stdout="HTTP/1.0 200 OK\r\n"),
-    Program(name="watching a file that grows", run="(for i in 1 2 3; do echo $i; sleep 0.1; done > f &) ; timeout 5 tail -n +1 -s 0.05 -f f 2>/dev/null | head -3", stdout="1\n2\n3\n"),
+    Program(name="watching a file that grows", run="(for i in 1 2 3; do echo $i; sleep 0.1; done > f &) ; timeout 60 tail -n +1 -s 0.05 -f f 2>/dev/null | head -3", stdout="1\n2\n3\n"),
 ]  # fmt: skip
 
 

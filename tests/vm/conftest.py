@@ -1,40 +1,50 @@
-"""One machine for each suite, booted in waves when the first test of a wave is asked for."""
+"""One machine for each suite, in their order, and so many at a time that the host is busy."""
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.vm.machine import Machine, Place
+from tests.vm.machine import POLL_S, Machine, Place
+from tests.vm.report import Result
+
+#: A machine has one processor, of which waiting tests leave some idle.
+_AT_ONCE = 1 + (os.cpu_count() or 1)
 
 
 @dataclass
 class Wanted:
     place: Place
-    wave: int
     tests: list[str] = field(default_factory=list)
 
 
 class Machines:
-    """A machine has one processor, so those of one wave run side by side and use what tests in turn
-    would leave idle. More than three at a time would only take the time from each other."""
+    """Whoever waits for a test boots the next machines meanwhile."""
 
     def __init__(self, folder: Path, wanted: dict[str, Wanted]) -> None:
         self._folder = folder
-        self._wanted = wanted
+        self._waiting = wanted
         self._booted: dict[str, Machine] = {}
 
-    def get(self, name: str) -> Machine:
-        if name not in self._booted:
-            wave = self._wanted[name].wave
-            for other, wanted in self._wanted.items():
-                if wanted.wave == wave:
-                    folder = self._folder / other
-                    self._booted[other] = Machine(folder, wanted.place, wanted.tests)
-        return self._booted[name]
+    def result(self, name: str, test: str) -> Result:
+        """Raises as `Machine.look` does."""
+        while True:
+            self._boot()
+            machine = self._booted.get(name)
+            if machine is not None and (found := machine.look(test)) is not None:
+                return found
+            time.sleep(POLL_S)
+
+    def _boot(self) -> None:
+        running = sum(not machine.has_ended for machine in self._booted.values())
+        for name in list(self._waiting)[: max(0, _AT_ONCE - running)]:
+            wanted = self._waiting.pop(name)
+            self._booted[name] = Machine(self._folder / name, wanted.place, wanted.tests)
 
     def stop(self) -> None:
         for machine in self._booted.values():
@@ -48,10 +58,8 @@ def machines(
     wanted: dict[str, Wanted] = {}
     for item in request.session.items:
         for marker in item.iter_markers("in_machine"):
-            name, place, wave, test = (
-                marker.kwargs[each] for each in ("name", "place", "wave", "test")
-            )
-            wanted.setdefault(name, Wanted(place, wave)).tests.append(test)
+            name, place, test = (marker.kwargs[each] for each in ("name", "place", "test"))
+            wanted.setdefault(name, Wanted(place)).tests.append(test)
     started = Machines(tmp_path_factory.mktemp("machines"), wanted)
     yield started
     started.stop()

@@ -24,7 +24,8 @@ _ROOT = Path(__file__).parents[2]
 _MEMORY_MIB = 2048
 #: From the start, and then from one test's end to the next. Tests have 300 s each in there.
 SILENCE_S = 400.0
-_POLL_S = 0.1
+#: Between two looks at what a machine says.
+POLL_S = 0.1
 _TAIL_BYTES = 6000
 
 
@@ -81,20 +82,29 @@ class Machine:
         ]
 
     def result(self, test: str, *, silence_s: float = SILENCE_S) -> Result:
-        """Wait for that test's end; raises AssertionError with the machine's own words if the
-        machine ends without it or is silent for too long, which ends the machine."""
-        while True:
-            # In this order: what it wrote before it ended must still be read.
-            ended = self._process.poll() is not None
-            self._read()
-            if test in self._results:
-                return self._results[test]
-            if ended:
-                raise AssertionError(f"the machine ended before this test\n{self.words()}")
-            if time.monotonic() - self._heard > silence_s:
-                self.stop()
-                raise AssertionError(f"the machine was silent for {silence_s:g} s\n{self.words()}")
-            time.sleep(_POLL_S)
+        """Wait for that test's end; raises as `look` does."""
+        while (found := self.look(test, silence_s=silence_s)) is None:
+            time.sleep(POLL_S)
+        return found
+
+    def look(self, test: str, *, silence_s: float = SILENCE_S) -> Result | None:
+        """That test's end, if it has come. Raises AssertionError with the machine's own words if
+        the machine has ended without it or is silent for too long, which ends the machine."""
+        # In this order: what it wrote before it ended must still be read.
+        ended = self.has_ended
+        self._read()
+        if test in self._results:
+            return self._results[test]
+        if ended:
+            raise AssertionError(f"the machine ended before this test\n{self.words()}")
+        if time.monotonic() - self._heard > silence_s:
+            self.stop()
+            raise AssertionError(f"the machine was silent for {silence_s:g} s\n{self.words()}")
+        return None
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
 
     def _read(self) -> None:
         for result in read_results(self._share / REPORT):

@@ -14,7 +14,7 @@ from khala.model.limits import MIB
 from khala.model.outcome import Reason
 from tests.sandbox.attacks.host import MARK, differences, fingerprint
 from tests.sandbox.attacks.probe import PROBE
-from tests.sandbox.harness import Runner
+from tests.sandbox.harness import PACE, Runner
 
 _CLEAN = ["honest", ".:", "data", "execute.sh", "f", "/dev/shm:", "/tmp:"]
 
@@ -44,11 +44,16 @@ def compiled_probe() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-async def unharmed(runner: Runner, sentinel: Path) -> AsyncIterator[None]:
+async def unharmed(request: pytest.FixtureRequest, sentinel: Path) -> AsyncIterator[None]:
+    if "runner" not in request.fixturenames:  # it unpacks archives outside of any jail
+        yield
+        return
+    runner: Runner = request.getfixturevalue("runner")
     await runner.until_warm()
     before = fingerprint(runner.config, sentinel)
     yield
-    for slot in range(runner.config.slots):
+    # Where a jail takes long, the slot that was attacked must do.
+    for slot in range(runner.config.slots if PACE == 1 else 1):
         ran = await runner.run(
             "echo honest > f; cat f; ls -A . /tmp /dev/shm", slot=slot, memory_bytes=16 * MIB
         )

@@ -7,7 +7,7 @@ import pytest
 from khala.model.limits import KIB, MIB
 from khala.model.outcome import Reason
 from tests.sandbox.attacks.attack import EXITED, Attack, cases, strike
-from tests.sandbox.harness import Runner
+from tests.sandbox.harness import PACE, Runner
 
 _FLOOD = (Reason.OUTPUT_LIMIT,)
 _LIMIT = {"output_bytes": 256 * KIB}
@@ -87,7 +87,7 @@ _ATTACKS = [
         command="head -c 60000 /dev/zero | tr '\\0' x; sleep 20",
         says="x{60000}",
         reasons=(Reason.WALL_TIME,),
-        limits={"wall_ms": 400},
+        limits={"wall_ms": 400 * min(PACE, 6)},
     ),
     Attack(name="games with the pipe", command="./probe stdout_games", says="[ab]*"),
     Attack(
