@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from khala.config.table import BY_KEY
+from khala.model.enforcement import Mode
 from khala.model.outcome import Reason
 from khala.model.spec import Stage, StageLimits
 from sandbox import Sandbox, SandboxConfig
-from tests.sandbox.harness import PACE, UID_BASE, Runner, find_nsjail
+from tests.sandbox.harness import MODE, PACE, UID_BASE, Runner, find_nsjail
 
 #: For a compilation of seconds, in the slowest of machines.
 _SECONDS = 60 * min(PACE, 4)
@@ -57,6 +58,7 @@ async def defaults(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ru
         uid_base=UID_BASE + 160,
         box_bytes=_default("limits.disk"),
         box_inodes=_default("limits.disk_files"),
+        allow_degraded=MODE is Mode.DEGRADED,
     )
     sandbox = await Sandbox.open(config)
     yield Runner(sandbox, config, tmp_path_factory.mktemp("languages"), Path("/nonexistent"))
