@@ -84,6 +84,8 @@ def open_tree(name: str) -> Tree:
     """
     roots = _find_controllers()
     missing = [name for name in CONTROLLERS if name not in roots]
+    if missing and _are_of_version_2(missing):
+        raise Rejected(f"the cgroup v1 controllers {', '.join(missing)} belong to version 2 here")
     if missing:
         raise Rejected(
             f"the cgroup v1 controllers {', '.join(missing)} are not mounted; if the kernel has"
@@ -104,6 +106,15 @@ def open_tree(name: str) -> Tree:
         tree.close()
         raise
     return tree
+
+
+def _are_of_version_2(missing: list[str]) -> bool:
+    """A controller is in one hierarchy only, and cannot be mounted a second time."""
+    try:
+        offered = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+    except FileNotFoundError:
+        return False
+    return any(one in offered for one in missing)
 
 
 def _find_controllers() -> dict[str, str]:
