@@ -14,7 +14,16 @@ key of its own, so it is repeated safely whatever happens to the connection.
 
 from khala.client.aio import AsyncKhala
 from khala.client.logs import LogEvent, LogQuery, bytes_of
-from khala.client.request import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Source, StageOf
+from khala.client.request import (
+    ArtifactsOf,
+    CaseOf,
+    Limits,
+    NewTask,
+    PlacementOf,
+    RetryOf,
+    Source,
+    StageOf,
+)
 from khala.client.sync import Khala
 from khala.model.errors import (
     AlreadyDone,
@@ -47,6 +56,7 @@ __all__ = [
     "PlacementOf",
     "Rejected",
     "Result",
+    "RetryOf",
     "Row",
     "Source",
     "Stage",

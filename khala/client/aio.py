@@ -24,6 +24,7 @@ from khala.model.task import TaskState
 from khala.protocol.v2 import (
     Artifact,
     Artifacts,
+    Attempts,
     CaseDetail,
     Created,
     Nodes,
@@ -76,6 +77,11 @@ class AsyncKhala(JobCalls):
 
     async def get(self, task: str) -> Task:
         return _parse(Task, await self._ask("GET", f"/api/v2/tasks/{quote(task, safe='')}"))
+
+    async def attempts(self, task: str) -> Attempts:
+        """Its tries, and how each of them ended."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}/attempts"
+        return _parse(Attempts, await self._ask("GET", path))
 
     async def wait(self, task: str, timeout_s: float | None = None) -> Task:
         """Return it when it has ended, or as it is after `timeout_s`."""

@@ -77,6 +77,17 @@ class PlacementOf(Struct, frozen=True, kw_only=True):
     prefer: dict[str, str] = {}
 
 
+class RetryOf(Struct, frozen=True, kw_only=True):
+    """Which results are not the last; what is not given is the gateway's default."""
+
+    #: Results there may be, the last one included.
+    max_attempts: int
+    #: Reasons, as "signal"; all of those that there are if none is given.
+    on: tuple[str, ...] | None = None
+    backoff_s: float | str | None = None
+    backoff_max_s: float | str | None = None
+
+
 class NewTask(Struct, frozen=True, kw_only=True):
     """A task to create; at least one of the two stages."""
 
@@ -97,6 +108,11 @@ class NewTask(Struct, frozen=True, kw_only=True):
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
     artifacts: ArtifactsOf | None = None
+    retry: RetryOf | None = None
+    #: Attempts that may end with the loss of their executor.
+    max_crashes: int | None = None
+    #: The task ends if no attempt has begun so long after its submission.
+    queue_ttl_s: float | str | None = None
     #: What the only output should be, of a task without cases.
     expected: bytes | None = None
     cases: tuple[CaseOf, ...] = ()
@@ -122,10 +138,12 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = value
         if not self.cache:
             document["cache"] = "off"
-        if self.placement is not None:
-            document["placement"] = _given(self.placement)
-        if self.artifacts is not None:
-            document["artifacts"] = _given(self.artifacts)
+        for name in ("placement", "artifacts", "retry"):
+            if (part := getattr(self, name)) is not None:
+                document[name] = _given(part)
+        for name in ("max_crashes", "queue_ttl_s"):
+            if (value := getattr(self, name)) is not None:
+                document[name] = value
         self._judge(document)
         return document
 

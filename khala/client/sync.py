@@ -13,7 +13,7 @@ from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol.v2 import Artifact, CaseDetail, Nodes, Row, Status, Task
+from khala.protocol.v2 import Artifact, Attempts, CaseDetail, Nodes, Row, Status, Task
 
 Answer = TypeVar("Answer")
 
@@ -48,6 +48,9 @@ class Khala:
 
     def get(self, task: str) -> Task:
         return self._do(self._inner.get(task))
+
+    def attempts(self, task: str) -> Attempts:
+        return self._do(self._inner.attempts(task))
 
     def wait(self, task: str, timeout_s: float | None = None) -> Task:
         return self._do(self._inner.wait(task, timeout_s))

@@ -26,6 +26,12 @@ class AttemptRecorded(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
+class AttemptRetried(Struct, frozen=True, kw_only=True):
+    """The result of an attempt is not the task's: it is tried again."""
+
+    outcome: Outcome
+
+
 class AttemptReturned(Struct, frozen=True, kw_only=True):
     """An attempt ended without a result: its task is queued again, or was lost too often."""
 
@@ -33,4 +39,4 @@ class AttemptReturned(Struct, frozen=True, kw_only=True):
     crash: bool
 
 
-Fact: TypeAlias = AttemptRecorded | AttemptReturned
+Fact: TypeAlias = AttemptRecorded | AttemptRetried | AttemptReturned

@@ -34,6 +34,8 @@ class Recent:
         task = held.task
         if task is None or held.started_at is None:
             return  # leased by another process: only the store knows when
+        if run[1] > 1:
+            return  # only the store knows what became of the attempts before
         files = len(outcome.artifacts.files) if outcome.artifacts is not None else 0
         if files > RECENT_ARTIFACTS or len(outcome.cases) > RECENT_CASES:
             return

@@ -7,13 +7,17 @@ what was not answered, so a result that could not be written is simply dropped h
 
 from __future__ import annotations
 
-from khala.core.facts import AttemptRecorded
+from datetime import datetime
+
+from khala.core.facts import AttemptRecorded, AttemptRetried
 from khala.core.leasing import Leasing
 from khala.core.news import announce
 from khala.core.ports import Comm, Conn, Store
 from khala.core.recent import Recent
-from khala.core.session import Session
+from khala.core.retrying import Retrying
+from khala.core.session import Held, Session
 from khala.model.errors import KhalaError
+from khala.model.outcome import Outcome
 from khala.model.statements import FinishItem, FinishResult
 from khala.protocol.executor import Abandon, Finished, Recorded, Run
 
@@ -27,6 +31,7 @@ class Results:
         self._store = store
         self._comm = comm
         self.recent = Recent()
+        self._retrying = Retrying(leasing, store)
         #: Under way to the store; an executor that repeats itself adds nothing.
         self._finishing: set[Run] = set()
 
@@ -49,30 +54,39 @@ class Results:
     ) -> None:
         run = message.run
         done_at = self._comm.wall_time()
+        held = session.held.get(run) if session is not None else None
         try:
-            item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome, at=done_at)
-            result = await self._store.finish_if_attempt(item)
+            if await self._retrying.retried(run, held, message.outcome, done_at):
+                result = FinishResult.RETRIED
+            else:
+                item = FinishItem(id=run[0], attempt=run[1], outcome=message.outcome, at=done_at)
+                result = await self._store.finish_if_attempt(item)
         except KhalaError:
             return  # the executor repeats Finished with every heartbeat
         finally:
             self._finishing.discard(run)
         held = self._sessions.drop(session, run) if session is not None else None
-        if result is FinishResult.STALE:
-            self._comm.send(conn, Abandon(runs=[run]))
-        else:
-            self._comm.send(conn, Recorded(runs=[run]))
+        answer = Abandon if result is FinishResult.STALE else Recorded
+        self._comm.send(conn, answer(runs=[run]))
+        if result is FinishResult.RECORDED:
             if first and held is not None:
                 self.recent.add(run, held, message.outcome, done_at)
-            if held is not None and held.task is not None:
-                self._comm.happened(
-                    AttemptRecorded(
-                        task=held.task,
-                        outcome=message.outcome,
-                        started_at=held.started_at,
-                        recorded_at=done_at,
-                    )
-                )
-                announce(self._comm, run, held.task, message.outcome)
-            else:
-                self._comm.touched(run[0])
+            self._tell_recorded(run, held, message.outcome, done_at)
+        elif result is FinishResult.RETRIED:
+            if first:
+                self._comm.happened(AttemptRetried(outcome=message.outcome))
+            self._comm.touched(run[0])
         self._leasing.dispatch()
+
+    def _tell_recorded(
+        self, run: Run, held: Held | None, outcome: Outcome, done_at: datetime
+    ) -> None:
+        if held is None or held.task is None:
+            self._comm.touched(run[0])
+            return
+        self._comm.happened(
+            AttemptRecorded(
+                task=held.task, outcome=outcome, started_at=held.started_at, recorded_at=done_at
+            )
+        )
+        announce(self._comm, run, held.task, outcome)

@@ -200,8 +200,26 @@ SHORT_ATTEMPT_S = 0.25
 #: An attempt that has waited this long for a slot is given back: the ones before it were not
 #: short after all, and another executor may be free.
 AHEAD_WAIT_S = 3.0
-#: Attempts that ended with the loss of their executor; the last one ends the task in `error`.
+#: Attempts that ended with the loss of their executor; the last one ends the task in `error`. What
+#: holds unless a task says otherwise, and the most that it can say: each may be a host's end.
 CRASH_LIMIT = 3
+CRASHES_MAX = 20
+#: Limits of the time in the queue, and how often each judicator looks for tasks beyond theirs.
+QUEUE_TTL_MIN_S = 1.0
+QUEUE_TTL_MAX_S = 30 * 86_400.0
+EXPIRY_INTERVAL_S = 1.0
+
+#: Results of one task, where it may have several, and attempts that are remembered of it: the last
+#: ones, each with a result of half a KiB.
+RETRY_ATTEMPTS = 20
+PAST_ATTEMPTS = 32
+#: Before a second try unless the task says so; the most that it doubles to; the most that a task
+#: can say.
+RETRY_BACKOFF_S = 1.0
+RETRY_BACKOFF_MAX_S = 300.0
+RETRY_BACKOFF_LIMIT_S = 86_400.0
+#: The part of a pause by which it is longer, from task to task.
+RETRY_SPREAD = 0.25
 
 # --- timers (monotonic seconds); relations are asserted in `check_timers` ---------------------
 HEARTBEAT_S = 2.0

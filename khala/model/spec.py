@@ -15,7 +15,8 @@ from msgspec import Struct
 from khala.model.blob import BlobName
 from khala.model.cases import Case, Check
 from khala.model.ids import JobId, TaskId
-from khala.model.limits import MIB
+from khala.model.limits import CRASH_LIMIT, MIB
+from khala.model.retry import Retry
 from khala.model.wants import Wants
 
 
@@ -127,6 +128,12 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     #: Of each question to a checker; it is compiled under the limits of the compile stage.
     check_limits: StageLimits | None = None
     stop_on_first_failure: bool = False
+    #: Which of its results are not the last; None: the first one is.
+    retry: Retry | None = None
+    #: Attempts that end with the loss of their executor; the last one ends the task.
+    max_crashes: int = CRASH_LIMIT
+    #: The task ends if no attempt has begun so long after its acceptance, whatever it waits for.
+    queue_ttl_s: float | None = None
     #: The task that it repeats; a link and nothing more, which may lead to one that is gone.
     rerun_of: TaskId | None = None
     #: The caller's span, as `traceparent` of W3C's Trace Context.

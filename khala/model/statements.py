@@ -16,11 +16,13 @@ Rules that all of them keep:
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.enforcement import Enforcement
 from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.holds import Hold, HoldKey
@@ -60,6 +62,14 @@ class NewTask(Struct, frozen=True, kw_only=True):
     #: It ended before it began: a member of a job that is cancelled before it was made.
     ended: Outcome | None = None
 
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it ends if nothing has begun. What is inserted leased has."""
+        limit_s = self.spec.queue_ttl_s
+        if limit_s is None or self.lease is not None or self.ended is not None:
+            return None
+        return self.submitted_at + timedelta(seconds=limit_s)
+
 
 class AcceptResult(Struct, frozen=True, kw_only=True):
     """`id` is the earlier task's when `replay` is True: nothing was inserted then, and a lease
@@ -75,6 +85,13 @@ class Lift(Struct, frozen=True, kw_only=True):
     id: TaskId
     #: None: its date has come.
     key: HoldKey | None = None
+
+
+class ExpiredTask(Struct, frozen=True, kw_only=True):
+    """A task that waits, and has waited longer than it wants to."""
+
+    id: TaskId
+    queue_ttl_s: float
 
 
 class HeldTask(Struct, frozen=True, kw_only=True):
@@ -139,8 +156,35 @@ class FinishItem(Struct, frozen=True, kw_only=True):
 class FinishResult(StrEnum):
     #: The task's result is this attempt's, recorded now or by an earlier try.
     RECORDED = "recorded"
+    #: This attempt's result was not to be the last; the task is tried again.
+    RETRIED = "retried"
     #: The task has moved on (cancelled, another attempt) or does not exist: drop the result.
     STALE = "stale"
+
+
+class RetryItem(Struct, frozen=True, kw_only=True):
+    """A result of one attempt that is not the task's last (S18)."""
+
+    id: TaskId
+    attempt: AttemptNo
+    outcome: Outcome
+    #: When it came, in whole milliseconds.
+    at: datetime
+    #: The task is held until then; None: it is queued at once.
+    until: datetime | None = None
+
+    @property
+    def past(self) -> PastAttempt:
+        """What is remembered of it; the store adds when it began."""
+        return PastAttempt(
+            attempt=self.attempt,
+            end=AttemptEnd.RETRIED,
+            executor=self.outcome.executor,
+            ended_at=self.at,
+            outcome=replace(
+                self.outcome, artifacts=None, cases=(), case_outputs=None, enforcement=None
+            ),
+        )
 
 
 class CancelResult(Struct, frozen=True, kw_only=True):
@@ -159,8 +203,17 @@ class RequeueItem(Struct, frozen=True, kw_only=True):
     attempt: AttemptNo
     executor: ExecutorName
     session: SessionNo
-    #: The executor died or vanished with it; `CRASH_LIMIT` of these end the task.
+    #: The executor died or vanished with it; the task's `max_crashes` of these end it.
     crash: bool
+
+    def past(self, at: datetime) -> PastAttempt:
+        """What is remembered of it; the store adds when it began."""
+        return PastAttempt(
+            attempt=self.attempt,
+            end=AttemptEnd.EXECUTOR_LOST if self.crash else AttemptEnd.RETURNED,
+            executor=self.executor,
+            ended_at=at,
+        )
 
 
 class RequeueResult(StrEnum):
@@ -236,6 +289,15 @@ class ChunkItem(Struct, frozen=True, kw_only=True):
 
 
 CANCELLED = Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED)
+
+
+def waited_too_long(limit_s: float) -> Outcome:
+    """How a task ends that no attempt of has begun in time."""
+    return Outcome(
+        ending=Ending.ERROR,
+        reason=Reason.QUEUE_TTL,
+        note=f"no attempt began within {limit_s:g} s of its submission (its queue_ttl_s)",
+    )
 
 
 def lost_repeatedly(crashes: int) -> Outcome:

@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.attempts import PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
@@ -73,6 +74,11 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     hold: Hold | None = None
     started_at: datetime | None = None
     done_at: datetime | None = None
+    #: Attempts before this one, in their order: the last `PAST_ATTEMPTS` of them.
+    past: tuple[PastAttempt, ...] = ()
+    #: Results that were not its last, and the attempt that brought the latest of them.
+    retries: int = 0
+    retried: AttemptNo | None = None
 
     @property
     def state(self) -> TaskState:

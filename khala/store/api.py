@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from khala.model.errors import InvariantBroken
 from khala.model.executor import ExecutorRecord
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.live import LiveChunk
-from khala.model.outcome import Outcome
+from khala.model.outcome import Outcome, Stream, StreamRef
 from khala.model.statements import (
     AcceptResult,
     AuditView,
     CancelResult,
     Candidate,
     ChunkItem,
+    ExpiredTask,
     FinishItem,
     FinishResult,
     HeldLease,
@@ -33,6 +36,7 @@ from khala.model.statements import (
     ProgressItem,
     RequeueItem,
     RequeueResult,
+    RetryItem,
 )
 from khala.model.task import Task
 from khala.store.protocols import (
@@ -116,11 +120,26 @@ class DispatchStore:
     async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
         return await self._tasks.requeue_if_leased_by(item)
 
+    async def retry_if_attempt(self, item: RetryItem) -> bool:
+        """S19. What is remembered of a result has its outputs in chunks, stored before it."""
+        streams: dict[Stream, StreamRef] = {}
+        for stream, ref in item.outcome.streams.items():
+            streams[stream] = StreamRef(size_bytes=ref.size_bytes)
+            if ref.inline:
+                await self._lanes.output(
+                    ChunkItem(id=item.id, attempt=item.attempt, stream=stream, n=0, data=ref.inline)
+                )
+        outcome = replace(item.outcome, streams=streams)
+        return await self._tasks.retry_if_attempt(replace(item, outcome=outcome))
+
     async def lift_if_held(self, items: Sequence[Lift]) -> None:
         await self._holds.lift_if_held(items)
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         return await self._holds.end_if_waiting(task, outcome)
+
+    async def find_expired(self, limit: int) -> list[ExpiredTask]:
+        return await self._holds.find_expired(limit)
 
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self._holds.find_due(limit)

@@ -12,6 +12,7 @@ projection but the one that needs them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,6 +20,7 @@ from bson import Binary, Int64, ObjectId
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
+from khala.model.attempts import PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import Hold, HoldKey
@@ -91,6 +93,24 @@ def _outcome_of(doc: Mapping[str, Any]) -> Outcome | None:
     return None if outcome is None else msgspec.convert(outcome, Outcome)
 
 
+def past_doc(attempt: PastAttempt) -> Document:
+    doc: Document = msgspec.to_builtins(attempt, builtin_types=(bytes, datetime))
+    doc["attempt"] = Int64(attempt.attempt)
+    return doc
+
+
+def _past_of(doc: Mapping[str, Any]) -> tuple[PastAttempt, ...]:
+    return tuple(
+        msgspec.convert({**each, "attempt": int(each["attempt"])}, PastAttempt)
+        for each in doc.get("past", ())
+    )
+
+
+def _attempt_of(doc: Mapping[str, Any], field: str) -> AttemptNo | None:
+    number = doc.get(field)
+    return None if number is None else AttemptNo(int(number))
+
+
 def _part_doc(ref: PartRef) -> Document:
     doc: Document = {"size": ref.size_bytes, "sha256": Binary(bytes.fromhex(ref.sha256))}
     if ref.inline is not None:
@@ -148,6 +168,8 @@ def new_task_doc(item: NewTask) -> Document:
     if item.key is not None:
         doc["idem"] = item.key
         doc["idem_fp"] = Binary(item.fingerprint)
+    if item.expires_at is not None:
+        doc["expires_at"] = to_ms(item.expires_at)
     if item.lease is not None:
         doc["state"] = Dispatch.LEASED.value
         doc["attempt"] = Int64(1)
@@ -194,7 +216,6 @@ def _progress(doc: Mapping[str, Any]) -> Progress | None:
 
 
 def task_of(doc: Mapping[str, Any]) -> Task:
-    result_attempt = doc.get("result_attempt")
     return Task(
         id=task_id(doc["_id"]),
         spec=spec_of(doc),
@@ -206,10 +227,13 @@ def task_of(doc: Mapping[str, Any]) -> Task:
         executor=_executor_name(doc),
         progress=_progress(doc),
         outcome=_outcome_of(doc),
-        result_attempt=None if result_attempt is None else AttemptNo(int(result_attempt)),
+        result_attempt=_attempt_of(doc, "result_attempt"),
         hold=_hold_of(doc["hold"]) if "hold" in doc else None,
         started_at=doc.get("started_at"),
         done_at=doc.get("done_at"),
+        past=_past_of(doc),
+        retries=doc.get("retries", 0),
+        retried=_attempt_of(doc, "retried"),
     )
 
 

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bson import Int64
 from pymongo import ASCENDING
 
 from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
 from khala.model.outcome import Outcome
-from khala.model.statements import HeldTask, Lift
+from khala.model.statements import ExpiredTask, HeldTask, Lift
 from khala.model.task import Dispatch
 from khala.store.client import change
 from khala.store.codec import Database, Document, held_task_of, object_id, task_id
 from khala.store.dates import to_ms, utc_now
+from khala.store.endings import ending
 from khala.store.failures import changing, reading
 from khala.store.schema import TASKS
-from khala.store.tasks import ending
 
 HELD = Dispatch.HELD.value
 
+_NOT_BEGUN: Document = {
+    "state": {"$in": [HELD, Dispatch.QUEUED.value]},
+    "attempt": Int64(0),
+}
 #: Something is left of the hold.
 _KEPT: Document = {
     "$or": [{"$ne": ["$hold.keys", []]}, {"$ne": [{"$type": "$hold.until"}, "missing"]}]
@@ -52,13 +57,27 @@ class MongoHolds:
         await change(self._database, {"update": TASKS, "updates": updates})
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
-        """S13. Precondition: held or queued. Whether this outcome stands."""
-        waiting = {"$in": [HELD, Dispatch.QUEUED.value]}
+        """S13. Precondition: held or queued, and no attempt has begun. Whether it did end it."""
         with changing():
             result = await self._tasks.update_one(
-                {"_id": object_id(task), "state": waiting}, ending(outcome, None)
+                {"_id": object_id(task), **_NOT_BEGUN}, ending(outcome, None)
             )
         return result.matched_count == 1
+
+    async def find_expired(self, limit: int) -> list[ExpiredTask]:
+        """Tasks that have waited longer than they want to, the earliest first."""
+        condition = {**_NOT_BEGUN, "expires_at": {"$lte": to_ms(utc_now())}}
+        with reading():
+            docs = (
+                await self._tasks.find(condition, {"spec.queue_ttl_s": 1}, hint="expiring")
+                .sort("expires_at", ASCENDING)
+                .limit(limit)
+                .to_list()
+            )
+        return [
+            ExpiredTask(id=task_id(doc["_id"]), queue_ttl_s=doc["spec"]["queue_ttl_s"])
+            for doc in docs
+        ]
 
     async def find_due(self, limit: int) -> list[TaskId]:
         """Tasks whose date has come, the earliest first."""

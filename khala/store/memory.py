@@ -211,7 +211,9 @@ class MemoryOutputs:
         if row is None:
             return id_date(task) < before
         done_at = row.task.done_at
-        return done_at is not None and done_at < before and row.task.attempt != attempt
+        retried = {each.attempt for each in row.task.past if each.outcome is not None}
+        kept = attempt in {row.task.attempt, *retried}
+        return done_at is not None and done_at < before and not kept
 
 
 class MemoryForgetting:

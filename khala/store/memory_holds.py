@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
 from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
 from khala.model.outcome import Outcome
-from khala.model.statements import HeldTask, Lift
-from khala.model.task import Dispatch
+from khala.model.statements import ExpiredTask, HeldTask, Lift
+from khala.model.task import Dispatch, Task
+from khala.store.dates import to_ms
 from khala.store.memory_state import MemoryState
 
 
@@ -48,10 +49,21 @@ class MemoryHolds:
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         row = self._state.tasks.get(task)
-        if row is None or row.task.dispatch not in {Dispatch.HELD, Dispatch.QUEUED}:
+        if row is None or not _waits(row.task):
             return False
         row.end(outcome, None, self._state.now())
         return True
+
+    async def find_expired(self, limit: int) -> list[ExpiredTask]:
+        now = self._state.now()
+        found: list[tuple[datetime, TaskId, float]] = []
+        for row in self._state.tasks.values():
+            limit_s = row.task.spec.queue_ttl_s
+            if limit_s is not None and _waits(row.task):
+                at = to_ms(row.task.submitted_at + timedelta(seconds=limit_s))
+                found.append((at, row.task.id, limit_s))
+        due = [(task, limit_s) for at, task, limit_s in sorted(found) if at <= now]
+        return [ExpiredTask(id=task, queue_ttl_s=limit_s) for task, limit_s in due[:limit]]
 
     async def find_due(self, limit: int) -> list[TaskId]:
         now = self._state.now()
@@ -75,3 +87,8 @@ class MemoryHolds:
             if row.task.hold is not None
         ]
         return sorted(held, key=lambda each: each.id)
+
+
+def _waits(task: Task) -> bool:
+    """No attempt of it has begun, and it has not ended."""
+    return task.dispatch in {Dispatch.HELD, Dispatch.QUEUED} and task.attempt == 0

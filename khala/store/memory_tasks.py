@@ -14,7 +14,6 @@ from khala.model.ids import (
     AttemptNo,
     TaskId,
 )
-from khala.model.limits import CRASH_LIMIT
 from khala.model.statements import (
     CANCELLED,
     AcceptResult,
@@ -25,17 +24,14 @@ from khala.model.statements import (
     LeaseItem,
     NewTask,
     ProgressItem,
-    RequeueItem,
-    RequeueResult,
-    lost_repeatedly,
 )
 from khala.model.task import Dispatch, Task, brief_of
 from khala.store.dates import to_ms
-from khala.store.memory_reads import MemoryReads
+from khala.store.memory_returns import MemoryReturns
 from khala.store.memory_state import MemoryRow
 
 
-class MemoryTasks(MemoryReads):
+class MemoryTasks(MemoryReturns):
     """`TaskStore`."""
 
     async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]:
@@ -76,10 +72,6 @@ class MemoryTasks(MemoryReads):
             state.keys[key] = item.id
         return AcceptResult(id=item.id, replay=False)
 
-    def _at(self, task: TaskId, attempt: AttemptNo) -> MemoryRow | None:
-        row = self._state.tasks.get(task)
-        return row if row is not None and row.task.attempt == attempt else None
-
     async def lease_if_queued(self, items: Sequence[LeaseItem]) -> list[bool]:
         return [self._lease(item) for item in items]
 
@@ -118,7 +110,11 @@ class MemoryTasks(MemoryReads):
     def _finish(self, item: FinishItem) -> FinishResult:
         row = self._at(item.id, item.attempt)
         if row is None:
-            return FinishResult.STALE
+            late = self._state.tasks.get(item.id)
+            was_retried = late is not None and late.task.retried == item.attempt
+            return FinishResult.RETRIED if was_retried else FinishResult.STALE
+        if row.task.retried == item.attempt:
+            return FinishResult.RETRIED
         if row.task.dispatch is not Dispatch.DONE:
             row.end(item.outcome, item.attempt, item.at or self._state.now())
         ours = row.task.result_attempt == item.attempt
@@ -139,6 +135,8 @@ class MemoryTasks(MemoryReads):
         row = self._at(task, attempt)
         if row is None or row.task.dispatch in {Dispatch.HELD, Dispatch.DONE}:
             return False
+        if row.task.retried == attempt:
+            return False
         held = row.lease
         if held is not None and (held.executor != lease.executor or held.session > lease.session):
             return False
@@ -152,28 +150,6 @@ class MemoryTasks(MemoryReads):
             updated_at=now,
         )
         return True
-
-    async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
-        row = self._at(item.id, item.attempt)
-        if row is None or row.lease is None:
-            return RequeueResult.STALE
-        if (row.lease.executor, row.lease.session) != (item.executor, item.session):
-            return RequeueResult.STALE
-        crashes = row.task.crashes + item.crash
-        row.task = replace(row.task, crashes=crashes)
-        if item.crash and crashes >= CRASH_LIMIT:
-            row.end(lost_repeatedly(crashes), None, self._state.now())
-            return RequeueResult.ENDED
-        row.lease = None
-        row.task = replace(
-            row.task,
-            dispatch=Dispatch.QUEUED,
-            executor=None,
-            progress=None,
-            started_at=None,
-            updated_at=self._state.now(),
-        )
-        return RequeueResult.REQUEUED
 
 
 def _hold_of(item: NewTask) -> Hold | None:

@@ -19,7 +19,10 @@ from khala.store.codec import Database, Document, object_id
 from khala.store.dates import utc_now
 from khala.store.schema import OUTPUTS, TASKS
 
-_TASKS = Owners(collection=TASKS, fields={"done_at": 1, "attempt": 1})
+_TASKS = Owners(
+    collection=TASKS,
+    fields={"done_at": 1, "attempt": 1, "past.attempt": 1, "past.outcome.reason": 1},
+)
 
 
 class MongoOutputs:
@@ -47,17 +50,23 @@ class MongoOutputs:
         return self._chunks.read(_key(task, attempt, stream), first)
 
     async def collect_orphans(self, older_than: timedelta) -> int:
-        """Delete the output of all attempts but the last, so long after the task's end. The last
-        one's stays also if it has no result: it shows how far a cancelled task came."""
+        """Delete the output of lost attempts, so long after the task's end. The last one's stays
+        also if it has no result: it shows how far a cancelled task came."""
         before = utc_now() - older_than
 
         def orphan(key: Document, tasks: Mapping[ObjectId, Document]) -> bool:
             task = tasks.get(key["t"])
             if task is None:
                 return bool(key["t"].generation_time < before)
-            return _ended_before(task, before) and bool(task["attempt"] != key["a"])
+            return _ended_before(task, before) and key["a"] not in _readable(task)
 
         return await self._chunks.sweep(_TASKS, orphan)
+
+
+def _readable(task: Document) -> set[int]:
+    """Attempts with a result, as far as they are remembered, and the last one."""
+    retried = {each["attempt"] for each in task.get("past", ()) if "outcome" in each}
+    return {task["attempt"], *retried}
 
 
 def _ended_before(task: Document, before: datetime) -> bool:

@@ -4,7 +4,7 @@ The validators are the second half of a pair: the statements' filters keep the r
 server refuses a document that breaks them, so that a faulty statement loses one write and not a
 task. What they pin down: a lease exists exactly while a task is leased, a hold while it is held, an
 outcome exactly once it is done, a recorded result belongs to the attempt that stood at that moment
-(I3).
+(I3) and is not one that was tried again.
 
 Indexes, each of which costs every write of the fields in it:
 
@@ -12,6 +12,7 @@ Indexes, each of which costs every write of the fields in it:
     held     what is not to be run yet, for sweeps
     holds    the same by what it waits for, an entry for each condition
     due      the same by its date
+    expiring what ends unless it begins in time, by that date; only of those that say so
     leases   who holds what, for audits; as large as the cluster has slots
     idem     at most one task per user and idempotency key
     user     one user's tasks by submission, for searches
@@ -94,7 +95,12 @@ _TASK_RULES: Document = {
             "done_at": _PRESENT,
         },
     ],
-    "$expr": {"$eq": [{"$ifNull": ["$result_attempt", "$attempt"]}, "$attempt"]},
+    "$expr": {
+        "$and": [
+            {"$eq": [{"$ifNull": ["$result_attempt", "$attempt"]}, "$attempt"]},
+            {"$ne": [{"$ifNull": ["$result_attempt", 0]}, {"$ifNull": ["$retried", -1]}]},
+        ]
+    },
 }
 _EXECUTOR_RULES: Document = {
     "$jsonSchema": {
@@ -143,6 +149,11 @@ _TASK_INDEXES: list[Document] = [
         "partialFilterExpression": {"state": "queued"},
     },
     {"name": "held", "key": {"state": 1, "_id": 1}, "partialFilterExpression": {"state": "held"}},
+    {
+        "name": "expiring",
+        "key": {"state": 1, "attempt": 1, "expires_at": 1},
+        "partialFilterExpression": {"expires_at": {"$exists": True}},
+    },
     {
         "name": "holds",
         "key": {"state": 1, "hold.keys": 1, "_id": 1},

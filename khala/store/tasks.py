@@ -1,4 +1,4 @@
-"""Statements on tasks: S1 to S5, S7 and S8, and the reads.
+"""Statements on tasks: S1 to S5 and S7; S8 and S19 are in `khala.store.returns`.
 
 A task document moves `held -> queued -> leased -> done`; `attempt` is its fencing token. The rules
 that every statement here keeps, and that all of Khala's promises rest on:
@@ -19,7 +19,6 @@ changed fewer than were sent is a second command needed, to read which.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from bson import Int64
 from msgspec.structs import replace
@@ -27,8 +26,6 @@ from pymongo import ReturnDocument
 
 from khala.model.errors import AlreadyDone, Conflict, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.limits import CRASH_LIMIT
-from khala.model.outcome import Outcome
 from khala.model.statements import (
     CANCELLED,
     AcceptResult,
@@ -39,9 +36,6 @@ from khala.model.statements import (
     LeaseItem,
     NewTask,
     ProgressItem,
-    RequeueItem,
-    RequeueResult,
-    lost_repeatedly,
 )
 from khala.model.task import Dispatch, TaskState
 from khala.store.client import change
@@ -54,21 +48,21 @@ from khala.store.codec import (
     lease_of,
     new_task_doc,
     object_id,
-    outcome_doc,
     task_id,
 )
 from khala.store.dates import to_ms, utc_now
+from khala.store.endings import ending
 from khala.store.failures import DUPLICATE_KEY, changing, item_failure, settling
+from khala.store.returns import TaskReturns
 from khala.store.schema import TASKS
-from khala.store.task_reads import TaskReads
 
-QUEUED, HELD, LEASED, DONE = (state.value for state in Dispatch)
+QUEUED, HELD, LEASED = (each.value for each in (Dispatch.QUEUED, Dispatch.HELD, Dispatch.LEASED))
 _OPEN = {"$in": [QUEUED, HELD, LEASED]}
 #: Of a task that is being cancelled: its brief, and whom to tell.
 _BEFORE_FIELDS = {name: 1 for name in BRIEF_FIELDS if name != "lease.executor"} | {"lease": 1}
 
 
-class MongoTasks(TaskReads):
+class MongoTasks(TaskReturns):
     """`TaskStore` on MongoDB."""
 
     def __init__(self, database: Database) -> None:
@@ -144,7 +138,8 @@ class MongoTasks(TaskReads):
     async def finish_if_attempt(
         self, items: Sequence[FinishItem]
     ) -> list[FinishResult | Exception]:
-        """S4. Precondition: `attempt` is the item's and the task is not done.
+        """S4. Precondition: `attempt` is the item's, the task is not done, and that attempt's
+        result was not one to be followed by another (S19).
 
         `queued` will do: a requeued task whose number has not moved takes the late result and
         saves a rerun.
@@ -155,6 +150,7 @@ class MongoTasks(TaskReads):
                     "_id": object_id(item.id),
                     "attempt": Int64(item.attempt),
                     "state": _OPEN,
+                    "retried": {"$ne": Int64(item.attempt)},
                 },
                 "u": ending(item.outcome, item.attempt, item.at),
             }
@@ -165,20 +161,16 @@ class MongoTasks(TaskReads):
             error["index"]: item_failure(error["code"], error["errmsg"])
             for error in reply.get("writeErrors", [])
         }
-        recorded: dict[TaskId, AttemptNo | None] = {item.id: item.attempt for item in items}
-        if reply["n"] != len(items):
-            with settling():
-                docs = await self._tasks.find(
-                    {"_id": {"$in": [object_id(item.id) for item in items]}}, {"result_attempt": 1}
-                ).to_list()
-            recorded = {task_id(doc["_id"]): doc.get("result_attempt") for doc in docs}
+        if reply["n"] == len(items):
+            return [FinishResult.RECORDED] * len(items)
+        with settling():
+            docs = await self._tasks.find(
+                {"_id": {"$in": [object_id(item.id) for item in items]}},
+                {"result_attempt": 1, "retried": 1},
+            ).to_list()
+        found = {task_id(doc["_id"]): doc for doc in docs}
         return [
-            failed.get(index)
-            or (
-                FinishResult.RECORDED
-                if recorded.get(item.id) == item.attempt
-                else FinishResult.STALE
-            )
+            failed.get(index) or _what_stands(found.get(item.id, {}), item.attempt)
             for index, item in enumerate(items)
         ]
 
@@ -209,7 +201,7 @@ class MongoTasks(TaskReads):
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
         """S7. Precondition: under this attempt, queued or leased by this executor, not by a later
-        session. The attempt stays what it is: the run goes on."""
+        session, and without a result (S19). The attempt stays what it is: the run goes on."""
         now = to_ms(utc_now())
         mine = {
             "state": LEASED,
@@ -221,6 +213,7 @@ class MongoTasks(TaskReads):
                 {
                     "_id": object_id(task),
                     "attempt": Int64(attempt),
+                    "retried": {"$ne": Int64(attempt)},
                     "$or": [{"state": QUEUED}, mine],
                 },
                 {
@@ -230,38 +223,6 @@ class MongoTasks(TaskReads):
                 },
             )
         return result.matched_count == 1
-
-    async def requeue_if_leased_by(self, item: RequeueItem) -> RequeueResult:
-        """S8. Precondition: leased under this attempt by this session of this executor. The crash
-        that reaches `CRASH_LIMIT` ends the task instead."""
-        held: Document = {
-            "_id": object_id(item.id),
-            "state": LEASED,
-            "attempt": Int64(item.attempt),
-            "lease.executor": item.executor,
-            "lease.session": Int64(item.session),
-        }
-        requeue: Document = {
-            "$set": {"state": QUEUED, "updated_at": to_ms(utc_now())},
-            "$unset": {"lease": "", "progress": "", "started_at": ""},
-        }
-        if not item.crash:
-            return await self._requeue(held, requeue, RequeueResult.REQUEUED)
-        requeue["$inc"] = {"crashes": 1}
-        below = held | {"crashes": {"$lt": CRASH_LIMIT - 1}}
-        result = await self._requeue(below, requeue, RequeueResult.REQUEUED)
-        if result is not RequeueResult.STALE:
-            return result
-        last = held | {"crashes": {"$gte": CRASH_LIMIT - 1}}
-        end = ending(lost_repeatedly(CRASH_LIMIT), None) | {"$inc": {"crashes": 1}}
-        return await self._requeue(last, end, RequeueResult.ENDED)
-
-    async def _requeue(
-        self, condition: Document, update: Document, answer: RequeueResult
-    ) -> RequeueResult:
-        with changing():
-            result = await self._tasks.update_one(condition, update)
-        return answer if result.matched_count == 1 else RequeueResult.STALE
 
 
 def _leasing(item: LeaseItem) -> Document:
@@ -278,20 +239,10 @@ def _leasing(item: LeaseItem) -> Document:
     }
 
 
-def ending(
-    outcome: Outcome, result_attempt: AttemptNo | None, at: datetime | None = None
-) -> Document:
-    """The update that ends a task; `result_attempt` is None if no attempt brought the outcome."""
-    now = at or to_ms(utc_now())
-    fields: Document = {
-        "state": DONE,
-        "outcome": outcome_doc(outcome),
-        "updated_at": now,
-        "done_at": now,
-    }
-    if result_attempt is not None:
-        fields["result_attempt"] = Int64(result_attempt)
-    return {"$set": fields, "$unset": {"lease": "", "progress": "", "hold": ""}}
+def _what_stands(doc: Document, attempt: AttemptNo) -> FinishResult:
+    if doc.get("result_attempt") == attempt:
+        return FinishResult.RECORDED
+    return FinishResult.RETRIED if doc.get("retried") == attempt else FinishResult.STALE
 
 
 def _replay(item: NewTask, earlier: Document | None) -> AcceptResult | Exception:

@@ -17,7 +17,7 @@ from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol import v2
-from roles.client import exits, tables, verdicts
+from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection
 from roles.client.output import Output, show_log
 from roles.client.selectors import select, select_one
@@ -149,6 +149,7 @@ async def logs(
 async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
     task = await khala.get(await select_one(khala, connection, word))
     click.echo(sentence_of(task))
+    await tries.show(khala, task)
     return 0
 
 

@@ -104,6 +104,30 @@ _JUDGED = (
 )
 
 
+#: How often a task is tried, and how long it waits.
+_TRIES = (
+    click.option("--retries", type=int, metavar="N", help="Try it so often again if it fails."),
+    click.option(
+        "--retry-on",
+        multiple=True,
+        metavar="REASON",
+        help="Only after such an end: exit_nonzero, signal, memory, ...; several times.",
+    ),
+    click.option(
+        "--retry-backoff",
+        metavar="DURATION",
+        help="Before the second try; doubled before each further one.  [default: 1s]",
+    ),
+    click.option(
+        "--max-crashes",
+        type=int,
+        metavar="N",
+        help="Give it up when so many executors were lost with it.  [default: 3]",
+    ),
+    click.option("--queue-ttl", metavar="DURATION", help="Give it up if it has not begun by then."),
+)
+
+
 def task_options(command: Decorated) -> Decorated:
     """What a task is made of, for `run` and `submit`."""
     options = (
@@ -132,6 +156,7 @@ def task_options(command: Decorated) -> Decorated:
         ),
         click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
         *_order_options(),
+        *_TRIES,
         click.option(
             "--image", metavar="LABEL", help="Programs to run with; see the nodes' images."
         ),

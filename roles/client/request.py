@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Source, StageOf
+from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, RetryOf, Source, StageOf
 from khala.model.errors import Rejected
 
 DIRECTIVE = "#KHALA"
@@ -46,6 +46,11 @@ class Options(Struct, frozen=True, kw_only=True):
     require: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     prefer: tuple[str, ...] = ()
+    retries: int | None = None
+    retry_on: tuple[str, ...] = ()
+    retry_backoff: str | None = None
+    max_crashes: int | None = None
+    queue_ttl: str | None = None
     image: str | None = None
     no_cache: bool = False
     artifact: tuple[str, ...] = ()
@@ -97,6 +102,9 @@ def task_of(options: Options) -> NewTask:
         priority=options.priority or 0,
         resources=dict(_resource(text) for text in options.resource),
         placement=_placement(options),
+        retry=_retry(options),
+        max_crashes=options.max_crashes,
+        queue_ttl_s=duration_of(options.queue_ttl, "--queue-ttl"),
         image=options.image or "",
         cache=not options.no_cache,
         artifacts=artifacts,
@@ -215,6 +223,20 @@ def _placement(options: Options) -> PlacementOf | None:
         require=dict(_pair(text, "--require", "KEY") for text in options.require),
         avoid=dict(_pair(text, "--avoid", "KEY") for text in options.avoid),
         prefer=dict(_pair(text, "--prefer", "KEY") for text in options.prefer),
+    )
+
+
+def _retry(options: Options) -> RetryOf | None:
+    if options.retries is None:
+        if options.retry_on or options.retry_backoff is not None:
+            option = "--retry-on" if options.retry_on else "--retry-backoff"
+            raise Rejected(f"{option}: how often is missing; add --retries N", field=option)
+        return None
+    reasons = tuple(word for text in options.retry_on for word in text.split(","))
+    return RetryOf(
+        max_attempts=options.retries + 1,
+        on=reasons or None,
+        backoff_s=duration_of(options.retry_backoff, "--retry-backoff"),
     )
 
 

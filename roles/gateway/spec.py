@@ -128,6 +128,20 @@ class PlacementSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prefer: Variables = {}
 
 
+class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which results are not the last."""
+
+    #: Results there may be, the last one included.
+    max_attempts: int
+    #: Reasons of results that are followed by another try: `exit_nonzero`, `signal`, `wall_time`,
+    #: `cpu_time`, `memory`, `output_limit`, `process_limit`, `file_size`, `disk`, `syscall`; all of
+    #: these if none is given.
+    on: tuple[str, ...] = ()
+    #: Before the second try; twice as long before each further one, up to `backoff_max_s`.
+    backoff_s: Duration | None = None
+    backoff_max_s: Duration | None = None
+
+
 class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The document."""
 
@@ -156,6 +170,11 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image: str = ""
     cache: Literal["auto", "off"] = "auto"
     artifacts: ArtifactsSpec | None = None
+    retry: RetrySpec | None = None
+    #: Attempts that may end with the loss of their executor; the last one ends the task.
+    max_crashes: int | None = None
+    #: The task ends if no attempt has begun so long after its submission.
+    queue_ttl_s: Duration | None = None
 
 
 Document = TypeVar("Document")

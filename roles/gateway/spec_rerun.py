@@ -20,7 +20,9 @@ from roles.gateway.issues import Invalid
 from roles.gateway.spec import (
     ArtifactsSpec,
     ContentSpec,
+    Duration,
     LimitsSpec,
+    RetrySpec,
     StageSpec,
     StagesSpec,
     TaskSpecV2,
@@ -63,6 +65,9 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str | None = None
     labels: Variables | None = None
     priority: int | None = None
+    retry: RetrySpec | None = None
+    max_crashes: int | None = None
+    queue_ttl_s: Duration | None = None
 
 
 class RerunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,6 +120,9 @@ def _merge(task: SubmitTask, checked: SubmitTask, overrides: Overrides) -> Submi
             "name": "name",
             "labels": "labels",
             "priority": "priority",
+            "retry": "retry",
+            "max_crashes": "max_crashes",
+            "queue_ttl_s": "queue_ttl_s",
         }.items()
         if getattr(overrides, name) is not None
     }

@@ -35,6 +35,7 @@ from roles.gateway.spec_cases import check_cases
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.spec_order import check_labels, check_name, check_wants
+from roles.gateway.spec_tries import check_max_crashes, check_queue_ttl, check_retry
 from roles.gateway.submission import INTEGER_MAX
 
 _VARIABLE = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}\Z")
@@ -103,6 +104,9 @@ class _Check:
         check_range(spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", self._issues)
         artifacts = self._artifacts(spec.artifacts)
         limits_of_check = self._check_limits(spec)
+        retry = check_retry(spec.retry, self._issues)
+        max_crashes = check_max_crashes(spec.max_crashes, self._issues)
+        queue_ttl_s = check_queue_ttl(spec.queue_ttl_s, self._issues)
         self._issues.raise_if_any()
         return SubmitTask(
             user=spec.user,
@@ -125,6 +129,9 @@ class _Check:
             check_limits=limits_of_check,
             stop_on_first_failure=spec.stop_on_first_failure,
             wants=wants,
+            retry=retry,
+            max_crashes=max_crashes,
+            queue_ttl_s=queue_ttl_s,
             key=key,
         )
 

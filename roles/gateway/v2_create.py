@@ -35,6 +35,7 @@ from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
+from roles.gateway.spec_tries import view_retry
 from roles.gateway.submission import parse_key, parse_traceparent
 from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import Wait, answer_task, parse_wait, wait_end
@@ -194,6 +195,9 @@ def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
         image=task.image,
         cache="auto" if task.cache else "off",
         artifacts=view_artifacts_request(task.artifacts),
+        retry=view_retry(task.retry),
+        max_crashes=task.max_crashes,
+        queue_ttl_s=task.queue_ttl_s,
         inputs={str(part): len(data) for part, data in task.parts.items() if data}
         | {str(part): blobs.sizes[name] for part, name in task.blobs.items()},
     )

@@ -1,8 +1,10 @@
-"""`GET /api/v2/tasks/ID/explain`: what keeps each executor from a task, or why it ended."""
+"""`GET /api/v2/tasks/ID/explain`: what keeps each executor from a task, or why it ended; and its
+attempts."""
 
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -18,6 +20,7 @@ from roles.gateway.kv2_view import explain
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.pending import why_pending
+from roles.gateway.view_attempts import view_attempts
 
 
 class Explanations(Struct, frozen=True, kw_only=True):
@@ -25,6 +28,20 @@ class Explanations(Struct, frozen=True, kw_only=True):
 
     client: JudicatorClient
     cluster: Cluster
+
+    @declare(
+        Operation(
+            method="GET",
+            path="/api/v2/tasks/<task_id:str>/attempts",
+            tag="Tasks",
+            answers={200: Answer(v2.Attempts)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def list_attempts(self, _: Request, task_id: str) -> HTTPResponse:
+        """List the tries of a task: where, when, and how each of them ended."""
+        task = await self.client.get(parse_task_id(task_id))
+        return _json(view_attempts(task))
 
     @declare(
         Operation(
@@ -39,8 +56,12 @@ class Explanations(Struct, frozen=True, kw_only=True):
         """Say why a task does not run yet, or why it ended as it did."""
         task = await self.client.get(parse_task_id(task_id))
         view = await explain_now(self.cluster, task)
-        headers = {**NOSNIFF, "Cache-Control": "no-store"}
-        return HTTPResponse(v2.encode(view), headers=headers, content_type=JSON)
+        return _json(replace(view, attempts=view_attempts(task).attempts))
+
+
+def _json(view: Struct) -> HTTPResponse:
+    headers = {**NOSNIFF, "Cache-Control": "no-store"}
+    return HTTPResponse(v2.encode(view), headers=headers, content_type=JSON)
 
 
 async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:

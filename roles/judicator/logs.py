@@ -69,7 +69,7 @@ class Logs:
             Source(id=known, attempt=attempt, section=query.section, channel=channel)
             for channel in query.offsets
         ]
-        recorded = task.outcome if task.result_attempt == attempt else None
+        recorded = _result_of(task, attempt)
         if recorded is not None:
             parts = {
                 source.channel: await self._read_recorded(task, recorded, source, query)
@@ -149,6 +149,13 @@ class Logs:
             raise Unavailable(f"task {source.id}: {stream} lacks its byte {found.position}")
         piece = LogPiece(channel=source.channel, offset=found.offset, data=data, at=task.done_at)
         return _Part([piece], kept.end if piece.end >= kept.end else None)
+
+
+def _result_of(task: Task, attempt: AttemptNo) -> Outcome | None:
+    """What it brought, whether that is the task's result or was followed by another try."""
+    if task.result_attempt == attempt:
+        return task.outcome
+    return next((each.outcome for each in task.past if each.attempt == attempt), None)
 
 
 def _exit_code(outcome: Outcome | None) -> int | None:

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from khala.core.dispatch import Dispatcher
-from khala.core.facts import AttemptRecorded, AttemptReturned, Fact
+from khala.core.facts import AttemptRecorded, AttemptRetried, AttemptReturned, Fact
 from khala.model.dates import utc_now
 from khala.model.ids import JudicatorName
 from khala.model.outcome import StageOutcome
@@ -126,6 +126,8 @@ class Metrics:
         match fact:
             case AttemptRecorded():
                 self._observe_recorded(fact)
+            case AttemptRetried():
+                self._returned.labels("retried").inc()
             case AttemptReturned():
                 self._returned.labels("lost" if fact.crash else "given_back").inc()
 

@@ -187,9 +187,10 @@ class SimExecutor(Node):
             del self._history.alive[run]
             self.agent.on_refused(run, "its payload cannot be read")
         else:
+            fails = kind is Kind.FLAKY and self.clock.random.random() < 0.7
             outcome = Outcome(
-                ending=Ending.SUCCEEDED,
-                reason=Reason.OK,
+                ending=Ending.FAILED if fails else Ending.SUCCEEDED,
+                reason=Reason.EXIT_NONZERO if fails else Reason.OK,
                 note=f"{run[0]}.{run[1]} on {self._boot}",
             )
             self._history.came_to_end(run, outcome)

@@ -10,16 +10,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from khala.model.errors import NotFound
 from khala.model.holds import Hold, HoldKey
-from khala.model.ids import ExecutorName, JobId, SessionNo, TaskId
-from khala.model.limits import CRASH_LIMIT
+from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
+from khala.model.limits import PAST_ATTEMPTS
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.task import Dispatch, Task
 from khala.protocol.executor import Run
 from khala.store.memory import MemoryStore, run_now
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+#: All judicators can be down for half a minute, and a lease that was in time be assigned later.
+EXPIRY_SLACK_S = 90.0
 
 
 class Violation(AssertionError):
@@ -105,6 +110,8 @@ class History:
                 require(now == before, "I2 a done task changed", before, now)
                 return
             self._released(before, now)
+            self._tried_again(before, now)
+        self._check_past(now)
         if now.dispatch is Dispatch.DONE:
             self._ended(before, now)
 
@@ -133,6 +140,29 @@ class History:
         require(left.open == (now.dispatch is Dispatch.HELD), "held for nothing", before, now)
         self.counts["released"] += now.dispatch is not Dispatch.HELD
 
+    def _tried_again(self, before: Task, now: Task) -> None:
+        """A result that is not the last is a real one that its task wants to be tried again."""
+        if now.retries == before.retries:
+            return
+        policy, brought = now.spec.retry, self.produced.get((now.id, before.attempt))
+        require(now.retries == before.retries + 1, "one result counted twice", before, now)
+        require(now.attempt == before.attempt, "retried out of turn", before, now)
+        require(policy is not None and brought is not None, "retried for nothing", before, now)
+        if policy is not None and brought is not None:
+            require(policy.covers(brought.reason), "retried without being asked", before, now)
+            require(now.retries < policy.max_attempts, "retried too often", before, now)
+        self.counts["retried"] += 1
+
+    def _check_past(self, now: Task) -> None:
+        """Each attempt is remembered once, but for the one that is leased or was the last."""
+        past = [each.attempt for each in now.past]
+        open_attempt = now.dispatch in {Dispatch.LEASED, Dispatch.DONE}
+        least = now.attempt - 1 if open_attempt else now.attempt
+        require(len(set(past)) == len(past), "an attempt is remembered twice", now)
+        known = set(past) | {AttemptNo(now.attempt)} if open_attempt else set(past)
+        wanted = set(range(max(0, least - PAST_ATTEMPTS) + 1, least + 1))
+        require(wanted <= known, "an attempt is forgotten", now)
+
     def _ended(self, before: Task | None, now: Task) -> None:
         outcome = now.outcome
         require(outcome is not None, "done without an outcome", now)
@@ -141,14 +171,27 @@ class History:
         self.counts[f"ended {outcome.ending}"] += 1
         if now.result_attempt is None:
             lost = outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
-            require(lost or outcome.ending is Ending.CANCELLED, "ended by nothing", now)
-            require(not lost or now.crashes == CRASH_LIMIT, "lost too early", now)
+            late = outcome.reason is Reason.QUEUE_TTL
+            require(lost or late or outcome.ending is Ending.CANCELLED, "ended by nothing", now)
+            require(not lost or now.crashes == now.spec.max_crashes, "lost too early", now)
+            require(not late or self._waited_too_long(now), "it was not too late", now)
+            self.counts["waited too long"] += late
             return
         run = (now.id, now.result_attempt)
+        policy = now.spec.retry
+        if policy is not None and outcome.ending is Ending.FAILED:
+            require(now.retries + 1 >= policy.max_attempts, "given up too early", before, now)
+        require(now.result_attempt != now.retried, "recorded and tried again", before, now)
         require(now.result_attempt == now.attempt, "I3 stale attempt recorded", before, now)
         require(self.produced.get(run) == outcome, "I3 nobody produced this result", now)
         if before is not None and before.dispatch is Dispatch.QUEUED:
             self.counts["late results taken"] += 1
+
+    def _waited_too_long(self, ended: Task) -> bool:
+        limit_s = ended.spec.queue_ttl_s
+        if limit_s is None or ended.attempt > 0:
+            return False
+        return ended.updated_at - ended.submitted_at >= timedelta(seconds=limit_s)
 
     def saw_session(self, name: ExecutorName, session: SessionNo) -> None:
         require(session > self._sessions.get(name, 0), "I5 session did not grow", name, session)
@@ -156,6 +199,11 @@ class History:
 
     def began(self, run: Run, started: Started) -> None:
         require(run not in self.started, "I4 the same attempt was started twice", run, started)
+        task = self._last.get(run[0])
+        if task is not None and task.spec.queue_ttl_s is not None and run[1] == 1:
+            waited_s = started.at - (task.submitted_at - EPOCH).total_seconds()
+            limit_s = task.spec.queue_ttl_s + EXPIRY_SLACK_S
+            require(waited_s <= limit_s, "begun although it had waited too long", task, waited_s)
         self.started[run] = self.alive[run] = started
         self.counts["runs"] += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from khala.core.dispatch import Dispatcher
@@ -20,7 +20,7 @@ from khala.model.task import TaskBrief
 from khala.protocol.executor import ToExecutorMessage
 from khala.store.memory import MemoryStore, run_now
 from tests.sim.clock import Clock, Node
-from tests.sim.history import History, require
+from tests.sim.history import EPOCH, History, require
 from tests.sim.jobs import DoubtfulJobs
 from tests.sim.network import Connection, Network
 from tests.sim.store import DoubtfulStore
@@ -41,7 +41,6 @@ ANY = TaskSpec(
     execute_limits=_LIMITS,
     parts={},
 )
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class SimJudicator(Node):

@@ -37,6 +37,7 @@ from tests.sim.executor import SimExecutor
 from tests.sim.job_mutations import JOB_MUTATIONS
 from tests.sim.mutation import Mutation, Patch, without, without_flow
 from tests.sim.order_mutations import ORDER_MUTATIONS
+from tests.sim.retry_mutations import RETRY_MUTATIONS
 
 
 def _no_fence(patch: Patch) -> None:
@@ -299,4 +300,5 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     **ORDER_MUTATIONS,
     **JOB_MUTATIONS,
+    **RETRY_MUTATIONS,
 }

@@ -81,6 +81,8 @@ class Simulation:
         uniform, at = self.random.uniform, self.clock.at
         for number in range(TASKS):
             kind = Kind.LONG if number % 15 == 0 else Kind.PLAIN
+            if number % 5 == 3:
+                kind = Kind.FLAKY
             if number == 7 and self.random.random() < 0.3:
                 kind = Kind.POISON
             keyed = self.random.random() < 0.8

@@ -21,6 +21,7 @@ from khala.model.statements import (
     AuditView,
     CancelResult,
     Candidate,
+    ExpiredTask,
     FinishItem,
     FinishResult,
     HeldLease,
@@ -33,6 +34,7 @@ from khala.model.statements import (
     ProgressItem,
     RequeueItem,
     RequeueResult,
+    RetryItem,
 )
 from khala.model.task import Task
 from khala.store.api import DispatchStore
@@ -148,6 +150,9 @@ class DoubtfulStore:
         self._history.counts[f"requeue {result}"] += 1
         return result
 
+    async def retry_if_attempt(self, item: RetryItem) -> bool:
+        return await self.do(lambda: self._store.retry_if_attempt(item), item.id)
+
     async def open_session(self, item: OpenSession) -> OpenedSession:
         async def open_session() -> OpenedSession:
             opened = await self._store.open_session(item)
@@ -165,6 +170,9 @@ class DoubtfulStore:
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         return await self.do(lambda: self._store.end_if_waiting(task, outcome), task)
+
+    async def find_expired(self, limit: int) -> list[ExpiredTask]:
+        return await self.do(lambda: self._store.find_expired(limit))
 
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self.do(lambda: self._store.find_due(limit))

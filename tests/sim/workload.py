@@ -11,6 +11,8 @@ from enum import IntEnum
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import TaskId
+from khala.model.limits import CRASH_LIMIT
+from khala.model.retry import Retry, RetryReason
 from khala.model.spec import TaskSpec
 from khala.model.statements import Lift, NewTask
 from khala.model.wants import Wants
@@ -34,6 +36,8 @@ class Kind(IntEnum):
     LONG = 1
     #: Kills its executor every time.
     POISON = 2
+    #: Fails more often than not, and may be tried three times.
+    FLAKY = 3
 
 
 #: Images of tasks, and of the executors that have them from the beginning. `LATE` comes last.
@@ -75,6 +79,19 @@ def wants_of(number: int) -> Wants:
 
 def priority_of(number: int) -> int:
     return number % 5 - 2
+
+
+#: Of every eleventh submission, also of one whose image comes long after.
+QUEUE_TTL_S = 20.0
+
+
+def retry_of(kind: Kind, number: int) -> Retry | None:
+    """Of every other one at once."""
+    if kind is not Kind.FLAKY:
+        return None
+    return Retry(
+        max_attempts=3, on=(RetryReason.EXIT_NONZERO,), backoff_s=3.0 if number % 2 else 0.0
+    )
 
 
 def kind_of(spec: TaskSpec) -> Kind:
@@ -195,6 +212,9 @@ class Client:
                 needs=needs_of(submission.number),
                 wants=wants_of(submission.number),
                 priority=priority_of(submission.number),
+                retry=retry_of(submission.kind, submission.number),
+                max_crashes=2 if submission.number % 7 == 0 else CRASH_LIMIT,
+                queue_ttl_s=QUEUE_TTL_S if submission.number % 11 == 0 else None,
             ),
             submitted_at=wall_of(self._clock)(),
             key="again" if submission.keyed else None,

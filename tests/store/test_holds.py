@@ -6,12 +6,19 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from khala.model.errors import AlreadyDone
 from khala.model.holds import Hold, HoldKey
-from khala.model.ids import mint_task_id
+from khala.model.ids import AttemptNo, ExecutorName, SessionNo, mint_task_id
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.statements import Lift, NewTask
+from khala.model.statements import (
+    ExpiredTask,
+    Lift,
+    NewTask,
+    RequeueItem,
+    waited_too_long,
+)
 from khala.model.task import Dispatch, TaskState
 from khala.protocol.rpc import ListTasks
 from khala.store.dates import to_ms, utc_now
@@ -158,3 +165,49 @@ async def test_a_sweep_sees_all_that_is_held(store: Store) -> None:
     assert [each.id for each in first] == [task.id for task in tasks[:2]]
     [last] = await store.holds.page_held(first[-1].id, 2)
     assert (last.id, last.hold) == (tasks[2].id, Hold(keys=(B,)))
+
+
+async def limited(store: Store, wait_s: float, *, on_hold: bool = False) -> NewTask:
+    """Submitted a minute ago."""
+    task = NewTask(
+        id=mint_task_id(),
+        spec=replace(a_spec(), queue_ttl_s=wait_s),
+        submitted_at=utc_now() - timedelta(minutes=1),
+        hold=Hold(keys=(A,)) if on_hold else None,
+    )
+    await store.dispatch.accept(task)
+    return task
+
+
+async def test_what_has_waited_too_long_is_found_the_earliest_first(store: Store) -> None:
+    later, first = await limited(store, 30), await limited(store, 10, on_hold=True)
+    await limited(store, 3600)
+    await store.dispatch.accept(a_task())
+    expected = [
+        ExpiredTask(id=first.id, queue_ttl_s=10),
+        ExpiredTask(id=later.id, queue_ttl_s=30),
+    ]
+    assert await store.dispatch.find_expired(9) == expected
+    assert await store.dispatch.find_expired(1) == expected[:1]
+    for task in (later, first):
+        assert await store.dispatch.end_if_waiting(task.id, waited_too_long(1))
+    assert await store.dispatch.find_expired(9) == []
+
+
+async def test_what_has_begun_does_not_wait_any_more(store: Store) -> None:
+    """Also when its first attempt is lost: it waits for another, as long as that takes."""
+    task = await limited(store, 10)
+    await store.dispatch.lease_if_queued(lease_item(task.id))
+    assert await store.dispatch.find_expired(9) == []
+    assert not await store.dispatch.end_if_waiting(task.id, ENDED)
+    lost = RequeueItem(
+        id=task.id,
+        attempt=AttemptNo(1),
+        executor=ExecutorName("e1"),
+        session=SessionNo(1),
+        crash=True,
+    )
+    await store.dispatch.requeue_if_leased_by(lost)
+    assert await store.dispatch.find_expired(9) == []
+    assert not await store.dispatch.end_if_waiting(task.id, ENDED)
+    assert (await store.tasks.get(task.id)).dispatch is Dispatch.QUEUED

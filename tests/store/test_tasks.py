@@ -280,18 +280,20 @@ async def test_requeue_needs_the_very_lease(store: Store) -> None:
     assert read.started_at is None
 
 
-async def test_crashes_end_the_task_at_their_limit(store: Store) -> None:
+@pytest.mark.parametrize("limit", [1, CRASH_LIMIT, 5])
+async def test_crashes_end_the_task_at_their_limit(store: Store, limit: int) -> None:
     task = a_task()
+    task = replace(task, spec=replace(task.spec, max_crashes=limit))
     await store.dispatch.accept(task)
-    for n in range(CRASH_LIMIT):
+    for n in range(limit):
         assert await store.dispatch.lease_if_queued(lease_item(task.id, attempt=n))
         result = await store.dispatch.requeue_if_leased_by(
             requeue_item(task.id, attempt=n + 1, crash=True)
         )
-        last = n == CRASH_LIMIT - 1
+        last = n == limit - 1
         assert result is (RequeueResult.ENDED if last else RequeueResult.REQUEUED)
     read = await store.tasks.get(task.id)
-    assert (read.state, read.crashes) == (TaskState.ERROR, CRASH_LIMIT)
+    assert (read.state, read.crashes) == (TaskState.ERROR, limit)
     assert read.outcome is not None
     assert read.outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
     assert read.result_attempt is None

@@ -41,6 +41,8 @@ from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, Prob
 from khala.protocol.v2.tasks import (
     Acted,
     ActFailure,
+    Attempt,
+    Attempts,
     Blocking,
     BlockingCode,
     CaseDetail,
@@ -60,11 +62,13 @@ from khala.protocol.v2.tasks import (
     PlannedStage,
     PlannedStages,
     Result,
+    Retry,
     Row,
     Stage,
     Stages,
     Task,
     Text,
+    Usage,
 )
 
 __all__ = [
@@ -75,6 +79,8 @@ __all__ = [
     "Artifacts",
     "ArtifactsRequest",
     "ArtifactsSummary",
+    "Attempt",
+    "Attempts",
     "Batch",
     "BatchItem",
     "Blob",
@@ -125,6 +131,7 @@ __all__ = [
     "Problem",
     "ProblemCode",
     "Result",
+    "Retry",
     "Row",
     "Scalar",
     "Score",
@@ -134,6 +141,7 @@ __all__ = [
     "Status",
     "Task",
     "Text",
+    "Usage",
     "counts_of",
     "encode",
     "stamp",

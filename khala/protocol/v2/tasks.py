@@ -175,6 +175,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     summary: str
     #: By executor; empty for what does not wait for one.
     blocking: list[Blocking] = []
+    #: Its tries so far, the last 33 of them.
+    attempts: list[Attempt] = []
 
 
 class Pending(Struct, frozen=True, kw_only=True):
@@ -199,6 +201,55 @@ class Placement(Struct, frozen=True, kw_only=True):
     require: dict[str, str] = {}
     avoid: dict[str, str] = {}
     prefer: dict[str, str] = {}
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What was used up."""
+
+    wall_ms: int
+    cpu_ms: int
+    #: The peak of either stage.
+    memory_peak_bytes: int
+
+
+class Retry(Struct, frozen=True, kw_only=True):
+    """Which results of a task are not its last."""
+
+    #: Results there may be, the last one included.
+    max_attempts: int
+    #: Reasons of results that are followed by another try.
+    on: list[str]
+    backoff_s: float
+    backoff_max_s: float
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try of a task."""
+
+    attempt: int
+    #: `running`, or how it ended: `recorded` (its result is the task's), `retried` (its result was
+    #: followed by another try), `executor_lost` (with its executor or its sandbox), `returned` (its
+    #: executor gave it back), `cancelled`.
+    end: str
+    executor: str | None
+    started_at: datetime | None
+    #: Null while it runs.
+    ended_at: datetime | None
+    #: Of its result; null without one.
+    reason: Reason | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    #: Of both stages together; null without a result.
+    usage: Usage | None = None
+
+
+class Attempts(Struct, frozen=True, kw_only=True):
+    """The attempts of a task, in their order."""
+
+    attempts: list[Attempt]
+    #: Attempts that have been forgotten: the last 32 before the newest are remembered.
+    forgotten: int = 0
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -249,6 +300,14 @@ class Task(Struct, frozen=True, kw_only=True):
     check: Check | None = None
     cases: list[Case] = []
     stop_on_first_failure: bool = False
+    #: Null if its first result is its last.
+    retry: Retry | None = None
+    #: Results that were not its last.
+    retries: int = 0
+    #: As `crashes`: the last one ends the task.
+    max_crashes: int = 3
+    #: The task ends if no attempt has begun so long after its submission; null for no limit.
+    queue_ttl_s: float | None = None
     #: The task that it repeats; it may be gone.
     rerun_of: str | None = None
     #: W3C's Trace Context, as its submission had it.
@@ -370,5 +429,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     #: "auto" or "off".
     cache: str
     artifacts: ArtifactsRequest | None
+    retry: Retry | None = None
+    max_crashes: int = 3
+    queue_ttl_s: float | None = None
     #: Bytes of each archive and text as it would be stored.
     inputs: dict[str, int]

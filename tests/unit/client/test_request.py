@@ -6,6 +6,7 @@ import io
 import zipfile
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -120,3 +121,29 @@ def test_a_zero_on_the_command_line_wins_over_the_script(tmp_path: Path) -> None
     given = run.make_context("run", ["-f", str(script), "--user", "0"]).params
     task = task_with_directives({name: given[name] for name in Options.__struct_fields__})
     assert (task.user, task.cache) == (0, False)
+
+
+def test_how_often_it_is_tried_and_how_long_it_waits() -> None:
+    given = Options(
+        command=("true",),
+        retries=2,
+        retry_on=("signal,memory", "wall_time"),
+        retry_backoff="500ms",
+        max_crashes=1,
+        queue_ttl="1h",
+    )
+    document = task_of(given).document()
+    assert document["retry"] == {
+        "max_attempts": 3,
+        "on": ("signal", "memory", "wall_time"),
+        "backoff_s": 0.5,
+    }
+    assert (document["max_crashes"], document["queue_ttl_s"]) == (1, 3600)
+    plain = task_of(Options(command=("true",))).document()
+    assert not plain.keys() & {"retry", "max_crashes", "queue_ttl_s"}
+
+
+@pytest.mark.parametrize("given", [{"retry_on": ("signal",)}, {"retry_backoff": "1s"}])
+def test_when_to_retry_needs_how_often(given: dict[str, Any]) -> None:
+    with pytest.raises(Rejected, match="--retries"):
+        task_of(Options(command=("true",), **given))

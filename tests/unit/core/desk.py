@@ -33,7 +33,7 @@ from khala.model.ids import (
 )
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
-from khala.model.statements import AcceptResult, Candidate, NewTask
+from khala.model.statements import AcceptResult, Candidate, ExpiredTask, NewTask
 from khala.model.task import Task, TaskBrief
 from khala.model.wants import Amounts, Labels
 from khala.protocol.executor import (
@@ -102,6 +102,9 @@ class ScriptedStore(DoubtfulStore):
         if self.hides_due:
             raise Unavailable("no primary")
         return run_now(self.memory.dispatch.find_due(limit))
+
+    async def find_expired(self, limit: int) -> list[ExpiredTask]:
+        return run_now(self.memory.dispatch.find_expired(limit))
 
     async def find_shapes(self, after: str, limit: int) -> list[Candidate]:
         return run_now(self.memory.dispatch.find_shapes(after, limit))

@@ -20,7 +20,7 @@ from khala.model.outcome import (
     StreamRef,
 )
 from khala.model.spec import Stage
-from khala.model.statements import ChunkItem, RequeueItem
+from khala.model.statements import ChunkItem, RequeueItem, RetryItem
 from khala.model.task import brief_of
 from khala.protocol.rpc import LogView, ReadLog
 from khala.store.memory import MemoryStore, run_now
@@ -249,3 +249,21 @@ async def test_chunks_of_a_cancelled_task_stay(rig: Rig) -> None:
     runs.changed((await rig.store.tasks.cancel_if_open(rig.task)).brief)
     await runs.drop()
     assert texts(rig.read()) == [(0, b"abc")]
+
+
+def test_what_an_attempt_wrote_that_was_tried_again_stays_readable(rig: Rig) -> None:
+    outcome = Outcome(
+        ending=Ending.FAILED,
+        reason=Reason.EXIT_NONZERO,
+        stage=Stage.EXECUTE,
+        execute=StageOutcome(reason=Reason.EXIT_NONZERO, exit_code=1, stdout_bytes=5),
+        streams={Stream.EXECUTE_OUTPUT: StreamRef(size_bytes=5, inline=b"first")},
+    )
+    item = RetryItem(id=rig.task, attempt=AttemptNo(1), outcome=outcome, at=START)
+    assert run_now(rig.store.dispatch.retry_if_attempt(item))
+    run_now(rig.store.tasks.lease_if_queued([lease_item(rig.task, 1)]))
+    rig.write(b"second", attempt=2)
+    read = rig.read(attempt=1)
+    assert [piece.data for piece in read.pieces] == [b"first"]
+    assert (read.complete, read.ended, read.newest) == (True, True, 2)
+    assert [piece.data for piece in rig.read().pieces] == [b"second"]

@@ -1,0 +1,93 @@
+"""What a task document says of its attempts: which results are not the last, how often its executor
+may be lost, and how long it waits for the first one."""
+
+from __future__ import annotations
+
+from khala.config.values import Kind
+from khala.model.limits import (
+    CRASH_LIMIT,
+    CRASHES_MAX,
+    QUEUE_TTL_MAX_S,
+    QUEUE_TTL_MIN_S,
+    RETRY_ATTEMPTS,
+    RETRY_BACKOFF_LIMIT_S,
+    RETRY_BACKOFF_MAX_S,
+    RETRY_BACKOFF_S,
+)
+from khala.model.retry import Retry, RetryReason
+from khala.protocol import v2
+from khala.protocol.v2 import IssueCode
+from roles.gateway.issues import Issues, step
+from roles.gateway.spec import Duration, RetrySpec
+from roles.gateway.spec_limits import check_range, parse_amount
+
+#: What is tried again without being asked, and where that is bounded.
+_LOSSES = frozenset({"executor_lost", "setup_failed", "internal"})
+
+
+def check_retry(given: RetrySpec | None, issues: Issues) -> Retry | None:
+    if given is None:
+        return None
+    check_range(given.max_attempts, 1, RETRY_ATTEMPTS, "/retry/max_attempts", issues)
+    backoff_s = _seconds(given.backoff_s, RETRY_BACKOFF_S, "/retry/backoff_s", issues)
+    check_range(backoff_s, 0, RETRY_BACKOFF_LIMIT_S, "/retry/backoff_s", issues)
+    at = "/retry/backoff_max_s"
+    backoff_max_s = _seconds(given.backoff_max_s, max(backoff_s, RETRY_BACKOFF_MAX_S), at, issues)
+    least = min(backoff_s, RETRY_BACKOFF_LIMIT_S)
+    check_range(backoff_max_s, least, RETRY_BACKOFF_LIMIT_S, at, issues)
+    return Retry(
+        max_attempts=given.max_attempts,
+        on=_check_reasons(given.on, issues),
+        backoff_s=backoff_s,
+        backoff_max_s=backoff_max_s,
+    )
+
+
+def _check_reasons(given: tuple[str, ...], issues: Issues) -> tuple[RetryReason, ...]:
+    known = {reason.value: reason for reason in RetryReason}
+    found: list[RetryReason] = []
+    for index, word in enumerate(given):
+        at = f"/retry/on{step(index)}"
+        if word in known:
+            if known[word] in found:
+                issues.add(at, IssueCode.DUPLICATE, f"{word} is there already", given=word)
+            found.append(known[word])
+            continue
+        detail = f"one of {', '.join(known)} is expected"
+        if word in _LOSSES:
+            detail = (
+                "attempts without a result are repeated anyway, up to max_crashes; leave it out"
+            )
+        issues.add(at, IssueCode.INVALID_VALUE, detail, given=word)
+    return tuple(sorted(set(found)))
+
+
+def check_max_crashes(given: int | None, issues: Issues) -> int:
+    crashes = CRASH_LIMIT if given is None else given
+    check_range(crashes, 1, CRASHES_MAX, "/max_crashes", issues)
+    return crashes
+
+
+def check_queue_ttl(given: Duration | None, issues: Issues) -> float | None:
+    if given is None:
+        return None
+    limit_s = parse_amount(Kind.SECONDS, given, "/queue_ttl_s", issues)
+    if limit_s is not None:
+        check_range(limit_s, QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S, "/queue_ttl_s", issues)
+    return limit_s
+
+
+def _seconds(given: Duration | None, default: float, pointer: str, issues: Issues) -> float:
+    parsed = None if given is None else parse_amount(Kind.SECONDS, given, pointer, issues)
+    return default if parsed is None else parsed
+
+
+def view_retry(retry: Retry | None) -> v2.Retry | None:
+    if retry is None:
+        return None
+    return v2.Retry(
+        max_attempts=retry.max_attempts,
+        on=[reason.value for reason in retry.on or tuple(RetryReason)],
+        backoff_s=retry.backoff_s,
+        backoff_max_s=retry.backoff_max_s,
+    )

@@ -1,0 +1,64 @@
+"""What is tried again is tried so often and no more, and its result is never the task's; what waits
+too long ends."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+import khala.core.retrying
+from khala.core.holding import Holding
+from khala.core.retrying import Retrying
+from khala.model.outcome import Outcome
+from khala.model.statements import RetryItem
+from khala.model.task import Task
+from khala.protocol.executor import Run
+from khala.store.memory_tasks import MemoryTasks
+from tests.sim.mutation import Mutation, Patch, without_flow
+
+
+def _unfenced(patch: Patch) -> None:
+    """What was retried is known by nothing but its attempt."""
+    retry = MemoryTasks.retry_if_attempt
+
+    async def retry_any(self: MemoryTasks, item: RetryItem) -> bool:
+        retried = await retry(self, item)
+        row = self._state.tasks[item.id]
+        row.task = replace(row.task, retried=None)
+        return retried
+
+    patch.setattr(MemoryTasks, "retry_if_attempt", retry_any)
+
+
+def _uncounted(patch: Patch) -> None:
+    def is_due(task: Task, run: Run, outcome: Outcome) -> bool:
+        policy = task.spec.retry
+        return policy is not None and task.attempt == run[1] and policy.covers(outcome.reason)
+
+    patch.setattr(khala.core.retrying, "_is_due", is_due)
+
+
+def _never(patch: Patch) -> None:
+    async def retried(self: Retrying, *_: object) -> bool:
+        return False
+
+    patch.setattr(Retrying, "retried", retried)
+
+
+RETRY_MUTATIONS: dict[str, Mutation] = {
+    "noexpiry": Mutation(
+        apply=without_flow(Holding, "_end_expired"),
+        within=20,
+        rule="S13: what waits longer than its queue_ttl_s ends and never begins",
+    ),
+    "unfenced": Mutation(
+        apply=_unfenced,
+        within=20,
+        rule="S19: a result that was tried again is not the task's, although its attempt stands",
+    ),
+    "uncounted": Mutation(
+        apply=_uncounted, within=20, rule="S19: there are no more results than the task allows"
+    ),
+    "noretry": Mutation(
+        apply=_never, within=20, rule="S19: a result that may be followed by another is"
+    ),
+}

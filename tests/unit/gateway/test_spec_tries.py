@@ -1,0 +1,73 @@
+"""What a task document says of its attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from khala.model.limits import CRASH_LIMIT, CRASHES_MAX, QUEUE_TTL_MAX_S, RETRY_ATTEMPTS
+from khala.model.retry import Retry, RetryReason
+from tests.unit.gateway.documents import SMALLEST, issue_of, task_of
+
+
+def test_nothing_is_said_unless_it_is_given() -> None:
+    task = task_of(SMALLEST)
+    assert (task.retry, task.max_crashes, task.queue_ttl_s) == (None, CRASH_LIMIT, None)
+
+
+def test_they_are_kept() -> None:
+    given = {
+        "retry": {"max_attempts": 4, "on": ["wall_time", "signal"], "backoff_s": "500ms"},
+        "max_crashes": 1,
+        "queue_ttl_s": "1h",
+    }
+    task = task_of(SMALLEST | given)
+    assert task.retry == Retry(
+        max_attempts=4, on=(RetryReason.SIGNAL, RetryReason.WALL_TIME), backoff_s=0.5
+    )
+    assert (task.max_crashes, task.queue_ttl_s) == (1, 3600)
+
+
+def test_the_default_maximum_is_no_less_than_the_first_pause() -> None:
+    retry = task_of(SMALLEST | {"retry": {"max_attempts": 2, "backoff_s": 1000}}).retry
+    assert retry is not None and retry.backoff_max_s == 1000
+
+
+def retry(**fields: object) -> dict[str, Any]:
+    return {"retry": {"max_attempts": 2, **fields}}
+
+
+@pytest.mark.parametrize(
+    ("given", "pointer", "code"),
+    [
+        ({"retry": {}}, "/retry/max_attempts", "missing_field"),
+        (retry(max_attempts=0), "/retry/max_attempts", "below_minimum"),
+        (retry(max_attempts=RETRY_ATTEMPTS + 1), "/retry/max_attempts", "above_maximum"),
+        (retry(max_attempts="3"), "/retry/max_attempts", "wrong_type"),
+        (retry(on=["bad_luck"]), "/retry/on/0", "invalid_value"),
+        (retry(on=["signal", "signal"]), "/retry/on/1", "duplicate"),
+        (retry(on="signal"), "/retry/on", "wrong_type"),
+        (retry(backoff_s=-1), "/retry/backoff_s", "below_minimum"),
+        (retry(backoff_s="soon"), "/retry/backoff_s", "invalid_value"),
+        (retry(backoff_s=10, backoff_max_s=5), "/retry/backoff_max_s", "below_minimum"),
+        (retry(backoff_max_s="2d"), "/retry/backoff_max_s", "above_maximum"),
+        (retry(backoff_max_s=90_000), "/retry/backoff_max_s", "above_maximum"),
+        (retry(tries=3), "/retry/tries", "unknown_field"),
+        ({"max_crashes": 0}, "/max_crashes", "below_minimum"),
+        ({"max_crashes": CRASHES_MAX + 1}, "/max_crashes", "above_maximum"),
+        ({"max_crashes": 1.5}, "/max_crashes", "wrong_type"),
+        ({"queue_ttl_s": 0.5}, "/queue_ttl_s", "below_minimum"),
+        ({"queue_ttl_s": QUEUE_TTL_MAX_S + 1}, "/queue_ttl_s", "above_maximum"),
+        ({"queue_ttl_s": "for ever"}, "/queue_ttl_s", "invalid_value"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(given: dict[str, Any], pointer: str, code: str) -> None:
+    issue = issue_of(SMALLEST | given)
+    assert (issue.pointer, issue.code) == (pointer, code)
+
+
+@pytest.mark.parametrize("word", ["executor_lost", "setup_failed", "internal"])
+def test_what_is_repeated_anyway_is_said(word: str) -> None:
+    issue = issue_of(SMALLEST | retry(on=[word]))
+    assert "max_crashes" in issue.detail and issue.given == word
