@@ -76,16 +76,7 @@ class _Check:
             self._issues.add(
                 "/stages", IssueCode.MISSING_FIELD, "a task has a compile or an execute stage"
             )
-        given_parts: dict[Part, Content] = {
-            Part.COMPILE_SOURCE: self._files.archive(spec.sources, "/sources"),
-            Part.EXECUTE_DATA: self._files.archive(spec.data, "/data"),
-            Part.EXECUTE_INPUT: self._files.whole(spec.stdin, "/stdin"),
-            Part.EXECUTE_STANDARD: self._files.whole(
-                spec.expect.stdout if spec.expect else None, "/expect/stdout"
-            ),
-        }
-        for stage, each in given.items():
-            given_parts[_COMMANDS[stage]] = self._command(stage, each)
+        given_parts = self._parts(spec, given)
         cases = check_cases(spec, self._files, self._issues)
         given_parts |= cases.parts
         self._files.check_parts_used()
@@ -134,6 +125,20 @@ class _Check:
             queue_ttl_s=queue_ttl_s,
             key=key,
         )
+
+    def _parts(self, spec: TaskSpecV2, given: Mapping[Stage, StageSpec]) -> dict[Part, Content]:
+        """Those of the document, but for its cases."""
+        parts: dict[Part, Content] = {
+            Part.COMPILE_SOURCE: self._files.archive(spec.sources, "/sources"),
+            Part.EXECUTE_DATA: self._files.archive(spec.data, "/data"),
+            Part.EXECUTE_INPUT: self._files.whole(spec.stdin, "/stdin"),
+            Part.EXECUTE_STANDARD: self._files.whole(
+                spec.expect.stdout if spec.expect else None, "/expect/stdout"
+            ),
+        }
+        for stage, each in given.items():
+            parts[_COMMANDS[stage]] = self._command(stage, each)
+        return parts
 
     def _command(self, stage: Stage, given: StageSpec) -> bytes:
         pointer, command = f"/stages/{stage}/command", given.command.encode()

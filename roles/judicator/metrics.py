@@ -51,8 +51,8 @@ class Metrics:
         self._forgotten, self._forgotten_bytes = _count_forgotten(registry)
         self._returned = Counter(
             "khala_attempts_returned",
-            "Attempts that ended without a result: lost with their executor or sandbox, or given"
-            " back by it.",
+            "Attempts that ended and not their task: lost with their executor or sandbox, given"
+            " back by it, or retried for their result.",
             ["cause"],
             registry=registry,
         )

@@ -19,7 +19,7 @@ from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of
 from tests.sim.network import Network
 from tests.sim.store import Weather
-from tests.sim.workload import IMAGES, LATE, OLD, Client, Kind
+from tests.sim.workload import IMAGES, LATE, OLD, Client, Kind, kind_at
 
 TASKS = 60
 STORM_S = 90.0
@@ -80,9 +80,7 @@ class Simulation:
     def plan(self) -> None:
         uniform, at = self.random.uniform, self.clock.at
         for number in range(TASKS):
-            kind = Kind.LONG if number % 15 == 0 else Kind.PLAIN
-            if number % 5 == 3:
-                kind = Kind.FLAKY
+            kind = kind_at(number)
             if number == 7 and self.random.random() < 0.3:
                 kind = Kind.POISON
             keyed = self.random.random() < 0.8

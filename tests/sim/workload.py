@@ -81,6 +81,13 @@ def priority_of(number: int) -> int:
     return number % 5 - 2
 
 
+def kind_at(number: int) -> Kind:
+    """Of every fifteen submissions one is long and three are flaky."""
+    if number % 5 == 3:
+        return Kind.FLAKY
+    return Kind.LONG if number % 15 == 0 else Kind.PLAIN
+
+
 #: Of every eleventh submission, also of one whose image comes long after.
 QUEUE_TTL_S = 20.0
 

@@ -6,6 +6,7 @@ added gets a default, which is what a gateway that does not know it has meant. T
 field is its description in the document.
 """
 
+from khala.protocol.v2.attempts import Attempt, Attempts, Retry, Usage
 from khala.protocol.v2.cases import Case, CaseOutput, Cases, Check, Difference, Score
 from khala.protocol.v2.files import (
     Artifact,
@@ -41,8 +42,6 @@ from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, Prob
 from khala.protocol.v2.tasks import (
     Acted,
     ActFailure,
-    Attempt,
-    Attempts,
     Blocking,
     BlockingCode,
     CaseDetail,
@@ -62,13 +61,11 @@ from khala.protocol.v2.tasks import (
     PlannedStage,
     PlannedStages,
     Result,
-    Retry,
     Row,
     Stage,
     Stages,
     Task,
     Text,
-    Usage,
 )
 
 __all__ = [

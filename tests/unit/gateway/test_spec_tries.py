@@ -48,7 +48,7 @@ def retry(**fields: object) -> dict[str, Any]:
         (retry(on=["bad_luck"]), "/retry/on/0", "invalid_value"),
         (retry(on=["signal", "signal"]), "/retry/on/1", "duplicate"),
         (retry(on="signal"), "/retry/on", "wrong_type"),
-        (retry(backoff_s=-1), "/retry/backoff_s", "below_minimum"),
+        (retry(backoff_s=-1), "/retry/backoff_s", "invalid_value"),
         (retry(backoff_s="soon"), "/retry/backoff_s", "invalid_value"),
         (retry(backoff_s=10, backoff_max_s=5), "/retry/backoff_max_s", "below_minimum"),
         (retry(backoff_max_s="2d"), "/retry/backoff_max_s", "above_maximum"),
