@@ -94,7 +94,7 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        waiting = {"order", "held", "holds", "due"}
+        waiting = {"order", "held", "holds", "due", "expiring"}
         found = {"idem", "user", "time", "endings", "ended", "labels", "blobs", "members"}
         assert set(indexes) == {"_id_", "leases"} | found | waiting
         for version, replaced in ((1, "ready"), (2, "queue"), (4, "queue")):
