@@ -1,7 +1,7 @@
 """Results that are not the last: whether a task is tried again, and when.
 
 The policy is the task's own. Whether a result falls under it is decided by what the store says of
-the task at that moment, and done in one compare-and-set (S19); a task without a policy, or whose
+the task at that moment, and done in one compare-and-set (S21); a task without a policy, or whose
 result is a success, costs nothing here.
 """
 

@@ -163,7 +163,7 @@ class FinishResult(StrEnum):
 
 
 class RetryItem(Struct, frozen=True, kw_only=True):
-    """A result of one attempt that is not the task's last (S18)."""
+    """A result of one attempt that is not the task's last (S21)."""
 
     id: TaskId
     attempt: AttemptNo

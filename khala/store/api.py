@@ -121,7 +121,7 @@ class DispatchStore:
         return await self._tasks.requeue_if_leased_by(item)
 
     async def retry_if_attempt(self, item: RetryItem) -> bool:
-        """S19. What is remembered of a result has its outputs in chunks, stored before it."""
+        """S21. What is remembered of a result has its outputs in chunks, stored before it."""
         streams: dict[Stream, StreamRef] = {}
         for stream, ref in item.outcome.streams.items():
             streams[stream] = StreamRef(size_bytes=ref.size_bytes)

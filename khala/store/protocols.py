@@ -63,7 +63,7 @@ from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
 
 
 class TaskStore(Protocol):
-    """Tasks: statements S1 to S5, S7, S8, S19, and reads."""
+    """Tasks: statements S1 to S5, S7, S8, S21, and reads."""
 
     async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]: ...
     async def lease_if_queued(self, items: Sequence[LeaseItem]) -> list[bool]: ...

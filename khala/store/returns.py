@@ -1,9 +1,9 @@
-"""Statements that end an attempt and not its task: S8 without a result, S19 with one.
+"""Statements that end an attempt and not its task: S8 without a result, S21 with one.
 
 Both leave a line in `past`, the task's memory of its attempts. A result that is tried again is
 never the task's, so `retried` is a second fence beside the attempt, which only a lease increments:
 until then the number still stands, and every statement that would take its result or its run (S4,
-S7, S19 itself) leaves an attempt alone that has been retried.
+S7, S21 itself) leaves an attempt alone that has been retried.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class TaskReturns(TaskReads):
         return answer if result.matched_count == 1 else RequeueResult.STALE
 
     async def retry_if_attempt(self, item: RetryItem) -> bool:
-        """S19. Precondition: `attempt` is the item's, leased or queued, and not retried yet. True
+        """S21. Precondition: `attempt` is the item's, leased or queued, and not retried yet. True
         also if an earlier try of this statement did it."""
         standing: Document = {
             "_id": object_id(item.id),

@@ -39,7 +39,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 TASKS = "tasks"
 PAYLOADS = "payloads"

@@ -1,4 +1,4 @@
-"""Statements on tasks: S1 to S5 and S7; S8 and S19 are in `khala.store.returns`.
+"""Statements on tasks: S1 to S5 and S7; S8 and S21 are in `khala.store.returns`.
 
 A task document moves `held -> queued -> leased -> done`; `attempt` is its fencing token. The rules
 that every statement here keeps, and that all of Khala's promises rest on:
@@ -139,7 +139,7 @@ class MongoTasks(TaskReturns):
         self, items: Sequence[FinishItem]
     ) -> list[FinishResult | Exception]:
         """S4. Precondition: `attempt` is the item's, the task is not done, and that attempt's
-        result was not one to be followed by another (S19).
+        result was not one to be followed by another (S21).
 
         `queued` will do: a requeued task whose number has not moved takes the late result and
         saves a rerun.
@@ -201,7 +201,7 @@ class MongoTasks(TaskReturns):
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
         """S7. Precondition: under this attempt, queued or leased by this executor, not by a later
-        session, and without a result (S19). The attempt stays what it is: the run goes on."""
+        session, and without a result (S21). The attempt stays what it is: the run goes on."""
         now = to_ms(utc_now())
         mine = {
             "state": LEASED,

@@ -53,12 +53,12 @@ RETRY_MUTATIONS: dict[str, Mutation] = {
     "unfenced": Mutation(
         apply=_unfenced,
         within=20,
-        rule="S19: a result that was tried again is not the task's, although its attempt stands",
+        rule="S21: a result that was tried again is not the task's, although its attempt stands",
     ),
     "uncounted": Mutation(
-        apply=_uncounted, within=20, rule="S19: there are no more results than the task allows"
+        apply=_uncounted, within=20, rule="S21: there are no more results than the task allows"
     ),
     "noretry": Mutation(
-        apply=_never, within=20, rule="S19: a result that may be followed by another is"
+        apply=_never, within=20, rule="S21: a result that may be followed by another is"
     ),
 }
