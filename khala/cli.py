@@ -27,6 +27,7 @@ from khala.version import VERSION
 from roles.admin.commands import ADMIN_COMMANDS
 from roles.backup.commands import backup
 from roles.client.commands import COMMANDS
+from roles.recover.commands import recover
 
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 69
@@ -290,7 +291,7 @@ def version() -> None:
     click.echo(f"khala {VERSION}")
 
 
-for _command in (*ADMIN_COMMANDS, backup):
+for _command in (*ADMIN_COMMANDS, recover, backup):
     cli.add_command(_command)
 
 

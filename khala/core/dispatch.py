@@ -120,7 +120,7 @@ class Dispatcher:
 
     def welcome(self, task: NewTask) -> None:
         """It was inserted just now: tell of it, and give it to a free slot."""
-        waiting = _candidate(task, AttemptNo(0))
+        waiting = _candidate(task, task.attempts_before)
         announce(self.comm, (task.id, waiting.attempt), waiting, TaskState.QUEUED)
         if task.hold is None:
             self.ready.add(waiting)

@@ -117,7 +117,12 @@ class Expansion:
         specs = await self._jobs.specs_of(job, first, last)
         now = self._comm.wall_time()
         return [
-            NewTask(id=member_id(job.id, first + offset), spec=spec, submitted_at=now)
+            NewTask(
+                id=member_id(job.id, first + offset),
+                spec=spec,
+                submitted_at=now,
+                attempts_before=job.attempts_before,
+            )
             for offset, spec in enumerate(specs)
         ]
 

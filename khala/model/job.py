@@ -84,6 +84,9 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: How its members ended; None while it is open.
     counts: dict[TaskState, int] | None = None
     done_at: datetime | None = None
+    #: Of members that are made from now on: the number before their first attempt. Members that a
+    #: lost majority had made have lower ones (`khala.store.epochs`).
+    attempts_before: AttemptNo = AttemptNo(0)
 
     @property
     def size(self) -> int:

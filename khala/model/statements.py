@@ -61,6 +61,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     hold: Hold | None = None
     #: It ended before it began: a member of a job that is cancelled before it was made.
     ended: Outcome | None = None
+    #: The number before its first attempt.
+    attempts_before: AttemptNo = AttemptNo(0)
 
     @property
     def expires_at(self) -> datetime | None:

@@ -41,6 +41,8 @@ class JoinAnswer(Struct, frozen=True, kw_only=True):
     expires_at: datetime
     #: RPC addresses of the judicators that are there now.
     judicators: list[str]
+    #: See `khala.protocol.members.Epoch`.
+    epoch: int = 0
     shared: Shared | None = None
 
 

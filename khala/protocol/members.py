@@ -3,6 +3,7 @@
 POST   /rpc/v1/members          Member -> Entered; repeated until its etcd may start
 GET    /rpc/v1/members          -> Roster
 DELETE /rpc/v1/members/<name>   -> Roster; it is leaving from now on
+GET    /rpc/v1/epoch            -> Epoch; asked before the databases start
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class Member(Struct, frozen=True, kw_only=True):
     etcd_peer: str
     standing: Standing = Standing.JOINING
     joined_at: datetime | None = None
+    #: Of its data, or of the answer with which it joined.
+    epoch: int = 0
 
 
 class Entered(Struct, frozen=True, kw_only=True):
@@ -40,6 +43,12 @@ class Entered(Struct, frozen=True, kw_only=True):
 
     existing: str
     members: list[Member]
+
+
+class Epoch(Struct, frozen=True, kw_only=True):
+    """How many times the cluster was recovered from a lost majority."""
+
+    number: int
 
 
 class MemberView(Struct, frozen=True, kw_only=True):

@@ -150,7 +150,7 @@ def new_task_doc(item: NewTask) -> Document:
         "v": DOCUMENT_VERSION,
         "user": item.spec.user,
         "state": Dispatch.QUEUED.value,
-        "attempt": Int64(0),
+        "attempt": Int64(item.attempts_before),
         "crashes": 0,
         "submitted_at": submitted_at,
         "updated_at": submitted_at,
@@ -172,7 +172,7 @@ def new_task_doc(item: NewTask) -> Document:
         doc["expires_at"] = to_ms(item.expires_at)
     if item.lease is not None:
         doc["state"] = Dispatch.LEASED.value
-        doc["attempt"] = Int64(1)
+        doc["attempt"] = Int64(item.attempts_before + 1)
         doc["lease"] = lease_doc(item.lease)
         doc["started_at"] = submitted_at
     elif item.ended is not None:

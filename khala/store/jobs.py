@@ -18,7 +18,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.read_concern import ReadConcern
 
 from khala.model.errors import Conflict, NotFound, OutcomeUnknown
-from khala.model.ids import JobId, TaskId
+from khala.model.ids import AttemptNo, JobId, TaskId
 from khala.model.job import Job, JobSpec, NewJob, Stop, is_job_id, member_id
 from khala.model.statements import AcceptResult
 from khala.model.task import TERMINAL, Dispatch, TaskBrief, TaskState
@@ -265,6 +265,7 @@ def _job_of(doc: Mapping[str, Any]) -> Job:
         stopped_at=doc.get("stopped_at"),
         counts=msgspec.convert(doc["counts"], dict[TaskState, int]) if "counts" in doc else None,
         done_at=doc.get("done_at"),
+        attempts_before=AttemptNo(int(doc.get("attempts_before", 0))),
     )
 
 

@@ -54,7 +54,7 @@ class MemoryTasks(MemoryReturns):
                 id=item.id,
                 spec=item.spec,
                 dispatch=_dispatch_of(item),
-                attempt=AttemptNo(1 if lease else 0),
+                attempt=AttemptNo(item.attempts_before + (1 if lease else 0)),
                 crashes=0,
                 submitted_at=submitted_at,
                 updated_at=submitted_at,

@@ -26,12 +26,15 @@ RESTORING = "mongodb.restoring"
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """`node.json`: who this node is; written once."""
+    """`node.json`: who this node is; written once, and again by a recovery."""
 
     cluster: str
     name: str
     #: It was taken into a cluster that others had made.
     joined: bool = False
+    #: How many times the cluster has lost its majority and was recovered, as far as this data goes.
+    #: What is of an earlier one must never meet what is of a later.
+    epoch: int = 0
 
 
 def make_dir(path: Path) -> Path:

@@ -36,6 +36,8 @@ class EtcdSettings(Struct, frozen=True, kw_only=True):
     tls: Tls | None = None
     #: All members, this one included, when it joins others: `name=url,...`.
     existing: str = ""
+    #: Forget the others: what is left of a cluster that has lost its majority is one of one.
+    alone: bool = False
 
 
 def etcd_argv(settings: EtcdSettings) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ def etcd_argv(settings: EtcdSettings) -> tuple[str, ...]:
         "--logger=zap",
         "--log-outputs=stderr",
         "--log-level=info",
+        *(("--force-new-cluster",) if settings.alone else ()),
         *(_tls_argv(settings.tls) if settings.tls else ()),
     )
 

@@ -35,9 +35,9 @@ from khala.supervise.datadir import (
 )
 from khala.version import VERSION
 from roles.backup.archive import FORMAT, Manifest, Reader, Writer
-from roles.backup.scratch import mongod_on
 from roles.judicator.founding import found
 from roles.judicator.renewal import mongo_settings
+from roles.judicator.scratch import mongod_on
 
 _SHOW_S = 1.0
 

@@ -67,6 +67,8 @@ class Place(Struct, frozen=True, kw_only=True):
     existing: str
     data_dir: Path
     lock: int
+    #: etcd is to forget the other members.
+    alone: bool = False
 
 
 async def _main(place: Place) -> int:
@@ -82,13 +84,14 @@ async def _main(place: Place) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    specs = [_etcd(place), _mongod(place), _serve(place)]
+    specs = [etcd_of(place), mongod_of(place), _serve(place)]
     identity = TreeIdentity(role="judicator", rpc=f"{settings.local}:{settings.rpc.port}")
     state_file = place.data_dir / "run" / "judicator.json"
     return await Tree(identity, specs, state_file).run(stop, started)
 
 
-def _etcd(place: Place) -> ChildSpec:
+def etcd_of(place: Place) -> ChildSpec:
+    """This node's member of etcd."""
     settings, node, identity = place.settings, place.node, place.identity
     etcd = EtcdSettings(
         program=binaries.find_program("etcd", settings.etcd.bin),
@@ -100,6 +103,7 @@ def _etcd(place: Place) -> ChildSpec:
         client_port=settings.etcd.client_port,
         advertise=settings.advertised,
         existing=place.existing,
+        alone=place.alone,
         tls=EtcdFiles(node=identity.node_file, authority=identity.authority_file, peers=SERVER_NAME)
         if identity
         else None,
@@ -126,7 +130,8 @@ def _current(identity: NodeTls) -> ssl.SSLContext:
     return identity.client
 
 
-def _mongod(place: Place) -> ChildSpec:
+def mongod_of(place: Place) -> ChildSpec:
+    """This node's member of the replica set."""
     settings, identity = place.settings, place.identity
     program = binaries.find_program("mongod", settings.mongodb.bin)
     binaries.require_libraries(program)

@@ -9,6 +9,7 @@ nobody outside this host can reach, whose processes share a secret in a file.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
@@ -21,21 +22,24 @@ import structlog
 from khala.config.load import is_loopback
 from khala.config.settings import EVERYWHERE, Settings
 from khala.model.dates import utc_now
-from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
+from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.model.ids import JudicatorName, mint_nonce
 from khala.net.joining import Joiner, join, request
 from khala.net.secrets import create_secret
 from khala.pki.local import issue
 from khala.pki.node import JUDICATOR, Certificate, NodeTls, write_secret
-from khala.protocol.members import Entered, Member
+from khala.protocol.members import Entered, Epoch, Member
 from khala.supervise.datadir import Node, has_node, keep_node, load_node
 from khala.supervise.etcd import peer_url
-from roles.belonging import MEMBERS_FILE
+from khala.supervise.probes import tcp_answers
+from roles.belonging import MEMBERS_FILE, read_members
 
 log = structlog.get_logger()
 
 #: Left by a node that was taken out of its cluster, so that it does not start again.
 REMOVED = "removed"
+#: There while a recovery is under way, or was cut off.
+RECOVERING = "recovering"
 
 
 def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node, NodeTls | None]:
@@ -44,12 +48,7 @@ def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node,
     Raise `Rejected` for what contradicts the data, or would let strangers in.
     """
     identity = NodeTls(data_dir, JUDICATOR)
-    if (data_dir / REMOVED).exists():
-        raise Rejected(
-            f"--data-dir: the judicator in {data_dir} has been taken out of its cluster, its data"
-            " is of no use any more; remove the directory, or give an empty one and join again",
-            field="--data-dir",
-        )
+    require_place(data_dir, recovering=False)
     if not has_node(data_dir):
         if settings.join:
             _join(settings, data_dir, identity)
@@ -58,10 +57,51 @@ def take_place(settings: Settings, data_dir: Path, *, init: bool) -> tuple[Node,
     node = load_node(data_dir, settings.name)
     if identity.authority_key_file.exists():
         certify(settings, node, identity)
+        _require_epoch(settings, node, identity)
         return node, identity
     _require_loopback(settings)
     create_secret(Path(settings.secret_file))
     return node, None
+
+
+def require_place(data_dir: Path, *, recovering: bool) -> None:
+    """Raise `Rejected` for data that has no place in a cluster any more, or not yet again."""
+    if (data_dir / REMOVED).exists():
+        raise Rejected(
+            f"--data-dir: the judicator in {data_dir} has been taken out of its cluster, its data"
+            " is of no use any more; remove the directory, or give an empty one and join again",
+            field="--data-dir",
+        )
+    if (data_dir / RECOVERING).exists() and not recovering:
+        raise Rejected(
+            f"--data-dir: a recovery of {data_dir} was cut off; repeat khala.pex recover"
+            " --from-survivor, with the same options, until it says that it is done",
+            field="--data-dir",
+        )
+
+
+def _require_epoch(settings: Settings, node: Node, identity: NodeTls) -> None:
+    """Raise `Rejected` if the cluster was recovered without this node: what it has must not meet
+    what came after. Whoever does not answer is no reason to wait: all may be starting at once."""
+    data_dir = Path(settings.data_dir)
+    known = [each.rpc for each in read_members(data_dir) if each.name != node.name]
+    for address in dict.fromkeys((*known, *settings.join)):
+        host, _, port = address.rpartition(":")
+        if not asyncio.run(tcp_answers(host.strip("[]"), int(port))):
+            continue
+        try:
+            answer = request(address, "GET", "/rpc/v1/epoch", identity.client, b"")
+            epoch = msgspec.msgpack.decode(answer, type=Epoch).number
+        except (KhalaError, msgspec.MsgspecError):
+            continue
+        if epoch > node.epoch:
+            write_secret(data_dir / REMOVED, b"")
+            raise Rejected(
+                f"--data-dir: the cluster was recovered without the judicator in {data_dir}, whose"
+                f" data is of before that (epoch {node.epoch}, {address} is in {epoch}); remove the"
+                " directory, or give an empty one and join again",
+                field="--data-dir",
+            )
 
 
 def found(identity: NodeTls) -> None:
@@ -99,7 +139,10 @@ def _join(settings: Settings, data_dir: Path, identity: NodeTls) -> None:
         )
     write_secret(identity.mongodb_key_file, shared.mongodb_key)
     write_secret(identity.authority_key_file, shared.authority_key)
-    keep_node(data_dir, Node(cluster=answer.cluster, name=settings.name, joined=True))
+    keep_node(
+        data_dir,
+        Node(cluster=answer.cluster, name=settings.name, joined=True, epoch=answer.epoch),
+    )
 
 
 def certify(settings: Settings, node: Node, identity: NodeTls) -> bool:
@@ -134,7 +177,7 @@ def announce(settings: Settings, node: Node, identity: NodeTls) -> str:
     data_dir = Path(settings.data_dir)
     if not node.joined or (data_dir / "etcd" / "member").exists():
         return ""
-    own = member_of(settings)
+    own = member_of(settings, node.epoch)
     addresses = dict.fromkeys((*settings.join, *identity.certificate.judicators))
     body = msgspec.msgpack.encode(own)
     said = ""
@@ -161,7 +204,7 @@ def announce(settings: Settings, node: Node, identity: NodeTls) -> str:
         time.sleep(0.5)
 
 
-def member_of(settings: Settings) -> Member:
+def member_of(settings: Settings, epoch: int) -> Member:
     """How the others reach this node and its databases."""
     host = settings.advertised
     return Member(
@@ -170,6 +213,7 @@ def member_of(settings: Settings) -> Member:
         mongodb=f"{host}:{settings.mongodb.port}",
         etcd_client=f"{host}:{settings.etcd.client_port}",
         etcd_peer=peer_url(host, settings.etcd.peer_port),
+        epoch=epoch,
     )
 
 

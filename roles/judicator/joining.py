@@ -47,6 +47,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     cluster: str
     life: timedelta
     replica_set: str
+    epoch: int
 
 
 class JoiningRoutes:
@@ -103,6 +104,7 @@ class JoiningRoutes:
                 issued_at=signed.issued_at,
                 expires_at=signed.expires_at,
                 judicators=self._judicators(),
+                epoch=self._terms.epoch,
                 shared=self._shared() if asked.role == JUDICATOR else None,
             )
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from khala.config.settings import Settings
 from khala.model.ids import JudicatorName
 from khala.pki.node import JUDICATOR, NodeTls
-from khala.supervise.datadir import has_joined
+from khala.supervise.datadir import has_joined, load_node
 from roles.belonging import MEMBERS_FILE, read_members
 from roles.judicator import serve
 from roles.judicator.founding import member_of
@@ -18,7 +18,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
     """Serve until SIGTERM; the exit code."""
     data_dir = Path(settings.data_dir)
     identity = NodeTls(data_dir, JUDICATOR)
-    own = member_of(settings)
+    own = member_of(settings, load_node(data_dir, settings.name).epoch)
     # This node's own databases first; the others', should these be down.
     others = [each for each in read_members(data_dir) if each.name != own.name]
     etcd_own = f"{settings.local}:{settings.etcd.client_port}"

@@ -9,7 +9,7 @@ from sanic.response import HTTPResponse
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
 from khala.net.httpd import Routes
-from khala.protocol.members import Member
+from khala.protocol.members import Epoch, Member
 from roles.judicator.access import caller_of
 from roles.judicator.answers import answer, decode
 from roles.judicator.members import Members
@@ -25,6 +25,7 @@ class MemberRoutes:
         routes.add("POST", "/rpc/v1/members", self.enter)
         routes.add("GET", "/rpc/v1/members", self.show)
         routes.add("DELETE", "/rpc/v1/members/<name:str>", self.remove)
+        routes.add("GET", "/rpc/v1/epoch", self.epoch)
 
     async def enter(self, request: Request) -> HTTPResponse:
         member = decode(_decode_member, request.body)
@@ -36,6 +37,9 @@ class MemberRoutes:
 
     async def show(self, _: Request) -> HTTPResponse:
         return answer(await self._members.roster())
+
+    async def epoch(self, _: Request) -> HTTPResponse:
+        return answer(Epoch(number=self._members.epoch))
 
     async def remove(self, _: Request, name: str) -> HTTPResponse:
         return answer(await self._members.remove(name))

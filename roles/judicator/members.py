@@ -91,7 +91,17 @@ class Members:
 
     # ---- what operators and joiners ask -------------------------------------------------------
 
+    @property
+    def epoch(self) -> int:
+        return self._own.epoch
+
     async def enter(self, member: Member) -> Entered:
+        if member.epoch != self._own.epoch:
+            raise Rejected(
+                f"judicator {member.name} is of epoch {member.epoch}, the cluster is in"
+                f" {self._own.epoch}, because it lost its majority and was recovered; join again"
+                " with an empty --data-dir"
+            )
         await self._store.enter(msgspec.structs.replace(member, standing=Standing.JOINING))
         found = await etcd_members.list_members(self._etcd)
         members = await self._store.all()

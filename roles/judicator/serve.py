@@ -291,6 +291,7 @@ class Judicator:
             cluster=self._config.cluster,
             life=self._config.certificate_life,
             replica_set=self._config.replica_set,
+            epoch=self._config.own.epoch,
         )
         return JoiningRoutes(identity, tokens, terms, self._addresses)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from khala.net.ports import free_ports
 from tests.cluster.harness import PEX, Khala, wait_until
 
-COMMAND_S = 60.0
+#: A recovery starts two databases twice.
+COMMAND_S = 240.0
 
 
 class Ports:

@@ -37,10 +37,10 @@ def settled(cluster: Cluster, count: int, *, on: str | None = None) -> bool:
     )
 
 
-def add_judicator(cluster: Cluster, name: str) -> Node:
+def add_judicator(cluster: Cluster, name: str, address: str) -> Node:
     token = cluster.token_file("judicator")
     joining = ("--join", cluster.judicators, "--join-token-file", str(token))
-    node = cluster.judicator(name, ADDRESSES[name], *joining)
+    node = cluster.judicator(name, address, *joining)
     wait_until(lambda: settled(cluster, len(cluster.addresses)), 60, f"{name} is a member")
     return node
 
@@ -49,11 +49,11 @@ def add_judicator(cluster: Cluster, name: str) -> Node:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with growing(tmp_path_factory.mktemp("members")) as cluster:
         cluster.judicator("a", ADDRESSES["a"])
-        add_judicator(cluster, "b")
+        add_judicator(cluster, "b", ADDRESSES["b"])
         two = members(cluster)
         (note,) = two["notes"]
         assert note.startswith("2 judicators survive the loss of none; add a third")
-        add_judicator(cluster, "c")
+        add_judicator(cluster, "c", ADDRESSES["c"])
         for name in ("e1", "e2"):
             cluster.join(name, "executor", "--slots", "2")
         yield cluster

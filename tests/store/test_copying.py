@@ -15,7 +15,7 @@ from khala.store.codec import Database
 from khala.store.mongo import MongoStore
 from khala.store.parts import plan_parts, put_blob
 from khala.store.schema import BLOBS, JOBS, TASKS, ensure_schema
-from roles.backup.scratch import mongod_on
+from roles.judicator.scratch import mongod_on
 from tests.store.samples import a_spec, a_task
 
 

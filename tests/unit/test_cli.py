@@ -45,6 +45,8 @@ ROLES_OF_COMMANDS = {
     "roles.client.job_commands",
     "roles.client.options",
     "roles.client.own",
+    "roles.recover",
+    "roles.recover.commands",
 }
 
 Run = Callable[..., tuple[int, str, str]]

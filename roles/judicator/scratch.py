@@ -1,7 +1,8 @@
 """A mongod that nobody else can reach: on a socket inside a private directory, in no replica set.
 
 It fills the data directory of a new cluster, or a temporary one that shows that a backup can be
-restored. Its data is an ordinary mongod's: started as a member of a set, it becomes its first.
+restored; its data is an ordinary mongod's: started as a member of a set, it becomes its first. It
+also opens a member's own data to change what that knows of its set, as no running member lets it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LOG_BYTES = 2000
 
 @asynccontextmanager
 async def mongod_on(data: Path, mongod_bin: str | None) -> AsyncIterator[Database]:
-    """The database on `data`, an empty directory; stopped cleanly, so that its files are whole."""
+    """The database on `data`; stopped cleanly, so that its files are whole."""
     program = binaries.find_program("mongod", mongod_bin)
     binaries.require_libraries(program)
     # The path of a socket may have 107 bytes, and that of a data directory is the operator's.
