@@ -59,7 +59,7 @@ class OwnersAudit:
             mine = self._is_mine(record)
             if mine and record.session == session.number:
                 # Another judicator may have been asked for it.
-                self._sessions.set_cordoned(session, record.cordon is not None)
+                self._sessions.set_cordon(session, record.cordon)
                 continue
             conn = session.conn
             self._sessions.detach(session)

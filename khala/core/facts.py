@@ -37,6 +37,8 @@ class AttemptReturned(Struct, frozen=True, kw_only=True):
 
     #: Its executor, or its sandbox, was lost; else it was given back.
     crash: bool
+    #: Given back because an operator wants its executor empty.
+    drained: bool = False
 
 
 Fact: TypeAlias = AttemptRecorded | AttemptRetried | AttemptReturned

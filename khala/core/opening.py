@@ -100,7 +100,7 @@ class Opening:
             labels=hello.labels,
             last_seen_at=self._comm.now(),
             conn=None,
-            cordoned=opened.previous is not None and opened.previous.cordon is not None,
+            cordon=opened.previous.cordon if opened.previous is not None else None,
         )
         kill = [run for run in hello.running if not await self._adopt(conn, session, run)]
         await self._requeue_older(session, opened.previous_boot, set(hello.spooled))

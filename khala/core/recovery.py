@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from khala.core.audits import LeadersAudit, OwnersAudit
 from khala.core.dispatch import Dispatcher
+from khala.core.draining import Draining
 from khala.core.opening import Opening
 from khala.core.ports import Conn
 from khala.model.ids import ExecutorName, Incarnation, SessionNo
@@ -29,6 +30,7 @@ class Recovery:
         self._opening = Opening(dispatcher)
         self._own_audit = OwnersAudit(dispatcher, self._opening.unsure)
         self._leaders_audit = LeadersAudit(dispatcher)
+        self._draining = Draining(dispatcher)
         self._ticked_at = dispatcher.comm.now()
         self._next_audit_at = 0.0
 
@@ -47,6 +49,7 @@ class Recovery:
             if now > session.expires_at():
                 self._sessions.detach(session)
                 self._comm.spawn(self.expire(session.name, session.number))
+        self._draining.on_tick()
         if now >= self._next_audit_at:
             self._next_audit_at = now + AUDIT_INTERVAL_S
             if self._sessions or self._opening.unsure:

@@ -27,12 +27,15 @@ class Returns:
         #: Something was queued that is in nobody's `ready`; reset by the scan that looks for it.
         self.unscanned = False
 
-    async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
-        lease = HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)
-        await self.requeue_lease(lease, crash=crash)
+    async def drain(self, session: Session, run: Run) -> bool:
+        """Put it back because its executor is to be empty; False if nobody knows that it is."""
+        return await self.requeue_lease(_lease_of(session, run), crash=False, drained=True)
 
-    async def requeue_lease(self, lease: HeldLease, *, crash: bool) -> None:
-        """Put a lease back into the queue; what fails here is found by the audits."""
+    async def requeue(self, session: Session, run: Run, *, crash: bool) -> None:
+        await self.requeue_lease(_lease_of(session, run), crash=crash)
+
+    async def requeue_lease(self, lease: HeldLease, *, crash: bool, drained: bool = False) -> bool:
+        """Put a lease back into the queue. What fails here (False) is found by the audits."""
         try:
             result = await self._store.requeue_if_leased_by(
                 RequeueItem(
@@ -44,11 +47,12 @@ class Returns:
                 )
             )
         except KhalaError:
-            return
+            return False
         if result is not RequeueResult.STALE:
-            self._comm.happened(AttemptReturned(crash=crash))
+            self._comm.happened(AttemptReturned(crash=crash, drained=drained))
             self._comm.touched(lease.id)
             self.unscanned = True
+        return True
 
     async def expire(self, name: ExecutorName, number: SessionNo) -> None:
         """S9, retried until the answer is known (given up, the Judicator and the store could
@@ -63,3 +67,7 @@ class Returns:
                 await self._comm.sleep(RETRY_S)
         for lease in leases:
             await self.requeue_lease(lease, crash=lost)
+
+
+def _lease_of(session: Session, run: Run) -> HeldLease:
+    return HeldLease(id=run[0], attempt=run[1], executor=session.name, session=session.number)

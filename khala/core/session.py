@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from khala.core.ports import Conn
-from khala.model.executor import CacheCounts
+from khala.model.executor import CacheCounts, Cordon
 from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import REASSIGN_S, RECONNECT_GRACE_S, SESSION_TTL_S
 from khala.model.spec import TaskSpec
@@ -71,8 +71,8 @@ class Session:
     closed_at: float | None = None
     #: False while the executor takes no work (stopping, disk full, spool full) or rests.
     accepts: bool = True
-    #: An operator wants it to get no new work.
-    cordoned: bool = False
+    #: An operator wants it to get no new work, and to be empty at a certain time.
+    cordon: Cordon | None = None
     #: Attempts it lost since its last result.
     losses: int = 0
     #: It is given nothing before (see `LOSSES_MAX`).
@@ -146,7 +146,7 @@ class Session:
 
     @property
     def takes_work(self) -> bool:
-        return self.conn is not None and self.accepts and not self.cordoned
+        return self.conn is not None and self.accepts and self.cordon is None
 
     def expires_at(self) -> float:
         """Later than the executor's own view of the same session (it counts from what it SENT

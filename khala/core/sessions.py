@@ -11,6 +11,7 @@ from collections.abc import Collection, ValuesView
 from khala.core.ports import Conn
 from khala.core.room import Room
 from khala.core.session import Held, Session
+from khala.model.executor import Cordon
 from khala.model.ids import ExecutorName, SessionNo
 from khala.model.limits import SHAPES, SHORT_ATTEMPT_S
 from khala.model.spec import TaskSpec
@@ -145,8 +146,8 @@ class Sessions:
         self.kept = session if shape is not None else None
         self._freed(session)
 
-    def set_cordoned(self, session: Session, cordoned: bool) -> None:
-        session.cordoned = cordoned
+    def set_cordon(self, session: Session, cordon: Cordon | None) -> None:
+        session.cordon = cordon
         self._note(session)
 
     def hold(self, session: Session, run: Run, held: Held) -> Held:

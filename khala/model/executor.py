@@ -40,7 +40,7 @@ class Cordon(Struct, frozen=True, kw_only=True):
 
     reason: str
     since: datetime
-    #: When whoever drains it wants it to be empty; for people.
+    #: Of a drain: what runs there then is given back and runs elsewhere.
     deadline: datetime | None = None
 
 

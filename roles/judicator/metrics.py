@@ -129,7 +129,8 @@ class Metrics:
             case AttemptRetried():
                 self._returned.labels("retried").inc()
             case AttemptReturned():
-                self._returned.labels("lost" if fact.crash else "given_back").inc()
+                cause = "lost" if fact.crash else "drained" if fact.drained else "given_back"
+                self._returned.labels(cause).inc()
 
     def _observe_recorded(self, fact: AttemptRecorded) -> None:
         outcome = fact.outcome

@@ -66,4 +66,4 @@ class NodeRoutes:
         await self._store.set_cordon(known, cordon)
         session = self._dispatcher.sessions.get(known)
         if session is not None:
-            self._dispatcher.sessions.set_cordoned(session, cordon is not None)
+            self._dispatcher.sessions.set_cordon(session, cordon)
