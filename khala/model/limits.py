@@ -154,6 +154,8 @@ SLOTS_MAX = 1024
 
 #: Why an operator cordons an executor, in a line.
 CORDON_REASON_CHARS = 200
+#: From a drain to the moment at which what still runs there runs elsewhere.
+DRAIN_MAX_S = 7 * 86_400.0
 #: Images of one executor; each is mounted, probed and looked through at its start.
 IMAGES_MAX = 64
 

@@ -14,7 +14,7 @@ from khala.model.executor import ExecutorRecord
 
 class SetCordon(Struct, frozen=True, kw_only=True):
     reason: str
-    #: Of a drain: when it should be empty.
+    #: Of a drain: what still runs there then runs elsewhere.
     deadline_s: float | None = None
 
 

@@ -154,19 +154,24 @@ def uncordon(executor: str, **options: object) -> None:
 @add_options("admin")
 @click.command("drain", cls=Command, short_help="Cordon an executor and wait until it is empty.")
 @click.argument("executor")
-@click.option("--deadline", default="15m", show_default=True, help="How long to wait.")
+@click.option(
+    "--deadline",
+    default="15m",
+    show_default=True,
+    help="What still runs then is given back and runs again elsewhere.",
+)
 @click.option("--reason", default="", help="Why, for whoever wonders; shown in status and nodes.")
 @click.option("--monitor", is_flag=True, help="Say how many tasks still run, as they end.")
 def drain(executor: str, deadline: str, reason: str, monitor: bool, **options: object) -> None:
-    """Cordon an executor and return when nothing runs on it: then it can be stopped.
+    """Cordon an executor and return when nothing runs on it: then it can be stopped. What still
+    runs at the deadline is given back and runs again elsewhere.
 
     \b
       khala.pex drain exec-07 --deadline 15m --reason "disk swap" --monitor
       systemctl stop khala@executor          (on exec-07; swap the disk, start it again)
       khala.pex uncordon exec-07
 
-    At the deadline it ends with code 69 and the executor stays cordoned; what still runs there goes
-    on. Stopping it then hands these tasks back, and they are run again elsewhere."""
+    `cordon` alone lets everything run to its end. By HTTP: POST /api/v2/nodes/NAME/drain."""
     from roles.admin.nodes import drain as run
 
     seconds = _duration("--deadline", deadline)

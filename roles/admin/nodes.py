@@ -13,6 +13,8 @@ from khala.protocol.nodes import NodeLoad, SetCordon
 from roles.admin.asking import ask
 
 _LOOK_S = 0.5
+#: From the deadline to an executor that is empty: its judicator may just be changing.
+_MOVE_S = 60.0
 
 
 class _Nothing(Struct):
@@ -37,8 +39,9 @@ def uncordon(settings: Settings, executor: str) -> int:
 def drain(
     settings: Settings, executor: str, deadline_s: float, reason: str, *, monitor: bool
 ) -> int:
-    """Return when it is empty. Raise `Unavailable` at the deadline."""
-    deadline = time.monotonic() + deadline_s
+    """Return when it is empty: soon after the deadline at the latest, when what still runs there
+    is given back. Raise `Unavailable` if that does not happen either."""
+    deadline = time.monotonic() + deadline_s + _MOVE_S
     load = _set(settings, executor, SetCordon(reason=reason, deadline_s=deadline_s))
     path = f"/rpc/v1/nodes/{executor}"
     shown = -1
@@ -48,8 +51,8 @@ def drain(
             shown = load.running
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"--deadline: {executor} is not empty, {_still(load.running)}; it stays cordoned."
-                " Wait on with the same command, or stop it: its tasks are run again elsewhere"
+                f"--deadline: {executor} is not empty, {_still(load.running)}, though they were to"
+                " be given back; it stays cordoned. Is its judicator serving? See khala.pex nodes"
             )
         time.sleep(_LOOK_S)
         load = ask(settings, lambda client: client.ask("GET", path, _Nothing(), NodeLoad))

@@ -42,6 +42,7 @@ from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
+from roles.gateway.v2_nodes import NodeActs
 
 log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ HANDLERS = (
     Explanations,
     JobRoutes,
     TaskActs,
+    NodeActs,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -137,6 +139,7 @@ class Gateway:
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
             TaskActs(client=self._client, config=config, hub=self._hub),
+            NodeActs(client=self._client),
             self._logs,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,

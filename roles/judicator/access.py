@@ -24,7 +24,7 @@ _EXECUTORS = re.compile(
     r"|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live|POST /rpc/v1/certificate"
 )
 #: For judicators and their hosts' administrators, who have a judicator's certificate.
-_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:tokens|members|nodes|epoch|retention)(?:/.*)?")
+_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:tokens|members|epoch|retention)(?:/.*)?")
 #: What an executor alone does, in its own name.
 _NOT_GATEWAYS = re.compile(r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live")
 

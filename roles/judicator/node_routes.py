@@ -17,7 +17,7 @@ from khala.model.dates import utc_now
 from khala.model.errors import NotFound, Rejected
 from khala.model.executor import Cordon
 from khala.model.ids import ExecutorName
-from khala.model.limits import CORDON_REASON_CHARS
+from khala.model.limits import CORDON_REASON_CHARS, DRAIN_MAX_S
 from khala.net.httpd import Routes
 from khala.protocol.nodes import NodeLoad, SetCordon
 from khala.store.protocols import SessionStore
@@ -43,6 +43,11 @@ class NodeRoutes:
             raise Rejected(
                 f"--reason: up to {CORDON_REASON_CHARS} characters, {len(reason)} were given",
                 field="--reason",
+            )
+        if asked.deadline_s is not None and not 0 <= asked.deadline_s <= DRAIN_MAX_S:
+            raise Rejected(
+                f"--deadline: from 0 to {DRAIN_MAX_S:.0f} s; {asked.deadline_s:g} s was given",
+                field="--deadline",
             )
         now = utc_now()
         deadline = None if asked.deadline_s is None else now + timedelta(seconds=asked.deadline_s)

@@ -43,10 +43,12 @@ class Node:
         self.data_dir = folder / name
         self.log = folder / f"{name}.log"
         self._arguments = arguments
+        #: What it is started from; another one for an upgrade.
+        self.file = PEX
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *arguments: str) -> None:
-        argv = [str(PEX), self.role, "--name", self.name, "--data-dir", str(self.data_dir)]
+        argv = [str(self.file), self.role, "--name", self.name, "--data-dir", str(self.data_dir)]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [*argv, *self._arguments, *arguments],

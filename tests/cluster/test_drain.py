@@ -26,15 +26,11 @@ def executor(own: Khala) -> str:
     return str(node["name"])
 
 
-def test_a_drained_executor_keeps_what_it_runs_and_takes_nothing_new(
+def test_a_drain_waits_and_at_its_deadline_moves_what_still_runs(
     own: Khala, executor: str, tmp_path: Path
 ) -> None:
     running = own.submit(execute_command="sleep 600", execute_timeout="600")
     wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs")
-    late = admin(own, "drain", executor, "--deadline", "1s", "--reason", "a new disk")
-    assert late.returncode == 69
-    assert "1 task still on it; it stays cordoned" in late.stderr
-    waiting = own.submit(execute_command="echo waited")
     said = tmp_path / "said"
     command = (str(PEX), "drain", executor, "--monitor", "--reason", "a new disk")
     with said.open("wb") as output:
@@ -42,11 +38,15 @@ def test_a_drained_executor_keeps_what_it_runs_and_takes_nothing_new(
             [*command, "--data-dir", str(own.data_dir)], stdout=output, stderr=output
         )
         wait_until(lambda: "1 task still on it" in said.read_text(), 60, "it waits")
+        waiting = own.submit(execute_command="echo waited")
         assert own.task(running)["status"] == 3
-        own.call("DELETE", f"/api/task?id={running}")
+        # Whoever asks last is who is meant.
+        shorter = admin(own, "drain", executor, "--deadline", "1s", "--reason", "a new disk")
+        assert shorter.returncode == 0, shorter.stderr
         assert drain.wait(60) == 0
-    assert f"{executor} is empty; safe to stop.\n" in said.read_text()
-    assert own.task(waiting)["status"] == 0
+    for words in (shorter.stdout, said.read_text()):
+        assert f"{executor} is empty; safe to stop.\n" in words
+    assert [own.task(task)["status"] for task in (running, waiting)] == [0, 0]
     assert "a new disk" in admin(own, "status").stdout
     (node,) = own.call("GET", "/api/v2/nodes")[1]["executors"]
     assert (node["cordon"]["reason"], node["free"]) == ("a new disk", 0)
@@ -56,6 +56,39 @@ def test_a_drained_executor_keeps_what_it_runs_and_takes_nothing_new(
     assert own.task(waiting)["status"] == 0
     assert admin(own, "uncordon", executor).returncode == 0
     assert own.wait_done(waiting)["result"]["execute_output"] == "waited\n"
+    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs again")
+    assert own.explain(running)["attempt"] == 2
+
+
+def test_the_same_by_http(own: Khala, executor: str) -> None:
+    path = f"/api/v2/nodes/{executor}"
+    assert own.call("GET", f"{path}/cordon")[1] == {
+        "name": executor,
+        "running": 0,
+        "cordon": None,
+    }
+    running = own.submit(execute_command="sleep 600", execute_timeout="600")
+    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs")
+    status, answer = own.send("POST", f"{path}/cordon", {"reason": "a look"})
+    assert (status, answer["running"], answer["cordon"]["reason"]) == (200, 1, "a look")
+    assert answer["cordon"]["deadline"] is None
+    status, answer = own.send("POST", f"{path}/drain", {"deadline": 0.5})
+    assert status == 200
+    wait_until(
+        lambda: own.call("GET", f"{path}/cordon")[1]["running"] == 0, 60, "the task has moved"
+    )
+    assert own.task(running)["status"] == 0
+    assert own.call("DELETE", f"{path}/cordon")[1]["cordon"] is None
+    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs again")
+    for body, pointer in (
+        ({"deadline": "8d"}, "/deadline"),
+        ({"deadline": "soon"}, "/deadline"),
+        ({"reason": "x" * 201}, "/reason"),
+        ({"why": ""}, "/why"),
+    ):
+        status, answer = own.send("POST", f"{path}/drain", body)
+        assert (status, answer["errors"][0]["pointer"]) == (422, pointer)
+    assert own.send("POST", "/api/v2/nodes/nobody/drain", {})[0] == 404
 
 
 def test_one_that_does_not_exist_is_named(shared: Khala) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.harness import Khala, free_ports, wait_until
+from khala.net.ports import free_ports
+from tests.cluster.harness import Khala, wait_until
 from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
 from tests.cluster.test_members import add_judicator, members, settled
 

@@ -9,11 +9,12 @@ import pytest
 import pytest_asyncio
 
 from khala.model.errors import Rejected
+from khala.net.ports import free_ports
 from khala.store.client import connect, database_of
 from khala.store.codec import Document
 from khala.store.survivor import make_only_member
 from roles.judicator.scratch import mongod_on
-from tests.store.mongod import Mongod, free_port, mongod_binary, temporary_directory
+from tests.store.mongod import Mongod, mongod_binary, temporary_directory
 
 BEFORE, AFTER = 50, 500
 
@@ -29,7 +30,10 @@ def member() -> Iterator[Mongod]:
 
 async def set_of_three(member: Mongod, **fields: object) -> None:
     """The configuration gets two more members, which do not exist: no majority from here on."""
-    others = [{"_id": number, "host": f"127.0.0.1:{free_port()}", **fields} for number in (7, 8)]
+    others = [
+        {"_id": number, "host": f"127.0.0.1:{port}", **fields}
+        for number, port in zip((7, 8), free_ports(2), strict=True)
+    ]
     async with mongod_on(member.directory / "data", mongod_binary()) as database:
         local = database.client.get_database("local")
         await local["system.replset"].update_one({}, {"$push": {"members": {"$each": others}}})

@@ -36,6 +36,7 @@ from khala.protocol.v2.nodes import (
     Images,
     JudicatorNode,
     Nodes,
+    NodeWork,
     Status,
 )
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
@@ -115,6 +116,7 @@ __all__ = [
     "LogEnd",
     "LogGap",
     "LogRecord",
+    "NodeWork",
     "Nodes",
     "Output",
     "Page",

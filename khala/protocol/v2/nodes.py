@@ -35,6 +35,16 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     cordon: Cordon | None = None
 
 
+class NodeWork(Struct, frozen=True, kw_only=True):
+    """Whether an executor gets work, and what it has."""
+
+    name: str
+    #: Tasks that run there, or are on their way. 0 of one that is cordoned: it can be stopped.
+    running: int
+    #: Null: it gets work.
+    cordon: Cordon | None
+
+
 class JudicatorNode(Struct, frozen=True, kw_only=True):
     """A member of the control plane."""
 
