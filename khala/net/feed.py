@@ -23,7 +23,7 @@ from khala.model.limits import FRAME_BYTES
 from khala.net.address_book import AddressBook
 from khala.net.credentials import Credentials
 from khala.protocol.rpc import Event, FollowLogs
-from khala.protocol.wire import SUBPROTOCOL, Codec
+from khala.protocol.wire import SUBPROTOCOL, Codec, require_spoken
 
 log = structlog.get_logger()
 
@@ -100,6 +100,7 @@ class EventFeed:
             compression=None,
             proxy=None,
         ) as socket:
+            require_spoken(socket.subprotocol, f"the judicator at {address}")
             log.info("feed.connected", judicator=address)
             self._on_gap()
             asking = asyncio.ensure_future(self._ask(socket))

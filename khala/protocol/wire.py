@@ -21,6 +21,16 @@ SUBPROTOCOL = "khala.v1"
 Message = TypeVar("Message")
 
 
+def require_spoken(subprotocol: str | None, other: str) -> None:
+    """What both ends have agreed on must be what this version speaks; raise `Rejected` if it is
+    not. New fields and messages need no other version, so this says that one end is much older."""
+    if subprotocol != SUBPROTOCOL:
+        raise Rejected(
+            f"{other} does not speak {SUBPROTOCOL}, the protocol of this version of Khala; upgrade"
+            " whichever of the two is older, judicators first"
+        )
+
+
 class Codec(Generic[Message]):
     """Encodes any message, decodes one direction's union."""
 

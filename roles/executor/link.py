@@ -20,7 +20,7 @@ from khala.model.limits import FRAME_BYTES, LINK_TIMEOUT_S, SEND_QUEUE_ITEMS
 from khala.net.address_book import AddressBook
 from khala.net.credentials import Credentials
 from khala.protocol.executor import FromExecutorMessage, ToExecutorMessage
-from khala.protocol.wire import SUBPROTOCOL, Codec
+from khala.protocol.wire import SUBPROTOCOL, Codec, require_spoken
 
 log = structlog.get_logger()
 
@@ -94,6 +94,7 @@ class Link:
             compression=None,
             proxy=None,
         ) as socket:
+            require_spoken(socket.subprotocol, f"the judicator at {self.address}")
             self._outgoing.clear()
             self._socket = socket
             sessions_before = agent.highest_session

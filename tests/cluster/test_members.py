@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from khala.net.ports import free_ports
+from khala.version import VERSION
 from tests.cluster.harness import Khala, wait_until
+from tests.cluster.newer import NEXT, make_newer
 from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
 
 #: Nine databases and as many interpreters start here, on whatever the machine has.
@@ -144,6 +148,51 @@ def test_who_joined_by_one_judicator_finds_the_others_without_it(
         cluster.nodes["a"].start()
         cluster.wait_serving("a")
     wait_until(lambda: settled(cluster, 3), 90, "a is back")
+
+
+def versions(client: Khala) -> dict[str, str]:
+    """Of executors and judicators, by name."""
+    with contextlib.suppress(OSError):
+        status, nodes = client.call("GET", "/api/v2/nodes")
+        if status == 200:
+            all_of_them = [*nodes["executors"], *nodes["judicators"]]
+            return {node["name"]: node["version"] for node in all_of_them}
+    return {}
+
+
+def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
+    cluster: Cluster, gateways: list[Khala], tmp_path: Path
+) -> None:
+    newer = make_newer(tmp_path)
+    assert set(versions(gateways[0]).values()) == {VERSION}
+    load = Load(gateways)
+    load.start()
+    try:
+        for name in [*ADDRESSES, "g1", "g2", "e1", "e2"]:
+            load.wait_for_more(3)
+            node = cluster.nodes[name]
+            node.stop()
+            node.file = newer
+            node.start()
+            if name in ADDRESSES:
+                cluster.wait_serving(name)
+                wait_until(lambda: settled(cluster, 3), 90, f"{name} is back")
+            elif node.role == "gateway":
+                wait_ready(gateways[int(name[1:]) - 1], node)
+            if node.role != "gateway":
+                wait_until(
+                    lambda name=name: versions(gateways[0]).get(name) == NEXT,
+                    90,
+                    f"{name} is upgraded",
+                )
+        load.wait_for_more(3)
+    finally:
+        load.stop()
+    assert set(versions(gateways[0]).values()) == {NEXT}
+    for task in load.tasks:
+        found = gateways[0].wait_done(task, 90)
+        assert (found["status"], found["result"]["execute_output"]) == (5, "done\n"), found
+        assert gateways[0].explain(task)["attempt"] == 1
 
 
 def test_the_last_healthy_majority_is_not_given_away(cluster: Cluster) -> None:
