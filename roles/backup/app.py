@@ -8,9 +8,12 @@ was cut off in between is refused by the next start, and never taken for an empt
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -35,6 +38,7 @@ from khala.supervise.datadir import (
 )
 from khala.version import VERSION
 from roles.backup.archive import FORMAT, Manifest, Reader, Writer
+from roles.backup.leftovers import SCRATCH, hold, remove_leftovers
 from roles.judicator.founding import found
 from roles.judicator.renewal import mongo_settings
 from roles.judicator.scratch import mongod_on
@@ -76,6 +80,7 @@ def create(settings: Settings, path: Path, *, verified: bool) -> int:
             field="--data-dir",
         )
     node = load_node(data_dir, settings.name)
+    _clean(path.parent)
     with Writer(path) as writer:
         manifest = asyncio.run(_save(settings, node.cluster, writer))
         if verified:
@@ -88,6 +93,7 @@ def create(settings: Settings, path: Path, *, verified: bool) -> int:
 
 def verify(settings: Settings, path: Path) -> int:
     """Try it; the exit code."""
+    _clean(path.parent)
     manifest = asyncio.run(_try(settings, path))
     click.echo(
         f"{path}: {_told(manifest)}, saved at {manifest.created_at} by Khala {manifest.version};"
@@ -167,14 +173,32 @@ async def _try(settings: Settings, path: Path) -> Manifest:
     """Restore it where nobody looks, and read it as this Khala would."""
     with Reader(path, schema=SCHEMA_VERSION) as reader:
         try:
-            with tempfile.TemporaryDirectory(prefix=".khala-verify-", dir=path.parent) as scratch:
-                async with mongod_on(Path(scratch), settings.mongodb.bin) as database:
+            with (
+                tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch,
+                _held(Path(scratch)),
+            ):
+                data = make_dir(Path(scratch) / "mongodb")
+                async with mongod_on(data, settings.mongodb.bin) as database:
                     await _load(database, reader)
         except OSError as error:
             raise Unavailable(
                 f"the scratch copy beside {path} failed: {error.strerror}; is there room?"
             ) from error
         return reader.manifest
+
+
+@contextmanager
+def _held(scratch: Path) -> Iterator[None]:
+    descriptor = hold(scratch)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clean(folder: Path) -> None:
+    for path in remove_leftovers(folder):
+        click.echo(f"khala: removed {path}, which a backup that was killed has left", err=True)
 
 
 async def _fill(data_dir: Path, mongod_bin: str | None, reader: Reader) -> Manifest:

@@ -27,6 +27,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.errors import Rejected, Unavailable
+from roles.backup.leftovers import DRAFT, hold
 
 FORMAT = 1
 #: Of documents, before compression; a batch is at most as large again.
@@ -76,7 +77,7 @@ class Writer:
                 f"-o: {path} exists; a backup replaces nothing, give another name", field="-o"
             )
         self._path = path
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}")
+        self._draft = path.with_name(f"{DRAFT}{path.name}.{os.getpid()}")
         self._parts: list[Part] = []
         self._open: _Part | None = None
         try:
@@ -85,6 +86,7 @@ class Writer:
         except OSError as error:
             raise Rejected(f"-o: {path} cannot be written: {error.strerror}", field="-o") from error
         self._file = os.fdopen(descriptor, "wb")
+        self._mark = hold(self._draft)
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)
 
     @property
@@ -106,6 +108,7 @@ class Writer:
         with suppress(OSError):
             self._file.close()
         self._draft.unlink(missing_ok=True)
+        os.close(self._mark)
 
     def add(self, collection: str, documents: int, data: bytes) -> None:
         """Batches of one collection come one behind the other."""
