@@ -102,8 +102,13 @@ def is_job_id(text: str) -> bool:
     return text.endswith(_NO_POSITION)
 
 
+def members_prefix(job: JobId) -> str:
+    """How the ids of all its members begin, and no others."""
+    return job[:-_POSITION_DIGITS]
+
+
 def member_id(job: JobId, position: int) -> TaskId:
-    return TaskId(f"{job[:-_POSITION_DIGITS]}{position:0{_POSITION_DIGITS}x}")
+    return TaskId(f"{members_prefix(job)}{position:0{_POSITION_DIGITS}x}")
 
 
 def ids_of(job: JobId) -> tuple[TaskId, TaskId]:

@@ -84,6 +84,8 @@ ARTIFACT_SECONDS = 30.0
 CASES = 256
 CASE_NAME_CHARS = 64
 CASE_WEIGHT_MAX = 1_000_000
+#: How far a number may be from the expected one.
+CHECK_TOLERANCE_MAX = 1e9
 #: Kept of each output of a case, and of all of a task; beyond that nothing is kept, and said so.
 CASE_OUTPUT_BYTES = 1 * MIB
 CASE_OUTPUTS_BYTES = 256 * MIB

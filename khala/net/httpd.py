@@ -142,7 +142,11 @@ def _explain_protocol(request: Request, exception: sanic_errors.SanicException) 
         error = Rejected(f"{request.method} is not possible here, only {allow}")
         return Failure(status=405, error=error, headers={"Allow": allow})
     if isinstance(exception, sanic_errors.PayloadTooLarge):
-        return failure_of(TooLarge("the request is larger than this address takes"))
+        config = request.app.config
+        part, bound = "body", config.REQUEST_MAX_SIZE
+        if "header" in str(exception).lower():
+            part, bound = "header", config.REQUEST_MAX_HEADER_SIZE
+        return failure_of(TooLarge(f"{part}: this address takes {bound} bytes at the most"))
     if isinstance(exception, sanic_errors.ServiceUnavailable):
         return failure_of(Unavailable("no answer could be given in time"))
     if 400 <= exception.status_code < 500:

@@ -41,12 +41,13 @@ class Issues:
         detail: str,
         *,
         limit: Scalar = None,
-        given: Scalar = None,
+        given: object = None,
     ) -> None:
-        """Beyond the bound faults are dropped: they show when the others are repaired."""
+        """Of what is given, scalars are repeated. Beyond the bound faults are dropped: they show
+        when the others are repaired."""
         if len(self.found) < ISSUES:
             issue = Issue(
-                pointer=pointer, code=code, detail=detail, limit=limit, given=_shorten(given)
+                pointer=pointer, code=code, detail=detail, limit=limit, given=scalar_of(given)
             )
             self.found.append(issue)
 
@@ -60,7 +61,8 @@ def step(name: str | int) -> str:
     return "/" + str(name).replace("~", "~0").replace("/", "~1")
 
 
-def _shorten(given: Scalar) -> Scalar:
+def scalar_of(given: object) -> Scalar:
+    """As it is repeated to its sender: short, and None for what is a document itself."""
     if isinstance(given, str) and len(given) > GIVEN_CHARS:
         return given[:GIVEN_CHARS] + "..."
-    return given
+    return given if isinstance(given, str | int | float | bool) else None

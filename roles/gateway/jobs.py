@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -28,13 +28,13 @@ from khala.protocol.jobs import BatchAnswer, JobView, ListJobs, ListMembers, Sub
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
 from roles.gateway.config import GatewayConfig
+from roles.gateway.documents import parse_document
 from roles.gateway.hub import row_of
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
-from roles.gateway.pages import NOSNIFF, problem, problem_of
+from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
 from roles.gateway.queries import read_query
-from roles.gateway.spec import parse_document
-from roles.gateway.spec_job import BatchSpecV2, JobBuilder, JobSpecV2
+from roles.gateway.spec_job import BatchSpecV2, JobBuilder, JobSpecV2, wrong_count
 from roles.gateway.submission import INTEGER_MAX, parse_key
 from roles.gateway.v2_create import JSON_FACTOR, LARGE_BYTES
 from roles.gateway.v2_list import LIMIT_DEFAULT, LIMIT_MAX
@@ -46,8 +46,8 @@ Document = TypeVar("Document")
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, Meta(extra_json_schema={"maxLength": _CURSOR_CHARS})]
 
-_decode_job = msgspec.json.Decoder(JobSpecV2).decode
-_decode_batch = msgspec.json.Decoder(BatchSpecV2).decode
+_job_decoder = msgspec.json.Decoder(JobSpecV2)
+_batch_decoder = msgspec.json.Decoder(BatchSpecV2)
 
 
 class JobsQuery(Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         there is room for them."""
         try:
             key = parse_key(request) or secrets.token_hex(16)
-            spec, _ = await self._read(request, _decode_job)
+            spec, _ = await self._read(request, _job_decoder)
             job = await self._builder.build(spec, key)
             submitted = await self.client.submit_job(job)
         except KhalaError as error:
@@ -124,12 +124,9 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         may be repeated together."""
         try:
             key = parse_key(request) or secrets.token_hex(16)
-            spec, body = await self._read(request, _decode_batch)
+            spec, body = await self._read(request, _batch_decoder)
             if not 1 <= len(spec.tasks) <= LIST_TASKS:
-                raise Rejected(
-                    f"tasks: 1 to {LIST_TASKS} are possible, {len(spec.tasks)} were given",
-                    field="tasks",
-                )
+                raise wrong_count(len(spec.tasks))
             return _json(await self._submit(spec, key, hashlib.sha256(body).digest()), 200, {})
         except KhalaError as error:
             return await _refuse(request, error)
@@ -145,7 +142,9 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             for task in made
             if not isinstance(task, Invalid)
         ]
-        answers = iter((await self.client.submit_batch(SubmitBatch(tasks=sound))).answers)
+        answers: Iterator[BatchAnswer] = iter(())
+        if sound:
+            answers = iter((await self.client.submit_batch(SubmitBatch(tasks=sound))).answers)
         items: list[v2.BatchItem] = []
         for index, task in enumerate(made):
             error: KhalaError | None = None
@@ -167,7 +166,11 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             path=JOBS,
             tag="Jobs",
             query=JobsQuery,
-            answers={200: Answer(v2.JobPage)},
+            headers=("If-None-Match",),
+            answers={
+                200: Answer(v2.JobPage, headers=("ETag",)),
+                304: Answer(content="", headers=("ETag",)),
+            },
         )
     )
     async def list_jobs(self, request: Request) -> HTTPResponse:
@@ -179,7 +182,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         )
         cursor = _sealed(page.jobs[-1].job.id) if page.more else None
         view = v2.JobPage(items=[job_view(each) for each in page.jobs], next_cursor=cursor)
-        return _json(view, 200, {})
+        return listed(request, view, {})
 
     @declare(
         Operation(
@@ -200,7 +203,11 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             path=f"{_JOB}/tasks",
             tag="Jobs",
             query=MembersQuery,
-            answers={200: Answer(v2.Page)},
+            headers=("If-None-Match",),
+            answers={
+                200: Answer(v2.Page, headers=("ETag",)),
+                304: Answer(content="", headers=("ETag",)),
+            },
             problems=(ProblemCode.NOT_FOUND,),
         )
     )
@@ -213,7 +220,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         )
         cursor = None if rows.next_after is None else _sealed(str(rows.next_after))
         items = [row_of(brief) for brief in rows.tasks]
-        return _json(v2.Page(items=items, next_cursor=cursor), 200, {})
+        return listed(request, v2.Page(items=items, next_cursor=cursor), {})
 
     @declare(
         Operation(
@@ -233,7 +240,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         return JobBuilder(client=self.client, config=self.config)
 
     async def _read(
-        self, request: Request, decode: Callable[[bytes], Document]
+        self, request: Request, decoder: msgspec.json.Decoder[Document]
     ) -> tuple[Document, bytes]:
         limit_bytes = self.config.max_body_bytes
         announced = announced_bytes(request, limit_bytes)
@@ -242,8 +249,8 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
             if len(body) > LARGE_BYTES:
-                return await asyncio.to_thread(parse_document, decode, body), body
-            return parse_document(decode, body), body
+                return await asyncio.to_thread(parse_document, decoder, body), body
+            return parse_document(decoder, body), body
 
 
 async def _refuse(request: Request, error: KhalaError) -> HTTPResponse:

@@ -9,6 +9,7 @@ settings.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
@@ -176,8 +177,8 @@ def _bound(schema: Json, config: GatewayConfig) -> None:
         for kind in schema["properties"][name]["anyOf"]:
             if kind["type"] in ("integer", "number"):
                 whole = kind["type"] == "integer"
-                kind["minimum"] = -(-least // 1) if whole else least
-                kind["maximum"] = most // 1 if whole else most
+                kind["minimum"] = math.ceil(least) if whole else least
+                kind["maximum"] = math.floor(most) if whole else most
 
 
 def _operation(each: Declared, by_type: dict[Any, Json]) -> Json:

@@ -6,25 +6,78 @@ Only types are decided here, so that this file can be read as the description of
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from khala.model.cases import CheckMode
-from khala.model.errors import Rejected
+from khala.model.limits import (
+    AMOUNT_MAX,
+    ARTIFACT_BYTES,
+    ARTIFACT_FILES,
+    ARTIFACT_GLOBS,
+    CASE_NAME_CHARS,
+    CASE_WEIGHT_MAX,
+    CASES,
+    CHECK_TOLERANCE_MAX,
+    COMMAND_BYTES,
+    ENVIRONMENT_BYTES,
+    ENVIRONMENT_NAME_CHARS,
+    ENVIRONMENT_VARIABLES,
+    GLOB_CHARS,
+    IMAGE_LABEL_CHARS,
+    LABEL_KEY_CHARS,
+    LABEL_VALUE_CHARS,
+    LABELS,
+    NAME_CHARS,
+    RESOURCES,
+    SOURCES,
+)
+from khala.model.order import PRIORITY_MAX
 from khala.model.spec import OnOutputLimit
-from khala.protocol.v2 import Issue, IssueCode, Scalar
-from roles.gateway.issues import Invalid, step
+from roles.gateway.bounds import chars, entries, items, told, within
+from roles.gateway.documents import parse_document
+from roles.gateway.submission import INTEGER_MAX, NAME_BYTES
 
+#: Names of variables, and keys of labels and resources.
+VARIABLE = rf"^(?!KHALA_)[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}$"
+LABEL_KEY = rf"^[A-Za-z0-9][A-Za-z0-9._/-]{{0,{LABEL_KEY_CHARS - 1}}}$"
 #: Bytes, or a text such as "256MiB".
 Size: TypeAlias = int | str
 #: Seconds, or a text such as "2s" or "500ms".
 Duration: TypeAlias = int | float | str
-#: Values must be texts; other scalars are told apart to be refused by name.
-Variables: TypeAlias = dict[str, str | int | float | bool | None]
+#: Environment variables.
+Variables: TypeAlias = Annotated[
+    dict[str, Annotated[Any, told(type="string", maxLength=ENVIRONMENT_BYTES)]],
+    entries(ENVIRONMENT_VARIABLES, VARIABLE),
+]
+Labels: TypeAlias = Annotated[
+    dict[str, Annotated[Any, told(type="string", maxLength=LABEL_VALUE_CHARS)]],
+    entries(LABELS, LABEL_KEY),
+]
+Amounts: TypeAlias = Annotated[
+    dict[
+        str,
+        Annotated[
+            Any,
+            told(
+                anyOf=[{"type": "number", "minimum": 0, "maximum": AMOUNT_MAX}, {"type": "string"}]
+            ),
+        ],
+    ],
+    entries(RESOURCES, LABEL_KEY),
+]
+#: A bash script.
+Command: TypeAlias = Annotated[str, chars(COMMAND_BYTES, r"\S")]
+Name: TypeAlias = Annotated[str, chars(NAME_CHARS)]
+User: TypeAlias = Annotated[int, within(0, INTEGER_MAX)]
+Priority: TypeAlias = Annotated[int, within(-PRIORITY_MAX, PRIORITY_MAX)]
+Image: TypeAlias = Annotated[str, chars(IMAGE_LABEL_CHARS, r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+_Tolerance: TypeAlias = (
+    Annotated[int, within(0, CHECK_TOLERANCE_MAX)]
+    | Annotated[float, within(0, CHECK_TOLERANCE_MAX)]
+)
 
 
 class ContentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,14 +88,17 @@ class ContentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     #: Name of a part of the multipart body.
     part: str | None = None
     #: "sha256:" and the hash of a blob that was sent before.
-    blob: str | None = None
+    blob: Annotated[str, told(pattern="^(sha256:)?[0-9a-f]{64}$")] | None = None
 
 
 class SourceSpec(ContentSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A file, or an archive and where it is unpacked (the folder itself if there is no path)."""
 
-    path: str = ""
+    path: Annotated[str, chars(NAME_BYTES)] = ""
     unpack: Literal["zip"] | None = None
+
+
+Sources: TypeAlias = Annotated[tuple[SourceSpec, ...], items(0, SOURCES)]
 
 
 class LimitsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +121,7 @@ class LimitsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class StageSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    #: A bash script.
-    command: str
+    command: Command
     limits: LimitsSpec = LimitsSpec()
     #: Whether a stage that writes more than its `output` is killed, or goes on and is cut.
     on_output_limit: OnOutputLimit = OnOutputLimit.STOP
@@ -89,11 +144,11 @@ class CaseSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One input of the execute stage."""
 
     #: Its number, from 1, if it has none.
-    name: str = ""
+    name: Annotated[str, chars(CASE_NAME_CHARS)] = ""
     stdin: ContentSpec | None = None
     expect: ExpectSpec | None = None
     #: Its share of the score.
-    weight: int = 1
+    weight: Annotated[int, within(0, CASE_WEIGHT_MAX)] = 1
 
 
 class CheckSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,31 +156,31 @@ class CheckSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     mode: CheckMode = CheckMode.TOKENS
     #: Of mode "float": a number is right if it is near enough by one of them.
-    absolute: int | float | None = None
-    relative: int | float | None = None
+    absolute: _Tolerance | None = None
+    relative: _Tolerance | None = None
     #: Of mode "program": the checker's files (those of the task if there are none), and how it is
     #: compiled, if it is.
-    sources: tuple[SourceSpec, ...] = ()
-    compile: str | None = None
-    #: A bash script; the paths of input, output and answer are added to its end.
-    command: str | None = None
+    sources: Sources = ()
+    compile: Command | None = None
+    #: The paths of input, output and answer are added to its end.
+    command: Command | None = None
     limits: LimitsSpec = LimitsSpec()
 
 
 class ArtifactsSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Files to keep when the stages are over."""
 
-    collect: tuple[str, ...]
-    max_total: Size | None = None
-    max_files: int | None = None
+    collect: Annotated[tuple[Annotated[str, chars(GLOB_CHARS)], ...], items(1, ARTIFACT_GLOBS)]
+    max_total: Annotated[int, within(1, ARTIFACT_BYTES)] | str | None = None
+    max_files: Annotated[int, within(1, ARTIFACT_FILES)] | None = None
 
 
 class PlacementSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Labels of executors."""
 
-    require: Variables = {}
-    avoid: Variables = {}
-    prefer: Variables = {}
+    require: Labels = {}
+    avoid: Labels = {}
+    prefer: Labels = {}
 
 
 class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,28 +201,28 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The document."""
 
     stages: StagesSpec
-    user: int = 0
-    name: str = ""
-    labels: Variables = {}
-    #: From -100 to 100; a point is worth a minute of waiting.
-    priority: int = 0
+    user: User = 0
+    name: Name = ""
+    labels: Labels = {}
+    #: A point is worth a minute of waiting.
+    priority: Priority = 0
     #: What it takes up of its executor: `cpus`, `memory`, and counters of the operator's.
-    resources: Variables = {}
+    resources: Amounts = {}
     placement: PlacementSpec = PlacementSpec()
     #: Files of the work directory, and of its folder `data`.
-    sources: tuple[SourceSpec, ...] = ()
-    data: tuple[SourceSpec, ...] = ()
+    sources: Sources = ()
+    data: Sources = ()
     #: Standard input of the execute stage.
     stdin: ContentSpec | None = None
     expect: ExpectSpec | None = None
     #: The execute stage runs once for each, in a fresh copy of the work directory.
-    cases: tuple[CaseSpec, ...] = ()
+    cases: Annotated[tuple[CaseSpec, ...], items(0, CASES)] = ()
     check: CheckSpec | None = None
     #: Cases after one that was not accepted are not run.
     stop_on_first_failure: bool = False
     #: Variables of both stages.
     env: Variables = {}
-    image: str = ""
+    image: Image = ""
     cache: Literal["auto", "off"] = "auto"
     artifacts: ArtifactsSpec | None = None
     retry: RetrySpec | None = None
@@ -177,60 +232,9 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     queue_ttl_s: Duration | None = None
 
 
-Document = TypeVar("Document")
-_decode = msgspec.json.Decoder(TaskSpecV2).decode
-_WHERE = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?\Z", re.DOTALL)
-_PATH = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
-_FIELD = re.compile(r"Object (?:contains unknown|missing required) field `(.*)`\Z", re.DOTALL)
+_decoder = msgspec.json.Decoder(TaskSpecV2)
 
 
 def parse_spec(body: bytes) -> TaskSpecV2:
     """Raise `Rejected` if it is not JSON, `Invalid` if it is another document."""
-    return parse_document(_decode, body)
-
-
-def parse_document(decode: Callable[[bytes], Document], body: bytes) -> Document:
-    """As `parse_spec`, for whatever `decode` reads."""
-    try:
-        try:
-            return decode(body)
-        except msgspec.ValidationError as error:
-            # The first fault may come before what makes the rest unreadable.
-            issue = _issue_of(str(error), msgspec.json.decode(body))
-            raise Invalid([issue]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected(f"the document is not readable as JSON: {error}") from error
-
-
-def _issue_of(message: str, document: object) -> Issue:
-    """msgspec names the place as `$.stages.compile` and the fault in a sentence of its own."""
-    found = _WHERE.match(message)
-    what, path = (found["what"], found["path"] or "") if found else (message, "")
-    tokens = [name or int(index) for name, index in _PATH.findall(path)]
-    pointer = "".join(map(step, tokens))
-    if field := _FIELD.match(what):
-        unknown = what.startswith("Object contains")
-        return Issue(
-            pointer=pointer + step(field[1]),
-            code=IssueCode.UNKNOWN_FIELD if unknown else IssueCode.MISSING_FIELD,
-            detail="there is no such field" if unknown else "this field is needed",
-        )
-    kind = IssueCode.WRONG_TYPE if what.startswith("Expected") else IssueCode.INVALID_VALUE
-    return Issue(
-        pointer=pointer,
-        code=kind,
-        detail=what[:1].lower() + what[1:],
-        given=_find(document, tokens),
-    )
-
-
-def _find(found: object, tokens: list[str | int]) -> Scalar:
-    """What stands at the place that was refused; None for what is no scalar."""
-    for token in tokens:
-        if isinstance(found, dict) and isinstance(token, str):
-            found = found.get(token)
-        elif isinstance(found, list) and isinstance(token, int) and token < len(found):
-            found = found[token]
-    if isinstance(found, str):
-        return found[:100]
-    return found if isinstance(found, int | float | bool) else None
+    return parse_document(_decoder, body)

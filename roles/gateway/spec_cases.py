@@ -12,6 +12,7 @@ from khala.model.limits import (
     CASE_NAME_CHARS,
     CASE_WEIGHT_MAX,
     CASES,
+    CHECK_TOLERANCE_MAX,
     COMMAND_BYTES,
     PATTERN_BYTES,
 )
@@ -24,7 +25,6 @@ from roles.gateway.spec_limits import check_range
 
 #: Of a number that names neither.
 _TOLERANCE = 1e-6
-_TOLERANCE_MAX = 1e9
 #: Compiling one that ignores case may take long; what is wrong with it shows when it is tried.
 _IGNORES_CASE = re.compile(r"\(\?[a-zA-Z]*i")
 
@@ -127,7 +127,7 @@ def _tolerances(given: CheckSpec, issues: Issues) -> tuple[float, float]:
     for name, value in named.items():
         if value is None:
             continue
-        check_range(value, 0, _TOLERANCE_MAX, f"/check/{name}", issues)
+        check_range(value, 0, CHECK_TOLERANCE_MAX, f"/check/{name}", issues)
         if given.mode is not CheckMode.FLOAT:
             detail = f"a tolerance belongs to the mode float, and not to {given.mode}"
             issues.add(f"/check/{name}", IssueCode.INVALID_VALUE, detail, given=value)
@@ -173,14 +173,28 @@ def _checker(given: CheckSpec | None, files: Files, issues: Issues) -> dict[Part
         if command is None and name == "command":
             detail = "a checker is asked by a command, such as ./check"
             issues.add("/check/command", IssueCode.MISSING_FIELD, detail)
-        elif command is not None and not 0 < len(command.strip()) <= COMMAND_BYTES:
-            detail = f"a command has 1 to {COMMAND_BYTES} characters"
-            issues.add(f"/check/{name}", IssueCode.INVALID_VALUE, detail, given=len(command))
+        elif command is not None:
+            check_command(command, f"/check/{name}", issues)
     return {
         Part.CHECK_SOURCE: files.archive(given.sources, "/check/sources"),
         Part.CHECK_COMPILE: (given.compile or "").encode(),
         Part.CHECK_COMMAND: (given.command or "").encode(),
     }
+
+
+def check_command(command: str, pointer: str, issues: Issues) -> bytes:
+    """The script of a stage, or of a checker."""
+    script = command.encode()
+    if not command.strip():
+        detail = "a stage has a command; leave the stage out if it has nothing to do"
+        issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=command)
+    if len(script) > COMMAND_BYTES:
+        detail = (
+            f"{len(script)} bytes are more than the {COMMAND_BYTES} of a command; put long scripts"
+            " into the sources"
+        )
+        issues.add(pointer, IssueCode.TOO_LONG, detail, limit=COMMAND_BYTES, given=len(script))
+    return script
 
 
 def _program_fields(given: CheckSpec) -> Iterator[str]:

@@ -16,7 +16,7 @@ from roles.gateway.archives import Entry, entries_of, entry_of, write_archive
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ContentSpec, SourceSpec
 from roles.gateway.spec_blobs import KnownBlobs, is_whole_archive
-from roles.gateway.submission import check_file_name
+from roles.gateway.submission import NAME_BYTES, check_file_name
 
 #: Bytes, or the name of a blob that is the whole of a part.
 Content: TypeAlias = bytes | BlobName
@@ -127,8 +127,14 @@ class Files:
                 check_file_name(source.path, "path")
             except Rejected as error:
                 detail = error.message.partition(": ")[2]
-                at = f"{pointer}/path"
-                self._issues.add(at, IssueCode.INVALID_VALUE, detail, given=source.path)
+                long = len(source.path.encode()) > NAME_BYTES
+                self._issues.add(
+                    f"{pointer}/path",
+                    IssueCode.INVALID_VALUE,
+                    detail,
+                    limit=NAME_BYTES if long else None,
+                    given=source.path,
+                )
                 return
         if source.unpack is None:
             yield entry_of(source.path, content)

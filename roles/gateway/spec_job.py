@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from khala.net.client import JudicatorClient
 from khala.protocol.jobs import SubmitJob
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import Issue, IssueCode
+from roles.gateway.bounds import chars, items, told, within
 from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Invalid, Issues, step
 from roles.gateway.spec import TaskSpecV2
@@ -30,23 +32,25 @@ from roles.gateway.spec_task import TaskDocument, task_of_spec
 class JobSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Either `task`, repeated for an `array` or for `entries`, or `tasks`."""
 
-    name: str = ""
+    name: Annotated[str, chars(JOB_NAME_CHARS)] = ""
     #: What every member of an array does. It sees which one it is: KHALA_ARRAY_INDEX, KHALA_ENTRY.
     task: TaskSpecV2 | None = None
     #: Indexes as 0-99, 1-100:2 or 1,3,5-8, with %8 behind them for eight at a time.
-    array: str | None = None
+    array: Annotated[str, told(pattern="^[-0-9,:% ]+$")] | None = None
     #: One text for each index; without an array they are counted from 0.
-    entries: tuple[str, ...] | None = None
+    entries: (
+        Annotated[tuple[Annotated[str, chars(ENTRY_BYTES)], ...], items(1, ARRAY_TASKS)] | None
+    ) = None
     #: Tasks that differ.
-    tasks: tuple[TaskSpecV2, ...] = ()
+    tasks: Annotated[tuple[TaskSpecV2, ...], items(0, LIST_TASKS)] = ()
     #: The job stops when more than these have failed.
-    max_fails: int | None = None
+    max_fails: Annotated[int, within(0, ARRAY_TASKS)] | None = None
 
 
 class BatchSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tasks that have nothing to do with each other."""
 
-    tasks: tuple[TaskSpecV2, ...]
+    tasks: Annotated[tuple[TaskSpecV2, ...], items(1, LIST_TASKS)]
 
 
 class JobBuilder(Struct, frozen=True, kw_only=True):
@@ -96,6 +100,14 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
         except Invalid as invalid:
             return invalid
         return task if key else replace(task, key=None)
+
+
+def wrong_count(count: int) -> Invalid:
+    """A batch of none, or of too many."""
+    code = IssueCode.TOO_MANY if count else IssueCode.MISSING_FIELD
+    detail = f"1 to {LIST_TASKS} tasks are possible, {count} were given"
+    issue = Issue(pointer="/tasks", code=code, detail=detail, limit=LIST_TASKS, given=count)
+    return Invalid([issue])
 
 
 def _array_of(spec: JobSpecV2, issues: Issues) -> Array | None:

@@ -19,13 +19,19 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Invalid
 from roles.gateway.spec import (
     ArtifactsSpec,
+    Command,
     ContentSpec,
     Duration,
+    Image,
+    Labels,
     LimitsSpec,
+    Name,
+    Priority,
     RetrySpec,
     StageSpec,
     StagesSpec,
     TaskSpecV2,
+    User,
     Variables,
 )
 from roles.gateway.spec_blobs import NO_BLOBS
@@ -39,7 +45,7 @@ COMMANDS = frozenset(COMMAND_OF.values())
 class StageOverrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is not given stays; each limit by itself, variables all together."""
 
-    command: str | None = None
+    command: Command | None = None
     limits: LimitsSpec = LimitsSpec()
     on_output_limit: OnOutputLimit | None = None
     env: Variables | None = None
@@ -58,13 +64,13 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stages: StagesOverrides = StagesOverrides()
     stdin: ContentSpec | None = None
     env: Variables | None = None
-    user: int | None = None
-    image: str | None = None
+    user: User | None = None
+    image: Image | None = None
     cache: Literal["auto", "off"] | None = None
     artifacts: ArtifactsSpec | None = None
-    name: str | None = None
-    labels: Variables | None = None
-    priority: int | None = None
+    name: Name | None = None
+    labels: Labels | None = None
+    priority: Priority | None = None
     retry: RetrySpec | None = None
     max_crashes: int | None = None
     queue_ttl_s: Duration | None = None

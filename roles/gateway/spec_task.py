@@ -17,10 +17,10 @@ from khala.model.limits import (
     ARTIFACT_DEFAULT_BYTES,
     ARTIFACT_FILES,
     ARTIFACT_GLOBS,
-    COMMAND_BYTES,
     ENVIRONMENT_BYTES,
     ENVIRONMENT_NAME_CHARS,
     ENVIRONMENT_VARIABLES,
+    GLOB_CHARS,
     IMAGE_LABEL_CHARS,
 )
 from khala.model.order import PRIORITY_MAX
@@ -31,7 +31,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
 from roles.gateway.spec_blobs import KnownBlobs
-from roles.gateway.spec_cases import check_cases
+from roles.gateway.spec_cases import check_cases, check_command
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.spec_order import check_labels, check_name, check_wants
@@ -141,23 +141,7 @@ class _Check:
         return parts
 
     def _command(self, stage: Stage, given: StageSpec) -> bytes:
-        pointer, command = f"/stages/{stage}/command", given.command.encode()
-        if not command.strip():
-            detail = "a stage has a command; leave the stage out if it has nothing to do"
-            self._issues.add(pointer, IssueCode.INVALID_VALUE, detail, given=given.command)
-        if len(command) > COMMAND_BYTES:
-            detail = (
-                f"{len(command)} bytes are more than the {COMMAND_BYTES} of a command; put long"
-                " scripts into the sources"
-            )
-            self._issues.add(
-                pointer,
-                IssueCode.TOO_LONG,
-                detail,
-                limit=COMMAND_BYTES,
-                given=len(command),
-            )
-        return command
+        return check_command(given.command, f"/stages/{stage}/command", self._issues)
 
     def _limits(self, stage: Stage, given: StageSpec | None) -> StageLimits:
         config = self._config
@@ -192,6 +176,12 @@ class _Check:
             elif "\0" in value:
                 detail = "a variable's value cannot hold the character NUL"
                 self._issues.add(at, IssueCode.INVALID_VALUE, detail)
+            elif len(value.encode()) > ENVIRONMENT_BYTES:
+                size = len(value.encode())
+                detail = f"{size} bytes are more than {ENVIRONMENT_BYTES}; put it into a file"
+                self._issues.add(
+                    at, IssueCode.TOO_LONG, detail, limit=ENVIRONMENT_BYTES, given=size
+                )
             else:
                 checked[name] = value
         return checked
@@ -225,7 +215,9 @@ class _Check:
     def _check_image(self, label: str) -> None:
         if label and not _IMAGE.match(label):
             detail = f"a label is 1 to {IMAGE_LABEL_CHARS} letters, digits, '.', '_' and '-'"
-            self._issues.add("/image", IssueCode.INVALID_VALUE, detail, given=label)
+            code = IssueCode.INVALID_VALUE
+            limit = IMAGE_LABEL_CHARS if len(label) > IMAGE_LABEL_CHARS else None
+            self._issues.add("/image", code, detail, limit=limit, given=label)
 
     def _artifacts(self, given: ArtifactsSpec | None) -> ArtifactRequest | None:
         if given is None:
@@ -240,7 +232,9 @@ class _Check:
                 Globs([pattern])
             except Rejected as error:
                 detail = error.message.partition(": ")[2]
-                issues.add(pointer + step(index), IssueCode.INVALID_VALUE, detail, given=pattern)
+                code = IssueCode.INVALID_VALUE
+                limit = GLOB_CHARS if len(pattern) > GLOB_CHARS else None
+                issues.add(pointer + step(index), code, detail, limit=limit, given=pattern)
         size = given.max_total
         total: float | None = ARTIFACT_DEFAULT_BYTES
         if size is not None:

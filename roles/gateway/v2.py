@@ -6,24 +6,27 @@ Answers carry HTTP's own statuses; errors are problem documents (RFC 9457), made
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import Rejected
+from khala.model.errors import Rejected, TooLarge
 from khala.model.ids import parse_task_id
-from khala.model.limits import EVENT_HEARTBEAT_S
+from khala.model.limits import EVENT_HEARTBEAT_S, KIB
 from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
-from khala.net.secrets import SecretFile, same
+from khala.net.secrets import SECRET_CHARS_MAX, SecretFile, same
 from khala.protocol import v2
 from khala.protocol.v2 import ProblemCode
 from khala.version import VERSION
 from roles.gateway.cluster import Cluster
+from roles.gateway.documents import parse_document
 from roles.gateway.hub import Hub, Reader, encode_event
+from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
@@ -35,16 +38,20 @@ from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_ch
 
 #: Events that follow each other this closely leave in one write; browsers draw no faster.
 GATHER_S = 0.05
-SESSION_BODY_CHARS = 4096
+#: A token, however its characters are written.
+SESSION_BODY_BYTES = 16 * KIB
 SESSION = "/api/v2/session"
 
 _NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
 
 
-class Login(Struct, frozen=True, kw_only=True):
+class Login(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a session is opened with."""
 
-    token: str
+    token: Annotated[str, Meta(max_length=SECRET_CHARS_MAX)]
+
+
+_login_decoder = msgspec.json.Decoder(Login)
 
 
 class TaskQuery(Struct, frozen=True, kw_only=True):
@@ -174,14 +181,17 @@ class V2(Struct, frozen=True, kw_only=True):
             tag="Access",
             request={JSON: Login},
             answers={204: Answer(content="", headers=("Set-Cookie",))},
+            problems=(ProblemCode.VALIDATION_FAILED,),
         )
     )
     async def open_session(self, request: Request) -> HTTPResponse:
         """Trade the token for a cookie that scripts cannot read."""
+        if len(request.body) > SESSION_BODY_BYTES:
+            raise TooLarge(f"body: a token is expected, in {SESSION_BODY_BYTES} bytes at the most")
         try:
-            login = msgspec.json.decode(request.body[:SESSION_BODY_CHARS], type=Login)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Rejected('body: {"token": "..."} is expected', field="token") from error
+            login = parse_document(_login_decoder, request.body)
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
         if self.token is None:
             return HTTPResponse(None, status=204, headers=_NO_STORE)
         token = self.token.read()

@@ -28,12 +28,12 @@ from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, SubmitTask
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.config import GatewayConfig
+from roles.gateway.documents import parse_document
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec import parse_document
 from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
 from roles.gateway.submission import parse_key
 
@@ -44,7 +44,7 @@ FAILURES_SHOWN = 20
 _OPEN = tuple(state for state in TaskState if state not in TERMINAL)
 _TASK = "/api/v2/tasks/<task_id:str>"
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
-_decode_rerun = msgspec.json.Decoder(RerunSpec).decode
+_rerun_decoder = msgspec.json.Decoder(RerunSpec)
 
 
 class Action(StrEnum):
@@ -61,7 +61,7 @@ class ActionSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     expect_count: Annotated[int, Meta(ge=0, le=LIST_LIMIT_MAX)]
 
 
-_decode_action = msgspec.json.Decoder(ActionSpec).decode
+_action_decoder = msgspec.json.Decoder(ActionSpec)
 _MADE = {201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed"))}
 _MAKING = (
     ProblemCode.NOT_FOUND,
@@ -96,7 +96,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         `rerun_of`."""
         task = await self.client.get(parse_task_id(task_id))
         try:
-            given = parse_document(_decode_rerun, request.body) if request.body else RerunSpec()
+            given = parse_document(_rerun_decoder, request.body) if request.body else RerunSpec()
             again = overridden(await self._submission_of(task), given, self.config)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
@@ -177,7 +177,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
     async def act_on_tasks(self, request: Request) -> HTTPResponse:
         """Cancel all tasks of a filter, if they are as many as expected."""
         try:
-            given = parse_document(_decode_action, request.body)
+            given = parse_document(_action_decoder, request.body)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         tasks = await self._matching(given.filter)

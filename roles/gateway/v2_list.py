@@ -25,8 +25,8 @@ from khala.protocol.v2 import ProblemCode
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.hub import row_of
-from roles.gateway.operations import JSON, Answer, Operation, declare
-from roles.gateway.pages import NOSNIFF
+from roles.gateway.operations import Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF, listed
 from roles.gateway.queries import given_in, parse_query
 
 LIMIT_DEFAULT = 50
@@ -57,7 +57,17 @@ class TaskLists(Struct, frozen=True, kw_only=True):
             path="/api/v2/tasks",
             tag="Tasks",
             query=ListQuery,
-            answers={200: Answer(v2.Page, headers=("Link",))},
+            headers=("If-None-Match",),
+            answers={
+                200: Answer(
+                    v2.Page,
+                    headers=(
+                        "ETag",
+                        "Link",
+                    ),
+                ),
+                304: Answer(content="", headers=("ETag",)),
+            },
         )
     )
     async def list_tasks(self, request: Request) -> HTTPResponse:
@@ -73,10 +83,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
             for rel, cursor in (("next", page.next_cursor), ("prev", page.prev_cursor))
             if cursor is not None
         ]
-        headers = {**NOSNIFF, "Cache-Control": "no-store"}
-        if links:
-            headers["Link"] = ", ".join(links)
-        return HTTPResponse(v2.encode(page), headers=headers, content_type=JSON)
+        return listed(request, page, {"Link": ", ".join(links)} if links else {})
 
     @declare(
         Operation(

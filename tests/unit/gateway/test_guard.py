@@ -66,9 +66,14 @@ async def test_a_session_stands_for_the_token(locked: str) -> None:
         session = locked + "/api/v2/session"
         async with browser.post(session, json={"token": "wrong"}) as response:
             assert response.status == 401
-        for unreadable in (b"", b'{"nothing": 1}', b'{"token": "\xff"}'):
+        for unreadable, status in (
+            (b"", 400),
+            (b'{"nothing": 1}', 422),
+            (b'{"token": "\xff"}', 400),
+            (b" " * 20_000, 413),
+        ):
             async with browser.post(session, data=unreadable) as response:
-                assert response.status == 400
+                assert response.status == status
         async with browser.post(session, json={"token": TOKEN}) as response:
             assert response.status == 204
             cookie = response.headers["Set-Cookie"]

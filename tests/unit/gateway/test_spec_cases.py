@@ -178,7 +178,7 @@ def test_a_checker_is_parts_of_the_task() -> None:
             "/check/command",
             "invalid_value",
             None,
-            1,
+            " ",
         ),
         (with_cases({"stdin": {}}), "/cases/0/stdin", "missing_field", None, None),
         (with_cases({"input": {}}), "/cases/0/input", "unknown_field", None, None),

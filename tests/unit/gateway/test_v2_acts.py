@@ -149,3 +149,22 @@ async def test_a_task_that_waits_says_why_when_the_time_is_up(site: Site) -> Non
     async with site.http.post(url, json=document) as response:
         assert response.status == 202
         assert (await response.json())["pending"]["code"] == "soon"
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59.999999-23:59",
+        "0001-01-01T00:00:00Z",
+        "2026-11-24T00:04:08",
+    ],
+)
+async def test_dates_at_the_ends_of_time_are_dates(site: Site, moment: str) -> None:
+    """A zone puts the first beyond what any clock shows; the last has no zone."""
+    site.judicator.add(replace(task_of(), user=5))
+    late = moment > "2026-12"
+    bound = {"created_before" if late else "created_after": moment}
+    body = {"action": "cancel", "filter": {"user": 5, **bound}, "expect_count": 1}
+    status, acted = await post(site, "actions", body)
+    assert (status, acted.get("cancelled")) == (200, 1), acted

@@ -137,3 +137,30 @@ async def test_cancelling_twice_is_cancelling_once(site: Site) -> None:
             assert (await response.json())["state"] == "cancelled"
     async with site.http.post(site.url(f"/api/v2/tasks/{'0' * 24}/cancel")) as response:
         assert response.status == 404
+
+
+async def test_the_members_of_a_job_are_found_by_its_id(site: Site) -> None:
+    site.judicator.add(task_of())
+    job = "6b04d4787d852fb9eb000000"
+    assert list_of(parse_query({"job": job}, ListQuery), None).id_prefix == job[:18]
+    both = {"job": job, "id_prefix": job[:18] + "00"}
+    assert list_of(parse_query(both, ListQuery), None).id_prefix == job[:18] + "00"
+    both["id_prefix"] = job[:8]
+    assert list_of(parse_query(both, ListQuery), None).id_prefix == job[:18]
+    for wrong in ({"job": job[:-1] + "1"}, {"job": job, "id_prefix": "ffffff"}):
+        with pytest.raises(Rejected, match=r"^(job|id_prefix): "):
+            list_of(parse_query(wrong, ListQuery), None)
+
+
+async def test_a_page_that_has_not_changed_is_not_sent_again(site: Site) -> None:
+    site.judicator.add(task_of())
+    url = site.url("/api/v2/tasks")
+    async with site.http.get(url) as response:
+        tag = response.headers["ETag"]
+    async with site.http.get(url, headers={"If-None-Match": tag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+        assert response.headers["ETag"] == tag
+    site.judicator.add(task_of())
+    async with site.http.get(url, headers={"If-None-Match": tag}) as response:
+        assert response.status == 200
+        assert response.headers["ETag"] != tag
