@@ -51,6 +51,8 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: int | None = None
     #: The job stops when more than these have failed.
     max_fails: int | None = None
+    #: Whose members these are, again.
+    retry_of: JobId | None = None
 
 
 class NewJob(Struct, frozen=True, kw_only=True):

@@ -54,6 +54,8 @@ ENTRY_BYTES = 8 * KIB
 ENTRIES_BYTES = 16 * MIB
 #: Tasks of one list, and of one batch.
 LIST_TASKS = 1000
+#: Members of one job that run again by one request; of more the job itself is submitted again.
+RETRY_TASKS = 10_000
 #: What is told of a job, and characters of a task's name within it.
 JOB_NAME_CHARS = 128
 #: Members that are open at a time where no limit is given; the others are made when these have

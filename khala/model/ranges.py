@@ -7,6 +7,7 @@ member's index follows from its position alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -49,6 +50,17 @@ class Array(Struct, frozen=True, kw_only=True):
     indexes: Indexes
     #: Members that may be under way at a time; None: as many as there is room for.
     limit: int | None = None
+
+
+def ranges_of(indexes: Sequence[int]) -> Indexes:
+    """Of ascending indexes; those that follow each other are one range."""
+    ranges: list[tuple[int, int, int]] = []
+    for index in indexes:
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index, 1)
+        else:
+            ranges.append((index, index, 1))
+    return Indexes(ranges=tuple(ranges))
 
 
 def up_to(count: int) -> Indexes:

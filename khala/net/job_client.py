@@ -14,6 +14,8 @@ from khala.protocol.jobs import (
     ListJobs,
     ListMembers,
     MemberRows,
+    Retried,
+    RetryJob,
     SubmitBatch,
     SubmitJob,
     SubmittedBatch,
@@ -25,6 +27,7 @@ _decode_batch = msgspec.msgpack.Decoder(SubmittedBatch)
 _decode_submitted = msgspec.msgpack.Decoder(Submitted)
 _decode_view = msgspec.msgpack.Decoder(JobView)
 _decode_page = msgspec.msgpack.Decoder(JobPage)
+_decode_retried = msgspec.msgpack.Decoder(Retried)
 _decode_members = msgspec.msgpack.Decoder(MemberRows)
 
 
@@ -50,6 +53,12 @@ class JobClient(Calls):
         path = f"/rpc/v1/jobs/{job}/tasks"
         call = Call(method="POST", path=path, body=_encode(query), reads=True)
         return parse(_decode_members, await self._call(call))
+
+    async def retry_job(self, job: JobId, request: RetryJob) -> Retried:
+        """Repeated until answered only if `request` carries a key. Raise `NotDone` if it has not
+        ended, `AlreadyDone` if no member ended so."""
+        call = _writing(f"/rpc/v1/jobs/{job}/retry", request, request.key is not None)
+        return parse(_decode_retried, await self._call(call))
 
     async def cancel_job(self, job: JobId) -> JobView:
         """Idempotent. Raise `AlreadyDone` if it had ended otherwise."""

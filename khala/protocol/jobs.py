@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from khala.model.ids import JobId, TaskId
+from khala.model.ids import JobId
 from khala.model.job import Job
 from khala.model.ranges import Indexes
 from khala.model.task import TaskBrief, TaskState
@@ -90,14 +90,14 @@ class MemberRows(Struct, frozen=True, kw_only=True):
 
 
 class RetryJob(Struct, frozen=True, kw_only=True):
-    """Which of a job's members are to run again."""
+    """A new job of those members of an ended one that ended so."""
 
     only: tuple[TaskState, ...]
+    key: str | None = None
 
 
 class Retried(Struct, frozen=True, kw_only=True):
-    job: JobId
-    #: How many will run again.
-    count: int
-    #: Some of them.
-    tasks: list[TaskId] = []
+    id: JobId
+    replay: bool
+    #: Members of the new job.
+    size: int

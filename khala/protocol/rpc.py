@@ -24,6 +24,7 @@ exceptions.
     GET    /rpc/v1/jobs/<id>                      -> JobView
     DELETE /rpc/v1/jobs/<id>                      -> JobView: cancelled
     POST   /rpc/v1/jobs/<id>/tasks                ListMembers -> MemberRows
+    POST   /rpc/v1/jobs/<id>/retry                RetryJob -> Retried
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
     POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
     POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes

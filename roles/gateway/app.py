@@ -29,6 +29,7 @@ from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
+from roles.gateway.job_acts import JobActs
 from roles.gateway.jobs import JobRoutes
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
@@ -56,6 +57,7 @@ HANDLERS = (
     LogRoutes,
     TaskLists,
     Explanations,
+    JobActs,
     JobRoutes,
     TaskActs,
     NodeActs,
@@ -141,6 +143,7 @@ class Gateway:
             TaskActs(client=self._client, config=config, hub=self._hub),
             NodeActs(client=self._client),
             self._logs,
+            JobActs(client=self._client),
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,
         ):

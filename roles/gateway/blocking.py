@@ -14,7 +14,13 @@ from roles.gateway.cluster import ExecutorSeen
 NAMES = 10
 #: Whatever its load, such an executor is never given the task.
 STATIC = frozenset(
-    {BlockingCode.NO_IMAGE, BlockingCode.OLD, BlockingCode.LABEL, BlockingCode.TOO_SMALL}
+    {
+        BlockingCode.CORDONED,
+        BlockingCode.NO_IMAGE,
+        BlockingCode.OLD,
+        BlockingCode.LABEL,
+        BlockingCode.TOO_SMALL,
+    }
 )
 
 
@@ -52,6 +58,9 @@ def blocks_of(spec: TaskSpec, executor: ExecutorSeen) -> list[tuple[BlockingCode
 
 def _static_blocks(spec: TaskSpec, executor: ExecutorSeen) -> Iterator[tuple[BlockingCode, str]]:
     record = executor.record
+    if record.cordon is not None:
+        reason = f': "{record.cordon.reason}"' if record.cordon.reason else ""
+        yield BlockingCode.CORDONED, f"cordoned{reason}"
     if spec.image and all(image.name != spec.image for image in record.images):
         yield BlockingCode.NO_IMAGE, f"has no image {spec.image}"
     if record.speaks < spec.needs:
@@ -68,3 +77,30 @@ def _label_blocks(wants: Wants, labels: dict[str, str]) -> Iterator[tuple[Blocki
     for key, value in wants.avoid.items():
         if labels.get(key) == value:
             yield BlockingCode.LABEL, f"has the label {key}={value}"
+
+
+def would_run_if(spec: TaskSpec, executors: Sequence[ExecutorSeen]) -> list[str]:
+    """What would let it run, of executors that lack one thing; those that are nearest to it first:
+    a slot that becomes free is no news."""
+    found: dict[str, int] = {}
+    for executor in executors:
+        blocks = blocks_of(spec, executor)
+        if len(blocks) == 1 and blocks[0][0] in _REMEDIES:
+            code, detail = blocks[0]
+            place, remedy = _REMEDIES[code]
+            what = detail.partition(" not ")[2] or detail.partition(" ")[2]
+            found[remedy.format(name=executor.record.name, what=what, image=spec.image)] = place
+    return sorted(found, key=lambda sentence: (found[sentence], sentence))[:NAMES]
+
+
+#: What helps against each, and how much that asks for.
+_REMEDIES = {
+    BlockingCode.NO_SLOT: (0, "a slot of {name} becomes free"),
+    BlockingCode.NO_ROOM: (1, "{name} has {what} left"),
+    BlockingCode.CORDONED: (2, "{name} is uncordoned"),
+    BlockingCode.OFFLINE: (3, "{name} is online again"),
+    BlockingCode.NO_IMAGE: (4, "{name} has image {image}"),
+    BlockingCode.OLD: (5, "{name} is renewed"),
+    BlockingCode.TOO_SMALL: (6, "{name} has {what}, or less is asked for"),
+    BlockingCode.LABEL: (7, "labels of {name} and placement agree: {what}"),
+}

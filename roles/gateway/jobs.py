@@ -41,7 +41,7 @@ from roles.gateway.v2_list import LIMIT_DEFAULT, LIMIT_MAX
 
 JOBS = "/api/v2/jobs"
 _CURSOR_CHARS = 64
-_JOB = f"{JOBS}/<job_id:str>"
+JOB = f"{JOBS}/<job_id:str>"
 Document = TypeVar("Document")
 Limit = Annotated[int, Meta(ge=1, le=LIMIT_MAX)]
 Cursor = Annotated[str, Meta(extra_json_schema={"maxLength": _CURSOR_CHARS})]
@@ -176,7 +176,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
     async def list_jobs(self, request: Request) -> HTTPResponse:
         """List jobs, newest first, by pages."""
         query = read_query(request, JobsQuery)
-        before = None if query.cursor is None else _job_id(_opened(query.cursor), "cursor")
+        before = None if query.cursor is None else parse_job_id(_opened(query.cursor), "cursor")
         page = await self.client.list_jobs(
             ListJobs(user=query.user, before=before, limit=query.limit)
         )
@@ -187,7 +187,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
     @declare(
         Operation(
             method="GET",
-            path=_JOB,
+            path=JOB,
             tag="Jobs",
             answers={200: Answer(v2.Job)},
             problems=(ProblemCode.NOT_FOUND,),
@@ -195,12 +195,12 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
     )
     async def get_job(self, _: Request, job_id: str) -> HTTPResponse:
         """Read a job, and how many of its tasks are in which state."""
-        return _json(job_view(await self.client.get_job(_job_id(job_id, "id"))), 200, {})
+        return _json(job_view(await self.client.get_job(parse_job_id(job_id, "id"))), 200, {})
 
     @declare(
         Operation(
             method="GET",
-            path=f"{_JOB}/tasks",
+            path=f"{JOB}/tasks",
             tag="Jobs",
             query=MembersQuery,
             headers=("If-None-Match",),
@@ -216,24 +216,12 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         query = read_query(request, MembersQuery)
         after = 0 if query.cursor is None else _position(query.cursor)
         rows = await self.client.list_members(
-            _job_id(job_id, "id"), ListMembers(states=query.state, after=after, limit=query.limit)
+            parse_job_id(job_id, "id"),
+            ListMembers(states=query.state, after=after, limit=query.limit),
         )
         cursor = None if rows.next_after is None else _sealed(str(rows.next_after))
         items = [row_of(brief) for brief in rows.tasks]
         return listed(request, v2.Page(items=items, next_cursor=cursor), {})
-
-    @declare(
-        Operation(
-            method="POST",
-            path=f"{_JOB}/cancel",
-            tag="Jobs",
-            answers={200: Answer(v2.Job)},
-            problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_DONE),
-        )
-    )
-    async def cancel_job(self, _: Request, job_id: str) -> HTTPResponse:
-        """Cancel a job: what has not begun never will, what runs is killed soon. Idempotent."""
-        return _json(job_view(await self.client.cancel_job(_job_id(job_id, "id"))), 200, {})
 
     @property
     def _builder(self) -> JobBuilder:
@@ -285,6 +273,7 @@ def job_view(seen: JobView) -> v2.Job:
         created_at=v2.stamp(job.submitted_at),
         updated_at=v2.stamp(job.updated_at),
         finished_at=None if job.done_at is None else v2.stamp(job.done_at),
+        retry_of=spec.retry_of,
     )
 
 
@@ -296,7 +285,7 @@ def _written(indexes: Indexes) -> str:
     return ",".join(words)
 
 
-def _job_id(text: str, field: str) -> JobId:
+def parse_job_id(text: str, field: str) -> JobId:
     known = parse_task_id(text, field=field)
     if not is_job_id(known):
         raise NotFound(f"job {known} does not exist")

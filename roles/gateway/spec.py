@@ -22,6 +22,7 @@ from khala.model.limits import (
     CASES,
     CHECK_TOLERANCE_MAX,
     COMMAND_BYTES,
+    CRASHES_MAX,
     ENVIRONMENT_BYTES,
     ENVIRONMENT_NAME_CHARS,
     ENVIRONMENT_VARIABLES,
@@ -32,9 +33,11 @@ from khala.model.limits import (
     LABELS,
     NAME_CHARS,
     RESOURCES,
+    RETRY_ATTEMPTS,
     SOURCES,
 )
 from khala.model.order import PRIORITY_MAX
+from khala.model.retry import RetryReason
 from khala.model.spec import OnOutputLimit
 from roles.gateway.bounds import chars, entries, items, told, within
 from roles.gateway.documents import parse_document
@@ -73,6 +76,7 @@ Command: TypeAlias = Annotated[str, chars(COMMAND_BYTES, r"\S")]
 Name: TypeAlias = Annotated[str, chars(NAME_CHARS)]
 User: TypeAlias = Annotated[int, within(0, INTEGER_MAX)]
 Priority: TypeAlias = Annotated[int, within(-PRIORITY_MAX, PRIORITY_MAX)]
+Crashes: TypeAlias = Annotated[int, within(1, CRASHES_MAX)]
 Image: TypeAlias = Annotated[str, chars(IMAGE_LABEL_CHARS, r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")]
 _Tolerance: TypeAlias = (
     Annotated[int, within(0, CHECK_TOLERANCE_MAX)]
@@ -187,11 +191,11 @@ class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which results are not the last."""
 
     #: Results there may be, the last one included.
-    max_attempts: int
+    max_attempts: Annotated[int, within(1, RETRY_ATTEMPTS)]
     #: Reasons of results that are followed by another try: `exit_nonzero`, `signal`, `wall_time`,
     #: `cpu_time`, `memory`, `output_limit`, `process_limit`, `file_size`, `disk`, `syscall`; all of
     #: these if none is given.
-    on: tuple[str, ...] = ()
+    on: Annotated[tuple[str, ...], items(0, len(RetryReason))] = ()
     #: Before the second try; twice as long before each further one, up to `backoff_max_s`.
     backoff_s: Duration | None = None
     backoff_max_s: Duration | None = None
@@ -227,7 +231,7 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     artifacts: ArtifactsSpec | None = None
     retry: RetrySpec | None = None
     #: Attempts that may end with the loss of their executor; the last one ends the task.
-    max_crashes: int | None = None
+    max_crashes: Crashes | None = None
     #: The task ends if no attempt has begun so long after its submission.
     queue_ttl_s: Duration | None = None
 

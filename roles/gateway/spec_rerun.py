@@ -21,6 +21,7 @@ from roles.gateway.spec import (
     ArtifactsSpec,
     Command,
     ContentSpec,
+    Crashes,
     Duration,
     Image,
     Labels,
@@ -72,7 +73,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Labels | None = None
     priority: Priority | None = None
     retry: RetrySpec | None = None
-    max_crashes: int | None = None
+    max_crashes: Crashes | None = None
     queue_ttl_s: Duration | None = None
 
 

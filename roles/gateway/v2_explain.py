@@ -10,11 +10,13 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError
 from khala.model.ids import parse_task_id
+from khala.model.order import rank_of
 from khala.model.task import Task, TaskState
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
+from khala.protocol.rpc import ListTasks
 from khala.protocol.v2 import ProblemCode
-from roles.gateway.blocking import find_blocking
+from roles.gateway.blocking import find_blocking, would_run_if
 from roles.gateway.cluster import Cluster
 from roles.gateway.kv2_view import explain
 from roles.gateway.operations import JSON, Answer, Operation, declare
@@ -56,7 +58,24 @@ class Explanations(Struct, frozen=True, kw_only=True):
         """Say why a task does not run yet, or why it ended as it did."""
         task = await self.client.get(parse_task_id(task_id))
         view = await explain_now(self.cluster, task)
-        return _json(replace(view, attempts=view_attempts(task).attempts))
+        view = replace(view, attempts=view_attempts(task).attempts)
+        if task.state is TaskState.QUEUED and task.hold is None:
+            view = replace(view, position=await self._position(task))
+        return _json(view)
+
+    async def _position(self, task: Task) -> int | None:
+        """One of a higher priority goes before what was submitted some time before it."""
+        rank = rank_of(task.submitted_at, task.spec.priority)
+        before = ListTasks(
+            states=(TaskState.QUEUED,), created=(None, rank), oldest_first=True, count=True, limit=1
+        )
+        try:
+            rows = await self.client.list_tasks(before)
+        except KhalaError:
+            return None
+        if rows.total is None or not rows.total_is_exact:
+            return None
+        return rows.total + (rank < task.submitted_at) or 1
 
 
 def _json(view: Struct) -> HTTPResponse:
@@ -78,5 +97,11 @@ async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:
     except KhalaError as error:
         return v2.Explanation(state=task.state, summary=f"Nobody can say: {error.message}")
     pending = why_pending(task, seen)
-    blocking = [] if task.hold is not None else find_blocking(task.spec, seen.executors)
-    return v2.Explanation(state=task.state, summary=pending.detail, blocking=blocking)
+    if task.hold is not None:
+        return v2.Explanation(state=task.state, summary=pending.detail)
+    return v2.Explanation(
+        state=task.state,
+        summary=pending.detail,
+        blocking=find_blocking(task.spec, seen.executors),
+        would_run_if=would_run_if(task.spec, seen.executors),
+    )

@@ -11,14 +11,23 @@ from khala.model.ids import JobId, parse_task_id
 from khala.model.job import is_job_id
 from khala.model.limits import LIST_LIMIT_MAX
 from khala.net.httpd import Routes
-from khala.protocol.jobs import ListJobs, ListMembers, SubmitBatch, SubmitJob, SubmittedBatch
+from khala.protocol.jobs import (
+    ListJobs,
+    ListMembers,
+    RetryJob,
+    SubmitBatch,
+    SubmitJob,
+    SubmittedBatch,
+)
 from roles.judicator.answers import answer, decode
 from roles.judicator.jobs import Jobs
 from roles.judicator.metrics import Metrics
+from roles.judicator.retrying import retry
 
 _decode_batch = msgspec.msgpack.Decoder(SubmitBatch).decode
 _decode_submit = msgspec.msgpack.Decoder(SubmitJob).decode
 _decode_list = msgspec.msgpack.Decoder(ListJobs).decode
+_decode_retry = msgspec.msgpack.Decoder(RetryJob).decode
 _decode_members = msgspec.msgpack.Decoder(ListMembers).decode
 
 
@@ -37,6 +46,7 @@ class JobRoutes:
         routes.add("GET", job, self.get)
         routes.add("DELETE", job, self.cancel)
         routes.add("POST", f"{job}/tasks", self.list_members)
+        routes.add("POST", f"{job}/retry", self.retry)
 
     async def submit_batch(self, request: Request) -> HTTPResponse:
         batch = decode(_decode_batch, request.body)
@@ -59,6 +69,10 @@ class JobRoutes:
 
     async def cancel(self, request: Request, job_id: str) -> HTTPResponse:
         return answer(await self._jobs.cancel(parse_job_id(job_id)))
+
+    async def retry(self, request: Request, job_id: str) -> HTTPResponse:
+        asked = decode(_decode_retry, request.body)
+        return answer(await retry(self._jobs, parse_job_id(job_id), asked))
 
     async def list_members(self, request: Request, job_id: str) -> HTTPResponse:
         query = decode(_decode_members, request.body)

@@ -99,10 +99,10 @@ class Jobs:
         else:
             specs = await self._listed(request)
             listed = msgspec.msgpack.encode(specs)
-            spec = _spec(request, up_to(len(specs)), await self._store(listed))
+            spec = _spec(request, up_to(len(specs)), await self.store(listed))
             blobs = tuple({name for each in specs for name in each.blobs})
             parts = [fingerprint_of(each) for each in specs]
-        result = await self.stores.jobs.insert_if_new(
+        return await self.accept(
             NewJob(
                 id=job,
                 spec=spec,
@@ -112,9 +112,12 @@ class Jobs:
                 blobs=blobs,
             )
         )
-        accepted = JobId(result.id)
+
+    async def accept(self, new: NewJob) -> Submitted:
+        """Its members are made from now on."""
+        result = await self.stores.jobs.insert_if_new(new)
         if not result.replay:
-            self._hurry(accepted)
+            self._hurry(JobId(result.id))
         return Submitted(id=result.id, replay=result.replay)
 
     async def _array(self, request: SubmitJob) -> JobSpec:
@@ -132,7 +135,7 @@ class Jobs:
         task = await self.submissions.prepare(request.task)
         blob = None
         if entries is not None:
-            blob = await self._store(msgspec.msgpack.encode(entries))
+            blob = await self.store(msgspec.msgpack.encode(entries))
         return replace(_spec(request, indexes, blob), task=task)
 
     async def _listed(self, request: SubmitJob) -> list[TaskSpec]:
@@ -147,7 +150,8 @@ class Jobs:
             for index, spec in enumerate(specs)
         ]
 
-    async def _store(self, data: bytes) -> BlobName:
+    async def store(self, data: bytes) -> BlobName:
+        """A list of the members, once for all of them."""
         name = name_of(data)
         await put_blob(self.stores.blobs, name, data)
         return name

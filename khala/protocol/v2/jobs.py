@@ -48,6 +48,8 @@ class Job(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    #: The job whose tasks these are, once more.
+    retry_of: JobId | None = None
 
 
 class JobPage(Struct, frozen=True, kw_only=True):

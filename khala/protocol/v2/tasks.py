@@ -145,6 +145,8 @@ class BlockingCode(StrEnum):
     """Why an executor is not given the task."""
 
     OFFLINE = "offline"
+    #: An operator gives it no new work.
+    CORDONED = "cordoned"
     NO_IMAGE = "no_image"
     #: Older than something that the task makes use of.
     OLD = "old"
@@ -176,6 +178,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
     summary: str
     #: By executor; empty for what does not wait for one.
     blocking: list[Blocking] = []
+    #: Its place among all that wait, from 1, by date and by its own priority; null where that is
+    #: not known, or more than 10,000.
+    position: int | None = None
+    #: Any of these would let it run; the executors that lack one thing only.
+    would_run_if: list[str] = []
     #: Its tries so far, the last 33 of them.
     attempts: list[Attempt] = []
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from khala.model.executor import ImageInfo, SessionState
+from khala.model.executor import Cordon, ImageInfo, SessionState
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, mint_task_id
 from khala.model.task import Dispatch, Task
 from khala.model.wants import Amounts, Labels, Wants
 from khala.protocol.v2 import PendingCode
+from roles.gateway.blocking import would_run_if
 from roles.gateway.cluster import ExecutorSeen, Seen
 from roles.gateway.pending import tag_of_task, tag_with, why_pending
 from roles.gateway.v2_images import view_images
@@ -55,6 +56,34 @@ def test_it_says_how_much_is_free() -> None:
     )
     assert why_pending(task, seen(replace(able, free=0))).code is PendingCode.NO_SLOT
     assert why_pending(task, seen(replace(able, left={"cpus": 2000}))).code is PendingCode.SOON
+
+
+def test_a_cordoned_executor_is_none_that_could_run_it() -> None:
+    """Dispatch does not give it the task, however free it is."""
+    cordon = Cordon(reason="kernel upgrade", since=START)
+    closed = roomy("E", {}, {})
+    closed = replace(closed, record=replace(closed.record, cordon=cordon))
+    pending = why_pending(a_task(), seen(closed))
+    assert pending.code is PendingCode.NO_FIT
+    assert 'cordoned: "kernel upgrade"' in pending.detail
+    assert would_run_if(a_task().spec, [closed]) == ["E is uncordoned"]
+
+
+def test_it_says_what_would_let_it_run() -> None:
+    """Only of executors that lack one thing."""
+    spec = replace(SPEC, wants=WANTS)
+    small = roomy("small", {"cpus": 1000}, {"arch": "x86_64"})
+    both = roomy("both", {"cpus": 1000}, {"arch": "arm64"})
+    other = roomy("other", {"cpus": 9000}, {"arch": "arm64"})
+    full = replace(roomy("full", {"cpus": 9000}, {"arch": "x86_64"}), free=0)
+    away = roomy("away", {"cpus": 9000}, {"arch": "x86_64"})
+    away = replace(away, record=replace(away.record, state=SessionState.LOST))
+    assert would_run_if(spec, [small, both, other, full, away]) == [
+        "a slot of full becomes free",
+        "away is online again",
+        "small has cpus 2, or less is asked for",
+        "labels of other and placement agree: the label arch=x86_64",
+    ]
 
 
 def roomy(
