@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from khala.client.jobs import JobCalls
+from khala.client.documents import DocumentCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
@@ -41,7 +40,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(JobCalls):
+class AsyncKhala(DocumentCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(
@@ -127,15 +126,13 @@ class AsyncKhala(JobCalls):
         *,
         user: int | None = None,
         states: tuple[TaskState, ...] = (),
-        created: tuple[datetime | None, datetime | None] = (None, None),
+        filters: Mapping[str, str] = {},
         limit: int = 50,
         cursor: str | None = None,
     ) -> Page:
-        """One page, newest first; `created` bounds the time of submission on both sides."""
-        query = {"limit": str(limit)}
-        for name, moment in zip(("created_after", "created_before"), created, strict=True):
-            if moment is not None:
-                query[name] = moment.isoformat()
+        """One page, newest first; `filters` are other parameters of the address, as
+        `{"label": "hw=3", "created_after": "2026-11-24"}`."""
+        query = {**filters, "limit": str(limit)}
         if user is not None:
             query["user"] = str(user)
         if states:

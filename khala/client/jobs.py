@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 #: Between two looks at a job that is waited for.
 LOOK_S = 0.5
 _PAGE_ITEMS = 500
-_JSON = {"Content-Type": "application/json"}
+JSON = {"Content-Type": "application/json"}
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
@@ -61,13 +61,13 @@ class JobCalls:
 
     async def submit_job(self, job: NewJob, *, key: str | None = None) -> str:
         """Create it and return its id; repeated until answered, as `submit`."""
-        headers = {**_JSON, "Idempotency-Key": key or secrets.token_hex(16)}
+        headers = {**JSON, "Idempotency-Key": key or secrets.token_hex(16)}
         body = msgspec.json.encode(job.document())
         answer = await self._ask("POST", "/api/v2/jobs", body=body, headers=headers)
-        return _parse(CreatedJob, answer).id
+        return parse(CreatedJob, answer).id
 
     async def get_job(self, job: str) -> Job:
-        return _parse(Job, await self._ask("GET", _path(job)))
+        return parse(Job, await self._ask("GET", _path(job)))
 
     async def wait_job(self, job: str, timeout_s: float | None = None) -> Job:
         """Return it when all of its tasks have ended, or as it is after `timeout_s`."""
@@ -81,7 +81,7 @@ class JobCalls:
     async def list_jobs(self, *, limit: int = 50, cursor: str | None = None) -> JobPage:
         """One page, newest first."""
         query = {"limit": str(limit)} | ({"cursor": cursor} if cursor else {})
-        return _parse(JobPage, await self._ask("GET", "/api/v2/jobs", query=query))
+        return parse(JobPage, await self._ask("GET", "/api/v2/jobs", query=query))
 
     async def job_tasks(
         self, job: str, *, states: tuple[TaskState, ...] = ()
@@ -89,7 +89,7 @@ class JobCalls:
         """Its tasks in the order of their indexes, page by page."""
         query = {"limit": str(_PAGE_ITEMS)} | ({"state": ",".join(states)} if states else {})
         while True:
-            page = _parse(Page, await self._ask("GET", f"{_path(job)}/tasks", query=query))
+            page = parse(Page, await self._ask("GET", f"{_path(job)}/tasks", query=query))
             for row in page.items:
                 yield row
             if page.next_cursor is None:
@@ -98,13 +98,21 @@ class JobCalls:
 
     async def cancel_job(self, job: str) -> Job:
         """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once."""
-        return _parse(Job, await self._ask("POST", f"{_path(job)}/cancel"))
+        return parse(Job, await self._ask("POST", f"{_path(job)}/cancel"))
+
+    async def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
+        """Run those of its tasks again that did not succeed, as a job of their own; the same one
+        however often it is asked for. Raise `NotDone` if it has not ended."""
+        body = msgspec.json.encode({"only": list(only)}) if only else None
+        headers = JSON if only else {}
+        answer = await self._ask("POST", f"{_path(job)}/retry", body=body, headers=headers)
+        return parse(CreatedJob, answer)
 
     async def put_blob(self, data: bytes) -> str:
         """Send bytes, unless they are there; the name that tasks give them."""
         name = hashlib.sha256(data).hexdigest()
         answer = await self._ask("PUT", f"/api/v2/blobs/{name}", body=data)
-        return _parse(Blob, answer).blob
+        return parse(Blob, answer).blob
 
     def open_blob(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of a blob, in pieces."""
@@ -116,7 +124,7 @@ def _path(job: str) -> str:
     return f"/api/v2/jobs/{quote(job, safe='')}"
 
 
-def _parse(kind: type[Answer], body: bytes) -> Answer:
+def parse(kind: type[Answer], body: bytes) -> Answer:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:

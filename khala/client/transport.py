@@ -36,6 +36,12 @@ class Call(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
 
 
+class Reply(Struct, frozen=True, kw_only=True):
+    body: bytes
+    #: The submission had been accepted before, under the same key.
+    replayed: bool
+
+
 class Transport:
     """One connection pool to the gateway at `url`."""
 
@@ -55,8 +61,12 @@ class Transport:
             self._opened = None
 
     async def ask(self, call: Call) -> bytes:
-        """The body of the answer. Raises the error that a refusal stands for, `Unavailable` when
-        nobody has answered for as long as patience lasts."""
+        """The body of the answer, as `exchange`."""
+        return (await self.exchange(call)).body
+
+    async def exchange(self, call: Call) -> Reply:
+        """The answer. Raises the error that a refusal stands for, `Unavailable` when nobody has
+        answered for as long as patience lasts."""
         deadline = time.monotonic() + self.patience_s
         pause_s = PAUSE_MIN_S
         while True:
@@ -98,7 +108,7 @@ class Transport:
             )
         return self._opened
 
-    async def _try(self, call: Call) -> bytes:
+    async def _try(self, call: Call) -> Reply:
         request = self._session.request(
             call.method,
             self.url + call.path,
@@ -113,7 +123,7 @@ class Transport:
             raise self._unreachable(error) from error
         if response.status >= 400:
             raise failure_of(response.status, answer, self.url)
-        return answer
+        return Reply(body=answer, replayed="Idempotency-Replayed" in response.headers)
 
     def _unreachable(self, error: BaseException) -> KhalaError:
         return Unavailable(

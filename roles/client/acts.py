@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -103,13 +103,13 @@ async def submit(
 
 
 async def list_tasks(
-    khala: AsyncKhala, form: Form, *, user: int | None, states: tuple[TaskState, ...], limit: int
+    khala: AsyncKhala, form: Form, filters: Mapping[str, str], *, limit: int
 ) -> int:
     rows: list[Row] = []
     cursor = None
     while len(rows) < limit:
         page = await khala.list_page(
-            user=user, states=states, limit=min(500, limit - len(rows)), cursor=cursor
+            filters=filters, limit=min(500, limit - len(rows)), cursor=cursor
         )
         rows += page.items
         cursor = page.next_cursor

@@ -16,7 +16,9 @@ from roles.client.job_commands import JOB_COMMANDS, array_options
 from roles.client.options import (
     SELECTORS,
     STATES,
+    complete_task,
     connected,
+    filtered,
     formed,
     one_task,
     some_tasks,
@@ -87,16 +89,21 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     help="Several times for any of these.",
 )
 @click.option("--user", type=int)
+@filtered
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @connected
-def ls(connection: Connection, form: str, **filters: Any) -> None:
+def ls(connection: Connection, form: str, matching: str | None, limit: int, **given: Any) -> None:
     """List tasks, newest first."""
-    from khala.model.task import TaskState
     from roles.client import acts
+    from roles.client.selectors import filter_of, parameters_of
     from roles.client.tables import Form
 
-    filters["states"] = tuple(TaskState(state) for state in filters["states"])
-    _act(connection, lambda khala: acts.list_tasks(khala, Form(form), **filters))
+    filters = parameters_of(filter_of(matching)) if matching else {}
+    if given["states"]:
+        filters["state"] = ",".join(given["states"])
+    if given["user"] is not None:
+        filters["user"] = str(given["user"])
+    _act(connection, lambda khala: acts.list_tasks(khala, Form(form), filters, limit=limit))
 
 
 _WAIT = """Return when all have ended: 0 if all succeeded, 1 if one did not, 7 after --timeout."""
@@ -188,14 +195,48 @@ def wait(connection: Connection, tasks: tuple[str, ...], timeout: str | None) ->
 
 
 @click.command(
-    short_help="Cancel tasks.", help=f"Cancel tasks; what runs of them is killed.\n\n{SELECTORS}"
+    short_help="Cancel tasks.",
+    help="Cancel tasks; what runs of them is killed. With --filter, all that it names, after"
+    f" their number was confirmed.\n\n{SELECTORS}",
 )
-@some_tasks
+@click.argument("tasks", nargs=-1, metavar="TASK...", shell_complete=complete_task)
+@filtered
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connected
-def cancel(connection: Connection, tasks: tuple[str, ...]) -> None:
-    from roles.client import acts
+def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None, yes: bool) -> None:
+    from roles.client import acts, document_acts
+    from roles.client.selectors import filter_of
 
+    if bool(tasks) == bool(matching):
+        raise click.UsageError("which tasks? give TASK or --filter, and not both")
+    if matching:
+        wanted = filter_of(matching)
+        _act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, sure=yes))
     _act(connection, lambda khala: acts.cancel(khala, connection, tasks))
+
+
+@click.command(short_help="Submit the documents of a file, each once.")
+@click.option("-f", "--file", required=True, metavar="FILE", help="- is stdin.")
+@connected
+def apply(connection: Connection, file: str) -> None:
+    """Submit the document of a task or a job, or a list of them, and print their ids.
+
+    A document is known by its `key`, or else by its `name`: applied again it is the same task, and
+    another content under the same one is refused. FILE is JSON, or TOML if it is called so."""
+    from roles.client import document_acts
+
+    _act(connection, lambda khala: document_acts.apply(khala, connection, file))
+
+
+@click.command(short_help="Submit many tasks, one document a line.")
+@click.option("-f", "--file", required=True, metavar="FILE", help="JSON lines; - is stdin.")
+@connected
+def batch(connection: Connection, file: str) -> None:
+    """Submit the documents of a file and print the ids of their tasks. Each is accepted or refused
+    by itself; 2 if one was refused."""
+    from roles.client import document_acts
+
+    _act(connection, lambda khala: document_acts.batch(khala, connection, file))
 
 
 @click.command(
@@ -304,6 +345,8 @@ COMMANDS = (
     diff,
     wait,
     cancel,
+    apply,
+    batch,
     rerun,
     retry,
     rm,

@@ -5,7 +5,7 @@
     2  the command line, or the request, is wrong
     3  there is no such task
     4  the gateway does not take this token
-    5  it conflicts with what is: the task has ended already
+    5  it conflicts with what is: the task has ended already, or has not
     6  the cluster cannot be reached, or cannot answer now
     7  the time to wait is over, and the task has not ended
   130  interrupted
@@ -19,7 +19,9 @@ from khala.client.failures import Denied
 from khala.model.errors import (
     AlreadyDone,
     Conflict,
+    CountDiffers,
     KhalaError,
+    NotDone,
     NotFound,
     OutcomeUnknown,
     Unavailable,
@@ -38,6 +40,8 @@ _CODES: tuple[tuple[type[KhalaError], int], ...] = (
     (NotFound, NOT_FOUND),
     (Denied, DENIED),
     (AlreadyDone, CONFLICT),
+    (NotDone, CONFLICT),
+    (CountDiffers, CONFLICT),
     (Conflict, CONFLICT),
     (Unavailable, UNREACHABLE),
     (OutcomeUnknown, UNREACHABLE),

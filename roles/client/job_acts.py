@@ -19,12 +19,13 @@ from khala.model.task import TaskState
 from khala.protocol.v2 import Job
 from roles.client import exits, tables
 from roles.client.connection import Connection
-from roles.client.selectors import select_one
+from roles.client.selectors import select_job
 from roles.client.tables import DOCUMENTS, Form
 
 #: Between two drawings of a bar.
 DRAW_S = 0.5
 _CELLS = 20
+_RETRIED = {"failed": ("failed", "error"), "cancelled": ("cancelled",)}
 
 
 def job_of(
@@ -67,7 +68,7 @@ async def submit(
 
 
 async def progress(khala: AsyncKhala, connection: Connection, word: str) -> int:
-    return await _follow(khala, await select_one(khala, connection, word))
+    return await _follow(khala, await select_job(khala, connection, word))
 
 
 async def _follow(khala: AsyncKhala, job_id: str) -> int:
@@ -123,7 +124,7 @@ async def list_jobs(khala: AsyncKhala, form: Form, limit: int) -> int:
 
 
 async def get(khala: AsyncKhala, connection: Connection, word: str, form: Form) -> int:
-    _show([await khala.get_job(await select_one(khala, connection, word))], form)
+    _show([await khala.get_job(await select_job(khala, connection, word))], form)
     return 0
 
 
@@ -134,14 +135,27 @@ async def list_tasks(
     form: Form,
     states: tuple[TaskState, ...],
 ) -> int:
-    job = await select_one(khala, connection, word)
+    job = await select_job(khala, connection, word)
     tables.show_rows([row async for row in khala.job_tasks(job, states=states)], form)
     return 0
 
 
 async def cancel(khala: AsyncKhala, connection: Connection, word: str) -> int:
-    job = await khala.cancel_job(await select_one(khala, connection, word))
+    job = await khala.cancel_job(await select_job(khala, connection, word))
     click.echo(f"{job.id} cancelled")
+    return 0
+
+
+async def retry(khala: AsyncKhala, connection: Connection, word: str, only: tuple[str, ...]) -> int:
+    """Print the id of the job that they run again as."""
+    job = await select_job(khala, connection, word)
+    # What a progress bar counts as failed.
+    states = tuple(dict.fromkeys(each for state in only for each in _RETRIED[state]))
+    made = await khala.retry_job(job, only=states)
+    connection.remember(made.id)
+    click.echo(made.id)
+    tasks = "1 task" if made.size == 1 else f"{made.size} tasks"
+    click.echo(f"khala: {tasks} queued again, as job {made.id}", err=True)
     return 0
 
 

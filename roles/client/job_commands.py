@@ -99,6 +99,27 @@ def cancel_job(connection: Connection, job: str) -> None:
     _act(connection, lambda khala: job_acts.cancel(khala, connection, job))
 
 
+@job.command("retry")
+@_JOB
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(["failed", "cancelled"]),
+    default=("failed",),
+    show_default=True,
+    help="Several times for both.",
+)
+@connected
+def retry_job(connection: Connection, job: str, only: tuple[str, ...]) -> None:
+    """Run those tasks of JOB again that failed, and print the id of the job that they are now.
+
+    They keep their indexes. JOB has ended; its own results do not change. Asked for again, it is
+    the same job."""
+    from roles.client import job_acts
+
+    _act(connection, lambda khala: job_acts.retry(khala, connection, job, only))
+
+
 @click.group(short_help="Files that are sent once and named by any number of tasks.")
 def blob() -> None:
     """Blobs: bytes by their SHA-256."""

@@ -26,7 +26,8 @@ STATES = (
 )
 
 SELECTORS = """TASK is an id, its first 6 digits or more, `last` (the one submitted last from this
-    account), `last~1` for the one before, or a list of these with commas."""
+    account), `last~1` for the one before, JOB:1-100:2 for tasks of an array by their indexes, or a
+    list of these with commas."""
 
 
 def connected(command: Callable[..., None]) -> Callable[..., None]:
@@ -69,18 +70,28 @@ def formed(command: Decorated) -> Decorated:
     return form(command)
 
 
+def filtered(command: Decorated) -> Decorated:
+    matching = click.option(
+        "--filter",
+        "matching",
+        metavar="NAME=VALUE,...",
+        help="By state, reason, verdict, label (hw=3), user, node, name, job, created_after, ...",
+    )
+    return matching(command)
+
+
 def one_task(command: Decorated) -> Decorated:
-    return click.argument("task", metavar="TASK", shell_complete=_complete_task)(command)
+    return click.argument("task", metavar="TASK", shell_complete=complete_task)(command)
 
 
 def some_tasks(command: Decorated) -> Decorated:
     argument = click.argument(
-        "tasks", nargs=-1, required=True, metavar="TASK...", shell_complete=_complete_task
+        "tasks", nargs=-1, required=True, metavar="TASK...", shell_complete=complete_task
     )
     return argument(command)
 
 
-def _complete_task(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+def complete_task(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     """What this account submitted, newest first; asks no gateway, because a shell waits for it."""
     from roles.client.connection import remembered_tasks
 

@@ -1,0 +1,57 @@
+"""Documents as they are written, and acts on many tasks, as methods of the client."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from khala.client.jobs import JSON, JobCalls, parse
+from khala.client.request import Json
+from khala.client.transport import Call
+from khala.protocol.v2 import Acted, Batch, Created, CreatedJob
+
+#: Fields that only the document of a job has.
+_OF_JOBS = ("task", "tasks", "array", "entries")
+
+
+class Applied(Struct, frozen=True, kw_only=True):
+    id: str
+    #: False: it had been accepted before.
+    new: bool
+
+
+class DocumentCalls(JobCalls):
+    """A part of `AsyncKhala`."""
+
+    async def apply(self, document: Mapping[str, object], key: str) -> Applied:
+        """Submit the document of a task or a job, once for each key. Raise `Conflict` if the key
+        stands for another document."""
+        job = any(name in document for name in _OF_JOBS)
+        call = Call(
+            method="POST",
+            path="/api/v2/jobs" if job else "/api/v2/tasks",
+            body=msgspec.json.encode(document),
+            headers={**JSON, "Idempotency-Key": key},
+        )
+        reply = await self._transport.exchange(call)
+        made = parse(CreatedJob, reply.body).id if job else parse(Created, reply.body).id
+        return Applied(id=made, new=not reply.replayed)
+
+    async def submit_batch(
+        self, documents: Sequence[Mapping[str, object]], *, key: str | None = None
+    ) -> Batch:
+        """Up to 1000 documents of tasks; each is accepted or refused by itself."""
+        headers = {**JSON, "Idempotency-Key": key or secrets.token_hex(16)}
+        body = msgspec.json.encode({"tasks": documents})
+        answer = await self._ask("POST", "/api/v2/tasks/batch", body=body, headers=headers)
+        return parse(Batch, answer)
+
+    async def cancel_matching(self, matching: Json, expect_count: int) -> Acted:
+        """Cancel all open tasks of a filter. Raise `CountDiffers` if they are not as many."""
+        document = {"action": "cancel", "filter": matching, "expect_count": expect_count}
+        body = msgspec.json.encode(document)
+        answer = await self._ask("POST", "/api/v2/tasks/actions", body=body, headers=JSON)
+        return parse(Acted, answer)

@@ -1,0 +1,120 @@
+"""Documents in files, submitted as they are; and acts on all tasks of a filter."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from khala.client import AsyncKhala
+from khala.client.request import Json
+from khala.model.errors import Rejected
+from khala.model.limits import LIST_LIMIT_MAX, LIST_TASKS
+from khala.model.task import TERMINAL, TaskState
+from roles.client import exits
+from roles.client.connection import Connection
+from roles.client.selectors import parameters_of
+
+_PAGE = 500
+
+
+async def apply(khala: AsyncKhala, connection: Connection, file: str) -> int:
+    """Print what became of each document: its id, and whether it is new."""
+    for document in _documents(file):
+        key = document.pop("key", None) or document.get("name")
+        if not key or not isinstance(key, str):
+            raise Rejected(
+                f"-f {file}: a document needs a name, or a key, by which it is known when it is"
+                " applied again"
+            )
+        applied = await khala.apply(document, f"apply {key}")
+        if applied.new:
+            connection.remember(applied.id)
+        click.echo(f"{applied.id} {'created' if applied.new else 'unchanged'}")
+    return 0
+
+
+async def batch(khala: AsyncKhala, connection: Connection, file: str) -> int:
+    """Print the id of each task that was accepted; 2 if one was not."""
+    code = 0
+    numbered = list(_lines(file))
+    for start in range(0, len(numbered), LIST_TASKS):
+        part = numbered[start : start + LIST_TASKS]
+        answer = await khala.submit_batch([document for _, document in part])
+        for (number, _), item in zip(part, answer.items, strict=True):
+            if item.id is not None:
+                connection.remember(item.id)
+                click.echo(item.id)
+            else:
+                why = item.problem.detail if item.problem else "it was refused"
+                click.echo(f"khala: {file}:{number}: {why}", err=True)
+                code = exits.USAGE
+    return code
+
+
+def _documents(file: str) -> list[Json]:
+    """One, or a list of them; TOML by the name of the file, else JSON."""
+    text = _text(file)
+    try:
+        if file.endswith(".toml"):
+            return [tomllib.loads(text)]
+        found = msgspec.json.decode(text, type=Json | list[Json])
+    except (tomllib.TOMLDecodeError, msgspec.MsgspecError) as error:
+        raise Rejected(f"-f: {file} holds no document, nor a list of them: {error}") from error
+    return found if isinstance(found, list) else [found]
+
+
+def _lines(file: str) -> Iterator[tuple[int, Json]]:
+    for number, line in enumerate(_text(file).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, msgspec.json.decode(line, type=Json)
+        except msgspec.MsgspecError as error:
+            raise Rejected(f"-f: {file}:{number}: no document in JSON: {error}") from error
+
+
+def _text(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected(f"-f: {file!r} cannot be read: {error}", field="-f") from error
+
+
+async def cancel_matching(khala: AsyncKhala, matching: Json, *, sure: bool) -> int:
+    """Cancel all open tasks of a filter, after their number was confirmed."""
+    count = await _count_open(khala, matching)
+    if not count:
+        click.echo("khala: no task that has not ended matches", err=True)
+        return 0
+    tasks = "1 task" if count == 1 else f"{count} tasks"
+    if not sure:
+        if not sys.stdin.isatty():
+            raise Rejected(f"--filter: {tasks} would be cancelled; say --yes", field="--filter")
+        if not click.confirm(f"Cancel {tasks}?", err=True):
+            return exits.FAILED
+    acted = await khala.cancel_matching(matching, count)
+    for failure in acted.failures:
+        click.echo(f"khala: {failure.id}: {failure.detail}", err=True)
+    click.echo(f"{acted.cancelled} cancelled")
+    return exits.UNREACHABLE if acted.failed else 0
+
+
+async def _count_open(khala: AsyncKhala, matching: Json) -> int:
+    wanted = set(matching.get("state") or TaskState)
+    open_states = [state for state in TaskState if state not in TERMINAL and state in wanted]
+    if not open_states:
+        return 0
+    filters = parameters_of({**matching, "state": open_states})
+    count, cursor = 0, None
+    while count <= LIST_LIMIT_MAX:
+        page = await khala.list_page(filters=filters, limit=_PAGE, cursor=cursor)
+        count += len(page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return count
