@@ -26,6 +26,7 @@ from khala.protocol.v2 import (
     Attempts,
     CaseDetail,
     Created,
+    Explanation,
     Nodes,
     Page,
     Row,
@@ -120,6 +121,11 @@ class AsyncKhala(DocumentCalls):
     async def forget(self, task: str) -> None:
         """Remove a task that has ended, and all it left. Raise `NotDone` of another."""
         await self._ask("DELETE", f"/api/v2/tasks/{quote(task, safe='')}")
+
+    async def explain(self, task: str) -> Explanation:
+        """Why it waits, by executor, or why it ended."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}/explain"
+        return _parse(Explanation, await self._ask("GET", path))
 
     async def list_page(
         self,

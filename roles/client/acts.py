@@ -10,15 +10,15 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Result, Row, Task
+from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Row, Task
 from khala.model.cases import Verdict
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
-from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol import v2
 from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection
+from roles.client.describing import described, sentence_of, summary_of, why_waiting
 from roles.client.output import Output, show_log
 from roles.client.selectors import select, select_one
 from roles.client.tables import Form
@@ -77,7 +77,8 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
         click.echo(f"khala: {sentence_of(ended)}", err=True)
     if ended.verdict is None:
         return program_code(ended)
-    click.echo(f"khala: {verdicts.sentence_of(ended)}", err=True)
+    for line in summary_of(ended):
+        click.echo(line, err=True)
     return 0 if ended.verdict is Verdict.AC else exits.FAILED
 
 
@@ -129,7 +130,7 @@ async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...],
         for task in tasks:
             click.echo(task.id)
     else:
-        click.echo("\n\n".join("\n".join(_described(task)) for task in tasks))
+        click.echo("\n\n".join("\n".join(described(task)) for task in tasks))
     return 0
 
 
@@ -150,6 +151,9 @@ async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
     task = await khala.get(await select_one(khala, connection, word))
     click.echo(sentence_of(task))
     await tries.show(khala, task)
+    if task.state is TaskState.QUEUED:
+        for line in why_waiting(await khala.explain(task.id)):
+            click.echo(line)
     return 0
 
 
@@ -311,48 +315,3 @@ def program_code(task: Task) -> int:
     if result.signal is not None:
         return _SIGNAL_BASE + result.signal
     return result.exit_code or exits.FAILED
-
-
-def sentence_of(task: Task) -> str:
-    """Where it stands, or how it ended and why."""
-    message = f": {tables.plain(task.message)}" if task.message else ""
-    if not task.done:
-        where = f" on {task.executor}" if task.executor else ""
-        why = f": {tables.plain(task.pending.detail)}" if task.pending else message
-        return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}{why}"
-    reason = f" ({task.reason})" if task.reason and task.reason is not Reason.OK else ""
-    return f"{task.id} {task.state}{reason}{message}"
-
-
-def _described(task: Task) -> list[str]:
-    lines = [
-        f"Task      {task.id}",
-        f"State     {sentence_of(task).removeprefix(task.id).strip()}",
-        f"User      {task.user}",
-        f"Created   {task.created_at:%Y-%m-%d %H:%M:%S} UTC ({tables.age(task.created_at)} ago)",
-        f"Attempt   {task.attempt}" + (f", {task.crashes} lost" if task.crashes else ""),
-    ]
-    if task.executor:
-        lines.append(f"Executor  {task.executor}")
-    if task.verdict is not None:
-        lines.append(f"Verdict   {verdicts.sentence_of(task).removeprefix('verdict ')}")
-    for name, stage in (("Compile", task.stages.compile), ("Execute", task.stages.execute)):
-        if stage.result is not None:
-            lines.append(f"{name}   {_measured(stage.result)}")
-    return lines
-
-
-def _measured(result: Result) -> str:
-    end = f"exit {result.exit_code}" if result.exit_code is not None else str(result.reason)
-    if result.signal is not None:
-        end = f"signal {result.signal}"
-    cpu_ms = result.cpu_user_ms + result.cpu_system_ms
-    parts = [
-        end,
-        f"wall {tables.duration(result.wall_ms)}",
-        f"cpu {tables.duration(cpu_ms)}",
-        f"memory {tables.size(result.memory_peak_bytes)}",
-    ]
-    if result.cache == "hit":
-        parts.append("from the compile cache")
-    return ", ".join(parts)

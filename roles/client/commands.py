@@ -121,6 +121,19 @@ def get(connection: Connection, tasks: tuple[str, ...], form: str) -> None:
 
 
 @click.command(
+    short_help="Show tasks in words.",
+    help=f"Show tasks in words: where they stand, what they used, how they ended.\n\n{SELECTORS}",
+)
+@some_tasks
+@connected
+def describe(connection: Connection, tasks: tuple[str, ...]) -> None:
+    from roles.client import acts
+    from roles.client.tables import Form
+
+    _act(connection, lambda khala: acts.get(khala, connection, tasks, Form.TABLE))
+
+
+@click.command(
     short_help="Show what a task wrote.",
     help=f"Show what a task has written so far; with -f, go on until it ends.\n\n{SELECTORS}",
 )
@@ -213,30 +226,6 @@ def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None,
         wanted = filter_of(matching)
         _act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, sure=yes))
     _act(connection, lambda khala: acts.cancel(khala, connection, tasks))
-
-
-@click.command(short_help="Submit the documents of a file, each once.")
-@click.option("-f", "--file", required=True, metavar="FILE", help="- is stdin.")
-@connected
-def apply(connection: Connection, file: str) -> None:
-    """Submit the document of a task or a job, or a list of them, and print their ids.
-
-    A document is known by its `key`, or else by its `name`: applied again it is the same task, and
-    another content under the same one is refused. FILE is JSON, or TOML if it is called so."""
-    from roles.client import document_acts
-
-    _act(connection, lambda khala: document_acts.apply(khala, connection, file))
-
-
-@click.command(short_help="Submit many tasks, one document a line.")
-@click.option("-f", "--file", required=True, metavar="FILE", help="JSON lines; - is stdin.")
-@connected
-def batch(connection: Connection, file: str) -> None:
-    """Submit the documents of a file and print the ids of their tasks. Each is accepted or refused
-    by itself; 2 if one was refused."""
-    from roles.client import document_acts
-
-    _act(connection, lambda khala: document_acts.batch(khala, connection, file))
 
 
 @click.command(
@@ -340,13 +329,12 @@ COMMANDS = (
     submit,
     ls,
     get,
+    describe,
     logs,
     explain,
     diff,
     wait,
     cancel,
-    apply,
-    batch,
     rerun,
     retry,
     rm,

@@ -1,4 +1,4 @@
-"""The commands of jobs and blobs as click sees them."""
+"""The commands of jobs, of documents in files, and of blobs, as click sees them."""
 
 from __future__ import annotations
 
@@ -145,7 +145,31 @@ def get_blob(connection: Connection, name: str) -> None:
     _act(connection, lambda khala: job_acts.get_blob(khala, name))
 
 
-JOB_COMMANDS = (progress, job, blob)
+@click.command(short_help="Submit the documents of a file, each once.")
+@click.option("-f", "--file", required=True, metavar="FILE", help="- is stdin.")
+@connected
+def apply(connection: Connection, file: str) -> None:
+    """Submit the document of a task or a job, or a list of them, and print their ids.
+
+    A document is known by its `key`, or else by its `name`: applied again it is the same task, and
+    another content under the same one is refused. FILE is JSON, or TOML if it is called so."""
+    from roles.client import document_acts
+
+    _act(connection, lambda khala: document_acts.apply(khala, connection, file))
+
+
+@click.command(short_help="Submit many tasks, one document a line.")
+@click.option("-f", "--file", required=True, metavar="FILE", help="JSON lines; - is stdin.")
+@connected
+def batch(connection: Connection, file: str) -> None:
+    """Submit the documents of a file and print the ids of their tasks. Each is accepted or refused
+    by itself; 2 if one was refused."""
+    from roles.client import document_acts
+
+    _act(connection, lambda khala: document_acts.batch(khala, connection, file))
+
+
+JOB_COMMANDS = (progress, job, apply, batch, blob)
 
 
 def _act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:

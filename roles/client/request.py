@@ -7,6 +7,7 @@ command line says wins, because it was typed later.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import sys
@@ -92,7 +93,7 @@ def task_of(options: Options) -> NewTask:
     return NewTask(
         execute=execute,
         compile=compile_stage,
-        sources=tuple(_source(path, "--source") for path in options.source),
+        sources=tuple(_source(path, "--source") for path in _sources_of(options)),
         data=tuple(_source(path, "--data") for path in options.data),
         stdin=_stdin(options.stdin),
         env=dict(_pair(text, "--env", "NAME") for text in options.env),
@@ -191,28 +192,44 @@ def _stdin(path: str | None) -> bytes | None:
     return None if path is None else _read(path, "--stdin")
 
 
+def _sources_of(options: Options) -> tuple[str, ...]:
+    """`-- ./sim.sh` takes that file along if nothing else is said of files: a task sees none of
+    this folder's, and whoever types it means this one."""
+    words = options.command[0].split(maxsplit=1) if options.command else []
+    if options.source or options.compile is not None or not words:
+        return options.source
+    word = words[0]
+    inside = word.startswith("./") and ".." not in word and Path(word).is_file()
+    return (f"{word}:{word.removeprefix('./')}",) if inside else ()
+
+
 def _source(text: str, option: str) -> Source:
-    """`PATH`, or `PATH:NAME` for another name inside; a folder travels as an archive."""
+    """`PATH`, or `PATH:NAME` for another name inside. A folder travels as an archive, and so does
+    what can be run: an archive has room for that, too."""
     path, _, name = text.partition(":")
     found = Path(path)
     if found.is_dir():
-        return Source(name, _zipped(found, option), unpack=True)
+        files = [(each, each.relative_to(found).as_posix()) for each in _files_below(found)]
+        return Source(name, _zipped(files, option), unpack=True)
+    if found.is_file() and os.access(found, os.X_OK):
+        return Source("", _zipped([(found, name or found.name)], option), unpack=True)
     return Source(name or found.name, _read(path, option))
 
 
-def _zipped(folder: Path, option: str) -> bytes:
-    """Its regular files; links are not followed, and what is not a file is left out."""
+def _zipped(files: Iterable[tuple[Path, str]], option: str) -> bytes:
+    """Files by their names inside."""
     buffer = io.BytesIO()
     try:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for path in _files_below(folder):
-                archive.write(path, path.relative_to(folder).as_posix())
+            for path, name in files:
+                archive.write(path, name)
     except (OSError, ValueError) as error:
-        raise Rejected(f"{option}: {folder}: {error}", field=option) from error
+        raise Rejected(f"{option}: {error}", field=option) from error
     return buffer.getvalue()
 
 
 def _files_below(folder: Path) -> Iterable[Path]:
+    """The regular ones; links are not followed, and what is not a file is left out."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 

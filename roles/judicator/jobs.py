@@ -99,7 +99,7 @@ class Jobs:
         else:
             specs = await self._listed(request)
             listed = msgspec.msgpack.encode(specs)
-            spec = _spec(request, up_to(len(specs)), await self.store(listed))
+            spec = _spec(request, up_to(len(specs)), await store_list(self.stores.blobs, listed))
             blobs = tuple({name for each in specs for name in each.blobs})
             parts = [fingerprint_of(each) for each in specs]
         return await self.accept(
@@ -135,7 +135,7 @@ class Jobs:
         task = await self.submissions.prepare(request.task)
         blob = None
         if entries is not None:
-            blob = await self.store(msgspec.msgpack.encode(entries))
+            blob = await store_list(self.stores.blobs, msgspec.msgpack.encode(entries))
         return replace(_spec(request, indexes, blob), task=task)
 
     async def _listed(self, request: SubmitJob) -> list[TaskSpec]:
@@ -149,12 +149,6 @@ class Jobs:
             replace(spec, member=Member(job=JobId(""), index=index))
             for index, spec in enumerate(specs)
         ]
-
-    async def store(self, data: bytes) -> BlobName:
-        """A list of the members, once for all of them."""
-        name = name_of(data)
-        await put_blob(self.stores.blobs, name, data)
-        return name
 
     def _hurry(self, job: JobId) -> None:
         """The next round would do it, too."""
@@ -287,6 +281,13 @@ async def _find(jobs: Jobs, job: JobId) -> Job:
         return await jobs.stores.jobs.get(job)
     except NotFound:
         raise missing("job", job, jobs.keep) from None
+
+
+async def store_list(blobs: BlobStore, data: bytes) -> BlobName:
+    """What differs between members, once for all of them."""
+    name = name_of(data)
+    await put_blob(blobs, name, data)
+    return name
 
 
 def _spec(request: SubmitJob, indexes: Indexes, blob: BlobName | None) -> JobSpec:

@@ -21,7 +21,7 @@ from khala.model.ranges import ranges_of, up_to
 from khala.model.spec import TaskSpec
 from khala.model.task import TERMINAL, TaskState
 from khala.protocol.jobs import ListMembers, Retried, RetryJob
-from roles.judicator.jobs import Jobs
+from roles.judicator.jobs import Jobs, store_list
 
 
 async def retry(jobs: Jobs, job_id: JobId, request: RetryJob) -> Retried:
@@ -61,13 +61,13 @@ async def _spec_of(
     members = await _members(jobs, job, positions)
     again = replace(job.spec, retry_of=job.id)
     if job.spec.task is None:
-        blob = await jobs.store(msgspec.msgpack.encode(members))
+        blob = await store_list(jobs.stores.blobs, msgspec.msgpack.encode(members))
         names = tuple({name for each in members for name in each.blobs})
         return replace(again, indexes=up_to(len(members)), blob=blob), names
     entries: BlobName | None = None
     if job.spec.blob is not None:
         listed = [each.member.entry for each in members if each.member is not None]
-        entries = await jobs.store(msgspec.msgpack.encode(listed))
+        entries = await store_list(jobs.stores.blobs, msgspec.msgpack.encode(listed))
     indexes = ranges_of([job.spec.indexes.at(position) for position in positions])
     return replace(again, indexes=indexes, blob=entries), ()
 

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from khala.client import Task
-from roles.client.acts import program_code, sentence_of
+from roles.client.acts import program_code
+from roles.client.describing import sentence_of
 
 LIMITS = {
     "wall_ms": 1000,
