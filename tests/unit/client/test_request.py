@@ -92,6 +92,24 @@ def test_a_file_keeps_its_name_or_gets_another(tmp_path: Path) -> None:
     assert [source.path for source in task.sources] == ["m.py", "src/n.py"]
 
 
+def test_what_can_be_run_can_be_run_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task sees nothing of this folder, and whoever types `-- ./sim.sh` means the one here."""
+    monkeypatch.chdir(tmp_path)
+    Path("sim.sh").write_text("#!/bin/sh\n")
+    Path("sim.sh").chmod(0o755)
+    [source] = task_of(Options(command=("./sim.sh", "1"))).sources
+    [entry] = zipfile.ZipFile(io.BytesIO(source.content)).infolist()
+    assert (source.unpack, entry.filename) == (True, "sim.sh")
+    assert entry.external_attr >> 16 & 0o111
+    for other in (
+        Options(command=("./missing",)),
+        Options(command=("./sim.sh",), compile="true"),
+        Options(command=("./../sim.sh",)),
+        Options(command=("sim.sh",)),
+    ):
+        assert task_of(other).sources == ()
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from khala.client import Task
+from khala.model.task import TaskState
+from khala.protocol.v2 import Blocking, Explanation
 from roles.client.acts import program_code
-from roles.client.describing import sentence_of
+from roles.client.describing import described, sentence_of, summary_of, why_waiting
 
 LIMITS = {
     "wall_ms": 1000,
@@ -110,3 +112,84 @@ def test_run_ends_as_the_program_did(fields: dict[str, object], code: int) -> No
 def test_run_ends_well_or_without_a_stage() -> None:
     assert program_code(a_task(state="succeeded", stages=ran(exit_code=0, reason="ok"))) == 0
     assert program_code(a_task(state="error", reason="bad_input")) == 1
+
+
+def a_result(**fields: object) -> dict[str, object]:
+    nothing = {"size": 0, "kept": 0, "text": "", "gap": None, "tail": None, "truncated": False}
+    return {
+        "reason": "ok",
+        "exit_code": 0,
+        "signal": None,
+        "limit": None,
+        "observed": None,
+        "wall_ms": 210,
+        "cpu_user_ms": 1,
+        "cpu_system_ms": 1,
+        "memory_peak_bytes": 1 << 20,
+        "pids_peak": 1,
+        "written_bytes": 0,
+        "message": None,
+        "cache": None,
+        "stdout": nothing,
+        "stderr": nothing,
+        **fields,
+    }
+
+
+def test_a_judged_run_is_summed_up() -> None:
+    now = datetime.now(UTC)
+    task = a_task(
+        state="succeeded",
+        reason="ok",
+        executor="exec-07",
+        created_at=now,
+        started_at=now,
+        verdict="WA",
+        first_difference={"line": 17, "expected": "42", "actual": "41"},
+        stages={
+            "compile": a_stage(a_result(wall_ms=1900, cache="miss")),
+            "execute": a_stage(a_result()),
+        },
+    )
+    assert list(summary_of(task)) == [
+        "6b04d478  queued → exec-07 (0.0 s)",
+        "compile   ok  1.90 s  (cache miss)",
+        "run       exit 0  210 ms  1.0 MiB",
+        'verdict   WA: line 17: expected "42", got "41"  khala diff 6b04d478',
+    ]
+
+
+def test_how_it_ended_stands_at_the_end() -> None:
+    task = a_task(
+        state="failed",
+        reason="memory",
+        message="used 256.0 MiB of 256 MiB",
+        enforcement={"mode": "cgroup_v2", "root": True, "unenforced": []},
+        stages={
+            "compile": a_stage(),
+            "execute": a_stage(a_result(reason="memory", exit_code=None)),
+        },
+        done=True,
+    )
+    assert described(task)[-1] == (
+        "Ended     failed · memory: used 256.0 MiB of 256 MiB (cgroup_v2), in execute"
+    )
+
+
+def test_why_it_waits() -> None:
+    seen = Explanation(
+        state=TaskState.QUEUED,
+        summary="",
+        blocking=[
+            Blocking(code="too_small", detail="has not gpu 2", nodes=["a", "b"], count=5),
+            Blocking(code="cordoned", detail='cordoned: "kernel"', nodes=["c"], count=1),
+        ],
+        position=12,
+        would_run_if=["c is uncordoned"],
+    )
+    assert list(why_waiting(seen)) == [
+        "  5 nodes   too_small: has not gpu 2 (a, b, ...)",
+        '  1 node    cordoned: cordoned: "kernel" (c)',
+        "  place 12 in the queue",
+        "  would run if c is uncordoned",
+    ]
