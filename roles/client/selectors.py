@@ -5,6 +5,7 @@ as `JOB:1-100:2`, or a list of these; and filters, as `state=queued,label=hw=3`.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from khala.client import AsyncKhala
 from khala.client.request import Json
@@ -20,7 +21,10 @@ _ID_DIGITS = 24
 _WORD = re.compile(rf"[0-9a-f]{{{PREFIX_MIN},{_ID_DIGITS}}}\Z")
 _LAST = re.compile(r"last(?:~(\d{1,4}))?\Z")
 _MEMBERS = re.compile(r"([^:]+):(\d.*)\Z")
-#: Pages of jobs that are looked through for the beginning of an id.
+_TIME_DIGITS = 8
+#: Judicators' clocks give the id, the store's clock the date; they may differ a little.
+_CLOCKS = timedelta(seconds=5)
+#: Pages that are looked through for the beginning of an id.
 _PAGES = 20
 _SHOWN = 5
 #: Filters that take several values; those of labels must all hold, of the others any.
@@ -89,8 +93,20 @@ def _known(connection: Connection, word: str) -> str | None:
 
 
 async def _complete(khala: AsyncKhala, prefix: str) -> str:
-    page = await khala.list_page(filters={"id_prefix": prefix}, limit=_SHOWN + 1)
-    return _the_one([row.id for row in page.items], prefix, "task")
+    """The first eight digits of an id are the second of its submission, and what joined the queue
+    before is not looked at; members of a job join it later."""
+    first = int(prefix[:_TIME_DIGITS].ljust(_TIME_DIGITS, "0"), 16)
+    since = datetime.fromtimestamp(first, UTC) - _CLOCKS
+    filters = {"id_prefix": prefix, "created_after": since.isoformat(), "order": "oldest"}
+    matches: list[str] = []
+    cursor = None
+    for _ in range(_PAGES):
+        page = await khala.list_page(filters=filters, limit=_SHOWN + 1, cursor=cursor)
+        matches += [row.id for row in page.items]
+        cursor = page.next_cursor
+        if cursor is None or len(matches) > _SHOWN:
+            break
+    return _the_one(matches, prefix, "task")
 
 
 def _the_one(matches: list[str], prefix: str, what: str) -> str:

@@ -81,7 +81,7 @@ $ khala submit --label kind=stuck --resource gpu=1 -- true
 $ khala explain last
 ... queued for ...: no online executor can run it, however long it waits: of 1, 1 has not gpu 1
   1 node    too_small: has not gpu 1 (...)
-  place 1 in the queue
+  place ... in the queue
   would run if ... has gpu 1, or less is asked for
 $ khala submit --label kind=stuck --require zone=north -- true
 ...
@@ -160,7 +160,7 @@ def test_a_session_runs_as_it_is_written(stack: str, tmp_path: Path, session: st
     }
     script = "exec 2>&1\n" + SHELL + "\n"
     for number, (command, _) in enumerate(steps(session)):
-        script += f"echo '~{number}~'\n{command}\n"
+        script += f"echo '~{number}~'\n(exit ${{code:-0}})\n{command}\ncode=$?\n"
     done = subprocess.run(
         ["bash"],
         input=script,

@@ -29,9 +29,11 @@ class Known:
     async def list_jobs(self, *, limit: int, cursor: str | None) -> JobPage:
         return JobPage(items=[a_job()], next_cursor=None)
 
-    async def list_page(self, *, filters: dict[str, str], limit: int) -> Page:
-        assert filters.keys() == {"id_prefix"}
-        return Page(items=[], next_cursor=None)
+    async def list_page(self, *, filters: dict[str, str], limit: int, cursor: str | None) -> Page:
+        # What was submitted before cannot have an id that begins so.
+        assert filters["created_after"] == "2061-05-04T02:39:55+00:00"
+        assert (filters["id_prefix"], filters["order"]) == ("abcdef", "oldest")
+        return Page(items=[], next_cursor=None if cursor else "second")
 
 
 @pytest.fixture
