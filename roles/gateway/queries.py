@@ -55,10 +55,12 @@ def _parse(text: str, name: str, kind: Any) -> Any:
     if plain is datetime:
         return _parse_time(text, name)
     value: Any = text
-    if get_origin(plain) is tuple:
-        value = tuple(dict.fromkeys(word.strip() for word in text.split(",")))
+    listed = get_origin(plain) is tuple
+    if listed:
+        value = tuple(word.strip() for word in text.split(","))
     try:
-        return msgspec.convert(value, kind, strict=False)
+        found = msgspec.convert(value, kind, strict=False)
+        return tuple(dict.fromkeys(found)) if listed else found
     except msgspec.ValidationError as error:
         raise Rejected(
             f"{name}: {_wanted(plain) or str(error).partition(' - at')[0]};"

@@ -26,6 +26,7 @@ from tests.unit.gateway.test_kv2 import task_of
         ("name", ""),
         ("name", "n" * 129),
         ("node", "a b"),
+        ("state", ",".join(["queued"] * 9)),
         ("id_prefix", "abc"),
         ("id_prefix", "ABCDEF"),
         ("reason", "bad_luck"),
