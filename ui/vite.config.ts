@@ -1,11 +1,16 @@
 import { readFileSync } from "node:fs";
 import { svelte } from "@sveltejs/vite-plugin-svelte";
 import { defineConfig, type Plugin } from "vitest/config";
-import { mockGateway } from "./dev/mock.ts";
 import { CSP } from "./dev/csp.ts";
 
-/** A real gateway to develop against; without it the mock in dev/ answers. */
-const gateway = process.env["KHALA_GATEWAY"];
+/**
+ * The gateway that `npm run dev` and `npm run preview` pass /api on to: `build/up` serves one there.
+ * It lets no page of another origin act, so a request comes to it as from its own.
+ */
+const gateway = process.env["KHALA_GATEWAY"] ?? "http://127.0.0.1:7000";
+const proxy = {
+  "/api": { target: gateway, changeOrigin: true, headers: { origin: new URL(gateway).origin } },
+};
 
 /**
  * The theme must be set before the first paint, so it cannot be a module (those are deferred), and
@@ -55,7 +60,7 @@ function fontLicences(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [svelte(), themeScript(), fontLicences(), ...(gateway ? [] : [mockGateway()])],
+  plugins: [svelte(), themeScript(), fontLicences()],
   build: {
     target: "es2022",
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
@@ -63,7 +68,7 @@ export default defineConfig({
     license: { fileName: "licences/packages.md" },
     modulePreload: { polyfill: false },
   },
-  server: gateway ? { proxy: { "/api": { target: gateway, changeOrigin: true } } } : {},
-  preview: { headers: { "Content-Security-Policy": CSP } },
+  server: { proxy },
+  preview: { proxy, headers: { "Content-Security-Policy": CSP } },
   test: { include: ["src/**/*.test.ts"], environment: "node" },
 });

@@ -31,6 +31,8 @@ PAGES = (
     "/tasks",
     "/tasks/new",
     "/tasks/<task_id:str>",
+    "/jobs",
+    "/jobs/<job_id:str>",
     "/cluster",
 )
 CSP = (

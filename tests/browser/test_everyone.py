@@ -13,7 +13,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.cluster.harness import Khala
+from tests.browser.test_jobs import ask, submit_array
+from tests.cluster.harness import Khala, wait_until
 
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 LONG_LINE = "x" * 3000
@@ -29,6 +30,7 @@ class Tasks:
     succeeded: str
     failed: str
     running: str
+    job: str
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,11 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
     )
     failed = khala.submit(user="601", execute_command="echo no >&2; exit 3")
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
+    job = submit_array(khala, "exit $KHALA_ARRAY_INDEX", "0-2", name=LONG_LINE[:120])
+    wait_until(lambda: ask(khala, f"/jobs/{job}")["done"], 120, "the job has ended")
     khala.wait_done(succeeded)
     khala.wait_done(failed)
-    yield Tasks(succeeded, failed, running)
+    yield Tasks(succeeded, failed, running, job)
     khala.call("DELETE", f"/api/task?id={running}")
 
 
@@ -90,6 +94,15 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
     page.goto("/cluster")
     expect(page.get_by_test_id("executors")).to_be_visible()
     look("cluster")
+    page.goto("/jobs")
+    expect(page.locator(f"[data-id='{tasks.job}']")).to_be_visible()
+    look("jobs")
+    page.goto(f"/jobs/{tasks.job}")
+    expect(page.get_by_test_id("member")).to_have_count(3)
+    look("job")
+    page.goto(f"/jobs/{tasks.job}?state=running")
+    expect(page.get_by_test_id("no-members")).to_be_visible()
+    look("empty page of a job")
     return found
 
 

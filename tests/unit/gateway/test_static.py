@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import aiohttp
@@ -35,7 +36,7 @@ async def test_the_built_application(built: Path) -> None:
     server = await serve(app, Bind(host="127.0.0.1", port=0, flag="--http-port"))
     base = f"http://127.0.0.1:{server.port}"
     async with aiohttp.ClientSession(auto_decompress=False) as http:
-        pages = [page.replace("<task_id:str>", "6b04d4787d852fb9eb7f7a4e") for page in PAGES]
+        pages = [re.sub("<[a-z_]+:str>", "6b04d4787d852fb9eb7f7a4e", page) for page in PAGES]
         for path in (*pages, *(f"{page}/" for page in pages if page != "/")):
             async with http.get(f"{base}{path}?id=1", headers={"Accept-Encoding": ""}) as response:
                 assert await response.text() == INDEX

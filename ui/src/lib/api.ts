@@ -10,14 +10,18 @@
 import type {
   ArtifactList,
   ClusterStatus,
+  Cursored,
   Explanation,
   FileName,
+  Job,
   Limits,
+  MemberState,
   Nodes,
   StageName,
   Submitted,
   Task,
   TaskPage,
+  TaskRow,
 } from "./types";
 
 /** One fault of a document that was sent: where, and what is wrong there. */
@@ -292,6 +296,47 @@ export async function cancelTask(id: string): Promise<boolean> {
   if (answer.result === 2) return false;
   if (answer.result !== 0) throw kv2Failure(answer.result, "The cancellation");
   return true;
+}
+
+/** `cursor` is the `next_cursor` of the page before; empty for the first page. */
+export function listJobs(
+  query: { user: string; cursor: string; limit: number },
+  signal?: AbortSignal,
+): Promise<Cursored<Job>> {
+  const parameters = new URLSearchParams({ limit: `${query.limit}` });
+  if (query.user) parameters.set("user", query.user);
+  if (query.cursor) parameters.set("cursor", query.cursor);
+  return getJson<Cursored<Job>>(`/api/v2/jobs?${parameters}`, signal);
+}
+
+function jobPath(id: string): string {
+  return `/api/v2/jobs/${encodeURIComponent(id)}`;
+}
+
+export function getJob(id: string, signal?: AbortSignal): Promise<Job> {
+  return getJson<Job>(jobPath(id), signal);
+}
+
+export function listMembers(
+  id: string,
+  query: { state: MemberState | ""; cursor: string; limit: number },
+  signal?: AbortSignal,
+): Promise<Cursored<TaskRow>> {
+  const parameters = new URLSearchParams({ limit: `${query.limit}` });
+  if (query.state) parameters.set("state", query.state);
+  if (query.cursor) parameters.set("cursor", query.cursor);
+  return getJson<Cursored<TaskRow>>(`${jobPath(id)}/tasks?${parameters}`, signal);
+}
+
+/** False when there was nothing left to cancel. */
+export async function cancelJob(id: string): Promise<boolean> {
+  try {
+    await request(`${jobPath(id)}/cancel`, { method: "POST" });
+    return true;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "already_done") return false;
+    throw error;
+  }
 }
 
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {

@@ -49,6 +49,8 @@ function stage(ended: StageResult | null): Stage {
 function task(more: Partial<Task>): Task {
   return {
     id: "6b04d4787d852fb9eb7f7a4e",
+    pending: null,
+    job: null,
     user: 0,
     state: "queued",
     reason: null,
@@ -119,9 +121,14 @@ describe("headline", () => {
     expect(headline(task({ state: "starting" }))).toBe("Preparing the sandbox.");
     expect(headline(task({ state: "hibernating" as never }))).toContain("hibernating");
   });
+  it("says why a task waits in the server's words, the latest of them", () => {
+    const pending = { code: "no_fit", detail: "no online executor can run it" };
+    expect(headline(task({ pending }))).toBe("No online executor can run it.");
+    expect(headline(task({ pending }), "a slot is free")).toBe("A slot is free.");
+  });
   it("tells a retry from a first wait", () => {
     const again = task({ attempt: 2, crashes: 2 });
-    expect(headline(again)).toBe("Waiting to run again; an executor was lost twice.");
+    expect(headline(again)).toBe("An executor was lost twice. Waiting to run.");
     expect(taskBadge(again).word).toBe("Retrying");
     expect(taskBadge(task({})).word).toBe("Queued");
   });

@@ -159,14 +159,15 @@ const ERRORS: Record<string, string> = {
 /** Here the number says it all: "exit status 3" is no more than "exited with code 3". */
 const SAYS_LESS = new Set(["exit_nonzero", "signal"]);
 
-/** The first line of a task's page, after its state. */
-export function headline(task: Task): string {
+/**
+ * The first line of a task's page, after its state. `waits` is the gateway's latest word on why it
+ * waits, if there is one that is newer than the task's own.
+ */
+export function headline(task: Task, waits = ""): string {
   const where = task.executor ? ` on ${task.executor}` : "";
   switch (task.state) {
     case "queued":
-      return task.crashes > 0
-        ? `Waiting to run again; an executor was lost ${times(task.crashes)}.`
-        : "Waiting for a free slot.";
+      return queued(task, waits || (task.pending?.detail ?? ""));
     case "starting":
       return `Preparing the sandbox${where}.`;
     case "compiling":
@@ -193,6 +194,11 @@ export function headline(task: Task): string {
     default:
       return `This page does not know the state “${String(task.state)}”.`;
   }
+}
+
+function queued(task: Task, waits: string): string {
+  const lost = task.crashes > 0 ? `An executor was lost ${times(task.crashes)}. ` : "";
+  return lost + (waits ? sentence(waits) : "Waiting to run.");
 }
 
 function unexplained(task: Task): string {

@@ -12,7 +12,7 @@
 
 import { ApiError, request } from "./api";
 import { backoffMs } from "./backoff";
-import type { State } from "./types";
+import type { Place, State } from "./types";
 import { SseParser, type ServerEvent } from "./sse";
 
 export interface TaskEvent {
@@ -26,6 +26,7 @@ export interface TaskEvent {
   created_at: string;
   updated_at: string;
   done: boolean;
+  job: Place | null;
 }
 
 export interface ExecutorEvent {

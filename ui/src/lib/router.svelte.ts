@@ -7,6 +7,8 @@ export type Route =
   | { name: "tasks" }
   | { name: "new" }
   | { name: "task"; id: string }
+  | { name: "jobs" }
+  | { name: "job"; id: string }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -17,6 +19,8 @@ export function match(path: string): Route {
       return { name: "tasks" };
     case "/tasks/new":
       return { name: "new" };
+    case "/jobs":
+      return { name: "jobs" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":
@@ -25,7 +29,9 @@ export function match(path: string): Route {
       return { name: "cluster", show: "judicators" };
   }
   const task = /^\/tasks\/([0-9a-f]{24})$/.exec(clean);
-  return task?.[1] ? { name: "task", id: task[1] } : { name: "missing" };
+  if (task?.[1]) return { name: "task", id: task[1] };
+  const job = /^\/jobs\/([0-9a-f]{24})$/.exec(clean);
+  return job?.[1] ? { name: "job", id: job[1] } : { name: "missing" };
 }
 
 /** Where an old address leads now, or null when the address is current. */

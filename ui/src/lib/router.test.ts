@@ -15,13 +15,19 @@ it.each([
   ["/get", "/tasks"],
 ])("KV2's %s leads to %s", (old, now) => expect(lead(old)).toBe(now));
 
-it.each(["/tasks", "/tasks/new", `/tasks/${ID}`, "/executors", "/judicators", "/cluster"])(
-  "%s is a page of its own",
-  (path) => {
-    expect(lead(path)).toBeNull();
-    expect(match(path).name).not.toBe("missing");
-  },
-);
+it.each([
+  "/tasks",
+  "/tasks/new",
+  `/tasks/${ID}`,
+  "/executors",
+  "/judicators",
+  "/cluster",
+  "/jobs",
+  `/jobs/${ID}`,
+])("%s is a page of its own", (path) => {
+  expect(lead(path)).toBeNull();
+  expect(match(path).name).not.toBe("missing");
+});
 
 it.each(["/tasks/XYZ", `/tasks/${ID}0`, "/nope", "/tasks/new/x"])("%s is no page", (path) => {
   expect(match(path)).toEqual({ name: "missing" });

@@ -26,6 +26,7 @@ function event(
 ): TaskEvent {
   return {
     id,
+    job: null,
     user: 0,
     state: "running",
     kv2_status: 3,

@@ -98,6 +98,10 @@ export interface Task {
   started_at: string | null;
   finished_at: string | null;
   updated_at: string;
+  /** Why it waits; null if it does not, or if nobody can say. */
+  pending: { code: string; detail: string } | null;
+  /** The job it belongs to, and which one of its tasks it is; null for a task of its own. */
+  job: Place | null;
   /** Null until the task is done, and if it never ran. */
   enforcement: Enforcement | null;
   stages: Record<StageName, Stage | null>;
@@ -121,6 +125,68 @@ export interface Task {
   /** Of the only output of a task without cases. */
   first_difference?: Difference | null;
   cases?: Case[];
+}
+
+export interface Place {
+  id: string;
+  index: number;
+}
+
+/** A task in the lists of the second interface. */
+export interface TaskRow {
+  id: string;
+  user: number;
+  name: string;
+  state: State;
+  kv2_status: number;
+  reason: string | null;
+  executor: string | null;
+  attempt: number;
+  created_at: string;
+  updated_at: string;
+  finished_at: string | null;
+  done: boolean;
+  verdict: string | null;
+  job: Place | null;
+}
+
+/** `next_cursor` is null on the last page. */
+export interface Cursored<Item> {
+  items: Item[];
+  next_cursor: string | null;
+}
+
+/** In the order of a bar: what is over, what is under way, what is to come. */
+export const MEMBER_STATES = [
+  "succeeded",
+  "failed",
+  "error",
+  "cancelled",
+  "running",
+  "queued",
+] as const;
+
+/** Those that an executor has are `running`. */
+export type MemberState = (typeof MEMBER_STATES)[number];
+
+/** Many tasks that were submitted as one. */
+export interface Job {
+  id: string;
+  user: number;
+  name: string;
+  state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+  done: boolean;
+  size: number;
+  counts: Record<MemberState, number>;
+  /** An array's indexes as they were written; null for a list. */
+  array: string | null;
+  /** How many may be under way at a time. */
+  limit: number | null;
+  max_fails: number | null;
+  stopped: "cancelled" | "max_fails" | null;
+  created_at: string;
+  updated_at: string;
+  finished_at: string | null;
 }
 
 /** The first place where an output is not as expected; null where that one was at its end. */
@@ -222,6 +288,8 @@ export interface ExecutorNode {
   cache: CacheCounts | null;
   /** Root file systems that tasks may name. */
   images: ImageInfo[];
+  /** Set while an operator lets it have no new tasks; with a deadline it is to be empty by then. */
+  cordon: { reason: string; since: string; deadline: string | null } | null;
 }
 
 export interface ImageInfo {
