@@ -21,10 +21,10 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.nodes import NodeLoad, SetCordon
 from khala.protocol.v2 import IssueCode, ProblemCode
+from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec import parse_document
 
 _CORDON = "/api/v2/nodes/<name:str>/cordon"
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
@@ -52,8 +52,8 @@ class _Nothing(Struct):
     """A request without a body."""
 
 
-_decode_cordon = msgspec.json.Decoder(CordonSpec).decode
-_decode_drain = msgspec.json.Decoder(DrainSpec).decode
+_cordons = msgspec.json.Decoder(CordonSpec)
+_drains = msgspec.json.Decoder(DrainSpec)
 
 
 class NodeActs(Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     async def cordon_node(self, request: Request, name: str) -> HTTPResponse:
         """Let an executor have no new work, until that is taken back; what it runs goes on."""
         try:
-            given = parse_document(_decode_cordon, request.body) if request.body else CordonSpec()
+            given = parse_document(_cordons, request.body) if request.body else CordonSpec()
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         return await self._set(name, SetCordon(reason=given.reason))
@@ -95,7 +95,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
         """Let an executor have no new work and be empty at the deadline: what still runs there then
         runs again elsewhere. It is answered at once; `GET .../cordon` tells when it is empty."""
         try:
-            given = parse_document(_decode_drain, request.body) if request.body else DrainSpec()
+            given = parse_document(_drains, request.body) if request.body else DrainSpec()
             deadline_s = _deadline_of(given)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
