@@ -35,7 +35,7 @@ class Unsuccessful(StrEnum):
     CANCELLED = "cancelled"
 
 
-class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryJobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body."""
 
     only: Annotated[tuple[Unsuccessful, ...], Meta(min_length=1, max_length=len(Unsuccessful))] = (
@@ -44,7 +44,7 @@ class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     )
 
 
-_retry_decoder = msgspec.json.Decoder(RetrySpec)
+_retry_decoder = msgspec.json.Decoder(RetryJobSpec)
 
 
 class JobActs(Struct, frozen=True, kw_only=True):
@@ -72,7 +72,7 @@ class JobActs(Struct, frozen=True, kw_only=True):
             path=f"{JOB}/retry",
             tag="Jobs",
             headers=("Idempotency-Key",),
-            request={JSON: RetrySpec},
+            request={JSON: RetryJobSpec},
             body_optional=True,
             answers={201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed"))},
             problems=(
@@ -89,7 +89,7 @@ class JobActs(Struct, frozen=True, kw_only=True):
         the same indexes. Without a key of its own, a repetition answers with the same job."""
         job = parse_job_id(job_id, "id")
         try:
-            spec = parse_document(_retry_decoder, request.body) if request.body else RetrySpec()
+            spec = parse_document(_retry_decoder, request.body) if request.body else RetryJobSpec()
             only = tuple(sorted(TaskState(each) for each in set(spec.only)))
             key = parse_key(request) or f"retry {job} {' '.join(only)}"
             made = await self.client.retry_job(job, RetryJob(only=only, key=key))
