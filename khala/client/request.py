@@ -108,6 +108,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
     artifacts: ArtifactsOf | None = None
+    #: Tasks and jobs that have to end before it begins: "ID" or "ID:ok" in success, "ID:any".
+    depends_on: tuple[str, ...] = ()
     retry: RetryOf | None = None
     #: Attempts that may end with the loss of their executor.
     max_crashes: int | None = None
@@ -141,6 +143,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
         for name in ("placement", "artifacts", "retry"):
             if (part := getattr(self, name)) is not None:
                 document[name] = _given(part)
+        if self.depends_on:
+            document["depends_on"] = [_predecessor(each) for each in self.depends_on]
         for name in ("max_crashes", "queue_ttl_s"):
             if (value := getattr(self, name)) is not None:
                 document[name] = value
@@ -157,6 +161,11 @@ class NewTask(Struct, frozen=True, kw_only=True):
             document["check"] = {"mode": self.check} if by_mode else self.check
         if self.stop_on_first_failure:
             document["stop_on_first_failure"] = True
+
+
+def _predecessor(text: str) -> Json:
+    task, _, on = text.partition(":")
+    return {"id": task, "on": on or "ok"}
 
 
 def _case(case: CaseOf) -> Json:

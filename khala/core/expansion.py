@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from khala.core.dispatch import Dispatcher
 from khala.core.ports import Comm, JobPort
+from khala.model.depends import hold_of
 from khala.model.errors import AlreadyDone, KhalaError, NotFound
 from khala.model.ids import JobId
 from khala.model.job import Job, Stop, member_id, total
@@ -122,6 +123,7 @@ class Expansion:
                 spec=spec,
                 submitted_at=now,
                 attempts_before=job.attempts_before,
+                hold=hold_of(spec.depends_on),
             )
             for offset, spec in enumerate(specs)
         ]
@@ -148,7 +150,7 @@ class Expansion:
         last = min(job.size, job.expanded + JOB_PORTION)
         members = await self._members(job, job.expanded + 1, last)
         if members:
-            ended = [replace(member, ended=CANCELLED) for member in members]
+            ended = [replace(member, hold=None, ended=CANCELLED) for member in members]
             answers = await self._jobs.insert_if_new(ended)
             for answer in answers:
                 if isinstance(answer, Exception):

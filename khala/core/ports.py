@@ -13,6 +13,7 @@ from typing import NewType, Protocol, TypeVar
 
 from khala.core.facts import Fact
 from khala.model.executor import ExecutorRecord
+from khala.model.holds import HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
 from khala.model.job import Job, Stop
 from khala.model.outcome import Outcome
@@ -26,6 +27,7 @@ from khala.model.statements import (
     FinishItem,
     FinishResult,
     HeldLease,
+    HeldTask,
     Lease,
     LeaseItem,
     Lift,
@@ -59,6 +61,8 @@ class Store(Protocol):
     async def lift_if_held(self, items: Sequence[Lift]) -> None: ...
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool: ...
     async def find_expired(self, limit: int) -> list[ExpiredTask]: ...
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]: ...
+    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]: ...
     async def find_due(self, limit: int) -> list[TaskId]: ...
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]: ...
     async def find_shapes(self, after: str, limit: int) -> list[Candidate]: ...
@@ -88,6 +92,14 @@ class JobPort(Protocol):
     ) -> list[TaskBrief]: ...
     async def specs_of(self, job: Job, first: int, last: int) -> list[TaskSpec]: ...
     async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]: ...
+
+
+class PredecessorPort(Protocol):
+    """What tasks wait for: other tasks, members of jobs that are not made yet, whole jobs."""
+
+    async def load_states(self, ids: Sequence[TaskId]) -> dict[TaskId, TaskState]:
+        """How they stand; what does not exist is not in it. A job that is open is `queued`."""
+        ...
 
 
 class Comm(Protocol):

@@ -18,6 +18,7 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields
 
 from khala.model.cases import Case, Check
+from khala.model.depends import Predecessor
 from khala.model.retry import Retry
 from khala.model.spec import ArtifactRequest, StageLimits, TaskOptions, shape_of
 from khala.model.wants import Wants
@@ -42,6 +43,7 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "priority": 0,
         "needs": 0,
         "retry": 0,
+        "depends_on": 0,
         "max_crashes": 0,
         "queue_ttl_s": 0,
         "rerun_of": 0,
@@ -55,6 +57,7 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
     },
     StageLimits: {"cpus": 0, "disk_bytes": 0, "disk_files": 0, "on_output_limit": 1},
     ArtifactRequest: {},
+    Predecessor: {"on": 0},
     Retry: {"on": 0, "backoff_s": 0, "backoff_max_s": 0},
     Wants: {"amounts": 0, "require": 0, "avoid": 0, "prefer": 0},
     Case: {"stdin_bytes": 0, "expect_bytes": 0, "weight": 0},

@@ -43,6 +43,10 @@ class NoSuchBlob(Rejected):
     """A blob that the request names is not stored here."""
 
 
+class NoSuchTask(Rejected):
+    """A task that the request depends on does not exist."""
+
+
 class NotFound(Rejected):
     """There is no such object."""
 

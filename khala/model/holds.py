@@ -12,9 +12,7 @@ from typing import NewType
 
 from msgspec import Struct
 
-from khala.model.ids import JobId, TaskId
-
-#: One condition, such as "after:65f0...": unique per thing that is waited for.
+#: One condition, such as "after-ok:65f0...": unique per thing that is waited for.
 HoldKey = NewType("HoldKey", str)
 
 
@@ -29,8 +27,3 @@ class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def open(self) -> bool:
         """Something of it is left."""
         return self.until is not None or bool(self.keys)
-
-
-def after(ended: TaskId | JobId) -> HoldKey:
-    """The condition of what waits for the end of a task or a job."""
-    return HoldKey(f"after:{ended}")

@@ -210,6 +210,13 @@ AHEAD_WAIT_S = 3.0
 #: holds unless a task says otherwise, and the most that it can say: each may be a host's end.
 CRASH_LIMIT = 3
 CRASHES_MAX = 20
+#: Tasks and jobs that a task may wait for.
+PREDECESSORS = 64
+#: What waits for others is looked at this often, so many at a time. Those that are waited for are
+#: remembered up to a number, to look at once when they end.
+DEPENDENCY_INTERVAL_S = 0.5
+DEPENDENTS_PAGE = 500
+AWAITED_TASKS = 100_000
 #: Limits of the time in the queue, and how often each judicator looks for tasks beyond theirs.
 QUEUE_TTL_MIN_S = 1.0
 QUEUE_TTL_MAX_S = 30 * 86_400.0

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     SYSCALL = "syscall"
     CANCELLED = "cancelled"
     BAD_INPUT = "bad_input"
+    #: A task that it depends on did not end as it had to.
+    DEPENDENCY_FAILED = "dependency_failed"
     #: No attempt began within the task's `queue_ttl_s`.
     QUEUE_TTL = "queue_ttl"
     EXECUTOR_LOST_REPEATEDLY = "executor_lost_repeatedly"

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from khala.model.blob import BlobName
 from khala.model.cases import Case, Check
+from khala.model.depends import Predecessor
 from khala.model.ids import JobId, TaskId
 from khala.model.limits import CRASH_LIMIT, MIB
 from khala.model.retry import Retry
@@ -130,6 +131,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     stop_on_first_failure: bool = False
     #: Which of its results are not the last; None: the first one is.
     retry: Retry | None = None
+    #: It does not begin before these have ended.
+    depends_on: tuple[Predecessor, ...] = ()
     #: Attempts that end with the loss of their executor; the last one ends the task.
     max_crashes: int = CRASH_LIMIT
     #: The task ends if no attempt has begun so long after its acceptance, whatever it waits for.

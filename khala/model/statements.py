@@ -30,7 +30,7 @@ from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, Sess
 from khala.model.order import Place, rank_of
 from khala.model.outcome import Chunked, Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
-from khala.model.task import Progress, Task, TaskBrief
+from khala.model.task import Progress, Task, TaskBrief, TaskState
 from khala.model.wants import Amounts, Labels
 
 
@@ -299,6 +299,16 @@ def waited_too_long(limit_s: float) -> Outcome:
         ending=Ending.ERROR,
         reason=Reason.QUEUE_TTL,
         note=f"no attempt began within {limit_s:g} s of its submission (its queue_ttl_s)",
+    )
+
+
+def dependency_failed(task: TaskId, state: TaskState | None) -> Outcome:
+    """How a task ends that waited for the success of another; None: that one is gone."""
+    ended = "does not exist any more" if state is None else f"ended as {state}"
+    return Outcome(
+        ending=Ending.ERROR,
+        reason=Reason.DEPENDENCY_FAILED,
+        note=f"{task}, whose success it depends on, {ended}",
     )
 
 

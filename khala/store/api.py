@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from khala.model.errors import InvariantBroken
 from khala.model.executor import ExecutorRecord
+from khala.model.holds import HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.live import LiveChunk
 from khala.model.outcome import Outcome, Stream, StreamRef
@@ -27,6 +28,7 @@ from khala.model.statements import (
     FinishItem,
     FinishResult,
     HeldLease,
+    HeldTask,
     Lease,
     LeaseItem,
     Lift,
@@ -140,6 +142,12 @@ class DispatchStore:
 
     async def find_expired(self, limit: int) -> list[ExpiredTask]:
         return await self._holds.find_expired(limit)
+
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
+        return await self._holds.find_held(key, limit)
+
+    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        return await self._holds.page_held(after, limit)
 
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self._holds.find_due(limit)

@@ -53,6 +53,7 @@ from khala.store.memory_jobs import MemoryJobs
 from khala.store.memory_live import MemoryLive
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
+from khala.store.predecessors import Predecessors
 
 Result = TypeVar("Result")
 
@@ -253,6 +254,7 @@ class MemoryStore:
         self.jobs = MemoryJobs(state)
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
+        self.predecessors = Predecessors(self.jobs, self.tasks)
         self.outputs = MemoryOutputs(state)
         self.forgetting = MemoryForgetting(state)
         self.live = MemoryLive(state)

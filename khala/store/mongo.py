@@ -21,6 +21,7 @@ from khala.store.live import MongoLive
 from khala.store.members import Members
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
+from khala.store.predecessors import Predecessors
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
 from khala.store.tasks import MongoTasks
@@ -38,6 +39,7 @@ class MongoStore:
         self.jobs = MongoJobs(database)
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
+        self.predecessors = Predecessors(self.jobs, self.tasks)
         self.payloads = MongoPayloads(database)
         self.forgetting = MongoForgetting(database)
         self.retention = MongoRetention(database, self.forgetting)

@@ -17,7 +17,7 @@ from bson import ObjectId
 from msgspec.structs import replace
 from pymongo import ASCENDING, DESCENDING
 
-from khala.model.holds import after
+from khala.model.depends import keys_of
 from khala.model.ids import JobId, TaskId
 from khala.model.job import ids_of
 from khala.model.retention import KEY_LIFE, Ended
@@ -178,7 +178,7 @@ class MongoRetention:
 
     async def _awaited(self, tasks: Iterable[ObjectId]) -> set[ObjectId]:
         """Those for whose end some task is held."""
-        keys = {after(task_id(each)): each for each in tasks}
+        keys = {key: each for each in tasks for key in keys_of(task_id(each))}
         held = {"state": Dispatch.HELD.value, "hold.keys": {"$in": list(keys)}}
         with reading():
             docs = await self._tasks.find(held, {"hold.keys": 1}, hint="holds").to_list()
@@ -186,13 +186,15 @@ class MongoRetention:
 
     async def _is_awaited(self, job: ObjectId) -> bool:
         """It, or one of its members."""
-        first, last = (after(each) for each in ids_of(JobId(str(job))))
-        held = {
-            "state": Dispatch.HELD.value,
-            "hold.keys": {"$elemMatch": {"$gte": first, "$lte": last}},
-        }
-        with reading():
-            return await self._tasks.find_one(held, {"_id": 1}, hint="holds") is not None
+        for first, last in zip(*map(keys_of, ids_of(JobId(str(job)))), strict=True):
+            held = {
+                "state": Dispatch.HELD.value,
+                "hold.keys": {"$elemMatch": {"$gte": first, "$lte": last}},
+            }
+            with reading():
+                if await self._tasks.find_one(held, {"_id": 1}, hint="holds") is not None:
+                    return True
+        return False
 
     async def _without_job(self, jobs: set[ObjectId]) -> set[ObjectId]:
         """Those that do not exist: their removal was cut off."""

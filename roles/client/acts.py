@@ -20,7 +20,7 @@ from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
 from roles.client.output import Output, show_log
-from roles.client.selectors import select, select_one
+from roles.client.selectors import select, select_one, select_predecessors
 from roles.client.tables import Form
 
 _SIGNAL_BASE = 128
@@ -53,7 +53,7 @@ def act(
 async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
     """Submit, show what it writes while it writes it, and end as the program did. Ctrl-C cancels
     the task."""
-    task_id = await khala.submit(task)
+    task_id = await khala.submit(await select_predecessors(khala, connection, task))
     connection.remember(task_id)
     waiting = asyncio.ensure_future(_follow(khala, task_id))
     loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ async def submit(
     """Print each id as its task is accepted; `wait_s` None does not wait."""
     ids = []
     for task in tasks:
-        task_id = await khala.submit(task)
+        task_id = await khala.submit(await select_predecessors(khala, connection, task))
         connection.remember(task_id)
         click.echo(task_id)
         ids.append(task_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from khala.client import AsyncKhala, NewTask
 from khala.client.jobs import NewJob
@@ -19,7 +20,7 @@ from khala.model.task import TaskState
 from khala.protocol.v2 import Job
 from roles.client import exits, tables
 from roles.client.connection import Connection
-from roles.client.selectors import select_job
+from roles.client.selectors import select_job, select_predecessors
 from roles.client.tables import DOCUMENTS, Form
 
 #: Between two drawings of a bar.
@@ -59,6 +60,9 @@ def _read(name: str, option: str) -> str:
 async def submit(
     khala: AsyncKhala, connection: Connection, job: NewJob, *, wait: bool, draw: bool
 ) -> int:
+    if job.task is not None:
+        task = await select_predecessors(khala, connection, job.task)
+        job = replace(job, task=task)
     job_id = await khala.submit_job(job)
     connection.remember(job_id)
     click.echo(job_id)

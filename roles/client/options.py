@@ -136,6 +136,12 @@ _TRIES = (
         help="Give it up when so many executors were lost with it.  [default: 3]",
     ),
     click.option("--queue-ttl", metavar="DURATION", help="Give it up if it has not begun by then."),
+    click.option(
+        "--after",
+        multiple=True,
+        metavar="TASK[:any]",
+        help="Begin when that task or job has succeeded, or with :any has ended; several times.",
+    ),
 )
 
 

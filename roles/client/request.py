@@ -52,6 +52,7 @@ class Options(Struct, frozen=True, kw_only=True):
     retry_backoff: str | None = None
     max_crashes: int | None = None
     queue_ttl: str | None = None
+    after: tuple[str, ...] = ()
     image: str | None = None
     no_cache: bool = False
     artifact: tuple[str, ...] = ()
@@ -105,6 +106,7 @@ def task_of(options: Options) -> NewTask:
         placement=_placement(options),
         retry=_retry(options),
         max_crashes=options.max_crashes,
+        depends_on=tuple(word for text in options.after for word in text.split(",")),
         queue_ttl_s=duration_of(options.queue_ttl, "--queue-ttl"),
         image=options.image or "",
         cache=not options.no_cache,

@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-from khala.client import AsyncKhala
+from msgspec.structs import replace
+
+from khala.client import AsyncKhala, NewTask
 from khala.client.request import Json
 from khala.model.errors import NotFound, Rejected
 from khala.model.ids import JobId
@@ -165,3 +167,12 @@ def parameters_of(matching: Json) -> dict[str, str]:
         name: ",".join(value) if isinstance(value, list) else str(value)
         for name, value in matching.items()
     }
+
+
+async def select_predecessors(khala: AsyncKhala, connection: Connection, task: NewTask) -> NewTask:
+    """The same task, with ids for the words of `--after`."""
+    found: list[str] = []
+    for text in task.depends_on:
+        word, colon, on = text.partition(":")
+        found.append(await select_one(khala, connection, word) + colon + on)
+    return replace(task, depends_on=tuple(found))

@@ -84,6 +84,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
                 ProblemCode.VALIDATION_FAILED,
                 ProblemCode.NO_SUCH_IMAGE,
                 ProblemCode.NO_SUCH_BLOB,
+                ProblemCode.NO_SUCH_TASK,
                 ProblemCode.IDEMPOTENCY_MISMATCH,
             ),
             stream=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from datetime import UTC
 
+from khala.model.depends import On, predecessor_of
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
 from khala.model.holds import Hold
@@ -96,8 +97,13 @@ def _shortage(name: str, spec: TaskSpec, able: list[ExecutorSeen]) -> str:
 
 def _why_held(hold: Hold) -> str:
     reasons = [f"until {hold.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if hold.until else []
-    if hold.keys:
-        reasons.append(f"for {_some(list(hold.keys))}")
+    for on, what in ((On.OK, "the success"), (On.ANY, "the end")):
+        waits = [str(each.id) for each in map(predecessor_of, hold.keys) if each and each.on is on]
+        if waits:
+            reasons.append(f"for {what} of {_some(waits)}")
+    others = [str(key) for key in hold.keys if predecessor_of(key) is None]
+    if others:
+        reasons.append(f"for {_some(others)}")
     return "waiting " + " and ".join(reasons)
 
 

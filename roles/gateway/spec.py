@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.cases import CheckMode
+from khala.model.depends import On
 from khala.model.limits import (
     AMOUNT_MAX,
     ARTIFACT_BYTES,
@@ -32,8 +33,12 @@ from khala.model.limits import (
     LABEL_VALUE_CHARS,
     LABELS,
     NAME_CHARS,
+    PREDECESSORS,
+    QUEUE_TTL_MAX_S,
+    QUEUE_TTL_MIN_S,
     RESOURCES,
     RETRY_ATTEMPTS,
+    RETRY_BACKOFF_LIMIT_S,
     SOURCES,
 )
 from khala.model.order import PRIORITY_MAX
@@ -76,8 +81,20 @@ Command: TypeAlias = Annotated[str, chars(COMMAND_BYTES, r"\S")]
 Name: TypeAlias = Annotated[str, chars(NAME_CHARS)]
 User: TypeAlias = Annotated[int, within(0, INTEGER_MAX)]
 Priority: TypeAlias = Annotated[int, within(-PRIORITY_MAX, PRIORITY_MAX)]
+TaskReference: TypeAlias = Annotated[str, told(pattern="^[0-9a-f]{24}$")]
 Crashes: TypeAlias = Annotated[int, within(1, CRASHES_MAX)]
 Image: TypeAlias = Annotated[str, chars(IMAGE_LABEL_CHARS, r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")]
+_Reason: TypeAlias = Annotated[str, told(enum=[reason.value for reason in RetryReason])]
+Pause: TypeAlias = (
+    Annotated[int, within(0, RETRY_BACKOFF_LIMIT_S)]
+    | Annotated[float, within(0, RETRY_BACKOFF_LIMIT_S)]
+    | str
+)
+Waiting: TypeAlias = (
+    Annotated[int, within(QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S)]
+    | Annotated[float, within(QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S)]
+    | str
+)
 _Tolerance: TypeAlias = (
     Annotated[int, within(0, CHECK_TOLERANCE_MAX)]
     | Annotated[float, within(0, CHECK_TOLERANCE_MAX)]
@@ -195,10 +212,23 @@ class RetrySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Reasons of results that are followed by another try: `exit_nonzero`, `signal`, `wall_time`,
     #: `cpu_time`, `memory`, `output_limit`, `process_limit`, `file_size`, `disk`, `syscall`; all of
     #: these if none is given.
-    on: Annotated[tuple[str, ...], items(0, len(RetryReason))] = ()
+    on: Annotated[tuple[_Reason, ...], items(0, len(RetryReason))] = ()
     #: Before the second try; twice as long before each further one, up to `backoff_max_s`.
-    backoff_s: Duration | None = None
-    backoff_max_s: Duration | None = None
+    backoff_s: Pause | None = None
+    backoff_max_s: Pause | None = None
+
+
+class PredecessorSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task that is waited for, or a job: all of its tasks."""
+
+    id: TaskReference
+    #: Whether it has to succeed, or to end in any way.
+    on: On = On.OK
+
+
+Predecessors: TypeAlias = Annotated[
+    tuple[TaskReference | PredecessorSpec, ...], items(0, PREDECESSORS)
+]
 
 
 class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,11 +259,13 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     image: Image = ""
     cache: Literal["auto", "off"] = "auto"
     artifacts: ArtifactsSpec | None = None
+    #: Tasks and jobs that have to end before it begins: ids, or ids with how they have to end.
+    depends_on: Predecessors = ()
     retry: RetrySpec | None = None
     #: Attempts that may end with the loss of their executor; the last one ends the task.
     max_crashes: Crashes | None = None
     #: The task ends if no attempt has begun so long after its submission.
-    queue_ttl_s: Duration | None = None
+    queue_ttl_s: Waiting | None = None
 
 
 _decoder = msgspec.json.Decoder(TaskSpecV2)

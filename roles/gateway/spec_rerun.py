@@ -22,11 +22,11 @@ from roles.gateway.spec import (
     Command,
     ContentSpec,
     Crashes,
-    Duration,
     Image,
     Labels,
     LimitsSpec,
     Name,
+    Predecessors,
     Priority,
     RetrySpec,
     StageSpec,
@@ -34,6 +34,7 @@ from roles.gateway.spec import (
     TaskSpecV2,
     User,
     Variables,
+    Waiting,
 )
 from roles.gateway.spec_blobs import NO_BLOBS
 from roles.gateway.spec_limits import fields_of
@@ -72,9 +73,10 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Name | None = None
     labels: Labels | None = None
     priority: Priority | None = None
+    depends_on: Predecessors | None = None
     retry: RetrySpec | None = None
     max_crashes: Crashes | None = None
-    queue_ttl_s: Duration | None = None
+    queue_ttl_s: Waiting | None = None
 
 
 class RerunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +129,7 @@ def _merge(task: SubmitTask, checked: SubmitTask, overrides: Overrides) -> Submi
             "name": "name",
             "labels": "labels",
             "priority": "priority",
+            "depends_on": "depends_on",
             "retry": "retry",
             "max_crashes": "max_crashes",
             "queue_ttl_s": "queue_ttl_s",

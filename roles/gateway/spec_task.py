@@ -32,6 +32,7 @@ from roles.gateway.issues import Issues, step
 from roles.gateway.spec import ArtifactsSpec, LimitsSpec, StageSpec, TaskSpecV2, Variables
 from roles.gateway.spec_blobs import KnownBlobs
 from roles.gateway.spec_cases import check_cases, check_command
+from roles.gateway.spec_depends import check_predecessors
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.spec_order import check_labels, check_name, check_wants
@@ -95,6 +96,7 @@ class _Check:
         check_range(spec.priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", self._issues)
         artifacts = self._artifacts(spec.artifacts)
         limits_of_check = self._check_limits(spec)
+        depends_on = check_predecessors(spec.depends_on, self._issues)
         retry = check_retry(spec.retry, self._issues)
         max_crashes = check_max_crashes(spec.max_crashes, self._issues)
         queue_ttl_s = check_queue_ttl(spec.queue_ttl_s, self._issues)
@@ -120,6 +122,7 @@ class _Check:
             check_limits=limits_of_check,
             stop_on_first_failure=spec.stop_on_first_failure,
             wants=wants,
+            depends_on=depends_on,
             retry=retry,
             max_crashes=max_crashes,
             queue_ttl_s=queue_ttl_s,

@@ -45,6 +45,10 @@ def check_retry(given: RetrySpec | None, issues: Issues) -> Retry | None:
 
 def _check_reasons(given: tuple[str, ...], issues: Issues) -> tuple[RetryReason, ...]:
     known = {reason.value: reason for reason in RetryReason}
+    if len(given) > len(known):
+        detail = f"{len(given)} are more than there are: {', '.join(known)}"
+        issues.add("/retry/on", IssueCode.TOO_MANY, detail, limit=len(known), given=len(given))
+        return ()
     found: list[RetryReason] = []
     for index, word in enumerate(given):
         at = f"/retry/on{step(index)}"

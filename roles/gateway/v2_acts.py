@@ -68,6 +68,7 @@ _MAKING = (
     ProblemCode.VALIDATION_FAILED,
     ProblemCode.NO_SUCH_IMAGE,
     ProblemCode.NO_SUCH_BLOB,
+    ProblemCode.NO_SUCH_TASK,
     ProblemCode.IDEMPOTENCY_MISMATCH,
 )
 

@@ -33,6 +33,7 @@ from roles.gateway.pending import load_pending
 from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
+from roles.gateway.spec_depends import view_predecessors
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
 from roles.gateway.spec_tries import view_retry
@@ -88,6 +89,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
                 ProblemCode.VALIDATION_FAILED,
                 ProblemCode.NO_SUCH_IMAGE,
                 ProblemCode.NO_SUCH_BLOB,
+                ProblemCode.NO_SUCH_TASK,
                 ProblemCode.IDEMPOTENCY_MISMATCH,
             ),
             stream=True,
@@ -195,6 +197,7 @@ def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
         image=task.image,
         cache="auto" if task.cache else "off",
         artifacts=view_artifacts_request(task.artifacts),
+        depends_on=view_predecessors(task.depends_on),
         retry=view_retry(task.retry),
         max_crashes=task.max_crashes,
         queue_ttl_s=task.queue_ttl_s,

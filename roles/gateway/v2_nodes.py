@@ -13,18 +13,20 @@ from msgspec import Meta, Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.config.values import Kind, parse
+from khala.config.values import Kind
 from khala.model.ids import check_name
 from khala.model.limits import CORDON_REASON_CHARS, DRAIN_MAX_S
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.nodes import NodeLoad, SetCordon
-from khala.protocol.v2 import IssueCode, ProblemCode
+from khala.protocol.v2 import ProblemCode
+from roles.gateway.bounds import within
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec_limits import check_range, parse_amount
 
 _CORDON = "/api/v2/nodes/<name:str>/cordon"
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
@@ -45,7 +47,7 @@ class DrainSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: For whoever wonders; shown with the node.
     reason: Reason = ""
     #: Seconds, or a text like `15m`, from now; what runs there then runs again elsewhere.
-    deadline: float | str = "15m"
+    deadline: Annotated[float, within(0, DRAIN_MAX_S)] | str = "15m"
 
 
 class _Nothing(Struct):
@@ -139,18 +141,8 @@ class NodeActs(Struct, frozen=True, kw_only=True):
 def _deadline_of(given: DrainSpec) -> float:
     """In seconds. Raise `Invalid`."""
     issues = Issues()
-    seconds = 0.0
-    try:
-        seconds = float(str(parse(Kind.SECONDS, given.deadline)))
-    except ValueError as error:
-        issues.add("/deadline", IssueCode.INVALID_VALUE, str(error), given=given.deadline)
-    if seconds > DRAIN_MAX_S:
-        issues.add(
-            "/deadline",
-            IssueCode.ABOVE_MAXIMUM,
-            f"it is {seconds:g} s, {DRAIN_MAX_S:.0f} s is the most",
-            limit=DRAIN_MAX_S,
-            given=given.deadline,
-        )
+    seconds = parse_amount(Kind.SECONDS, given.deadline, "/deadline", issues)
+    if seconds is not None:
+        check_range(seconds, 0, DRAIN_MAX_S, "/deadline", issues)
     issues.raise_if_any()
-    return seconds
+    return seconds or 0.0

@@ -12,6 +12,7 @@ from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
 from roles.gateway.hub import place_of
 from roles.gateway.kv2_view import explain
+from roles.gateway.spec_depends import view_predecessors
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_tries import view_retry
 from roles.gateway.texts import CONTINUATIONS, TextRef, decode, part_ref, stream_ref
@@ -97,6 +98,7 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         check=view_check(task.spec.judged_by),
         cases=view_cases(task),
         stop_on_first_failure=task.spec.stop_on_first_failure,
+        depends_on=view_predecessors(task.spec.depends_on),
         retry=view_retry(task.spec.retry),
         retries=task.retries,
         max_crashes=task.spec.max_crashes,

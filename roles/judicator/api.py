@@ -11,6 +11,7 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.model.blob import BlobName
 from khala.model.cases import Span
@@ -21,7 +22,7 @@ from khala.model.limits import BLOB_CHUNK_BYTES, LIST_LIMIT_MAX, OUTPUT_CHUNK_BY
 from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
 from khala.model.spec import Part
 from khala.model.statements import ChunkItem
-from khala.model.task import Task
+from khala.model.task import Dispatch, Task
 from khala.net.httpd import App, Routes, probe
 from khala.pki.node import EXECUTOR
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
@@ -64,6 +65,7 @@ class Services:
     jobs: Jobs
     tasks: TaskStore
     forgetting: ForgettingStore
+    dependencies: Dependencies
     blobs: BlobStore
     #: Of tasks that an older version stored.
     payloads: PayloadStore
@@ -144,6 +146,8 @@ class Api:
             raise Rejected(
                 f"task {known} is one of job {task.spec.member.job}, which keeps its tasks together"
             )
+        if task.dispatch is Dispatch.DONE:
+            await self._s.dependencies.settle_all([known])
         if await self._s.forgetting.forget_if_done([known]):
             raise NotDone(f"task {known} has not ended; cancel it first")
         return done()

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
@@ -73,12 +74,13 @@ class Chores:
         self._recovery = recovery
         self._sessions = sessions
 
-    async def tick(self, expansion: Expansion) -> None:
-        """Timers of dispatch, of sessions and of jobs."""
+    async def tick(self, expansion: Expansion, dependencies: Dependencies) -> None:
+        """Timers of dispatch, of sessions, of jobs and of what waits for others."""
         next_recovery_at = 0.0
         while True:
             self._dispatcher.on_tick()
             expansion.on_tick()
+            dependencies.on_tick()
             now = time.monotonic()
             if now >= next_recovery_at:
                 next_recovery_at = now + RECOVERY_TICK_S

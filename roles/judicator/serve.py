@@ -21,6 +21,7 @@ import structlog
 from khala.coordination.etcd_care import EtcdCare
 from khala.coordination.etcd_rpc import EtcdRpc
 from khala.coordination.membership import Entry, Identity, Membership
+from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
@@ -144,6 +145,7 @@ class Judicator:
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
         self._expansion = Expansion(self._dispatcher, store.expansion, self._world)
+        self._dependencies = Dependencies(self._dispatcher, store.predecessors, self._world)
         entry = Entry(address=config.own.rpc, incarnation=self._incarnation)
         self._membership = Membership(
             etcd,
@@ -186,6 +188,7 @@ class Judicator:
         self._live_runs.changed(brief)
         self._events.publish_task(brief)
         self._expansion.on_changed(brief)
+        self._dependencies.on_changed(brief)
 
     def _find_ended(self, task: TaskId) -> Task | None:
         return self._dispatcher.recent.get(task)
@@ -194,7 +197,7 @@ class Judicator:
         store, chores = self._store, self._chores
         loops = [
             store.committer.run(),
-            chores.tick(self._expansion),
+            chores.tick(self._expansion, self._dependencies),
             chores.pulse(self._config.name),
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
@@ -247,7 +250,9 @@ class Judicator:
             secret = SecretFile(self._config.secret_file, flag="--secret-file")
             require_secret(app, secret, render_rpc_failure)
         store = self._store
-        submissions = Submissions(self._dispatcher, store.blobs, store.sessions, limit)
+        submissions = Submissions(
+            self._dispatcher, self._dependencies, store.blobs, store.sessions, limit
+        )
         services = Services(
             dispatcher=self._dispatcher,
             submissions=submissions,
@@ -262,6 +267,7 @@ class Judicator:
             ),
             tasks=self._store.tasks,
             forgetting=self._store.forgetting,
+            dependencies=self._dependencies,
             blobs=self._store.blobs,
             payloads=self._store.payloads,
             outputs=self._store.outputs,

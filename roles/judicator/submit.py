@@ -13,10 +13,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.model.blob import PREFIX, BlobName
 from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
+from khala.model.depends import hold_of
 from khala.model.errors import KhalaError, NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, LIST_TASKS
@@ -42,11 +44,13 @@ class Submissions:
     def __init__(
         self,
         dispatcher: Dispatcher,
+        dependencies: Dependencies,
         blobs: BlobStore,
         sessions: SessionStore,
         max_bytes: int,
     ) -> None:
         self._dispatcher = dispatcher
+        self._dependencies = dependencies
         self._blobs = blobs
         self._executors = sessions
         self._max_bytes = max_bytes
@@ -62,8 +66,11 @@ class Submissions:
                 submitted_at=utc_now(),
                 key=request.key,
                 fingerprint=fingerprint_of(spec, request.context) if request.key else b"",
+                hold=hold_of(spec.depends_on),
             )
         )
+        if spec.depends_on:
+            self._dependencies.hurry()
         return Submitted(id=result.id, replay=result.replay)
 
     async def submit_batch(self, requests: Sequence[SubmitTask]) -> list[BatchAnswer]:
@@ -93,6 +100,7 @@ class Submissions:
         self._check(request, parts, size)
         if request.image and request.image not in self._dispatcher.sessions.shapes:
             await self._check_image(request.image)
+        await self._dependencies.check(request.depends_on)
         if self._in_flight + size > IN_FLIGHT_BYTES:
             raise Unavailable("too many large submissions at once; retry in a second")
         self._in_flight += size

@@ -160,6 +160,10 @@ def versions(client: Khala) -> dict[str, str]:
     return {}
 
 
+def wait_until_newer(client: Khala, name: str) -> None:
+    wait_until(lambda: versions(client).get(name) == NEXT, 90, f"{name} is upgraded")
+
+
 def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
     cluster: Cluster, gateways: list[Khala], tmp_path: Path
 ) -> None:
@@ -180,11 +184,7 @@ def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
             elif node.role == "gateway":
                 wait_ready(gateways[int(name[1:]) - 1], node)
             if node.role != "gateway":
-                wait_until(
-                    lambda name=name: versions(gateways[0]).get(name) == NEXT,
-                    90,
-                    f"{name} is upgraded",
-                )
+                wait_until_newer(gateways[0], name)
         load.wait_for_more(3)
     finally:
         load.stop()

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from khala.model.depends import On, Predecessor, predecessor_of
 from khala.model.errors import NotFound
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
 from khala.model.limits import PAST_ATTEMPTS
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.task import Dispatch, Task
+from khala.model.task import Dispatch, Task, TaskState
 from khala.protocol.executor import Run
 from khala.store.memory import MemoryStore, run_now
 
@@ -134,11 +135,29 @@ class History:
             return
         left = now.hold or Hold()
         for key in set(before.hold.keys) - set(left.keys):
-            require((now.id, key) in self.lifted, "lifted by nobody", before, now)
+            predecessor = predecessor_of(key)
+            if predecessor is None:
+                require((now.id, key) in self.lifted, "lifted by nobody", before, now)
+            else:
+                require(self._has_ended(predecessor), "released too early", before, now)
         if before.hold.until is not None and left.until is None:
             require(now.updated_at >= before.hold.until, "lifted before its date", before, now)
         require(left.open == (now.dispatch is Dispatch.HELD), "held for nothing", before, now)
         self.counts["released"] += now.dispatch is not Dispatch.HELD
+
+    def _has_ended(self, predecessor: Predecessor) -> bool:
+        """As it has to."""
+        task = self._last.get(predecessor.id)
+        if task is None or task.dispatch is not Dispatch.DONE:
+            return False
+        return predecessor.on is On.ANY or task.state is TaskState.SUCCEEDED
+
+    def _must_fail(self, task: Task) -> bool:
+        """What it depends on has ended, and not as it had to."""
+        found = [each for each in task.spec.depends_on if not self._has_ended(each)]
+        return task.attempt == 0 and any(
+            self._last[each.id].dispatch is Dispatch.DONE for each in found
+        )
 
     def _tried_again(self, before: Task, now: Task) -> None:
         """A result that is not the last is a real one that its task wants to be tried again."""
@@ -172,9 +191,13 @@ class History:
         if now.result_attempt is None:
             lost = outcome.reason is Reason.EXECUTOR_LOST_REPEATEDLY
             late = outcome.reason is Reason.QUEUE_TTL
-            require(lost or late or outcome.ending is Ending.CANCELLED, "ended by nothing", now)
+            follows = outcome.reason is Reason.DEPENDENCY_FAILED
+            cancelled = outcome.ending is Ending.CANCELLED
+            require(lost or late or follows or cancelled, "ended by nothing", now)
+            require(not follows or self._must_fail(now), "ended with nothing", now)
+            self.counts["ended with another"] += follows
             require(not lost or now.crashes == now.spec.max_crashes, "lost too early", now)
-            require(not late or self._waited_too_long(now), "it was not too late", now)
+            require(not late or _waited_too_long(now), "it was not too late", now)
             self.counts["waited too long"] += late
             return
         run = (now.id, now.result_attempt)
@@ -187,12 +210,6 @@ class History:
         if before is not None and before.dispatch is Dispatch.QUEUED:
             self.counts["late results taken"] += 1
 
-    def _waited_too_long(self, ended: Task) -> bool:
-        limit_s = ended.spec.queue_ttl_s
-        if limit_s is None or ended.attempt > 0:
-            return False
-        return ended.updated_at - ended.submitted_at >= timedelta(seconds=limit_s)
-
     def saw_session(self, name: ExecutorName, session: SessionNo) -> None:
         require(session > self._sessions.get(name, 0), "I5 session did not grow", name, session)
         self._sessions[name] = session
@@ -200,6 +217,8 @@ class History:
     def began(self, run: Run, started: Started) -> None:
         require(run not in self.started, "I4 the same attempt was started twice", run, started)
         task = self._last.get(run[0])
+        for each in task.spec.depends_on if task is not None else ():
+            require(self._has_ended(each), "begun before what it depends on ended", task, each)
         if task is not None and task.spec.queue_ttl_s is not None and run[1] == 1:
             waited_s = started.at - (task.submitted_at - EPOCH).total_seconds()
             limit_s = task.spec.queue_ttl_s + EXPIRY_SLACK_S
@@ -240,3 +259,10 @@ class History:
             require(
                 run[0] != task, "P5 a cancelled run lives on", run, started, f"{now - since:.1f} s"
             )
+
+
+def _waited_too_long(ended: Task) -> bool:
+    limit_s = ended.spec.queue_ttl_s
+    if limit_s is None or ended.attempt > 0:
+        return False
+    return ended.updated_at - ended.submitted_at >= timedelta(seconds=limit_s)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.core.expansion import Expansion
 from khala.core.facts import Fact
@@ -23,7 +24,7 @@ from tests.sim.clock import Clock, Node
 from tests.sim.history import EPOCH, History, require
 from tests.sim.jobs import DoubtfulJobs
 from tests.sim.network import Connection, Network
-from tests.sim.store import DoubtfulStore
+from tests.sim.store import DoubtfulPredecessors, DoubtfulStore
 
 if TYPE_CHECKING:
     from tests.sim.executor import SimExecutor
@@ -49,6 +50,7 @@ class SimJudicator(Node):
     dispatcher: Dispatcher
     recovery: Recovery
     expansion: Expansion
+    dependencies: Dependencies
 
     def __init__(
         self, clock: Clock, name: str, store: MemoryStore, history: History, network: Network
@@ -56,6 +58,7 @@ class SimJudicator(Node):
         super().__init__(clock, name)
         self.store = DoubtfulStore(self, store.dispatch, history, network.weather)
         self._jobs = DoubtfulJobs(self.store, store.expansion)
+        self._predecessors = DoubtfulPredecessors(self.store, store.predecessors)
         self._truth = store.dispatch
         self._network = network
         self._links: dict[Conn, tuple[SimExecutor, Connection]] = {}
@@ -72,9 +75,11 @@ class SimJudicator(Node):
         self.dispatcher = Dispatcher(JudicatorName(self.name), self.incarnation, self.store, self)
         self.recovery = Recovery(self.dispatcher)
         self.expansion = Expansion(self.dispatcher, self._jobs, self)
+        self.dependencies = Dependencies(self.dispatcher, self._predecessors, self)
         self.every(0.2, self.dispatcher.on_tick)
         self.every(0.5, self.recovery.on_tick)
         self.every(0.2, self.expansion.on_tick)
+        self.every(0.2, self.dependencies.on_tick)
         self.every(1.0, self._pulse)
         self.every(1.0, self._check_indexes)
         self.every(AUDIT_INTERVAL_S, lambda: self.spawn(self._lead()))
@@ -149,6 +154,7 @@ class SimJudicator(Node):
 
     def changed(self, brief: TaskBrief) -> None:
         self.expansion.on_changed(brief)
+        self.dependencies.on_changed(brief)
 
     def touched(self, task: TaskId) -> None:
         pass

@@ -1,13 +1,16 @@
 """What is tried again is tried so often and no more, and its result is never the task's; what waits
-too long ends."""
+too long, or for what failed, ends."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
+import khala.core.dependencies
 import khala.core.retrying
+from khala.core.dependencies import Dependencies
 from khala.core.holding import Holding
 from khala.core.retrying import Retrying
+from khala.model.ids import TaskId
 from khala.model.outcome import Outcome
 from khala.model.statements import RetryItem
 from khala.model.task import Task
@@ -44,7 +47,37 @@ def _never(patch: Patch) -> None:
     patch.setattr(Retrying, "retried", retried)
 
 
+def _released_early(patch: Patch) -> None:
+    patch.setattr(khala.core.dependencies, "_ended", lambda _: True)
+
+
+def _any_end_will_do(patch: Patch) -> None:
+    patch.setattr(khala.core.dependencies, "_failed", lambda *_: False)
+
+
+def _never_looked_for(patch: Patch) -> None:
+    async def settle(self: Dependencies, *_: object) -> set[TaskId]:
+        return set()
+
+    patch.setattr(Dependencies, "_settle", settle)
+
+
 RETRY_MUTATIONS: dict[str, Mutation] = {
+    "early": Mutation(
+        apply=_released_early,
+        within=20,
+        rule="S12: what depends on others begins when these have ended",
+    ),
+    "anyend": Mutation(
+        apply=_any_end_will_do,
+        within=20,
+        rule="S13: what depends on the success of others ends without it",
+    ),
+    "norounds": Mutation(
+        apply=_never_looked_for,
+        within=20,
+        rule="what depends on others is looked for again and again",
+    ),
     "noexpiry": Mutation(
         apply=without_flow(Holding, "_end_expired"),
         within=20,

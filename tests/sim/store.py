@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from khala.core.ports import PredecessorPort
 from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.executor import ExecutorRecord
+from khala.model.holds import HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.outcome import Outcome
 from khala.model.statements import (
@@ -25,6 +27,7 @@ from khala.model.statements import (
     FinishItem,
     FinishResult,
     HeldLease,
+    HeldTask,
     Lease,
     LeaseItem,
     Lift,
@@ -36,7 +39,7 @@ from khala.model.statements import (
     RequeueResult,
     RetryItem,
 )
-from khala.model.task import Task
+from khala.model.task import Task, TaskState
 from khala.store.api import DispatchStore
 from khala.store.memory import run_now
 from tests.sim.clock import Node, Resume, Suspension
@@ -174,6 +177,12 @@ class DoubtfulStore:
     async def find_expired(self, limit: int) -> list[ExpiredTask]:
         return await self.do(lambda: self._store.find_expired(limit))
 
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
+        return await self.do(lambda: self._store.find_held(key, limit))
+
+    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        return await self.do(lambda: self._store.page_held(after, limit))
+
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self.do(lambda: self._store.find_due(limit))
 
@@ -198,3 +207,14 @@ class DoubtfulStore:
 
     async def list_executors(self) -> list[ExecutorRecord]:
         return await self.do(self._store.list_executors)
+
+
+class DoubtfulPredecessors:
+    """`khala.core.ports.PredecessorPort`, on the same line."""
+
+    def __init__(self, line: DoubtfulStore, port: PredecessorPort) -> None:
+        self._line = line
+        self._port = port
+
+    async def load_states(self, ids: Sequence[TaskId]) -> dict[TaskId, TaskState]:
+        return await self._line.do(lambda: self._port.load_states(ids))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
+from khala.model.depends import On, Predecessor, hold_of
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import TaskId
@@ -113,6 +114,8 @@ class Submission:
     tries: int = 0
     #: It waits for more than an executor: a date, or the client itself.
     hold: Hold | None = None
+    #: Earlier tasks that have to end before it begins.
+    depends_on: tuple[Predecessor, ...] = ()
 
 
 class Client:
@@ -143,13 +146,23 @@ class Client:
             return Hold(until=until if number % 2 else None, keys=KEYS)
         return None
 
+    def _predecessors(self, number: int) -> tuple[Predecessor, ...]:
+        """Of every seven submissions two depend on others that were answered, of which one may be
+        such a one itself."""
+        if number % 7 not in {3, 6}:
+            return ()
+        known = [task for each, task in self._history.accepted.items() if image_of(each) != LATE]
+        chosen = self._clock.random.sample(known, min(len(known), 1 + number % 2))
+        return tuple(Predecessor(id=each, on=On.ANY if number % 4 else On.OK) for each in chosen)
+
     def _lift_some(self) -> None:
         """Conditions come true in any order; told to any judicator, until it is seen."""
         held = [task for task in self._history.tasks() if task.hold is not None and task.hold.keys]
         for task in held:
             judicator = self._pick()
-            if judicator is not None and task.hold and self._clock.random.random() < 0.3:
-                key = self._clock.random.choice(task.hold.keys)
+            keys = [key for key in KEYS if task.hold and key in task.hold.keys]
+            if judicator is not None and keys and self._clock.random.random() < 0.3:
+                key = self._clock.random.choice(keys)
                 self._history.lifted.add((task.id, key))
                 judicator.spawn(self._tell(judicator, Lift(id=task.id, key=key)))
         self._clock.after(2.0, self._lift_some)
@@ -165,7 +178,14 @@ class Client:
 
         def submit() -> None:
             number = len(self.submissions)
-            submission = Submission(number=number, kind=kind, keyed=keyed, hold=self._hold(number))
+            depends_on = self._predecessors(number)
+            submission = Submission(
+                number=number,
+                kind=kind,
+                keyed=keyed,
+                hold=hold_of(depends_on) or self._hold(number),
+                depends_on=depends_on,
+            )
             self.submissions.append(submission)
             self._try(submission)
 
@@ -198,6 +218,7 @@ class Client:
         else:
             told.until, told.result, told.task = self._clock.now, "ok", result.id
             self._history.submitted(submission.number, result.id)
+            judicator.dependencies.hurry()
 
     def _begin_try(self, submission: Submission, *, other: bool = False) -> Try:
         told = Try(submission.number, submission.keyed, other, self._clock.now)
@@ -219,6 +240,7 @@ class Client:
                 needs=needs_of(submission.number),
                 wants=wants_of(submission.number),
                 priority=priority_of(submission.number),
+                depends_on=submission.depends_on,
                 retry=retry_of(submission.kind, submission.number),
                 max_crashes=2 if submission.number % 7 == 0 else CRASH_LIMIT,
                 queue_ttl_s=QUEUE_TTL_S if submission.number % 11 == 0 else None,

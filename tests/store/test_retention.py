@@ -9,9 +9,9 @@ import pytest
 from bson import ObjectId
 from msgspec.structs import replace
 
+from khala.model.depends import On, Predecessor, hold_of
 from khala.model.errors import NotFound
-from khala.model.holds import Hold, after
-from khala.model.ids import AttemptNo, JobId, JudicatorName, TaskId
+from khala.model.ids import AttemptNo, JudicatorName, TaskId
 from khala.model.job import Job, member_id
 from khala.model.outcome import Bundle, Stream, StreamRef
 from khala.model.ranges import parse_array
@@ -135,9 +135,14 @@ async def test_what_a_held_task_waits_for_is_needed(mongo: MongoStore) -> None:
     job = await closed(mongo, LONG_AGO + 2 * SECOND)
     of_job = await closed(mongo, LONG_AGO + 3 * SECOND)
     free = await closed(mongo, LONG_AGO + 4 * SECOND)
-    for key in (after(awaited), after(JobId(member_id(job.id, 2))), after(of_job.id)):
-        await mongo.dispatch.accept(replace(a_task(), hold=Hold(keys=(key,))))
-    needed = {each.id: each.needed for each in await found(mongo)}
+    predecessors = (
+        Predecessor(id=awaited),
+        Predecessor(id=member_id(job.id, 2), on=On.ANY),
+        Predecessor(id=TaskId(of_job.id)),
+    )
+    for each in predecessors:
+        await mongo.dispatch.accept(replace(a_task(), hold=hold_of([each])))
+    needed = {one.id: one.needed for one in await found(mongo)}
     assert needed == {awaited: True, other: False, job.id: True, of_job.id: True, free.id: False}
 
 

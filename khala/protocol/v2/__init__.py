@@ -6,7 +6,7 @@ added gets a default, which is what a gateway that does not know it has meant. T
 field is its description in the document.
 """
 
-from khala.protocol.v2.attempts import Attempt, Attempts, Retry, Usage
+from khala.protocol.v2.attempts import Attempt, Attempts, Predecessor, Retry, Usage
 from khala.protocol.v2.cases import Case, CaseOutput, Cases, Check, Difference, Score
 from khala.protocol.v2.files import (
     Artifact,
@@ -127,6 +127,7 @@ __all__ = [
     "Plan",
     "PlannedStage",
     "PlannedStages",
+    "Predecessor",
     "Problem",
     "ProblemCode",
     "Result",

@@ -1,4 +1,4 @@
-"""The attempts of a task, and what it says of them."""
+"""The attempts of a task, what it says of them, and what it waits for before the first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from khala.model.ids import TaskId
 from khala.model.outcome import Reason
+
+
+class Predecessor(Struct, frozen=True, kw_only=True):
+    """A task that is waited for, or a job: all of its tasks."""
+
+    id: TaskId
+    #: `ok`: it has to succeed; `any`: to end.
+    on: str
 
 
 class Usage(Struct, frozen=True, kw_only=True):

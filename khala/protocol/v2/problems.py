@@ -56,6 +56,7 @@ class ProblemCode(StrEnum):
     VALIDATION_FAILED = "validation_failed"
     NO_SUCH_IMAGE = "no_such_image"
     NO_SUCH_BLOB = "no_such_blob"
+    NO_SUCH_TASK = "no_such_task"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
@@ -138,6 +139,11 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         422,
         "The document names a blob that is not stored here.",
         "Send it with `PUT /api/v2/blobs/{sha256}`, then repeat the request.",
+    ),
+    ProblemCode.NO_SUCH_TASK: Meaning(
+        422,
+        "The document depends on a task that does not exist, or does not exist any more.",
+        "Leave it out of `depends_on`; what has been removed has ended.",
     ),
     ProblemCode.IDEMPOTENCY_MISMATCH: Meaning(
         422,

@@ -13,7 +13,7 @@ from khala.model.ids import JobId, TaskId
 from khala.model.outcome import CacheUse, Reason
 from khala.model.spec import StageLimits
 from khala.model.task import TERMINAL, TaskState
-from khala.protocol.v2.attempts import Attempt, Retry
+from khala.protocol.v2.attempts import Attempt, Predecessor, Retry
 from khala.protocol.v2.cases import Case, Check, Difference, Score
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
 
@@ -259,6 +259,8 @@ class Task(Struct, frozen=True, kw_only=True):
     check: Check | None = None
     cases: list[Case] = []
     stop_on_first_failure: bool = False
+    #: What has to end before it begins.
+    depends_on: list[Predecessor] = []
     #: Null if its first result is its last.
     retry: Retry | None = None
     #: Results that were not its last.
@@ -388,6 +390,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     #: "auto" or "off".
     cache: str
     artifacts: ArtifactsRequest | None
+    depends_on: list[Predecessor] = []
     retry: Retry | None = None
     max_crashes: int = 3
     queue_ttl_s: float | None = None

@@ -149,6 +149,7 @@ def test_how_often_it_is_tried_and_how_long_it_waits() -> None:
         retry_backoff="500ms",
         max_crashes=1,
         queue_ttl="1h",
+        after=("a:any,b", "c"),
     )
     document = task_of(given).document()
     assert document["retry"] == {
@@ -157,6 +158,11 @@ def test_how_often_it_is_tried_and_how_long_it_waits() -> None:
         "backoff_s": 0.5,
     }
     assert (document["max_crashes"], document["queue_ttl_s"]) == (1, 3600)
+    assert document["depends_on"] == [
+        {"id": "a", "on": "any"},
+        {"id": "b", "on": "ok"},
+        {"id": "c", "on": "ok"},
+    ]
     plain = task_of(Options(command=("true",))).document()
     assert not plain.keys() & {"retry", "max_crashes", "queue_ttl_s"}
 

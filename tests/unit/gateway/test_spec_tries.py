@@ -6,9 +6,24 @@ from typing import Any
 
 import pytest
 
-from khala.model.limits import CRASH_LIMIT, CRASHES_MAX, QUEUE_TTL_MAX_S, RETRY_ATTEMPTS
+from khala.model.depends import On, Predecessor
+from khala.model.ids import TaskId
+from khala.model.limits import (
+    CRASH_LIMIT,
+    CRASHES_MAX,
+    PREDECESSORS,
+    QUEUE_TTL_MAX_S,
+    RETRY_ATTEMPTS,
+)
 from khala.model.retry import Retry, RetryReason
 from tests.unit.gateway.documents import SMALLEST, issue_of, task_of
+
+A, B = "a" * 24, "b" * 24
+
+
+def test_predecessors_are_ids_or_ids_with_how_they_end() -> None:
+    task = task_of(SMALLEST | {"depends_on": [A, {"id": B, "on": "any"}]})
+    assert task.depends_on == (Predecessor(id=TaskId(A)), Predecessor(id=TaskId(B), on=On.ANY))
 
 
 def test_nothing_is_said_unless_it_is_given() -> None:
@@ -54,6 +69,12 @@ def retry(**fields: object) -> dict[str, Any]:
         (retry(backoff_max_s="2d"), "/retry/backoff_max_s", "above_maximum"),
         (retry(backoff_max_s=90_000), "/retry/backoff_max_s", "above_maximum"),
         (retry(tries=3), "/retry/tries", "unknown_field"),
+        ({"depends_on": ["last"]}, "/depends_on/0", "invalid_value"),
+        ({"depends_on": [{"id": "last"}]}, "/depends_on/0/id", "invalid_value"),
+        ({"depends_on": [A, {"id": A, "on": "any"}]}, "/depends_on/1/id", "duplicate"),
+        ({"depends_on": [{"id": A, "on": "failure"}]}, "/depends_on/0/on", "invalid_value"),
+        ({"depends_on": [{"on": "any"}]}, "/depends_on/0/id", "missing_field"),
+        ({"depends_on": [A] * (PREDECESSORS + 1)}, "/depends_on", "too_many"),
         ({"max_crashes": 0}, "/max_crashes", "below_minimum"),
         ({"max_crashes": CRASHES_MAX + 1}, "/max_crashes", "above_maximum"),
         ({"max_crashes": 1.5}, "/max_crashes", "wrong_type"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
+from khala.core.dependencies import Dependencies
 from khala.model.capabilities import CAPABILITY
 from khala.model.errors import Unavailable
 from khala.model.spec import Part
@@ -36,7 +37,8 @@ def desk() -> Iterator[Desk]:
 def submit(desk: Desk, request: SubmitTask) -> Task:
     answers: list[Submitted] = []
     store = desk.memory
-    submissions = Submissions(desk.dispatcher, store.blobs, store.sessions, 1 << 20)
+    dependencies = Dependencies(desk.dispatcher, store.predecessors, desk)
+    submissions = Submissions(desk.dispatcher, dependencies, store.blobs, store.sessions, 1 << 20)
 
     async def flow() -> None:
         answers.append(await submissions.submit(request))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from khala.core.dependencies import Dependencies
 from khala.model.errors import NoSuchImage
 from khala.model.ids import ExecutorName, SessionNo
 from khala.model.spec import Part
@@ -26,7 +27,8 @@ def desk() -> Iterator[Desk]:
 def submit(desk: Desk, image: str) -> Submitted:
     answers: list[Submitted] = []
     store = desk.memory
-    submissions = Submissions(desk.dispatcher, store.blobs, store.sessions, 1 << 20)
+    dependencies = Dependencies(desk.dispatcher, store.predecessors, desk)
+    submissions = Submissions(desk.dispatcher, dependencies, store.blobs, store.sessions, 1 << 20)
     request = SubmitTask(
         user=1,
         compile_timeout_s=0,
