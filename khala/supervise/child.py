@@ -26,6 +26,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from khala.model.errors import invariant
+from khala.supervise import restarts as restarts_module
 from khala.supervise.lines import Pump
 from khala.supervise.restarts import End, Restarts, end_of
 
@@ -60,7 +61,7 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     on_line: Callable[[str], None] | None = None
     #: The child is given `--watchdog-fd N` and must write to it about once a second.
     watchdog: bool = False
-    #: A database: left down after too many equal ends. Any other child is a role of Khala, whose
+    #: A database: has failed after too many equal ends. Any other child is a role of Khala, whose
     #: exit code `REFUSED` is an answer; a Go program ends with the same code when it panics.
     may_give_up: bool = False
     #: Descriptors the child inherits, such as a lock that must outlive the parent.
@@ -108,7 +109,7 @@ class Child:
         )
 
     async def run(self) -> None:
-        """Keep the child running until `stop`, or until it is given up or refuses."""
+        """Keep the child running until `stop`, or until it refuses."""
         try:
             await self._keep_running(Restarts(may_give_up=self.spec.may_give_up))
         finally:
@@ -132,10 +133,12 @@ class Child:
             served_s = now - self._served_at if self._served_at is not None else 0.0
             delay_s = restarts.after(end, now, served_s)
             if delay_s is None:
-                self._last_exit += ", again and again; not started any more"
+                self._last_exit += ", again and again; tried once a minute"
                 self._change(State.FAILED)
-                return
-            self._change(State.BACKOFF)
+                self.settled.set()
+                delay_s = restarts_module.FAILED_PAUSE_S
+            else:
+                self._change(State.BACKOFF)
             await self._pause(delay_s)
             self._restarts += 1
         self._change(State.STOPPED)

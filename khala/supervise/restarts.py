@@ -1,10 +1,10 @@
-"""When a child that ended is started again, and when it is left down.
+"""When a child that ended is started again, and when it is said to have failed.
 
 Pure: the time is passed in. A crash must cost a second and a crash loop next to nothing, so waits
 double from one end to the next. Only what never came to serve earns long ones: whoever kills a
 child that works must not keep it away for half a minute, however often they do it. A database that
 ends the same way again and again has something to say (a damaged file, a full disk), and hammering
-it would make that worse.
+it would make that worse. It is tried once a minute all the same: somebody may have made room.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ HEALTHY_S = 10.0
 #: What has served less waits for this share of its service at most, if that is a wait at all: a
 #: child that is killed again and again (from outside, or for its memory) serves most of the time.
 SHARE_OF_SERVICE = 0.25
-#: This many equal ends within the window, and a child that may give up does.
+#: This many equal ends within the window, and a child that may give up has failed.
 GIVE_UP_ENDS = 5
 GIVE_UP_WINDOW_S = 300.0
+#: Until a child that has failed is tried again; short enough to keep the window full.
+FAILED_PAUSE_S = 60.0
 
 
 class End(Struct, frozen=True, kw_only=True):
@@ -51,7 +53,7 @@ class Restarts:
         self._ends: list[tuple[float, End]] = []
 
     def after(self, end: End, now: float, served_s: float) -> float | None:
-        """Seconds until the next start of a child that served for `served_s`; None: leave it."""
+        """Seconds until the next start of a child that served that long; None: it has failed."""
         if served_s >= HEALTHY_S:
             self._backoff_s = BACKOFF_MIN_S
         elif (share_s := served_s * SHARE_OF_SERVICE) >= BACKOFF_MIN_S:

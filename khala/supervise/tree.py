@@ -57,7 +57,7 @@ class Tree:
 
     async def run(self, stop: asyncio.Event, started: asyncio.Event) -> int:
         """Until `stop` is set or a child refuses to start: then `REFUSED`, else 0. `started` is
-        set when every child serves, or was given up."""
+        set when every child serves, or has failed."""
         self._state_file.parent.mkdir(parents=True, exist_ok=True)
         try:
             async with asyncio.TaskGroup() as group:
@@ -97,7 +97,7 @@ class Tree:
     async def _until_over(
         self, runs: list[asyncio.Task[None]], stopped: asyncio.Task[Literal[True]]
     ) -> None:
-        """A child that is given up leaves the others running: they may serve without it."""
+        """A child that has failed leaves the others running: they may serve without it."""
         waiting: set[asyncio.Future[Literal[True]] | asyncio.Future[None]] = {stopped, *runs}
         while not stopped.done() and not self._refused:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

@@ -116,7 +116,7 @@ class Progress:
                 case State.BACKOFF:
                     _say(f"{view.name}: {view.last_exit}; it is started again")
                 case State.FAILED:
-                    _say(f"{view.name}: {view.last_exit}; it is left down, see its message above")
+                    _say(f"{view.name}: {view.last_exit}; see its message above")
 
 
 def _say(text: str) -> None:

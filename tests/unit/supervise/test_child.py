@@ -159,9 +159,7 @@ def test_a_role_that_refuses_is_not_started_again(run: Run) -> None:
     run(main())
 
 
-def test_a_database_that_fails_alike_is_left_down(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_database_that_fails_alike_has_failed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With exit code 2, which means nothing when it is not a role of ours that ends with it."""
     monkeypatch.setattr("khala.supervise.restarts.BACKOFF_MIN_S", 0.01)
 
@@ -170,7 +168,26 @@ def test_a_database_that_fails_alike_is_left_down(
             await until(lambda: child.view.state is State.FAILED)
             assert child.settled.is_set() and not child.refused
             assert child.view.restarts == 4
-            assert child.view.last_exit == "exited with 2, again and again; not started any more"
+            assert child.view.last_exit == "exited with 2, again and again; tried once a minute"
+
+    run(main())
+
+
+def test_a_database_that_has_failed_comes_back_when_it_can(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("khala.supervise.restarts.BACKOFF_MIN_S", 0.01)
+    monkeypatch.setattr("khala.supervise.restarts.FAILED_PAUSE_S", 0.05)
+    script = f"[ -e {tmp_path}/room ] && exec sleep 1000; exit 14"
+
+    async def serves() -> bool:
+        return (tmp_path / "room").exists()
+
+    async def main() -> None:
+        async with supervised(shell(script, may_give_up=True, probe=serves)) as (child, states):
+            await until(lambda: State.FAILED in states)
+            (tmp_path / "room").touch()
+            await until_up(child)
 
     run(main())
 

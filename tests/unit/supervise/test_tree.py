@@ -116,7 +116,7 @@ def test_the_others_go_on_without_a_child_that_was_given_up(
         await scene.started.wait()
         views = scene.report().children
         assert [view.state for view in views] == [State.FAILED, State.UP]
-        assert views[0].last_exit == "exited with 14, again and again; not started any more"
+        assert views[0].last_exit == "exited with 14, again and again; tried once a minute"
         scene.stop.set()
         assert await running == 0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: Far longer than anything here takes; a machine may be busy.
-PATIENCE_S = 20.0
+PATIENCE_S = 100.0
 
 
 def is_alive(pid: int) -> bool:
