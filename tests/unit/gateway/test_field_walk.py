@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.conftest import MAX_BODY, Site
 from tests.unit.gateway.test_v2_acts import ended
 
 Json: TypeAlias = Any
@@ -154,8 +154,9 @@ class Walk:
             return
         most, least = kind["maxItems"], kind.get("minItems", 0)
         item = self.smallest(kind["items"])
-        many = [item] * (most + 1)
-        yield Fault("too many", at, many, "too_many", limit=most, given=most + 1)
+        if 2 * most < MAX_BODY:  # else no body has as many
+            many = [item] * (most + 1)
+            yield Fault("too many", at, many, "too_many", limit=most, given=most + 1)
         if least:
             few = [item] * (least - 1)
             yield Fault("too few", at, few, "missing_field|invalid_value", given=least - 1)
@@ -242,6 +243,7 @@ def documents(document: Json) -> Iterator[tuple[str, str, Json]]:
                 yield method, path, content["application/json"]["schema"]
 
 
+@pytest.mark.timeout(600)
 async def test_every_field_of_every_document(site: Site) -> None:
     served = site.contract.document
     found = list(documents(served))
