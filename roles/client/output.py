@@ -35,7 +35,7 @@ class Output:
                 click.echo(f"khala: {missing} bytes of {record.stream} were not kept", err=True)
             case LogAttempt():
                 click.echo(
-                    f"khala: attempt {record.attempt - 1} is lost; this is attempt"
+                    f"khala: attempt {record.attempt - 1} is over; this is attempt"
                     f" {record.attempt}, from its beginning",
                     err=True,
                 )

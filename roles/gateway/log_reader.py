@@ -59,7 +59,7 @@ class Missing(Struct, frozen=True, kw_only=True):
 
 
 class Begun(Struct, frozen=True, kw_only=True):
-    """The attempt before is lost; from here on it is this one."""
+    """The attempt before was not the last; from here on it is this one."""
 
     attempt: AttemptNo
     section: Section
@@ -113,9 +113,8 @@ class LogReader:
             )
             self._place = replace(place, attempt=view.attempt)
             self._take(view, items)
-            if not view.complete:
+            if not view.complete or not self._turn(view, items):
                 break
-            self._turn(view, items)
         return items
 
     async def follow(self, hub: Hub) -> AsyncGenerator[list[Item], None]:
@@ -166,8 +165,9 @@ class LogReader:
             )
             self._place = self._place.moved(channel, offset)
 
-    def _turn(self, view: LogView, items: list[Item]) -> None:
-        """The section is read as a whole: on to the next one, the next attempt, or the end."""
+    def _turn(self, view: LogView, items: list[Item]) -> bool:
+        """The section is read as a whole: on to the next one, the next attempt, or the end. False
+        if there is going to be another attempt, which has not begun."""
         attempt, sections = view.attempt, self._query.sections
         later = sections[sections.index(self._place.section) + 1 :]
         if later:
@@ -175,6 +175,8 @@ class LogReader:
         elif self._query.attempt is None and view.newest > attempt:
             self._place = LogPlace(attempt=view.newest, section=sections[0])
             items.append(Begun(attempt=view.newest, section=sections[0]))
+        elif self._query.attempt is None and view.state is TaskState.QUEUED:
+            return False
         else:
             self.over = True
             items.append(
@@ -185,3 +187,4 @@ class LogReader:
                     exit_code=view.exit_code,
                 )
             )
+        return True

@@ -22,7 +22,7 @@ from khala.model.outcome import (
     StreamRef,
 )
 from khala.model.spec import Stage
-from khala.model.statements import RequeueItem
+from khala.model.statements import RequeueItem, RetryItem
 from khala.model.task import brief_of
 from khala.protocol.rpc import LogGrew, TaskChanged
 from roles.gateway import v2_logs
@@ -76,6 +76,22 @@ class Written:
         await self._memory.tasks.finish_if_attempt([finish_item(self.id, attempt, outcome)])
         await self._tell()
 
+    async def retry(self, kept: bytes) -> None:
+        outcome = Outcome(
+            ending=Ending.FAILED,
+            reason=Reason.EXIT_NONZERO,
+            stage=Stage.EXECUTE,
+            execute=StageOutcome(reason=Reason.EXIT_NONZERO, exit_code=3),
+            streams={Stream.EXECUTE_OUTPUT: StreamRef(size_bytes=len(kept), inline=kept)},
+        )
+        item = RetryItem(id=self.id, attempt=AttemptNo(1), outcome=outcome, at=START)
+        await self._memory.tasks.retry_if_attempt(item)
+        await self._tell()
+
+    async def begin_again(self) -> None:
+        await self._memory.tasks.lease_if_queued([lease_item(self.id, 1)])
+        await self._tell()
+
     async def cancel(self) -> None:
         await self._memory.tasks.cancel_if_open(self.id)
         await self._tell()
@@ -89,8 +105,7 @@ class Written:
             crash=True,
         )
         await self._memory.tasks.requeue_if_leased_by(item)
-        await self._memory.tasks.lease_if_queued([lease_item(self.id, 1)])
-        await self._tell()
+        await self.begin_again()
 
     async def _tell(self) -> None:
         brief = brief_of(await self._memory.tasks.get(self.id))
@@ -187,6 +202,19 @@ async def test_a_lost_attempt_and_the_one_after_it(site: Site, task: Written) ->
         await task.write(b"second try", attempt=2)
         found = await next_line(answer)
         assert (found["attempt"], found["offset"], found["text"]) == (2, 0, "second try")
+    async with site.http.get(task.url("?attempt=1&follow=true")) as answer:
+        assert await answer.read() == b"first try"
+
+
+async def test_a_result_that_is_tried_again_does_not_end_a_log(site: Site, task: Written) -> None:
+    await task.retry(b"first try")
+    async with site.http.get(task.url("?follow=true"), headers=NDJSON) as answer:
+        assert (await next_line(answer))["text"] == "first try"
+        await task.begin_again()
+        assert (await next_line(answer))["attempt"] == 2
+        await task.end(b"second try", attempt=2)
+        assert (await next_line(answer))["text"] == "second try"
+        assert (await next_line(answer))["state"] == "failed"
     async with site.http.get(task.url("?attempt=1&follow=true")) as answer:
         assert await answer.read() == b"first try"
 
