@@ -81,10 +81,11 @@ def _why_nowhere(spec: TaskSpec, online: list[ExecutorSeen]) -> Pending:
             detail="waiting for a newer executor: those online do not know all that it asks for",
         )
     reasons = [f"{each.count} {each.detail}" for each in found]
+    cordoned = any(each.code is BlockingCode.CORDONED for each in found)
+    when = " now" if cordoned else ", however long it waits"
     return Pending(
         code=PendingCode.NO_FIT,
-        detail=f"no online executor can run it, however long it waits: of {len(online)},"
-        f" {_some(reasons)}",
+        detail=f"no online executor can run it{when}: of {len(online)}, {_some(reasons)}",
     )
 
 

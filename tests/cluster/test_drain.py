@@ -9,6 +9,9 @@ import pytest
 
 from tests.cluster.harness import PEX, Khala, wait_until
 
+#: Statuses of the first API.
+QUEUED, RUNNING, RETRYING = 0, 3, 6
+
 
 def admin(khala: Khala, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -30,7 +33,7 @@ def test_a_drain_waits_and_at_its_deadline_moves_what_still_runs(
     own: Khala, executor: str, tmp_path: Path
 ) -> None:
     running = own.submit(execute_command="sleep 600", execute_timeout="600")
-    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs")
+    wait_until(lambda: own.task(running)["status"] == RUNNING, 60, "it runs")
     said = tmp_path / "said"
     command = (str(PEX), "drain", executor, "--monitor", "--reason", "a new disk")
     with said.open("wb") as output:
@@ -39,24 +42,27 @@ def test_a_drain_waits_and_at_its_deadline_moves_what_still_runs(
         )
         wait_until(lambda: "1 task still on it" in said.read_text(), 60, "it waits")
         waiting = own.submit(execute_command="echo waited")
-        assert own.task(running)["status"] == 3
+        assert own.task(running)["status"] == RUNNING
         # Whoever asks last is who is meant.
         shorter = admin(own, "drain", executor, "--deadline", "1s", "--reason", "a new disk")
         assert shorter.returncode == 0, shorter.stderr
         assert drain.wait(60) == 0
     for words in (shorter.stdout, said.read_text()):
         assert f"{executor} is empty; safe to stop.\n" in words
-    assert [own.task(task)["status"] for task in (running, waiting)] == [0, 0]
+    assert [own.task(task)["status"] for task in (running, waiting)] == [RETRYING, QUEUED]
+    assert own.explain(running)["pending"]["detail"] == (
+        'no online executor can run it now: of 1, 1 cordoned: "a new disk"'
+    )
     assert "a new disk" in admin(own, "status").stdout
     (node,) = own.call("GET", "/api/v2/nodes")[1]["executors"]
     assert (node["cordon"]["reason"], node["free"]) == ("a new disk", 0)
     own.kill9("executor")
     own.kill9("judicator-serve")
     wait_until(lambda: admin(own, "status").returncode == 0, 60, "both are back")
-    assert own.task(waiting)["status"] == 0
+    assert own.task(waiting)["status"] == QUEUED
     assert admin(own, "uncordon", executor).returncode == 0
     assert own.wait_done(waiting)["result"]["execute_output"] == "waited\n"
-    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs again")
+    wait_until(lambda: own.task(running)["status"] == RUNNING, 60, "it runs again")
     assert own.explain(running)["attempt"] == 2
 
 
@@ -68,7 +74,7 @@ def test_the_same_by_http(own: Khala, executor: str) -> None:
         "cordon": None,
     }
     running = own.submit(execute_command="sleep 600", execute_timeout="600")
-    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs")
+    wait_until(lambda: own.task(running)["status"] == RUNNING, 60, "it runs")
     status, answer = own.send("POST", f"{path}/cordon", {"reason": "a look"})
     assert (status, answer["running"], answer["cordon"]["reason"]) == (200, 1, "a look")
     assert answer["cordon"]["deadline"] is None
@@ -77,9 +83,9 @@ def test_the_same_by_http(own: Khala, executor: str) -> None:
     wait_until(
         lambda: own.call("GET", f"{path}/cordon")[1]["running"] == 0, 60, "the task has moved"
     )
-    assert own.task(running)["status"] == 0
+    assert own.task(running)["status"] == RETRYING
     assert own.call("DELETE", f"{path}/cordon")[1]["cordon"] is None
-    wait_until(lambda: own.task(running)["status"] == 3, 60, "it runs again")
+    wait_until(lambda: own.task(running)["status"] == RUNNING, 60, "it runs again")
     for body, pointer in (
         ({"deadline": "8d"}, "/deadline"),
         ({"deadline": "soon"}, "/deadline"),
