@@ -13,6 +13,7 @@ key of its own, so it is repeated safely whatever happens to the connection.
 """
 
 from khala.client.aio import AsyncKhala
+from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, bytes_of
 from khala.client.request import (
     ArtifactsOf,
@@ -44,6 +45,8 @@ __all__ = [
     "AsyncKhala",
     "CaseOf",
     "Conflict",
+    "Event",
+    "EventQuery",
     "Khala",
     "KhalaError",
     "Limits",

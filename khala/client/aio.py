@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from khala.client.documents import DocumentCalls
+from khala.client.events import Event, EventQuery, read_events
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
@@ -149,7 +150,7 @@ class AsyncKhala(DocumentCalls):
 
     async def tasks(
         self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
-    ) -> AsyncIterator[Row]:
+    ) -> AsyncGenerator[Row, None]:
         """Every task that matches, newest first, page by page."""
         cursor: str | None = None
         while True:
@@ -207,6 +208,11 @@ class AsyncKhala(DocumentCalls):
 
     async def nodes(self) -> Nodes:
         return _parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
+
+    def events(self, query: EventQuery | None = None) -> AsyncGenerator[Event, None]:
+        """What happens, event by event, whatever happens to the connection meanwhile; after a
+        reset read anew what you know. Never ends: close it (`contextlib.aclosing`)."""
+        return read_events(self._transport, query or EventQuery())
 
     async def metrics(self) -> str:
         """The cluster's numbers in Prometheus' text format; docs/metrics.md says what they are."""

@@ -1,22 +1,19 @@
-"""Reading what a task writes, from any place on, across whatever happens to the connection.
-
-Each record has the place behind it as its id. A stream that breaks is asked for again from the last
-id on, at whichever gateway answers, so nothing is lost and nothing comes twice.
+"""Reading what a task writes, from any place on, across whatever happens to the connection: any
+gateway has all of it, so nothing is lost and nothing comes twice.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from khala.client.transport import PAUSE_MAX_S, PAUSE_MIN_S, Transport
-from khala.model.errors import OutcomeUnknown, Unavailable
+from khala.client.following import Stream, follow
+from khala.client.transport import Transport
 from khala.model.spec import Stage
 from khala.protocol.v2 import LogAlive, LogAttempt, LogChunk, LogEnd, LogGap, LogRecord
 
@@ -24,10 +21,6 @@ StreamName: TypeAlias = Literal["stdout", "stderr"]
 #: What a reader is given.
 LogEvent: TypeAlias = LogChunk | LogGap | LogAttempt | LogEnd
 
-#: A gateway that answered before is asked again for so long: it may be starting, on a busy host.
-_RETURN_S = 60.0
-#: A gateway gives a sign of life every 15 s; after two that did not come it is gone.
-_SILENCE_S = 40.0
 _decode: Callable[[bytes], LogRecord] = msgspec.json.Decoder(LogRecord).decode
 
 
@@ -45,13 +38,12 @@ class LogQuery(Struct, frozen=True, kw_only=True):
     #: Go on until the task has ended.
     follow: bool = False
 
-    def parameters(self, after: str | None) -> dict[str, str]:
+    def parameters(self) -> dict[str, str]:
         given = {
             "stage": self.stage,
             "stream": self.stream,
             "attempt": self.attempt,
-            "tail": None if after else self.tail,
-            "after": after,
+            "tail": self.tail,
         }
         found = {name: str(value) for name, value in given.items() if value is not None}
         return {**found, "follow": "true"} if self.follow else found
@@ -68,44 +60,21 @@ async def read_log(
     transport: Transport, path: str, query: LogQuery
 ) -> AsyncGenerator[LogEvent, None]:
     """Raises `Unavailable` when no gateway has answered for as long as patience lasts."""
-    after: str | None = None
-    patience_s = transport.patience_s
-    heard_at = time.monotonic()
-    pause_s = PAUSE_MIN_S
-    while True:
-        try:
-            async for record in _read_once(transport, path, query.parameters(after)):
-                heard_at, pause_s = time.monotonic(), PAUSE_MIN_S
-                patience_s = max(_RETURN_S, transport.patience_s)
-                if isinstance(record, LogAlive):
-                    continue
-                after = record.id
-                yield record
-                if isinstance(record, LogEnd):
-                    return
-            if not query.follow:
+    stream = Stream(
+        path=path,
+        parameters=query.parameters(),
+        decode=_decode,
+        id_of=_id_of,
+        endless=query.follow,
+    )
+    async with aclosing(follow(transport, stream)) as records:
+        async for record in records:
+            if isinstance(record, LogAlive):
+                continue
+            yield record
+            if isinstance(record, LogEnd):
                 return
-        except (Unavailable, OutcomeUnknown):
-            if time.monotonic() + pause_s > heard_at + patience_s:
-                raise
-        await asyncio.sleep(pause_s)
-        pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
 
-async def _read_once(
-    transport: Transport, path: str, parameters: dict[str, str]
-) -> AsyncGenerator[LogRecord, None]:
-    headers = {"Accept": "application/x-ndjson"}
-    async with transport.open(path, parameters, headers, silence_s=_SILENCE_S) as pieces:
-        rest = b""
-        async for piece in pieces:
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield _parse(line)
-
-
-def _parse(line: bytes) -> LogRecord:
-    try:
-        return _decode(line)
-    except msgspec.MsgspecError as error:
-        raise Unavailable(f"a line of the log cannot be read: {error}") from error
+def _id_of(record: LogRecord) -> str | None:
+    return None if isinstance(record, LogAlive) else record.id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
 from khala.client.aio import PATIENCE_S, AsyncKhala
+from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
@@ -72,7 +73,7 @@ class Khala:
 
     def tasks(
         self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
-    ) -> Iterator[Row]:
+    ) -> Generator[Row, None, None]:
         rows = self._inner.tasks(user=user, states=states)
         return self._each(rows)
 
@@ -84,7 +85,7 @@ class Khala:
     def get_case(self, task: str, number: int) -> CaseDetail:
         return self._do(self._inner.get_case(task, number))
 
-    def logs(self, task: str, query: LogQuery | None = None) -> Iterator[LogEvent]:
+    def logs(self, task: str, query: LogQuery | None = None) -> Generator[LogEvent, None, None]:
         return self._each(self._inner.logs(task, query))
 
     def list_artifacts(self, task: str) -> list[Artifact]:
@@ -100,18 +101,24 @@ class Khala:
     def nodes(self) -> Nodes:
         return self._do(self._inner.nodes())
 
+    def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
+        return self._each(self._inner.events(query))
+
     def metrics(self) -> str:
         return self._do(self._inner.metrics())
 
     def _do(self, call: Coroutine[object, object, Answer]) -> Answer:
         return self._runner.run(call)
 
-    def _each(self, items: AsyncIterator[Answer]) -> Iterator[Answer]:
+    def _each(self, items: AsyncGenerator[Answer, None]) -> Generator[Answer, None, None]:
         async def following() -> Answer | None:
             return await anext(items, None)
 
-        while (item := self._do(following())) is not None:
-            yield item
+        try:
+            while (item := self._do(following())) is not None:
+                yield item
+        finally:
+            self._do(items.aclose())
 
 
 async def _joined(opened: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> bytes:

@@ -23,6 +23,7 @@ def announce(
 ) -> None:
     """Tell whoever watches what became of a run; a hint."""
     outcome = now_is if isinstance(now_is, Outcome) else None
+    now = comm.wall_time()
     comm.changed(
         TaskBrief(
             id=task.id,
@@ -30,11 +31,15 @@ def announce(
             state=TaskState(now_is.ending if isinstance(now_is, Outcome) else now_is),
             attempt=run[1],
             submitted_at=task.submitted_at,
-            updated_at=comm.wall_time(),
+            updated_at=now,
             executor=executor,
             stage=outcome.stage if outcome else None,
             reason=outcome.reason if outcome else None,
             name=task.spec.name,
             member=task.spec.member,
+            labels=task.spec.labels,
+            verdict=outcome.judgement.verdict if outcome and outcome.judgement else None,
+            score=outcome.score if outcome else None,
+            done_at=now if outcome else None,
         )
     )

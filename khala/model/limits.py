@@ -257,8 +257,14 @@ LIST_TOTAL_MAX = 10_000
 LONG_POLL_MAX_S = 60.0
 #: Event streams of one gateway; the next one is answered with 503.
 EVENT_STREAMS = 1024
-#: Events waiting for one slow reader; above it the stream ends and the reader reconnects.
+#: The last events of a gateway; a reader that is further behind is told to read anew.
+EVENTS_KEPT = 4096
+#: Events waiting for one slow gateway; above it the connection ends and the gateway reconnects.
 EVENT_QUEUE_ITEMS = 4096
+#: Of events, about, that are sent to a reader at a time.
+EVENT_BATCH_BYTES = 64 * KIB
+#: A reader of events that takes nothing for so long is disconnected.
+EVENT_STALL_S = 60.0
 EVENT_HEARTBEAT_S = 15.0
 #: An event carries the whole of an ended task if what varies in size is no more than this; every
 #: gateway gets it, and mostly one of them has a use for it. A larger one is asked for.

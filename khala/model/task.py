@@ -104,6 +104,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     done_at: datetime | None = None
     #: None for a task of its own.
     member: Member | None = None
+    labels: dict[str, str] = {}
 
     @property
     def done(self) -> bool:
@@ -141,4 +142,5 @@ def brief_of(task: Task) -> TaskBrief:
         score=outcome.score if outcome else None,
         done_at=task.done_at,
         member=task.spec.member,
+        labels=task.spec.labels,
     )

@@ -1,14 +1,17 @@
 """The events of every known judicator, for a gateway.
 
 Each judicator tells what it changed itself, so a listener connects to all of them. Events are
-hints: whatever is missed during a reconnect is read anew by those who show it, so nothing is
-queued, resumed or acknowledged here.
+hints: whatever is missed is read anew by those who show it, so nothing is queued, resumed or
+acknowledged here. But that something may have been missed is always said: when a connection ends,
+when there is one again, and now and then in between, because a judicator that cannot be heard from
+here may be at work all the same.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -32,12 +35,14 @@ CONNECT_S = 3.0
 PING_S = 5.0
 RECONNECT_MIN_S = 0.2
 RECONNECT_MAX_S = 5.0
+#: While a judicator cannot be heard, what it may have changed is read anew this often.
+DEAF_S = 10.0
 #: How often the judicators connected to are compared with the address book.
 BOOK_INTERVAL_S = 1.0
 
 
 class EventFeed:
-    """Calls `on_event` for each event; `on_gap` after a connection that may have missed some."""
+    """Calls `on_event` for each event; `on_gap` whenever some may have been missed."""
 
     def __init__(
         self,
@@ -53,6 +58,8 @@ class EventFeed:
         self._credentials = credentials
         self._on_event = on_event
         self._on_gap = on_gap
+        #: When it was last said that something may be missing, whoever could not be heard.
+        self._missed_at = time.monotonic()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
 
     def follow_logs(self, tasks: Iterable[TaskId]) -> None:
@@ -85,6 +92,8 @@ class EventFeed:
                 if str(error) != complaint:
                     complaint = str(error)
                     log.warning("feed.failed", judicator=address, why=complaint)
+            if time.monotonic() - self._missed_at > DEAF_S:
+                self._miss()
             await asyncio.sleep(random.uniform(RECONNECT_MIN_S, delay_s))
             delay_s = min(RECONNECT_MAX_S, delay_s * 1.6)
 
@@ -102,7 +111,7 @@ class EventFeed:
         ) as socket:
             require_spoken(socket.subprotocol, f"the judicator at {address}")
             log.info("feed.connected", judicator=address)
-            self._on_gap()
+            self._miss()
             asking = asyncio.ensure_future(self._ask(socket))
             try:
                 async for frame in socket:
@@ -111,6 +120,11 @@ class EventFeed:
                             self._on_event(event)
             finally:
                 asking.cancel()
+                self._miss()
+
+    def _miss(self) -> None:
+        self._missed_at = time.monotonic()
+        self._on_gap()
 
     async def _ask(self, socket: ClientConnection) -> None:
         """Say what is followed, whenever that changes. A connection that breaks is noticed by

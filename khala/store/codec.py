@@ -56,6 +56,7 @@ BRIEF_FIELDS = {
     "updated_at": 1,
     "done_at": 1,
     "spec.member": 1,
+    "spec.labels": 1,
 }
 CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
 HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
@@ -259,6 +260,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         score=msgspec.convert(outcome.get("score"), Score | None),
         done_at=doc.get("done_at"),
         member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
+        labels=doc.get("spec", {}).get("labels", {}),
     )
 
 

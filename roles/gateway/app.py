@@ -40,6 +40,7 @@ from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_create import V2Create
+from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
@@ -51,6 +52,7 @@ log = structlog.get_logger()
 HANDLERS = (
     V2Create,
     V2,
+    EventRoutes,
     BlobRoutes,
     ArtifactRoutes,
     CaseRoutes,
@@ -86,6 +88,8 @@ class Gateway:
         self._hub.follow_logs = self._feed.follow_logs
         self._logs = LogRoutes(self._client, self._hub)
         self._metrics.watch_logs(self._logs)
+        self._events = EventRoutes(self._hub.log, self._cluster)
+        self._metrics.watch_events(self._events)
         self._server: Server | None = None
 
     @property
@@ -114,6 +118,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._feed.serve())
             tasks.create_task(self._cluster.learn_addresses())
+            tasks.create_task(self._events.watch_queue())
             tasks.create_task(keep_renewed(self._config.credentials, self._client))
 
     def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
@@ -144,6 +149,7 @@ class Gateway:
             NodeActs(client=self._client),
             self._logs,
             JobActs(client=self._client),
+            self._events,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,
         ):

@@ -1,9 +1,7 @@
-"""Events on their way to browsers and to requests that wait for a task.
+"""What the judicators tell, on its way to event streams and to requests that wait for a task.
 
-Everything here is a hint. A reader that falls behind, or that may have missed something because
-the connection to a judicator was renewed, has its stream ended: it reconnects and reads what it
-shows anew, which is simpler and surer than replaying. Each event is encoded once, however many
-read it, and not at all while nobody does.
+Everything here is a hint. When a judicator could not be heard, those who wait read what they wait
+for, and streams are told to read anew.
 """
 
 from __future__ import annotations
@@ -13,52 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-import structlog
-from msgspec import Struct
-
-from khala.model.errors import Unavailable
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId
-from khala.model.limits import EVENT_QUEUE_ITEMS, EVENT_STREAMS
-from khala.model.spec import Member
-from khala.model.status import kv2_status
-from khala.model.task import Task, TaskBrief
+from khala.model.task import Task
 from khala.protocol import v2
 from khala.protocol.rpc import Event, ExecutorView, LogGrew, TaskChanged
-from roles.gateway.topics import Topics
-from roles.gateway.view_cases import view_score
-
-log = structlog.get_logger()
+from roles.gateway.event_log import EventLog
 
 #: Tasks remembered as open, and as ended; more than a gateway's clients wait for at once.
 TASKS_REMEMBERED = 10_000
-
-
-class Reader:
-    """One event stream: encoded events that wait to be sent."""
-
-    def __init__(self, topics: Topics) -> None:
-        self.topics = topics
-        self.waiting: list[bytes] = []
-        self.wake = asyncio.Event()
-        #: The stream must end; what waits may be incomplete.
-        self.ended = False
-
-    def push(self, event: bytes) -> None:
-        if len(self.waiting) >= EVENT_QUEUE_ITEMS:
-            self.end()
-        else:
-            self.waiting.append(event)
-            self.wake.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self.wake.set()
-
-    def take(self) -> bytes:
-        self.wake.clear()
-        batch, self.waiting = self.waiting, []
-        return b"".join(batch)
+_MISSED = v2.Reset(why="A judicator could not be heard for a while.")
 
 
 class Watch:
@@ -92,7 +54,8 @@ class Hub:
     """Fans the judicators' events out; `on_event` and `on_gap` are fed by the feed."""
 
     def __init__(self) -> None:
-        self._readers: set[Reader] = set()
+        #: What event streams are sent.
+        self.log = EventLog()
         #: How many watch the log of a task.
         self._logs: Counter[TaskId] = Counter()
         #: Told which tasks these are, whenever that changes.
@@ -103,25 +66,10 @@ class Hub:
         self._open: dict[TaskId, None] = {}
         #: Tasks last heard of as ended; as bounded.
         self._ended: dict[TaskId, None] = {}
-        self.stopping = False
 
     @property
-    def readers(self) -> int:
-        return len(self._readers)
-
-    def open(self, topics: Topics | None = None) -> Reader:
-        """Of all topics unless some are given. Raise `Unavailable` when there are too many
-        streams, or the gateway stops."""
-        if self.stopping:
-            raise Unavailable("the gateway is stopping")
-        if len(self._readers) >= EVENT_STREAMS:
-            raise Unavailable(f"{EVENT_STREAMS} event streams are open, which is the limit")
-        reader = Reader(topics or Topics())
-        self._readers.add(reader)
-        return reader
-
-    def close(self, reader: Reader) -> None:
-        self._readers.discard(reader)
+    def stopping(self) -> bool:
+        return self.log.stopping
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, LogGrew):
@@ -130,30 +78,21 @@ class Hub:
             return
         if isinstance(event, TaskChanged):
             self._note(event)
-        readers = [reader for reader in self._readers if reader.topics.include(event)]
-        if not readers:
-            return
-        encoded = (
-            encode_event("task", row_of(event.task))
-            if isinstance(event, TaskChanged)
-            else _encode_executor(event.executor)
-        )
-        if encoded:
-            for reader in readers:
-                reader.push(encoded)
+            self.log.add(event.task)
+        elif change := _change_of(event.executor):
+            self.log.add(change)
 
     def on_gap(self) -> None:
         """Events may have been missed: whoever listens must read anew."""
-        for reader in self._readers:
-            reader.end()
+        self.log.add(_MISSED)
         self._open.clear()
         for watches in self._watches.values():
             for watch in watches:
                 watch.tell(None)
 
     def stop(self) -> None:
-        """End every stream for good."""
-        self.stopping = True
+        """End every stream and every wait for good."""
+        self.log.stop()
         self.on_gap()
 
     def accepted(self, task: TaskId) -> None:
@@ -208,47 +147,15 @@ def _remember(tasks: dict[TaskId, None], task: TaskId) -> None:
         del tasks[next(iter(tasks))]
 
 
-def place_of(member: Member | None) -> v2.Place | None:
-    return None if member is None else v2.Place(id=member.job, index=member.index)
-
-
-def row_of(brief: TaskBrief) -> v2.Row:
-    """A task in one row: of an event, and of a list."""
-    return v2.Row(
-        id=brief.id,
-        user=brief.user,
-        name=brief.name,
-        state=brief.state,
-        kv2_status=kv2_status(brief.state, brief.attempt, brief.stage),
-        reason=brief.reason,
-        executor=brief.executor,
-        attempt=brief.attempt,
-        created_at=v2.stamp(brief.submitted_at),
-        updated_at=v2.stamp(brief.updated_at),
-        done=brief.done,
-        verdict=brief.verdict,
-        score=view_score(brief.score),
-        finished_at=v2.stamp(brief.done_at) if brief.done_at else None,
-        job=place_of(brief.member),
-    )
-
-
-def _encode_executor(view: ExecutorView) -> bytes:
+def _change_of(view: ExecutorView) -> v2.ExecutorChange | None:
     """Nothing if the free slots are known elsewhere: the session's owner tells of it too."""
     record = view.record
     if view.free is None and record.state is not SessionState.LOST:
-        return b""
-    return encode_event(
-        "executor",
-        v2.ExecutorChange(
-            name=record.name,
-            state=record.state,
-            slots=record.slots,
-            free=view.free or 0,
-            seen_at=v2.stamp(record.seen_at),
-        ),
+        return None
+    return v2.ExecutorChange(
+        name=record.name,
+        state=record.state,
+        slots=record.slots,
+        free=view.free or 0,
+        seen_at=v2.stamp(record.seen_at),
     )
-
-
-def encode_event(name: str, data: Struct) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), v2.encode(data))

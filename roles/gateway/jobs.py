@@ -29,11 +29,11 @@ from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
-from roles.gateway.hub import row_of
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
 from roles.gateway.queries import read_query
+from roles.gateway.rows import row_of
 from roles.gateway.spec_job import BatchSpecV2, JobBuilder, JobSpecV2, wrong_count
 from roles.gateway.submission import INTEGER_MAX, parse_key
 from roles.gateway.v2_create import JSON_FACTOR, LARGE_BYTES

@@ -22,6 +22,7 @@ from khala.net.client import JudicatorClient
 from khala.obs.metrics import SECONDS_BUCKETS, create_registry, families_of, merge
 from khala.protocol.rpc import MetricsView
 from roles.gateway.hub import Hub
+from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_logs import LogRoutes
 
 #: A judicator that takes longer is left out of this answer.
@@ -48,10 +49,15 @@ class Metrics:
             registry=registry,
         )
         streams = Gauge("khala_event_streams", "Event streams open here.", registry=registry)
-        streams.set_function(lambda: hub.readers)
+        streams.set_function(lambda: hub.log.readers)
         self._stalled = Counter(
             "khala_log_stalled",
             "Followers that were disconnected because they took nothing.",
+            registry=registry,
+        )
+        self._events_stalled = Counter(
+            "khala_event_stalled",
+            "Event streams that were disconnected because they took nothing.",
             registry=registry,
         )
         self._followers = Gauge(
@@ -64,6 +70,9 @@ class Metrics:
     def watch_logs(self, logs: LogRoutes) -> None:
         self._followers.set_function(lambda: logs.followers)
         logs.on_stalled = self._stalled.inc
+
+    def watch_events(self, events: EventRoutes) -> None:
+        events.on_stalled = self._events_stalled.inc
 
     def observe(self, route: str, status: int, took_s: float) -> None:
         self._requests.labels(route, str(status)).inc()

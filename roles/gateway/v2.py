@@ -5,7 +5,6 @@ Answers carry HTTP's own statuses; errors are problem documents (RFC 9457), made
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 import msgspec
@@ -15,7 +14,7 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import Rejected, TooLarge
 from khala.model.ids import parse_task_id
-from khala.model.limits import EVENT_HEARTBEAT_S, KIB
+from khala.model.limits import KIB
 from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
@@ -25,19 +24,16 @@ from khala.protocol.v2 import ProblemCode
 from khala.version import VERSION
 from roles.gateway.cluster import Cluster
 from roles.gateway.documents import parse_document
-from roles.gateway.hub import Hub, Reader, encode_event
+from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.queries import read_query
-from roles.gateway.topics import parse_topics
 from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import etag_of, view_nodes
 from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_change, wait_end
 
-#: Events that follow each other this closely leave in one write; browsers draw no faster.
-GATHER_S = 0.05
 #: A token, however its characters are written.
 SESSION_BODY_BYTES = 16 * KIB
 SESSION = "/api/v2/session"
@@ -59,11 +55,6 @@ class TaskQuery(Struct, frozen=True, kw_only=True):
     wait: Wait | None = None
     #: The `ETag` of an earlier answer.
     since: str | None = None
-
-
-class EventsQuery(Struct, frozen=True, kw_only=True):
-    #: Any of `tasks`, `nodes` and `task:ID`; everything unless given.
-    topics: tuple[str, ...] = ()
 
 
 class V2(Struct, frozen=True, kw_only=True):
@@ -107,34 +98,6 @@ class V2(Struct, frozen=True, kw_only=True):
         if known_already or (since is not None and since.strip('"') == etag.strip('"')):
             return HTTPResponse(None, status=304, headers=headers)
         return await answer_task(self.client, task, headers, pending=pending)
-
-    @declare(
-        Operation(
-            method="GET",
-            path="/api/v2/events",
-            tag="Cluster",
-            query=EventsQuery,
-            answers={200: Answer(content="text/event-stream")},
-        )
-    )
-    async def stream_events(self, request: Request) -> HTTPResponse | None:
-        """Follow what happens, as server-sent events."""
-        topics = parse_topics(read_query(request, EventsQuery).topics)
-        headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
-        if request.method == "HEAD":
-            return HTTPResponse(None, headers=headers, content_type="text/event-stream")
-        reader = self.hub.open(topics)
-        try:
-            response = await request.respond(headers=headers, content_type="text/event-stream")
-            await response.send(
-                b"retry: 2000\n\n" + encode_event("hello", v2.Hello(version=VERSION))
-            )
-            while not reader.ended:
-                await response.send(await _next_batch(reader))
-            await response.eof()
-        finally:
-            self.hub.close(reader)
-        return None
 
     @declare(
         Operation(
@@ -212,17 +175,6 @@ class V2(Struct, frozen=True, kw_only=True):
     async def close_session(self, _: Request) -> HTTPResponse:
         """Forget the session."""
         return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": CLEAR_COOKIE})
-
-
-async def _next_batch(reader: Reader) -> bytes:
-    """What waits, or a comment that shows both ends that the other is alive."""
-    try:
-        async with asyncio.timeout(EVENT_HEARTBEAT_S):
-            await reader.wake.wait()
-    except TimeoutError:
-        return b": alive\n\n"
-    await asyncio.sleep(GATHER_S)
-    return reader.take()
 
 
 def _json(body: Struct) -> HTTPResponse:

@@ -24,10 +24,10 @@ from khala.protocol.rpc import ListTasks, Place, SortKey, TaskRows, place_of
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.filters import FilterSpec, filter_of
-from roles.gateway.hub import row_of
 from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, listed
 from roles.gateway.queries import given_in, parse_query
+from roles.gateway.rows import row_of
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500

@@ -10,8 +10,8 @@ from khala.model.task import Task
 from khala.protocol import v2
 from roles.gateway.artifacts import view_left_out
 from roles.gateway.cluster import Seen
-from roles.gateway.hub import place_of
 from roles.gateway.kv2_view import explain
+from roles.gateway.rows import place_of
 from roles.gateway.spec_depends import view_predecessors
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_tries import view_retry

@@ -90,11 +90,18 @@ class Events:
 
     def _tell(self, listener: Listener, event: Event, *, urgent: bool) -> None:
         if len(listener.events) >= EVENT_QUEUE_ITEMS:
+            log.warning("events.listener_behind", limit=EVENT_QUEUE_ITEMS)
             listener.overrun = True
             listener.events.hurry()
         else:
             # People watch a task's way, programs wait for its end.
             listener.events.add(event, urgent=urgent)
+
+    def _drop_listeners(self) -> None:
+        """They connect again, and know by that that they may have missed something."""
+        for listener in self._listeners:
+            listener.overrun = True
+            listener.events.hurry()
 
     async def serve(self, socket: Socket) -> None:
         """Send events to one gateway until it goes away or falls behind."""
@@ -129,7 +136,7 @@ class Events:
             for frame in self._codec.encode(events):
                 await socket.send(frame)
             if listener.overrun:
-                log.warning("events.listener_dropped", limit=EVENT_QUEUE_ITEMS)
+                log.warning("events.listener_dropped")
                 return
 
     async def announce_touched(self, world: World, tasks: TaskStore) -> None:
@@ -143,7 +150,7 @@ class Events:
                 for brief in await tasks.load_briefs(touched):
                     self.publish_task(brief)
             except KhalaError:
-                continue  # a hint less; gateways re-read what they show
+                self._drop_listeners()  # these would be missed, and nobody would know
 
 
 def _bulk_bytes(task: Task) -> int:

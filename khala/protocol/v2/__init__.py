@@ -8,6 +8,19 @@ field is its description in the document.
 
 from khala.protocol.v2.attempts import Attempt, Attempts, Predecessor, Retry, Usage
 from khala.protocol.v2.cases import Case, CaseOutput, Cases, Check, Difference, Score
+from khala.protocol.v2.events import (
+    EventAlive,
+    EventExecutor,
+    EventHello,
+    EventQueue,
+    EventRecord,
+    EventReset,
+    EventTask,
+    ExecutorChange,
+    Hello,
+    QueueChange,
+    Reset,
+)
 from khala.protocol.v2.files import (
     Artifact,
     Artifacts,
@@ -28,9 +41,7 @@ from khala.protocol.v2.logs import (
 )
 from khala.protocol.v2.moments import encode, stamp
 from khala.protocol.v2.nodes import (
-    ExecutorChange,
     ExecutorNode,
-    Hello,
     Image,
     ImageHolder,
     Images,
@@ -93,6 +104,13 @@ __all__ = [
     "Created",
     "CreatedJob",
     "Difference",
+    "EventAlive",
+    "EventExecutor",
+    "EventHello",
+    "EventQueue",
+    "EventRecord",
+    "EventReset",
+    "EventTask",
     "ExecutorChange",
     "ExecutorNode",
     "Explanation",
@@ -130,6 +148,8 @@ __all__ = [
     "Predecessor",
     "Problem",
     "ProblemCode",
+    "QueueChange",
+    "Reset",
     "Result",
     "Retry",
     "Row",

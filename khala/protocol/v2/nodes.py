@@ -104,19 +104,3 @@ class Images(Struct, frozen=True, kw_only=True):
     """All that any executor has registered."""
 
     images: list[Image]
-
-
-class Hello(Struct, frozen=True, kw_only=True):
-    """Data of `event: hello`, the first of a stream."""
-
-    version: str
-
-
-class ExecutorChange(Struct, frozen=True, kw_only=True):
-    """Data of `event: executor`."""
-
-    name: str
-    state: SessionState
-    slots: int
-    free: int
-    seen_at: datetime

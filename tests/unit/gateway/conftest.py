@@ -93,7 +93,7 @@ def checking(contract: Contract) -> aiohttp.TraceConfig:
         _: aiohttp.ClientSession, context: object, end: aiohttp.TraceRequestEndParams
     ) -> None:
         response = end.response
-        streamed = response.content_type == "text/event-stream" or "follow" in end.url.query
+        streamed = end.url.path == "/api/v2/events" or "follow" in end.url.query
         body = b"" if streamed else await response.read()
         contract.check(end.method, str(end.url), response.status, response.content_type, body)
 

@@ -333,6 +333,12 @@ class JudicatorDouble:
         self.stored[task.id, stream] = data
 
 
+async def hang_up(judicator: JudicatorDouble) -> None:
+    """End every connection that events are told on."""
+    for listener in list(judicator._listeners):
+        await listener.close()
+
+
 async def _send(request: Request, data: bytes) -> None:
     response = await request.respond(headers={"Content-Length": str(len(data))})
     for start in range(0, len(data), 100_000):

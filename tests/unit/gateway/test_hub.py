@@ -1,4 +1,4 @@
-"""Bounds of the event hub: slow readers, gaps, the end."""
+"""Waiting for a task: what wakes those who wait, and what is remembered for them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ import asyncio
 import msgspec
 import pytest
 
-from khala.model.errors import Rejected, Unavailable
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.limits import EVENT_QUEUE_ITEMS
 from khala.model.task import TaskBrief, TaskState
 from khala.protocol.rpc import TaskChanged
 from roles.gateway.hub import Hub
-from roles.gateway.topics import TASKS_MAX, parse_topics
 from tests.unit.gateway.double import START
 
 TASK = TaskId("6b04d4787d852fb9eb7f7a4e")
@@ -27,40 +24,6 @@ CHANGED = TaskChanged(
         updated_at=START,
     )
 )
-
-
-def test_a_slow_reader_is_ended_and_the_others_are_not() -> None:
-    hub = Hub()
-    slow, quick = hub.open(), hub.open()
-    for _ in range(EVENT_QUEUE_ITEMS + 1):
-        hub.on_event(CHANGED)
-        quick.take()
-    assert slow.ended
-    assert len(slow.waiting) == EVENT_QUEUE_ITEMS
-    assert not quick.ended
-
-
-def test_a_gap_ends_every_stream() -> None:
-    hub = Hub()
-    reader = hub.open()
-    hub.on_gap()
-    assert reader.ended
-    hub.close(reader)
-    assert hub.readers == 0
-
-
-def test_streams_have_a_bound_and_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roles.gateway.hub.EVENT_STREAMS", 2)
-    hub = Hub()
-    first = hub.open()
-    hub.open()
-    with pytest.raises(Unavailable, match="limit"):
-        hub.open()
-    hub.close(first)
-    hub.open()
-    hub.stop()
-    with pytest.raises(Unavailable, match="stopping"):
-        hub.open()
 
 
 OPEN, ENDED = TaskState.RUNNING, TaskState.SUCCEEDED
@@ -129,28 +92,3 @@ def test_memory_of_open_tasks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         task = msgspec.structs.replace(CHANGED.task, id=TaskId(digit * 24), state=OPEN)
         hub.on_event(TaskChanged(task=task))
     assert [hub.known_open(TaskId(digit * 24)) for digit in "123"] == [False, True, True]
-
-
-def test_a_reader_hears_of_its_topics_alone() -> None:
-    hub = Hub()
-    other = TaskId("0123456789abcdef01234567")
-    nodes, own, others = (
-        hub.open(parse_topics([words])) for words in ("nodes", f"task:{TASK}", f"task:{other}")
-    )
-    hub.on_event(CHANGED)
-    assert not nodes.waiting
-    assert len(own.waiting) == 1
-    assert not others.waiting
-
-
-@pytest.mark.parametrize("word", ["logs", "task:7", "*"])
-def test_a_topic_that_there_is_not(word: str) -> None:
-    with pytest.raises(Rejected, match="topics"):
-        parse_topics(["tasks", word])
-
-
-def test_many_tasks_are_asked_for_together() -> None:
-    words = [f"task:{number:024x}" for number in range(TASKS_MAX)]
-    assert len(parse_topics(words).named) == TASKS_MAX
-    with pytest.raises(Rejected, match="101 were"):
-        parse_topics([*words, "task:" + "f" * 24])

@@ -173,6 +173,7 @@ class Live {
   }
 
   private take(event: ServerEvent): void {
+    if (event.event === "reset") this.resync(); // Something was missed; the stream goes on.
     if (event.event !== "task" && event.event !== "executor") return;
     let data: unknown;
     try {
@@ -208,7 +209,7 @@ class Live {
 function openStream(signal: AbortSignal): Promise<Response> {
   // The stream itself has no deadline; the watch over silence stands in for it.
   return request(
-    "/api/v2/events",
+    "/api/v2/events?topics=tasks,nodes",
     { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" },
     null,
   );
