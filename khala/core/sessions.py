@@ -148,7 +148,7 @@ class Sessions:
 
     def set_cordon(self, session: Session, cordon: Cordon | None) -> None:
         session.cordon = cordon
-        self._note(session)
+        self._freed(session)
 
     def hold(self, session: Session, run: Run, held: Held) -> Held:
         self.drop(session, run)

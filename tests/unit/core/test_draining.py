@@ -87,3 +87,15 @@ def test_a_result_that_comes_first_is_the_tasks(desk: Desk) -> None:
     outcome = desk.task(task).outcome
     assert outcome is not None and outcome.reason is Reason.OK
     assert Recorded(runs=[run_of(task)]) in desk.take(conn)
+
+
+def test_what_waits_runs_when_the_cordon_is_lifted(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    drain(desk, deadline_s=None)
+    desk.beat_for(AUDITED_S, conn, heartbeat())
+    waiting = desk.submit()
+    desk.beat_for(AUDITED_S, conn, heartbeat())
+    assert desk.take_runs(conn) == []
+    run_now(desk.memory.sessions.set_cordon(ExecutorName("E"), None))
+    desk.beat_for(AUDITED_S, conn, heartbeat())
+    assert set(desk.take_runs(conn)) == {run_of(waiting)}
