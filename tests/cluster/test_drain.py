@@ -50,9 +50,8 @@ def test_a_drain_waits_and_at_its_deadline_moves_what_still_runs(
     for words in (shorter.stdout, said.read_text()):
         assert f"{executor} is empty; safe to stop.\n" in words
     assert [own.task(task)["status"] for task in (running, waiting)] == [RETRYING, QUEUED]
-    assert own.explain(running)["pending"]["detail"] == (
-        'no online executor can run it now: of 1, 1 cordoned: "a new disk"'
-    )
+    why = 'no online executor can run it now: of 1, 1 cordoned: "a new disk"'
+    wait_until(lambda: own.explain(running)["pending"]["detail"] == why, 60, "the reason is told")
     assert "a new disk" in admin(own, "status").stdout
     (node,) = own.call("GET", "/api/v2/nodes")[1]["executors"]
     assert (node["cordon"]["reason"], node["free"]) == ("a new disk", 0)
