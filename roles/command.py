@@ -9,6 +9,16 @@ from khala.config.table import settings_of
 from khala.config.values import Value, show
 
 
+def run_module(name: str) -> tuple[str, ...]:
+    """argv of Python that runs a module of this program, found as this process has found its own.
+
+    Packed, Khala runs isolated from where it is started; a child that was not would import `khala`,
+    or whatever it imports first, from a folder of that name in the working directory, as root.
+    """
+    isolated = ("-I",) if sys.flags.isolated else ()
+    return (sys.executable, *isolated, "-m", name)
+
+
 def command(word: str, settings: Settings) -> tuple[str, ...]:
     """argv of a child that runs `word` with the settings of this process.
 
@@ -16,7 +26,7 @@ def command(word: str, settings: Settings) -> tuple[str, ...]:
     where it would look for a file. Secrets are file names in settings, so none gets into argv.
     """
     role = "judicator" if word == "judicator-serve" else word
-    argv = [sys.executable, "-m", "khala", word]
+    argv = [*run_module("khala"), word]
     for setting in settings_of(role):
         value = _read(settings, setting.key)
         if value is not None and value != () and setting.key != "name":

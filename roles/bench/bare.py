@@ -20,6 +20,7 @@ from khala.model.limits import MIB
 from khala.model.spec import Stage, StageLimits
 from khala.supervise.binaries import find_program
 from roles.bench.stats import Latency, summarize
+from roles.command import run_module
 
 #: What a task of the end-to-end part is limited to by default.
 _LIMITS = StageLimits(
@@ -60,7 +61,7 @@ class Bare(Struct, frozen=True, kw_only=True):
 async def measure(slots: int, runs: int) -> Slice:
     """Time `runs` serial and `runs` parallel no-op jails."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "roles.bench.bare", str(slots), str(runs)), stdout=PIPE
+        *(*run_module("roles.bench.bare"), str(slots), str(runs)), stdout=PIPE
     )
     printed, _ = await process.communicate()
     if process.returncode != 0:

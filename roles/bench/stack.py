@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -18,6 +17,7 @@ from khala.model.errors import Unavailable
 from khala.net.credentials import Credentials
 from khala.net.ports import free_ports
 from khala.net.secrets import SecretFile
+from roles.command import run_module
 
 #: The first start of a replica set takes a few seconds; a busy host some more.
 START_TIMEOUT_S = 120.0
@@ -72,7 +72,7 @@ async def _started(command: str, options: list[str], *, ready: str | None) -> As
     peer, client, mongodb, rpc, http = free_ports(5)
     ports = Ports(etcd_peer=peer, etcd_client=client, mongodb=mongodb, rpc=rpc, http=http)
     argv = [
-        *(sys.executable, "-m", "khala", command, "--data-dir", str(data_dir)),
+        *(*run_module("khala"), command, "--data-dir", str(data_dir)),
         *("--etcd-peer-port", str(ports.etcd_peer)),
         *("--etcd-client-port", str(ports.etcd_client)),
         *("--mongodb-port", str(ports.mongodb)),

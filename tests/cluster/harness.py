@@ -64,6 +64,16 @@ def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any
     return value
 
 
+def trap_beside(data_dir: Path) -> Path:
+    """A working directory whose modules are not Khala's, though they have the names of some."""
+    folder = data_dir.parent
+    for name in ("khala", "roles", "sanic"):
+        (folder / f"{name}.py").write_text(
+            "raise SystemExit('imported from where I was started')\n"
+        )
+    return folder
+
+
 class Khala:
     """`khala.pex up` in a directory of its own; may be started again in the same directory."""
 
@@ -91,7 +101,11 @@ class Khala:
         """Return when the URL line is printed, as a person would wait for it."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self._argv, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+                self._argv,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=trap_beside(self.data_dir),
+                start_new_session=True,
             )
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from khala.net.ports import free_ports
-from tests.cluster.harness import PEX, Khala, wait_until
+from tests.cluster.harness import PEX, Khala, trap_beside, wait_until
 
 #: A recovery starts two databases twice.
 COMMAND_S = 240.0
@@ -54,6 +54,7 @@ class Node:
                 [*argv, *self._arguments, *arguments],
                 stdout=log,
                 stderr=log,
+                cwd=trap_beside(self.data_dir),
                 start_new_session=True,
             )
 
