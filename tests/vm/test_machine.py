@@ -53,7 +53,11 @@ def test_a_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> None
     code = (
         "import pathlib, sys, time\n"
         "from tests.vm.machine import Machine, Place, processes_of\n"
-        f"machine = Machine(pathlib.Path({str(tmp_path)!r}), Place.ROOT, [{_TEST!r}])\n"
+        f"folder = pathlib.Path({str(tmp_path)!r})\n"
+        f"machine = Machine(folder, Place.ROOT, [{_TEST!r}])\n"
+        # Until then it may not have asked to be told of its parent's end.
+        "while not (folder / 'console.log').read_bytes():\n"
+        "    time.sleep(0.01)\n"
         "print(machine.processes()[0], flush=True)\n"
         "time.sleep(600)\n"
     )
