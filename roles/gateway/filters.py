@@ -68,11 +68,18 @@ def filter_of(given: FilterSpec) -> TaskFilter:
         verdicts=given.verdict,
         labels=given.label,
         node=ExecutorName(given.node) if given.node is not None else None,
-        name=given.name,
+        name=_name_of(given),
         id_prefix=_prefix_of(given),
         created=(_utc(given.created_after), _utc(given.created_before)),
         finished=(_utc(given.finished_after), _utc(given.finished_before)),
     )
+
+
+def _name_of(given: FilterSpec) -> str | None:
+    """Of what names consist of: the database would not even look for anything else."""
+    if given.name is not None and not given.name.isprintable():
+        raise Rejected("name: a name has no control characters and no line breaks", field="name")
+    return given.name
 
 
 def _prefix_of(given: FilterSpec) -> str | None:

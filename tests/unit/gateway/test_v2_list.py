@@ -12,6 +12,7 @@ from khala.model.ids import TaskId
 from khala.model.task import TaskState
 from khala.protocol.rpc import Place
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
+from roles.gateway.filters import filter_of
 from roles.gateway.queries import parse_query
 from roles.gateway.v2_list import LIMIT_MAX, ListQuery, list_of
 from tests.unit.gateway.conftest import Site
@@ -61,6 +62,12 @@ def test_a_parameter_that_does_not_fit_is_named(name: str, value: str) -> None:
         read()
     assert refused.value.field == name
     assert name in refused.value.message
+
+
+@pytest.mark.parametrize("name", ["a\0b", "line\nbreak"])
+def test_a_name_that_no_task_has_is_refused(name: str) -> None:
+    with pytest.raises(Rejected, match=r"^name: .*control characters"):
+        filter_of(parse_query({"name": name}, ListQuery))
 
 
 def test_parameters_become_a_query() -> None:
