@@ -257,7 +257,7 @@ _PROGRAMS = [
     Program(name="polite ending", run=f"timeout -s TERM {_POLITE_S} bash -c 'trap \"echo bye; exit 0\" TERM; while :; do sleep 0.01; done'; echo $?", stdout="bye\n124\n"),
     Program(name="archives", run="mkdir d; echo x > d/a; tar czf - d | tar tzf - | sort; gzip < d/a | zcat; xz < d/a | xzcat", stdout="d/\nd/a\nx\nx\n"),
     Program(name="a server of its own", run="python3 -m http.server 8000 --bind 127.0.0.1 >/dev/null 2>&1 & until exec 3<>/dev/tcp/127.0.0.1/8000; do sleep 0.05; done 2>/dev/null; printf 'GET /data/ HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3", stdout="HTTP/1.0 200 OK\r\n"),
-    Program(name="watching a file that grows", run="(for i in 1 2 3; do echo $i; sleep 0.1; done > f &) ; timeout 60 tail -n +1 -s 0.05 -f f 2>/dev/null | head -3", stdout="1\n2\n3\n"),
+    Program(name="watching a file that grows", run=": > f; (for i in 1 2 3; do echo $i; sleep 0.1; done >> f &) ; timeout 60 tail -n +1 -s 0.05 -f f 2>/dev/null | head -3", stdout="1\n2\n3\n"),
 ]  # fmt: skip
 
 
