@@ -155,17 +155,11 @@ class MongoRetention:
         count, size, last = 0, 0, ObjectId(job.id)
         while True:
             portion = {"job": ObjectId(job.id), "_id": {"$gt": last}}
-            group = {
-                "_id": None,
-                "n": {"$sum": 1},
-                "size": {"$sum": _SIZE},
-                "last": {"$max": "$_id"},
-            }
             pipeline: list[Document] = [
                 {"$match": portion},
                 {"$sort": {"_id": ASCENDING}},
                 {"$limit": PORTION},
-                {"$group": group},
+                {"$group": _SUM},
             ]
             with reading():
                 found = await (await self._tasks.aggregate(pipeline, hint="_id_")).to_list()
