@@ -57,7 +57,11 @@ class Output:
 
 
 def since_of(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+    """None, for all there is, also for an age that goes back further than dates do."""
+    try:
+        return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+    except OverflowError:
+        return None
 
 
 async def show_log(khala: AsyncKhala, task: str, query: LogQuery, output: Output) -> None:
