@@ -151,10 +151,11 @@ class MongoRetention:
             behind = _behind(docs[-1])
 
     async def measure(self, job: Ended) -> Ended:
-        """The same job, with its members."""
+        """The same job, with its members. What has a later id than they is not looked at."""
         count, size, last = 0, 0, ObjectId(job.id)
+        end = object_id(ids_of(JobId(job.id))[1])
         while True:
-            portion = {"job": ObjectId(job.id), "_id": {"$gt": last}}
+            portion = {"job": ObjectId(job.id), "_id": {"$gt": last, "$lte": end}}
             pipeline: list[Document] = [
                 {"$match": portion},
                 {"$sort": {"_id": ASCENDING}},

@@ -33,9 +33,15 @@ LONG_AGO = NOW - 2 * KEY_LIFE
 
 
 async def ended(
-    store: MongoStore, at: datetime, *, key: str | None = None, output_bytes: int = 0
+    store: MongoStore,
+    at: datetime,
+    *,
+    key: str | None = None,
+    output_bytes: int = 0,
+    name: TaskId | None = None,
 ) -> TaskId:
     task = a_task(lease=a_lease(), key=key, submitted_at=at - SECOND)
+    task = replace(task, id=name or task.id)
     await store.dispatch.accept(task)
     outcome = SUCCESS
     if output_bytes:
@@ -205,10 +211,11 @@ YOUNG = 60
 async def test_the_walk_reads_pages_of_an_index(mongo: MongoStore) -> None:
     """What is younger than what goes is not looked at, nothing is sorted, and no page is longer
     than a page."""
-    for n in range(3 + YOUNG):
-        await ended(mongo, LONG_AGO + n * SECOND)
     for n in range(4):
         await closed(mongo, LONG_AGO + n * SECOND, members=2)
+    for n in range(3 + YOUNG):
+        # Behind the ids of all members, as those of whatever was submitted later are.
+        await ended(mongo, LONG_AGO + n * SECOND, name=TaskId(f"{n:06x}".rjust(24, "f")))
     database = mongo.database
     await database.command("profile", 2)
     try:
