@@ -31,17 +31,22 @@ STAMP = "head -c 16 /dev/urandom | od -An -tx1 > stamp; echo compiled; echo odd 
 HERE = Surroundings(version="1", sandbox="s", machine="m")
 
 
+def open_cache(top: Path, max_bytes: int = 64 * MIB) -> CompileCache:
+    cache = CompileCache(top / "cache", max_bytes, Reserve(top))
+    cache.open()
+    return cache
+
+
 class Executor:
     """Runs tasks in one slot, with a cache."""
 
-    def __init__(self, runner: Runner, top: Path, max_bytes: int = 64 * MIB) -> None:
+    def __init__(self, runner: Runner, top: Path, cache: CompileCache | None = None) -> None:
         self.top = top
-        self.cache = CompileCache(top / "cache", max_bytes, Reserve(top))
-        self.cache.open()
+        self.cache = cache or open_cache(top)
         payloads = None  # everything travels with the task
         self._runner = AttemptRunner(runner.sandbox, payloads, self.cache, HERE)  # type: ignore[arg-type]
         self.folder = top / "attempt"
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True, parents=True)
         self.cancel = asyncio.Event()
 
     async def run(self, spec: TaskSpec, slot: int = 0) -> Outcome:
@@ -144,7 +149,7 @@ async def test_a_task_that_wants_none_gets_none(executor: Executor) -> None:
 
 
 async def test_a_cache_that_is_turned_off(runner: Runner, tmp_path: Path) -> None:
-    executor = Executor(runner, tmp_path, max_bytes=0)
+    executor = Executor(runner, tmp_path, open_cache(tmp_path, max_bytes=0))
     assert [await executor.use(task(STAMP)) for _ in range(2)] == [CacheUse.OFF] * 2
     assert executor.cache.counts.misses == 0
 
@@ -244,10 +249,7 @@ async def test_an_entry_that_cannot_be_put_back_costs_a_compilation(
 
 async def test_two_at_once_both_compile(runner: Runner, tmp_path: Path) -> None:
     executor = Executor(runner, tmp_path)
-    other = Executor(runner, tmp_path)
-    other.folder = tmp_path / "attempt2"
-    other.folder.mkdir()
-    other._runner.cache = executor.cache
+    other = Executor(runner, tmp_path / "other", executor.cache)
     spec = task(f"sleep 0.3; {STAMP}")
     uses = await asyncio.gather(executor.use(spec, 0), other.use(spec, 1))
     assert list(uses) == [CacheUse.MISS] * 2
