@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,7 @@ for at in $(grep -o ' /sys/fs/cgroup[^ ]*' /proc/self/mounts); do mount -o remou
 for at in $(grep -o ' /proc/[^ ]*' /proc/self/mounts); do umount $at; done
 exec /sbin/init
 """
+_URL = "http://127.0.0.1:7000"
 _TASK = """
 import json, urllib.request as u
 body = json.dumps({"stages": {"execute": {"command": "COMMAND"}}}).encode()
@@ -33,17 +36,21 @@ print(u.urlopen(call, timeout=90).read().decode())
 
 
 class Site:
-    """A judicator with a gateway, and an executor, as an inventory names them."""
+    """Judicators, the first one with a gateway, and executors, as an inventory names them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, judicators: tuple[str, ...], executors: tuple[str, ...]
+    ) -> None:
         self.folder = folder
+        self.first = judicators[0]
+        self.names = (*judicators, *executors)
         self._marks = f"khala-ansible-{uuid.uuid4().hex[:8]}"
         key = folder / "key"
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=60
         )
         docker("network", "create", self._marks)
-        self.addresses = {name: self._host(name, key) for name in ("j1", "x1")}
+        self.addresses = {name: self._host(name, key) for name in self.names}
         host = {name: {"ansible_host": address} for name, address in self.addresses.items()}
         common = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
         inventory = {
@@ -54,10 +61,10 @@ class Site:
                     "ansible_ssh_common_args": common,
                 }
             },
-            "judicators": {"hosts": {"j1": host["j1"]}},
-            "gateways": {"hosts": {"j1": None}},
+            "judicators": {"hosts": {name: host[name] for name in judicators}},
+            "gateways": {"hosts": {self.first: None}},
             "executors": {
-                "hosts": {"x1": host["x1"]},
+                "hosts": {name: host[name] for name in executors},
                 "vars": {"khala_executor_settings": {"executor.slots": 2}},
             },
         }
@@ -84,6 +91,9 @@ class Site:
         )
         address = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return docker("inspect", "-f", address, container)
+
+    def run(self, name: str, *command: str) -> str:
+        return docker("exec", f"{self._marks}-{name}", *command)
 
     def play(self, book: str, **variables: str) -> dict[str, dict[str, int]]:
         """What Ansible counted, by host."""
@@ -112,24 +122,36 @@ class Site:
     def task(self, command: str, wait_s: int = 60) -> dict[str, object]:
         """Its document, asked for on the gateway's host."""
         program = _TASK.replace("COMMAND", command).replace("WAIT", str(wait_s))
-        printed = docker("exec", f"{self._marks}-j1", "python3", "-c", program)
-        found: dict[str, object] = json.loads(printed)
+        found: dict[str, object] = json.loads(self.run(self.first, "python3", "-c", program))
         return found
 
+    def get(self, path: str) -> Any:
+        """Of the HTTP API, asked for on the gateway's host."""
+        program = f"import urllib.request as u; print(u.urlopen('{_URL}{path}').read().decode())"
+        return json.loads(self.run(self.first, "python3", "-c", program))
+
     def version_of(self, name: str) -> str:
-        return docker("exec", f"{self._marks}-{name}", "readlink", "/usr/local/bin/khala.pex")
+        return self.run(name, "readlink", "/usr/local/bin/khala.pex")
 
     def close(self) -> None:
-        for name in ("j1", "x1"):
+        for name in self.names:
             docker("rm", "-f", f"{self._marks}-{name}", check=False)
         docker("network", "rm", self._marks, check=False)
 
 
+@contextlib.contextmanager
+def sites(folder: Path, judicators: tuple[str, ...], executors: tuple[str, ...]) -> Iterator[Site]:
+    site = Site(folder, judicators, executors)
+    try:
+        yield site
+    finally:
+        site.close()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("ansible"))
-    yield site
-    site.close()
+    with sites(tmp_path_factory.mktemp("ansible"), ("j1",), ("x1",)) as site:
+        yield site
 
 
 @pytest.mark.timeout(1500)
@@ -160,3 +182,33 @@ def test_a_site_is_made_kept_upgraded_and_saved(site: Site, tmp_path: Path) -> N
     )
     assert verified.returncode == 0, verified.stderr
     assert "1 tasks" in verified.stdout
+
+
+@pytest.mark.timeout(1800)
+def test_three_judicators_are_made_an_executor_drained_and_all_restored_elsewhere(
+    tmp_path: Path,
+) -> None:
+    backups = {"khala_backup_fetch_to": str(tmp_path / "backups")}
+    folders = [tmp_path / name for name in ("three", "restored")]
+    for folder in folders:
+        folder.mkdir()
+    with sites(folders[0], ("j1", "j2", "j3"), ("x1",)) as three:
+        three.play("site.yml")
+        assert {host["changed"] for host in three.play("site.yml").values()} == {0}
+        nodes = three.get("/api/v2/nodes")
+        assert [node["serving"] for node in nodes["judicators"]] == [True] * 3
+        made = three.task("echo made")
+        assert made["state"] == "succeeded"
+        three.play("drain.yml", khala_drain="x1", khala_drained="stopped")
+        waiting = three.task("echo waited", wait_s=0)
+        assert waiting["state"] == "queued"
+        three.play("backup.yml", **backups)
+        three.play("drain.yml", khala_drain="x1", khala_drained="back")
+        assert three.task("echo back")["state"] == "succeeded"
+    [saved] = (tmp_path / "backups").iterdir()
+    with sites(folders[1], ("r1",), ("y1",)) as restored:
+        restored.play("restore.yml", khala_backup=str(saved))
+        found = restored.get(f"/api/v2/tasks/{made['id']}")
+        assert (found["state"], found["created_at"]) == (made["state"], made["created_at"])
+        again = restored.get(f"/api/v2/tasks/{waiting['id']}?wait=60s")
+        assert again["state"] == "succeeded"
