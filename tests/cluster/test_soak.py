@@ -13,4 +13,4 @@ from tests.soak.soak import soak
 def test_mixed_tasks_while_the_executor_is_killed(tmp_path: Path) -> None:
     report = soak(tmp_path / "data", 200, seed=7)
     assert report.faults == [], report.text()
-    assert report.kills > 0 and report.ended.total() == 200
+    assert report.kills > 0 and report.ended.total() == 200, report.text()

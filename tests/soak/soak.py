@@ -114,13 +114,17 @@ class Soak:
     # ---- the executor -----------------------------------------------------------------------
 
     def _kill_now_and_then(self) -> None:
-        """Only one that serves: else a busy machine would never get to run a task."""
-        while not self._over.wait(0.3):
+        """Only one that serves: else a busy machine would never get to run a task. The first one as
+        soon as it runs some, or a quick machine would have done all of few before."""
+        while not self._over.wait(0.1):
             status = self._get("/api/v2/status")
             if not status or not status["slots"]:
                 continue
-            if self._over.wait(self._deadly.uniform(2, 20)):
-                return
+            if self.report.kills:
+                if self._over.wait(self._deadly.uniform(2, 20)):
+                    return
+            elif not status["running"]:
+                continue
             with contextlib.suppress(AssertionError, ProcessLookupError):
                 os.kill(self._khala.pid_of("executor"), signal.SIGKILL)
                 self.report.kills += 1
