@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -43,8 +43,9 @@ class Source(Struct, frozen=True):
 
     path: str
     content: bytes
-    #: The content is a zip archive, unpacked into the folder `path` ("" is the work directory).
-    unpack: bool = False
+    #: The content is such an archive ("tar" may be compressed with gzip), unpacked into the folder
+    #: `path` ("" is the work directory).
+    unpack: Literal["zip", "tar"] | None = None
 
     @classmethod
     def of_file(cls, file: Path, path: str | None = None) -> Source:
@@ -183,8 +184,8 @@ def _stage(stage: StageOf) -> Json:
 
 def _source(source: Source) -> Json:
     document: Json = {"path": source.path, **_content(source.content)}
-    if source.unpack:
-        document["unpack"] = "zip"
+    if source.unpack is not None:
+        document["unpack"] = source.unpack
     return document
 
 

@@ -26,6 +26,8 @@ COMMAND_BYTES = 1 * MIB
 SOURCES = 256
 #: Entries of the archive that is made of them: what the format can count.
 ARCHIVE_ENTRIES = 65535
+#: What a tar archive inflates to: it is taken apart in the gateway's memory.
+TAR_BYTES = 64 * MIB
 #: Variables of one stage, one name, and all of it: the kernel hands it to every program started.
 ENVIRONMENT_VARIABLES = 256
 ENVIRONMENT_NAME_CHARS = 128

@@ -212,9 +212,9 @@ def _source(text: str, option: str) -> Source:
     found = Path(path)
     if found.is_dir():
         files = [(each, each.relative_to(found).as_posix()) for each in _files_below(found)]
-        return Source(name, _zipped(files, option), unpack=True)
+        return Source(name, _zipped(files, option), unpack="zip")
     if found.is_file() and os.access(found, os.X_OK):
-        return Source("", _zipped([(found, name or found.name)], option), unpack=True)
+        return Source("", _zipped([(found, name or found.name)], option), unpack="zip")
     return Source(name or found.name, _read(path, option))
 
 

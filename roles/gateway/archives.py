@@ -30,7 +30,7 @@ _SIZES_FOLLOW = 0x8
 _VERSION, _MADE_BY = 20, (3 << 8) | 20
 #: 1980-01-01. The same files are the same archive, whenever they are sent.
 _DATE = 0x21
-_FILE_MODE = 0o100644 << 16
+_FILE_MODE, _PROGRAM_MODE = 0o100644 << 16, 0o100755 << 16
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -45,12 +45,13 @@ class Entry(Struct, frozen=True, kw_only=True):
     attributes: int = _FILE_MODE
 
 
-def entry_of(name: str, content: bytes) -> Entry:
+def entry_of(name: str, content: bytes, *, executable: bool = False) -> Entry:
     return Entry(
         name=name,
         crc32=zlib.crc32(content),
         size_bytes=len(content),
         stored=memoryview(content),
+        attributes=_PROGRAM_MODE if executable else _FILE_MODE,
     )
 
 

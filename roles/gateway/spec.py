@@ -116,7 +116,7 @@ class SourceSpec(ContentSpec, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A file, or an archive and where it is unpacked (the folder itself if there is no path)."""
 
     path: Annotated[str, chars(NAME_BYTES)] = ""
-    unpack: Literal["zip"] | None = None
+    unpack: Literal["zip", "tar"] | None = None
 
 
 Sources: TypeAlias = Annotated[tuple[SourceSpec, ...], items(0, SOURCES)]

@@ -2,7 +2,7 @@
 
 A blob that is a part as it is (standard input, an archive for the work directory itself) is passed
 on by its name, however large it is. One that becomes a file among others of an archive is fetched,
-because the archive is written here.
+because the archive is written here, and so is a tar archive, which is made into one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ NO_BLOBS = KnownBlobs()
 
 
 def is_whole_archive(given: tuple[SourceSpec, ...]) -> bool:
-    """It is the part as it came; whether it can be unpacked shows where it is."""
-    return len(given) == 1 and given[0].unpack is not None and given[0].path == ""
+    """It is the part as it came; whether it can be unpacked shows where it is. A tar archive never
+    is: executors know the other format alone."""
+    return len(given) == 1 and given[0].unpack == "zip" and given[0].path == ""
 
 
 async def load_blobs(client: JudicatorClient, spec: TaskSpecV2, limit_bytes: int) -> KnownBlobs:
@@ -49,7 +50,7 @@ async def load_blobs(client: JudicatorClient, spec: TaskSpecV2, limit_bytes: int
     if total > limit_bytes:
         raise TooLarge(
             f"blobs: those that become files of an archive have {total} bytes, the limit is"
-            f" {limit_bytes} (--max-body); send one archive, and unpack it without a path"
+            f" {limit_bytes} (--max-body); send one zip archive, and unpack it without a path"
         )
     return KnownBlobs(sizes=sizes, contents={name: await _fetch(client, name) for name in here})
 

@@ -14,14 +14,20 @@ from khala.model.limits import SOURCES
 from khala.protocol.v2 import IssueCode
 from roles.gateway.archives import Entry, entries_of, entry_of, write_archive
 from roles.gateway.issues import Issues, step
-from roles.gateway.spec import ContentSpec, SourceSpec
+from roles.gateway.spec import ContentSpec, SourceSpec, TaskSpecV2
 from roles.gateway.spec_blobs import KnownBlobs, is_whole_archive
 from roles.gateway.submission import NAME_BYTES, check_file_name
+from roles.gateway.tars import entries_of_tar
 
 #: Bytes, or the name of a blob that is the whole of a part.
 Content: TypeAlias = bytes | BlobName
 _WAYS = ("text", "base64", "part", "blob")
 _LISTED = f"{', '.join(_WAYS[:-1])} and {_WAYS[-1]}"
+
+
+def inflates(spec: TaskSpecV2) -> bool:
+    """Something small may become large here: it does not belong into the loop of the service."""
+    return any(source.unpack == "tar" for source in (*spec.sources, *spec.data))
 
 
 class Files:
@@ -139,7 +145,8 @@ class Files:
         if source.unpack is None:
             yield entry_of(source.path, content)
             return
+        read = entries_of if source.unpack == "zip" else entries_of_tar
         try:
-            yield from entries_of(content, source.path)
+            yield from read(content, source.path)
         except ValueError as error:
             self._issues.add(pointer, IssueCode.INVALID_VALUE, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Invalid, Issues, step
 from roles.gateway.spec import TaskSpecV2
 from roles.gateway.spec_blobs import load_blobs
+from roles.gateway.spec_files import inflates
 from roles.gateway.spec_task import TaskDocument, task_of_spec
 
 
@@ -95,8 +97,12 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
     async def build_task(self, spec: TaskSpecV2, key: str) -> SubmitTask | Invalid:
         """Faults are returned, because those of its neighbours are to be told, too."""
         blobs = await load_blobs(self.client, spec, self.config.max_body_bytes)
+        given = (TaskDocument(spec=spec), blobs, self.config, key)
         try:
-            task = task_of_spec(TaskDocument(spec=spec), blobs, self.config, key)
+            if inflates(spec):
+                task = await asyncio.to_thread(task_of_spec, *given)
+            else:
+                task = task_of_spec(*given)
         except Invalid as invalid:
             return invalid
         return task if key else replace(task, key=None)

@@ -34,6 +34,7 @@ from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
 from roles.gateway.spec_depends import view_predecessors
+from roles.gateway.spec_files import inflates
 from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
 from roles.gateway.spec_tries import view_retry
@@ -123,7 +124,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
             large = len(body) > LARGE_BYTES
             document = await _off_loop(large, _document_of_body, content_type, body)
             blobs = await load_blobs(self.client, document.spec, limit_bytes)
-            large = large or bool(blobs.contents)
+            large = large or bool(blobs.contents) or inflates(document.spec)
             task = await _off_loop(large, task_of_spec, document, blobs, self.config, key)
             if query.dry_run:
                 return _json(_plan_of(task, blobs), 200, {})

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -14,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+
+_SUM = b"#!/bin/sh\necho $(($1 + $2))\n"
 
 
 def post(
@@ -39,6 +42,11 @@ def test_sources_environment_and_limits_reach_the_jail(stack: str) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("lib.sh", 'greet() { echo "$GREETING, $1 $LEVEL"; }\n' * 50)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        program = tarfile.TarInfo("./bin/sum")
+        program.size, program.mode = len(_SUM), 0o755
+        tar.addfile(program, io.BytesIO(_SUM))
     status, task, headers = post(
         stack,
         {
@@ -50,6 +58,7 @@ def test_sources_environment_and_limits_reach_the_jail(stack: str) -> None:
                     "base64": base64.b64encode(archive.getvalue()).decode(),
                     "unpack": "zip",
                 },
+                {"base64": base64.b64encode(packed.getvalue()).decode(), "unpack": "tar"},
             ],
             "data": [{"path": "who", "text": "world"}],
             "stages": {
@@ -58,7 +67,7 @@ def test_sources_environment_and_limits_reach_the_jail(stack: str) -> None:
                     "limits": {"wall_s": "20s", "memory": "64MiB"},
                 },
                 "execute": {
-                    "command": "bash main.sh; ulimit -f; echo $KHALA_ATTEMPT",
+                    "command": "bash main.sh; ulimit -f; bin/sum 0 $KHALA_ATTEMPT",
                     "env": {"LEVEL": '2 "quoted"\né'},
                     "limits": {"wall_s": 20, "file_size": "1MiB", "pids": 20},
                 },

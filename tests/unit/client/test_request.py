@@ -20,7 +20,7 @@ from roles.client.request import Options, directives_of, parse_duration, task_of
 def test_a_document_holds_what_was_given_and_nothing_else() -> None:
     task = NewTask(
         execute=StageOf("./main", Limits(wall_s="2s", pids=8), {"A": "1"}),
-        sources=(Source("main.py", b"print()"), Source("x.bin", b"\xff"), Source("", b"PK", True)),
+        sources=(Source("main.py", b"print()"), Source("x.bin", b"\xff"), Source("", b"PK", "zip")),
         stdin=b"in",
         cache=False,
         artifacts=ArtifactsOf(("*.log",), max_files=3),
@@ -99,7 +99,7 @@ def test_what_can_be_run_can_be_run_there(tmp_path: Path, monkeypatch: pytest.Mo
     Path("sim.sh").chmod(0o755)
     [source] = task_of(Options(command=("./sim.sh", "1"))).sources
     [entry] = zipfile.ZipFile(io.BytesIO(source.content)).infolist()
-    assert (source.unpack, entry.filename) == (True, "sim.sh")
+    assert (source.unpack, entry.filename) == ("zip", "sim.sh")
     assert entry.external_attr >> 16 & 0o111
     for other in (
         Options(command=("./missing",)),
