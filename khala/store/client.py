@@ -20,7 +20,9 @@ import time
 
 from msgspec import Struct
 from pymongo import AsyncMongoClient, pool_shared
+from pymongo.asynchronous import pool, topology
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.lock import Condition
 from pymongo.network_layer import PyMongoProtocol
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -69,6 +71,25 @@ class _Protocol(PyMongoProtocol):
 
 # The driver has no place to say which protocol its connections speak.
 pool_shared.PyMongoProtocol = _Protocol  # type: ignore[attr-defined]
+
+
+async def _wait(condition: Condition, timeout_s: float | None) -> bool:
+    """What the driver waits with for a free connection, and for news of the set.
+
+    Its own way, `asyncio.wait_for`, has a task of its own wait until Python 3.12. Who is cancelled
+    when that wait's time is over, or is cancelled twice, leaves this task behind, and it takes the
+    lock that the condition belongs to and never gives it back: every operation of the client, and
+    whatever waits for one, would stand until the process is killed.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await condition.wait()
+    except TimeoutError:
+        return False
+
+
+for _module in (pool, topology):
+    _module._async_cond_wait = _wait  # type: ignore[attr-defined]
 
 
 def connect(settings: MongoSettings) -> AsyncMongoClient[Document]:

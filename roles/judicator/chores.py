@@ -30,6 +30,8 @@ log = structlog.get_logger()
 DISPATCH_TICK_S = 0.05
 RECOVERY_TICK_S = 0.5
 PULSE_INTERVAL_S = 1.0
+#: A pulse that has neither come back nor failed, though it was cancelled when its time was over.
+PULSE_HUNG_S = 30.0
 #: Chunks that no task refers to; far longer than the slowest submission can take.
 ORPHAN_AGE = timedelta(hours=1)
 #: Each sweep looks at one page of keys and goes on from there at the next.
@@ -73,6 +75,8 @@ class Chores:
         self._dispatcher = dispatcher
         self._recovery = recovery
         self._sessions = sessions
+        #: The store hangs here, for everybody: a new process would have it whole.
+        self.hung = False
 
     async def tick(self, expansion: Expansion, dependencies: Dependencies) -> None:
         """Timers of dispatch, of sessions, of jobs and of what waits for others."""
@@ -88,20 +92,37 @@ class Chores:
             await asyncio.sleep(DISPATCH_TICK_S)
 
     async def pulse(self, name: JudicatorName) -> None:
-        """Prove each second that a majority takes writes; without it, stop serving."""
-        last_ok = time.monotonic()
-        while True:
-            try:
-                async with asyncio.timeout(PULSE_TTL_S):
-                    await self._sessions.pulse(name)
-                last_ok = time.monotonic()
-            except (KhalaError, TimeoutError) as error:
-                log.warning("store.pulse_failed", why=str(error))
-            serving = time.monotonic() - last_ok < PULSE_TTL_S and self._fit()
-            if serving != self._dispatcher.serving:
-                self._dispatcher.serving = serving
-                log.warning("judicator.serving_changed", serving=serving)
-            await asyncio.sleep(PULSE_INTERVAL_S)
+        """Prove each second that a majority takes writes; without it, stop serving.
+
+        A proof that does not come back, though its time is over and it was cancelled, is waited
+        for no longer than any other.
+        """
+        last_ok = began = time.monotonic()
+        proof: asyncio.Task[bool] | None = None
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                if proof is None:
+                    began, proof = time.monotonic(), tasks.create_task(self._prove(name))
+                await asyncio.wait({proof}, timeout=PULSE_TTL_S + PULSE_INTERVAL_S)
+                if proof.done():
+                    if proof.result():
+                        last_ok = time.monotonic()
+                    proof = None
+                self.hung = proof is not None and time.monotonic() - began > PULSE_HUNG_S
+                serving = time.monotonic() - last_ok < PULSE_TTL_S and self._fit()
+                if serving != self._dispatcher.serving:
+                    self._dispatcher.serving = serving
+                    log.warning("judicator.serving_changed", serving=serving)
+                await asyncio.sleep(PULSE_INTERVAL_S)
+
+    async def _prove(self, name: JudicatorName) -> bool:
+        try:
+            async with asyncio.timeout(PULSE_TTL_S):
+                await self._sessions.pulse(name)
+        except (KhalaError, TimeoutError) as error:
+            log.warning("store.pulse_failed", why=str(error))
+            return False
+        return True
 
     async def touch(self) -> None:
         """Keep fresh which executors are connected here; failures wait for the next round."""

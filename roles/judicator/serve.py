@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 
@@ -210,7 +210,7 @@ class Judicator:
             self._events.announce_touched(self._world, store.tasks),
         ]
         if self._config.watchdog_fd is not None:
-            loops.append(_feed_watchdog(self._config.watchdog_fd))
+            loops.append(_feed_watchdog(self._config.watchdog_fd, lambda: chores.hung))
         if self._config.identity is not None:
             loops.append(self._renewal(self._config.identity).run())
             loops.append(self._members.tend(self._membership))
@@ -330,10 +330,10 @@ async def _share_peers(membership: Membership, world: World) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _feed_watchdog(fd: int) -> None:
-    """Proof that the event loop turns."""
+async def _feed_watchdog(fd: int, hung: Callable[[], bool]) -> None:
+    """Proof that the event loop turns, and that what it waits for ever comes."""
     os.set_blocking(fd, False)
-    while True:
+    while not hung():
         with contextlib.suppress(BlockingIOError):
             os.write(fd, b".")
         await asyncio.sleep(WATCHDOG_INTERVAL_S)
