@@ -179,6 +179,9 @@ KEEP_AFTER_S = 30.0
 KEEP_S = 600.0
 #: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.
 STRANGER_AGE_S = 0.25
+#: But one that was submitted that much later than now: its Judicator's date is wrong, and may be
+#: right again, or gone, long before the task would be old enough.
+EARLY_S = 5.0
 SCAN_INTERVAL_S = 0.25
 #: Queued tasks read by one scan; more would be read again before they are leased.
 SCAN_ITEMS = 1000

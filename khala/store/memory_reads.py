@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
-from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.limits import EARLY_S, LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts, candidate_of
 from khala.model.task import Dispatch, Task, TaskBrief, brief_of
 from khala.protocol.rpc import (
@@ -96,13 +96,14 @@ class MemoryReads:
         return [brief_of(row.task) for row in rows if row is not None]
 
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
-        before = self._state.now() - timedelta(seconds=older_than_s)
+        now = self._state.now()
+        before, early = now - timedelta(seconds=older_than_s), now + timedelta(seconds=EARLY_S)
         found = [
             candidate_of(row.task)
             for row in self._state.tasks.values()
             if row.task.dispatch is Dispatch.QUEUED
             and row.task.spec.shape == shape
-            and row.task.submitted_at <= before
+            and not before < row.task.submitted_at <= early
         ]
         return sorted(found, key=lambda task: task.place)[:limit]
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
-from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.limits import EARLY_S, LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts
 from khala.model.task import Dispatch, Task, TaskBrief
 from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
@@ -91,13 +91,15 @@ class TaskReads:
 
     async def find_queued(self, shape: str, limit: int, older_than_s: float) -> list[Candidate]:
         """Of the tasks of this shape those that are next, but none submitted less than
-        `older_than_s` ago."""
-        before = to_ms(utc_now() - timedelta(seconds=older_than_s))
+        `older_than_s` ago, unless its date is wrong."""
+        now = utc_now()
+        before = to_ms(now - timedelta(seconds=older_than_s))
+        early = to_ms(now + timedelta(seconds=EARLY_S))
         condition = {
             "state": Dispatch.QUEUED.value,
             # Stored only where there is one, so that most documents do without.
             "shape": shape or None,
-            "submitted_at": {"$lte": before},
+            "$or": [{"submitted_at": {"$lte": before}}, {"submitted_at": {"$gt": early}}],
         }
         with reading():
             docs = (

@@ -24,6 +24,13 @@ async def test_the_longest_waiting_are_found_first(store: Store) -> None:
     assert len(await store.dispatch.find_queued("gcc-13", 9, 1.0)) == 3
 
 
+async def test_what_a_wrong_date_was_given_does_not_wait_for_that_date(store: Store) -> None:
+    now = utc_now()
+    for hours in (0, 1, -1):
+        await store.dispatch.accept(a_task(submitted_at=now + timedelta(hours=hours)))
+    assert len(await store.dispatch.find_queued("gcc-13", 9, 1.0)) == 2
+
+
 async def test_a_point_of_priority_is_worth_its_seconds(store: Store) -> None:
     now = utc_now()
     ages = {0: 0.0, 2: -1.5 * AGEING_S, -1: 1.5 * AGEING_S, 1: -2 * AGEING_S}
