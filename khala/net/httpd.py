@@ -23,7 +23,7 @@ import socket
 import ssl
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -161,8 +161,8 @@ def _log_defect(request: Request, exception: BaseException) -> None:
     log.error("http.defect", method=request.method, path=request.path, exc_info=exception)
 
 
-#: Answered to anybody, by any address, with one word.
-PROBES = frozenset({"/livez", "/readyz", "/leader"})
+#: Answered to anybody, by any address, with a word or two.
+PROBES = frozenset({"/livez", "/readyz", "/startupz", "/leader", "/version"})
 
 
 def keep_open(request: Request) -> None:
@@ -192,6 +192,11 @@ def probe(status: int, text: str) -> HTTPResponse:
         headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"},
         content_type="text/plain; charset=utf-8",
     )
+
+
+def say_ready(warnings: Sequence[str]) -> HTTPResponse:
+    """Ready, whatever an operator should know beside it."""
+    return probe(200, "\n".join(["ready", *(f"warning: {text}" for text in warnings)]))
 
 
 class Routes:

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from khala.client import AsyncKhala
 from khala.protocol.v2 import Nodes
-from roles.client.tables import Form, plain, show_structs
+from roles.client.tables import Form, plain, show_structs, size
 
 _CLEAR = "\x1b[H\x1b[2J"
 _BAR = 20
@@ -41,15 +41,29 @@ class Load(Struct, frozen=True, kw_only=True):
     """What one screen shows, and `-o json` prints."""
 
     queued: int
+    #: Wait for more than an executor.
+    held: int
     leased: int
     oldest_queued_s: float
-    #: Results, lost attempts and accepted tasks a second; None at the first look.
+    #: Results, lost attempts, accepted tasks and cases a second; None at the first look.
     ended_per_s: float | None
     lost_per_s: float | None
     accepted_per_s: float | None
+    cases_per_s: float | None
     wait: Quantiles
     run: Quantiles
     commit: Quantiles
+    #: Answers of the gateway that is asked.
+    http_per_s: float | None
+    http: Quantiles
+    #: Of what programs write while they run.
+    live_bytes_per_s: float | None
+    live_delay: Quantiles
+    #: Who reads events and logs there.
+    readers: int
+    #: Of the compile stages, how many a cache had; None without any.
+    cache_share: float | None
+    cache_bytes: int
     commit_waiting: int
     judicators_serving: int
     judicators: int
@@ -122,14 +136,23 @@ def load_of(now: Samples, nodes: Nodes, before: Samples | None, interval_s: floa
 
     return Load(
         queued=int(now.greatest("khala_tasks", state="queued")),
+        held=int(now.greatest("khala_tasks", state="held")),
         leased=int(now.greatest("khala_tasks", state="leased")),
         oldest_queued_s=now.greatest("khala_queue_oldest_seconds"),
         ended_per_s=rate("khala_attempts_total"),
         lost_per_s=rate("khala_attempts_returned_total", cause="lost"),
         accepted_per_s=rate("khala_tasks_accepted_total", replay="false"),
+        cases_per_s=rate("khala_cases_total"),
         wait=quantiles("khala_task_wait_seconds"),
         run=quantiles("khala_task_run_seconds"),
         commit=quantiles("khala_commit_seconds"),
+        http_per_s=rate("khala_http_requests_total"),
+        http=quantiles("khala_http_request_seconds"),
+        live_bytes_per_s=rate("khala_live_output_bytes_total"),
+        live_delay=quantiles("khala_live_output_delay_seconds"),
+        readers=int(now.total("khala_event_streams") + now.total("khala_log_followers")),
+        cache_share=_cache_share(now, before),
+        cache_bytes=int(now.total("khala_compile_cache_bytes")),
         commit_waiting=int(now.total("khala_commit_waiting_items")),
         judicators_serving=sum(node.serving for node in nodes.judicators),
         judicators=len(nodes.judicators),
@@ -140,6 +163,17 @@ def load_of(now: Samples, nodes: Nodes, before: Samples | None, interval_s: floa
             for node in nodes.executors
         ),
     )
+
+
+def _cache_share(now: Samples, before: Samples | None) -> float | None:
+    """An executor that began again counts from zero."""
+
+    def grown(**labels: str) -> float:
+        name = "khala_compile_cache_lookups_total"
+        return max(0.0, now.total(name, **labels) - (before.total(name, **labels) if before else 0))
+
+    asked = grown()
+    return min(1.0, grown(found="true") / asked) if asked else None
 
 
 def quantiles_of(now: Mapping[float, float], before: Mapping[float, float]) -> Quantiles:
@@ -160,16 +194,23 @@ def screen_of(load: Load) -> list[str]:
     busy = sum(each.busy for each in load.executors)
     waits = _seconds(load.oldest_queued_s)
     latencies = f"wait {_both(load.wait)}, run {_both(load.run)}, commit {_both(load.commit)}"
+    cached = _NO_VALUE if load.cache_share is None else f"{load.cache_share:.0%}"
+    live_bytes = _NO_VALUE if load.live_bytes_per_s is None else size(int(load.live_bytes_per_s))
     rows = {
-        "tasks": f"{load.queued} queued, {load.leased} running; the oldest waits {waits}",
+        "tasks": f"{load.queued} queued, {load.held} held, {load.leased} running;"
+        f" the oldest waits {waits}",
         "per second": f"{_rate(load.accepted_per_s)} accepted, {_rate(load.ended_per_s)} ended,"
-        f" {_rate(load.lost_per_s)} lost",
+        f" {_rate(load.lost_per_s)} lost; {_rate(load.cases_per_s)} cases",
         "latency": f"{latencies} (half below, 99 % below)",
+        "gateway": f"{_rate(load.http_per_s)} answers a second, {_both(load.http)};"
+        f" {load.readers} read events or logs",
+        "live output": f"{live_bytes} a second, stored after {_both(load.live_delay)}",
+        "compiled": f"{cached} found in a cache, of {size(load.cache_bytes)}",
         "judicators": f"{load.judicators_serving} of {load.judicators} serve;"
         f" {load.commit_waiting} writes wait",
         "slots": f"{_bar(busy, slots)} {busy}/{slots}",
     }
-    head = [f"{name:<12}{text}" for name, text in rows.items()]
+    head = [f"{name:<13}{text}" for name, text in rows.items()]
     return head + _executor_lines(load.executors)
 
 

@@ -10,14 +10,11 @@ import asyncio
 import signal
 
 import structlog
-from sanic import Request
-from sanic.response import HTTPResponse
 
-from khala.model.errors import KhalaError, Unavailable
 from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.feed import EventFeed
-from khala.net.httpd import Bind, Routes, Server, create_app, probe, serve
+from khala.net.httpd import Bind, Routes, Server, create_app, serve
 from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
@@ -35,6 +32,7 @@ from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
 from roles.gateway.operations import register
 from roles.gateway.pages import render_failure
+from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
@@ -155,9 +153,7 @@ class Gateway:
         ):
             register(routes, handlers)
         reference.register_pages(routes)
-        routes.add("GET", "/livez", self._answer_live)
-        routes.add("GET", "/readyz", self._answer_ready)
-        routes.add("GET", "/leader", self._answer_leader)
+        Probes(self._cluster).register(routes)
         routes.add("GET", "/metrics", self._metrics.answer)
         self._site.register(routes)
 
@@ -168,30 +164,6 @@ class Gateway:
             await self._server.close(STOP_S)
         await self._client.close()
         log.info("gateway.stopped")
-
-    async def _answer_live(self, _: Request) -> HTTPResponse:
-        """This process answers; whether it is of any use is `/readyz`."""
-        return probe(200, "live")
-
-    async def _answer_ready(self, _: Request) -> HTTPResponse:
-        """A task would be accepted now."""
-        try:
-            seen = await self._cluster.view()
-            if not seen.serving:
-                raise Unavailable("no judicator accepts tasks now")
-        except KhalaError as error:
-            return probe(503, error.message)
-        return probe(200, "ready")
-
-    async def _answer_leader(self, _: Request) -> HTTPResponse:
-        """Some judicator leads, and this is its name. (Each judicator's own `/leader`, on its RPC
-        port, answers 200 on the leader alone.)"""
-        try:
-            seen = await self._cluster.view()
-        except KhalaError as error:
-            return probe(503, error.message)
-        leaders = [each.record.name for each in seen.judicators if each.record.leader]
-        return probe(200, leaders[0]) if leaders else probe(503, "no judicator leads")
 
 
 def run(config: GatewayConfig) -> int:

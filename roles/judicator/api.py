@@ -23,7 +23,7 @@ from khala.model.outcome import Bundle, Chunked, Stream, StreamRef
 from khala.model.spec import Part
 from khala.model.statements import ChunkItem
 from khala.model.task import Dispatch, Task
-from khala.net.httpd import App, Routes, probe
+from khala.net.httpd import App, Routes, probe, say_ready
 from khala.pki.node import EXECUTOR
 from khala.protocol.rpc import Cancelled, ListTasks, SearchTasks, SubmitTask
 from khala.protocol.wire import SUBPROTOCOL
@@ -243,10 +243,10 @@ class Api:
         return probe(200, "live")
 
     async def probe_ready(self, request: Request) -> HTTPResponse:
-        """A majority acknowledges writes; the alarms of etcd, which may be in the way, are said."""
-        alarms = "; ".join(self._s.cluster.etcd.sentences())
+        """A majority acknowledges writes; what an operator should know beside it is a warning."""
         if self._s.dispatcher.serving:
-            return probe(200, alarms or "ready")
+            return say_ready(self._s.cluster.warnings)
+        alarms = "; ".join(self._s.cluster.etcd.sentences())
         return probe(503, alarms or "the store does not acknowledge writes")
 
     async def probe_leader(self, request: Request) -> HTTPResponse:

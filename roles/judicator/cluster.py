@@ -10,12 +10,13 @@ from khala.core.dispatch import Dispatcher
 from khala.core.session import Session
 from khala.model.errors import KhalaError
 from khala.model.executor import ExecutorRecord, JudicatorRecord
-from khala.model.ids import ExecutorName
+from khala.model.ids import ExecutorName, JudicatorName
 from khala.protocol.rpc import ClusterView, ExecutorView
 from khala.store.protocols import SessionStore, TaskStore
 from khala.version import VERSION
 from roles.judicator.chores import Leadership
 from roles.judicator.events import Events
+from roles.judicator.margin import margin_notes
 
 #: How often executors are compared with what was last published.
 WATCH_INTERVAL_S = 1.0
@@ -40,10 +41,21 @@ class Cluster:
         etcd: Alarms,
     ) -> None:
         self.etcd = etcd
+        #: The judicators that there should be, as far as this one knows.
+        self.members: list[JudicatorName] = []
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._sessions = sessions
         self._leadership = leadership
+
+    @property
+    def warnings(self) -> list[str]:
+        """What an operator should know of this judicator and its like, though it serves."""
+        return self.etcd.sentences() + self._margin()
+
+    def _margin(self) -> list[str]:
+        present = [record.name for record in self._leadership.judicators()]
+        return margin_notes(self.members or present, present)
 
     async def view(self) -> ClusterView:
         counts = await self._tasks.counts()
@@ -61,7 +73,8 @@ class Cluster:
                 self._leadership.judicators(),
                 # A corrupt member has said already why nothing is accepted.
                 serving=self._dispatcher.serving or self.etcd.corrupt,
-            ),
+            )
+            + self._margin(),
         )
 
     async def _executors(self) -> list[ExecutorView]:
@@ -98,8 +111,7 @@ class Cluster:
 def notes_of(
     sessions: Sequence[Session], judicators: Sequence[JudicatorRecord], *, serving: bool
 ) -> list[str]:
-    """Sentences for people: what keeps tasks from being accepted or run, or the cluster from
-    surviving a loss."""
+    """Sentences for people: what keeps tasks from being accepted or run."""
     notes: list[str] = []
     if not serving:
         notes.append("The store does not acknowledge writes: tasks are not accepted now.")
@@ -112,8 +124,4 @@ def notes_of(
         for session in sessions
         if session.conn is not None and not session.accepts
     ]
-    if len(judicators) == 1:
-        notes.append("One judicator: the cluster does not survive the loss of its host.")
-    if len(judicators) == 2:
-        notes.append("Two judicators survive no failure; add a third.")
     return notes

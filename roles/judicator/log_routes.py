@@ -45,7 +45,7 @@ class LogRoutes(Struct, frozen=True, kw_only=True):
             raise TooLarge(f"chunks: {size} bytes, the limit is {LIVE_REQUEST_BYTES}")
         await asyncio.gather(*(self.lanes.live(chunk) for chunk in chunks))
         self.runs.stored(chunks)
-        self.metrics.count_live(size)
+        self.metrics.count_live(chunks)
         for task in {chunk.source.id for chunk in chunks}:
             self.events.publish_log(task)
         return done()

@@ -26,6 +26,7 @@ from khala.store.roster import MongoRoster, Replica
 from khala.supervise.probes import tcp_answers
 from roles.judicator.chores import Leadership
 from roles.judicator.founding import REMOVED
+from roles.judicator.margin import margin_notes
 
 log = structlog.get_logger()
 
@@ -229,15 +230,8 @@ def _say_replica(replica: Replica | None) -> str:
 def _notes(members: list[Member]) -> list[str]:
     settled = [member for member in members if member.standing is Standing.MEMBER]
     notes = [f"{member.name} is {member.standing}." for member in members if member not in settled]
-    if len(settled) == 1:
-        notes.append("One judicator: the cluster does not survive the loss of its host.")
-    elif len(settled) % 2 == 0:
-        survives = len(settled) // 2 - 1
-        notes.append(
-            f"{len(settled)} judicators survive the loss of {survives or 'none'};"
-            f" {'add one' if survives else 'add a third'}: an odd number survives more."
-        )
-    return notes
+    names = [member.name for member in settled]
+    return notes + margin_notes(names, names)
 
 
 async def _listens(address: str) -> bool:

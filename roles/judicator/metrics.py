@@ -6,17 +6,18 @@ begin at zero with each start, as Prometheus expects. Gauges are read when someb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from khala.core.dispatch import Dispatcher
 from khala.core.facts import AttemptRecorded, AttemptRetried, AttemptReturned, Fact
 from khala.model.dates import utc_now
 from khala.model.ids import JudicatorName
+from khala.model.live import LiveChunk
 from khala.model.outcome import StageOutcome
 from khala.model.spec import Stage
 from khala.obs.metrics import ITEMS_BUCKETS, SECONDS_BUCKETS, create_registry, families_of
@@ -46,9 +47,14 @@ class Metrics:
             ["ending", "reason"],
             registry=registry,
         )
-        text = "Stored of what programs write while they run."
-        self._live = Counter("khala_live_output_bytes", text, registry=registry)
+        self._live, self._live_delay = _count_live(registry)
         self._forgotten, self._forgotten_bytes = _count_forgotten(registry)
+        self._cases = Counter(
+            "khala_cases",
+            "Cases of recorded results, by verdict; none: nothing was expected.",
+            ["verdict"],
+            registry=registry,
+        )
         self._returned = Counter(
             "khala_attempts_returned",
             "Attempts that ended and not their task: lost with their executor or sandbox, given"
@@ -81,14 +87,7 @@ class Metrics:
             ["stage", "mode"],
             registry=registry,
         )
-        self._tasks = Gauge(
-            "khala_tasks", "Open tasks of the cluster.", ["state"], registry=registry
-        )
-        self._oldest = Gauge(
-            "khala_queue_oldest_seconds",
-            "Age of the oldest of the tasks that are next; 0 without one.",
-            registry=registry,
-        )
+        self._tasks, self._oldest = _watch_queue(registry)
 
     def attach(self, dispatcher: Dispatcher, leadership: Leadership, committer: Committer) -> None:
         """Begin to watch the parts of this process; once."""
@@ -115,8 +114,12 @@ class Metrics:
     def count_accepted(self, *, replay: bool) -> None:
         self._accepted.labels("true" if replay else "false").inc()
 
-    def count_live(self, size_bytes: int) -> None:
-        self._live.inc(size_bytes)
+    def count_live(self, chunks: Sequence[LiveChunk]) -> None:
+        """They are stored now."""
+        now = utc_now()
+        for chunk in chunks:
+            self._live.inc(len(chunk.data))
+            self._live_delay.observe(max(0.0, (now - chunk.at).total_seconds()))
 
     def count_forgotten(self, tasks: int, size_bytes: int) -> None:
         self._forgotten.inc(tasks)
@@ -143,6 +146,9 @@ class Metrics:
         for stage, ended in ((Stage.COMPILE, outcome.compile), (Stage.EXECUTE, outcome.execute)):
             if ended is not None:
                 self._observe_stage(stage, ended)
+        for case in outcome.cases:
+            verdict = case.judgement.verdict if case.judgement is not None else "none"
+            self._cases.labels(verdict).inc()
 
     def _observe_stage(self, stage: Stage, ended: StageOutcome) -> None:
         self._wall.labels(stage).observe(ended.wall_ms / _MS_PER_S)
@@ -169,6 +175,31 @@ def _count_forgotten(registry: CollectorRegistry) -> tuple[Counter, Counter]:
     )
     size = Counter("khala_retention_bytes", "What they took up, uncompressed.", registry=registry)
     return tasks, size
+
+
+def _count_live(registry: CollectorRegistry) -> tuple[Counter, Histogram]:
+    size = Counter(
+        "khala_live_output_bytes",
+        "Stored of what programs write while they run.",
+        registry=registry,
+    )
+    delay = Histogram(
+        "khala_live_output_delay_seconds",
+        "From being read from a running program until stored, by the clocks of two hosts.",
+        buckets=SECONDS_BUCKETS,
+        registry=registry,
+    )
+    return size, delay
+
+
+def _watch_queue(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    tasks = Gauge("khala_tasks", "Open tasks of the cluster.", ["state"], registry=registry)
+    oldest = Gauge(
+        "khala_queue_oldest_seconds",
+        "Age of the oldest of the tasks that are next; 0 without one.",
+        registry=registry,
+    )
+    return tasks, oldest
 
 
 def _observe_batch(items: Histogram, seconds: Histogram, count: int, took_s: float) -> None:
@@ -209,6 +240,7 @@ class _State(Collector):
                 free.add_metric([session.name], session.free)
         yield slots
         yield free
+        yield from self._caches()
         waiting = GaugeMetricFamily(
             "khala_commit_waiting_items",
             "Transitions that wait for their batch; full at 4096.",
@@ -217,3 +249,21 @@ class _State(Collector):
         for lane in self._committer.lanes:
             waiting.add_metric([lane.name], lane.waiting)
         yield waiting
+
+    def _caches(self) -> Iterator[Metric]:
+        """Executors count since their own start."""
+        asked = CounterMetricFamily(
+            "khala_compile_cache_lookups",
+            "Compile stages that an executor's cache had, and those that it had not.",
+            labels=["executor", "found"],
+        )
+        size = GaugeMetricFamily(
+            "khala_compile_cache_bytes", "What the cache of an executor holds.", labels=["executor"]
+        )
+        for session in self._dispatcher.sessions.values():
+            if session.conn is not None and session.cache is not None:
+                asked.add_metric([session.name, "true"], session.cache.hits)
+                asked.add_metric([session.name, "false"], session.cache.misses)
+                size.add_metric([session.name], session.cache.size_bytes)
+        yield asked
+        yield size

@@ -35,7 +35,7 @@ from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
 from khala.pki.node import NodeTls
-from khala.protocol.members import Member
+from khala.protocol.members import Member, Standing
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
 from khala.store.mongo import MongoStore
 from khala.store.roster import MongoRoster
@@ -219,6 +219,7 @@ class Judicator:
 
     def _on_members(self, members: list[Member]) -> None:
         """etcd is asked wherever it is; MongoDB's driver finds its members itself."""
+        self._cluster.members = [m.name for m in members if m.standing is Standing.MEMBER]
         own, *_ = self._config.etcd_endpoints
         others = (each.etcd_client for each in members if each.name != self._config.name)
         if (endpoints := (own, *others)) != self._etcd.endpoints:

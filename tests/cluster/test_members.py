@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from khala.net.ports import free_ports
 from khala.version import VERSION
 from tests.cluster.harness import Khala, wait_until
 from tests.cluster.newer import NEXT, make_newer
-from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
+from tests.cluster.nodes import Cluster, Node, gateway_of, growing, stranger, wait_ready
 
 #: Nine databases and as many interpreters start here, on whatever the machine has.
 pytestmark = pytest.mark.timeout(500)
@@ -41,6 +42,19 @@ def settled(cluster: Cluster, count: int, *, on: str | None = None) -> bool:
     )
 
 
+def readiness(cluster: Cluster) -> str:
+    """What the first judicator says to whoever probes it."""
+    url = f"https://{ADDRESSES['a']}:{cluster.ports.rpc}/readyz"
+    with urllib.request.urlopen(url, timeout=10, context=stranger()) as answer:
+        return str(answer.read().decode())
+
+
+def ready_text(client: Khala) -> str:
+    with contextlib.suppress(OSError):
+        return str(client.call("GET", "/readyz")[1])
+    return ""
+
+
 def add_judicator(cluster: Cluster, name: str, address: str) -> Node:
     token = cluster.token_file("judicator")
     joining = ("--join", cluster.judicators, "--join-token-file", str(token))
@@ -56,7 +70,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         add_judicator(cluster, "b", ADDRESSES["b"])
         two = members(cluster)
         (note,) = two["notes"]
-        assert note.startswith("2 judicators survive the loss of none; add a third")
+        assert note == "Two judicators survive no failure; add a third."
+        wait_until(lambda: f"warning: {note}" in readiness(cluster), 60, "each judicator warns")
         add_judicator(cluster, "c", ADDRESSES["c"])
         for name in ("e1", "e2"):
             cluster.join(name, "executor", "--slots", "2")
@@ -195,9 +210,16 @@ def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
         assert gateways[0].explain(task)["attempt"] == 1
 
 
-def test_the_last_healthy_majority_is_not_given_away(cluster: Cluster) -> None:
+def test_the_last_healthy_majority_is_not_given_away(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
     cluster.nodes["c"].kill9()
     try:
+        wait_until(
+            lambda: "warning: 1 of 3 judicators cannot be seen (c)" in ready_text(gateways[0]),
+            60,
+            "a gateway warns",
+        )
         wait_until(
             lambda: any(
                 each["mongodb"].startswith("not reachable")

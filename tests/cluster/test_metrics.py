@@ -13,9 +13,17 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.harness import Khala
+from tests.cluster.harness import Khala, wait_until
 
 DOCS = Path(__file__).parents[2] / "docs"
+#: Three cases, of which one is wrong.
+JUDGED = {
+    "stages": {"execute": {"command": "cat"}},
+    "cases": [
+        {"stdin": {"text": text}, "expect": {"stdout": {"text": expected}}}
+        for text, expected in (("1", "1"), ("2", "3"), ("4", "4"))
+    ],
+}
 
 
 def scrape(khala: Khala) -> list[Metric]:
@@ -39,19 +47,35 @@ def test_numbers_move_with_the_tasks(shared: Khala) -> None:
     bad = shared.submit(compile_command="exit 3")
     for task in (*good, bad):
         shared.wait_done(task)
+    judged = shared.send("POST", "/api/v2/tasks?wait=30s", JUDGED)
+    assert judged[1]["verdict"] == "WA", judged
+    slow = shared.submit(execute_command="echo early; sleep 1")
+    shared.wait_done(slow)
+    # Executors tell of their caches with their heartbeats.
+    looked = total(before, "khala_compile_cache_lookups_total") + 1
+    wait_until(
+        lambda: total(scrape(shared), "khala_compile_cache_lookups_total") >= looked,
+        60,
+        "the lookup in the cache is counted",
+    )
     after = scrape(shared)
 
     def grown(name: str, **labels: str) -> float:
         return total(after, name, **labels) - total(before, name, **labels)
 
-    assert grown("khala_tasks_accepted_total", replay="false") == 4
-    assert grown("khala_attempts_total", ending="succeeded", reason="ok") == 3
+    assert grown("khala_tasks_accepted_total", replay="false") == 6
+    assert grown("khala_attempts_total", ending="succeeded", reason="ok") == 5
     assert grown("khala_attempts_total", ending="failed", reason="exit_nonzero") == 1
-    assert grown("khala_task_wait_seconds_count") == 4
-    assert grown("khala_stage_wall_seconds_count", stage="execute") == 3
+    assert grown("khala_task_wait_seconds_count") == 6
+    assert grown("khala_stage_wall_seconds_count", stage="execute") == 5
     assert grown("khala_stage_wall_seconds_count", stage="compile") == 1
-    assert grown("khala_commit_batch_items_sum", lane="accept") == 4
-    assert grown("khala_http_requests_total", route="POST /api/task", status="200") == 4
+    assert grown("khala_commit_batch_items_sum", lane="accept") == 6
+    assert {
+        verdict: grown("khala_cases_total", verdict=verdict) for verdict in ("AC", "WA", "none")
+    } == {"AC": 2, "WA": 1, "none": 0}
+    assert grown("khala_live_output_bytes_total") == len("early\n")
+    assert grown("khala_live_output_delay_seconds_count") == 1
+    assert grown("khala_http_requests_total", route="POST /api/task", status="200") == 5
     assert total(after, "khala_judicator_leader") == 1
     assert total(after, "khala_executor_slots") >= total(after, "khala_executor_free_slots") > 0
 

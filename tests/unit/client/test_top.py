@@ -23,6 +23,10 @@ class Cluster:
             "khala_task_wait_seconds", "", ["judicator"], buckets=(0.1, 1.0), registry=registry
         )
 
+        self.lookups = Counter(
+            "khala_compile_cache_lookups", "", ["judicator", "executor", "found"], registry=registry
+        )
+
     @property
     def samples(self) -> Samples:
         return Samples(generate_latest(self._registry).decode())
@@ -75,3 +79,16 @@ def test_beyond_the_last_bucket_is_not_guessed() -> None:
 
 def test_an_empty_cluster_says_what_to_do() -> None:
     assert "khala.pex executor" in screen_of(load_of(Cluster().samples, _NOBODY, None, 1.0))[-1]
+
+
+def test_the_share_that_a_cache_had_is_of_the_time_between_two_looks() -> None:
+    cluster = Cluster()
+    assert load_of(cluster.samples, _NOBODY, None, 1.0).cache_share is None
+    cluster.lookups.labels("a", "e1", "false").inc(90)
+    before = cluster.samples
+    cluster.lookups.labels("a", "e1", "true").inc(2)
+    cluster.lookups.labels("b", "e2", "true").inc(1)
+    cluster.lookups.labels("b", "e2", "false").inc(1)
+    load = load_of(cluster.samples, _NOBODY, before, 1.0)
+    assert load.cache_share == 0.75
+    assert any(line.startswith("compiled     75% found") for line in screen_of(load))

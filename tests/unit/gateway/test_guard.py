@@ -54,7 +54,9 @@ async def test_the_api_needs_the_token(site: Site, locked: str, path: str) -> No
                 assert (await response.json(content_type=None))["code"] == "unauthenticated"
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/leader", "/", "/tasks/new"])
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/startupz", "/leader", "/version", "/", "/tasks/new"]
+)
 async def test_pages_and_probes_do_not(site: Site, locked: str, path: str) -> None:
     async with site.http.get(locked + path) as response:
         assert response.status == 200

@@ -307,19 +307,6 @@ async def test_status_and_nodes(site: Site) -> None:
     ]
 
 
-async def test_readiness(site: Site) -> None:
-    async with site.http.get(site.url("/livez")) as response:
-        assert response.status == 200
-    async with asyncio.timeout(5):
-        for serving, expected in [(True, 200), (False, 503)]:
-            site.judicator.serving = serving
-            while True:
-                async with site.http.get(site.url("/readyz")) as response:
-                    if response.status == expected:
-                        break
-                await asyncio.sleep(0.1)
-
-
 async def test_results_in_plain_words(site: Site) -> None:
     task = site.judicator.add(task_of(), ended(Reason.OUTPUT_LIMIT, Stage.COMPILE))
     _, document = await get(site, f"/api/v2/tasks/{task.id}")

@@ -45,8 +45,3 @@ def test_each_reason_to_wait_is_named() -> None:
     for sessions in ([], [executor(conn=None)]):
         assert "No executor is connected" in notes_of(sessions, judicators(1), serving=True)[0]
     assert "not accepted" in notes_of([executor()], judicators(3), serving=False)[0]
-
-
-def test_clusters_that_survive_nothing_say_so() -> None:
-    assert "One judicator" in notes_of([executor()], judicators(1), serving=True)[0]
-    assert "add a third" in notes_of([executor()], judicators(2), serving=True)[0]
