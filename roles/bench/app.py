@@ -1,4 +1,4 @@
-"""Runs the three measurements one after another and prints them as a table or as JSON.
+"""Runs the measurements one after another and prints them as a table or as JSON.
 
 Only the ratios mean something across machines: every figure of a run was taken on the same host,
 minutes apart at the most, with the same sandbox profile.
@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from khala.net.loop import run as run_loop
 from khala.version import VERSION
-from roles.bench import bare, control_plane, end_to_end
+from roles.bench import bare, control_plane, end_to_end, first_byte
 from roles.bench.costs import Costs
 from roles.bench.end_to_end import EndToEnd
+from roles.bench.first_byte import FirstByte
 from roles.bench.stats import Latency
 
 #: Turns of bare jail and whole.
@@ -41,6 +42,10 @@ class Ratios(Struct, frozen=True, kw_only=True):
     #: Of (b) over the same without jails made ahead, median and throughput.
     warm_latency_p50: float
     warm_throughput: float
+    #: From a byte's being written until it is seen, minus the same through a pipe: of a program's
+    #: first line.
+    first_byte_p50_ms_over_pipe: float
+    first_byte_p95_ms_over_pipe: float
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -58,6 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
     #: The same with `--warm-jails 0`.
     end_to_end_cold: EndToEnd
     control_plane: control_plane.ControlPlane
+    first_byte: FirstByte
     machine: Machine
 
 
@@ -73,7 +79,7 @@ def run(options: Options) -> int:
 
 async def _measure(options: Options) -> Report:
     share = 0.15 if options.quick else 1.0
-    floor, whole, cold = await _compare(options.slots, share)
+    floor, whole, cold, live = await _compare(options.slots, share)
     _say("control plane with simulated executors")
     plane = await control_plane.measure(tasks=int(6000 * share))
     return Report(
@@ -83,11 +89,14 @@ async def _measure(options: Options) -> Report:
             latency_p95_ms_over_bare=round(whole.latency.p95_ms - floor.serial.p95_ms, 2),
             warm_latency_p50=round(whole.latency.p50_ms / cold.latency.p50_ms, 3),
             warm_throughput=round(whole.tasks_per_s / cold.tasks_per_s, 3),
+            first_byte_p50_ms_over_pipe=round(live.first.p50_ms - live.pipe.p50_ms, 2),
+            first_byte_p95_ms_over_pipe=round(live.first.p95_ms - live.pipe.p95_ms, 2),
         ),
         bare=floor,
         end_to_end=whole,
         end_to_end_cold=cold,
         control_plane=plane,
+        first_byte=live,
         machine=Machine(
             cpus=os.cpu_count() or 1,
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -98,19 +107,20 @@ async def _measure(options: Options) -> Report:
     )
 
 
-async def _compare(slots: int, share: float) -> tuple[bare.Bare, EndToEnd, EndToEnd]:
-    """The bare jail, the whole, and the whole without warm jails, in turns: what else the host
-    does meets all alike."""
+async def _compare(slots: int, share: float) -> tuple[bare.Bare, EndToEnd, EndToEnd, FirstByte]:
+    """The bare jail, the whole, the whole without warm jails, and live output, in turns: what else
+    the host does meets all alike."""
     floors: list[bare.Slice] = []
     wholes: list[end_to_end.Slice] = []
     colds: list[end_to_end.Slice] = []
+    lives: list[first_byte.Slice] = []
     _say("starting a whole Khala, and one without warm jails")
     async with (
         end_to_end.started(slots) as warm,
         end_to_end.started(slots, "--warm-jails", "0") as cold,
     ):
         for turn in range(1, ROUNDS + 1):
-            _say(f"round {turn} of {ROUNDS}: bare jail, then end to end through HTTP, twice")
+            _say(f"round {turn} of {ROUNDS}: bare jail, end to end, twice, live output")
             floors.append(await bare.measure(slots, runs=int(160 * share)))
             for stack, slices in ((warm, wholes), (cold, colds)):
                 slices.append(
@@ -118,10 +128,12 @@ async def _compare(slots: int, share: float) -> tuple[bare.Bare, EndToEnd, EndTo
                         stack, slots, duration_s=3 * share, sequential=int(40 * share)
                     )
                 )
+            lives.append(await first_byte.measure(warm, programs=max(1, int(4 * share))))
     return (
         bare.combine(slots, floors),
         end_to_end.combine(slots, wholes),
         end_to_end.combine(slots, colds),
+        first_byte.combine(lives),
     )
 
 
@@ -157,6 +169,14 @@ def _table(report: Report) -> str:
         ("(d) throughput, warm / cold", f"{report.ratios.warm_throughput:.2f}", ""),
         ("(e) processor time, bare jail", f"{floor.cpu_ms_per_run:.1f} ms", "per run of (a)"),
         *_costs(whole.cpu_ms_per_task),
+        ("(f) first byte, seen live", "", _latency(report.first_byte.first)),
+        ("(f) later bytes, seen live", "", _latency(report.first_byte.later)),
+        ("(f) the same through a pipe", "", _latency(report.first_byte.pipe)),
+        (
+            "(f) first byte over the pipe, p50",
+            f"{report.ratios.first_byte_p50_ms_over_pipe:.1f} ms",
+            "aim: 250 ms or less",
+        ),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "\n".join(

@@ -62,6 +62,24 @@ def test_a_task_is_heard_before_it_ends(stack: str) -> None:
     assert read(stack, task, "?stage=execute&stream=stdout") == b"to stdout\n"
 
 
+def test_each_byte_is_seen_while_the_task_still_runs(stack: str) -> None:
+    """Seven single bytes with pauses between them, none of which ends a line, and then a minute in
+    which nothing more comes: the last of them waits for no company and for no end."""
+    task = submit(stack, "for n in 1 2 3 4 5 6 7; do printf $n; sleep 0.2; done; sleep 50")
+    heard = ""
+    for record in follow(stack, task, "&stream=stdout"):
+        if record["event"] != "chunk":
+            break
+        heard += record["text"]
+        if heard == "1234567":
+            with urllib.request.urlopen(f"{stack}/api/v2/tasks/{task}", timeout=PATIENCE_S) as now:
+                assert json.loads(now.read())["state"] == "running"
+            request = urllib.request.Request(f"{stack}/api/v2/tasks/{task}/cancel", method="POST")
+            urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+    assert heard == "1234567"
+    assert record["state"] == "cancelled"
+
+
 def test_stages_come_one_after_the_other(stack: str) -> None:
     document = {
         "stages": {
