@@ -70,5 +70,6 @@ export default defineConfig({
   },
   server: { proxy },
   preview: { proxy, headers: { "Content-Security-Policy": CSP } },
-  test: { include: ["src/**/*.test.ts"], environment: "node" },
+  // A busy machine may need long for what takes milliseconds.
+  test: { include: ["src/**/*.test.ts"], environment: "node", testTimeout: 60_000 },
 });

@@ -13,6 +13,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.test_cases import case, judge
 from tests.browser.test_jobs import ask, submit_array
 from tests.cluster.harness import Khala, wait_until
 
@@ -30,6 +31,7 @@ class Tasks:
     succeeded: str
     failed: str
     running: str
+    judged: str
     job: str
 
 
@@ -45,12 +47,20 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
         execute_standard="kept",
     )
     failed = khala.submit(user="601", execute_command="echo no >&2; exit 3")
+    judged = judge(
+        khala,
+        "cat",
+        case("equal", "a", "a"),
+        case("n" * 64, LONG_LINE, "a b\n" * 30),
+        case("blanks", " \ta \n", "a\n"),
+        mode="exact",
+    )
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
     job = submit_array(khala, "exit $KHALA_ARRAY_INDEX", "0-2", name=LONG_LINE[:120])
     wait_until(lambda: ask(khala, f"/jobs/{job}")["done"], 120, "the job has ended")
     khala.wait_done(succeeded)
     khala.wait_done(failed)
-    yield Tasks(succeeded, failed, running, job)
+    yield Tasks(succeeded, failed, running, judged, job)
     khala.call("DELETE", f"/api/task?id={running}")
 
 
@@ -83,6 +93,12 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
     page.get_by_test_id("cancel").click()
     expect(page.get_by_test_id("confirm")).to_be_visible()
     look("question")
+    page.goto(f"/tasks/{tasks.judged}")
+    expect(page.get_by_test_id("diff")).to_be_visible()
+    look("wrong answer")
+    page.get_by_role("button", name="blanks").click()
+    expect(page.get_by_test_id("diff-blanks")).to_be_visible()
+    look("wrong blanks")
     page.goto("/tasks/new")
     page.get_by_test_id("example").click()
     page.get_by_label("Execute Data File Name", exact=True).fill("table.csv")
@@ -91,6 +107,14 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
     page.get_by_test_id("submit-task").click()
     expect(page.get_by_test_id("problems")).to_be_visible()
     look("refused form")
+    page.get_by_text("Cases", exact=True).click()
+    page.get_by_text("Paste many cases").click()
+    page.get_by_test_id("options").locator("summary").click()
+    page.get_by_label("Judged by").select_option("program")
+    page.get_by_label("User Id", exact=True).fill("0")
+    page.get_by_test_id("submit-task").click()
+    expect(page.locator("#check_command-problem")).to_be_visible()
+    look("refused cases")
     page.goto("/cluster")
     expect(page.get_by_test_id("executors")).to_be_visible()
     look("cluster")

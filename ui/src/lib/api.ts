@@ -9,6 +9,7 @@
 
 import type {
   ArtifactList,
+  CaseDetail,
   ClusterStatus,
   Cursored,
   Explanation,
@@ -28,6 +29,8 @@ import type {
 export interface Issue {
   pointer: string;
   detail: string;
+  limit?: unknown;
+  given?: unknown;
 }
 
 export class ApiError extends Error {
@@ -235,6 +238,18 @@ export function getTask(id: string, signal?: AbortSignal): Promise<Task> {
   return getJson<Task>(`/api/v2/tasks/${encodeURIComponent(id)}`, signal);
 }
 
+function casePath(id: string, number: number): string {
+  return `/api/v2/tasks/${encodeURIComponent(id)}/cases/${number}`;
+}
+
+export function getCase(id: string, number: number, signal?: AbortSignal): Promise<CaseDetail> {
+  return getJson<CaseDetail>(casePath(id, number), signal);
+}
+
+export function caseOutputUrl(id: string, number: number, stream: "stdout" | "stderr"): string {
+  return `${casePath(id, number)}/${stream}`;
+}
+
 export function getExplanation(id: string, signal?: AbortSignal): Promise<Explanation> {
   return getJson<Explanation>(`/api/v2/tasks/${encodeURIComponent(id)}/explain`, signal);
 }
@@ -267,6 +282,20 @@ export async function createTask(form: FormData, key: string): Promise<string> {
   const response = await request(
     "/api/v2/tasks",
     { method: "POST", body: form, headers: { "Idempotency-Key": key } },
+    UPLOAD_DEADLINE_MS,
+  );
+  return (await bodyOf<{ id: string }>(response)).id;
+}
+
+/** As `createTask`, for a job; its id. */
+export async function createJob(job: Record<string, unknown>, key: string): Promise<string> {
+  const response = await request(
+    "/api/v2/jobs",
+    {
+      method: "POST",
+      body: JSON.stringify(job),
+      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+    },
     UPLOAD_DEADLINE_MS,
   );
   return (await bodyOf<{ id: string }>(response)).id;

@@ -51,6 +51,10 @@ function task(more: Partial<Task>): Task {
     id: "6b04d4787d852fb9eb7f7a4e",
     pending: null,
     job: null,
+    resources: {},
+    placement: { require: {}, avoid: {}, prefer: {} },
+    check: null,
+    stop_on_first_failure: false,
     user: 0,
     state: "queued",
     reason: null,
@@ -134,6 +138,12 @@ describe("headline", () => {
   });
   it("does not claim two commands where one ran", () => {
     const one = { compile: stage(null), execute: stage(result()) };
+    const judged = { state: "succeeded", stages: one } as const;
+    expect(headline(task({ ...judged, verdict: "AC" }))).toBe("The output is what was expected.");
+    const first_difference = { line: 2, expected: "a\n", actual: "b\n" };
+    expect(headline(task({ ...judged, verdict: "WA", first_difference }))).toBe(
+      "Not the expected output: line 2: expected “a”, got “b”.",
+    );
     expect(headline(task({ state: "succeeded", stages: one }))).toBe(
       "The execute command exited with 0.",
     );
@@ -167,4 +177,13 @@ describe("the first difference", () => {
       "line 1: expected “x”, got nothing",
     );
   });
+  it.each([
+    ["3", "3\n", "there is a line end too many after “3”"],
+    ["3\n", "3", "a line end is missing after “3”"],
+    ["3\n", "3\r\n", "the line end is CR LF after “3”"],
+    ["3\r\n", "3\n", "the line end is not CR LF after “3”"],
+    ["long", "long", "different after “long”"],
+  ])("says what cannot be seen: %j and %j", (expected, actual, text) =>
+    expect(differenceText({ line: 1, expected, actual })).toBe(`line 1: ${text}`),
+  );
 });

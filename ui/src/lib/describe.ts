@@ -8,6 +8,7 @@
 import { sentence } from "./api";
 import type { Difference, StageName, StageResult, State, Task } from "./types";
 import { bytes, duration, plural, signalName } from "./format";
+import { acceptedText } from "./verdicts";
 
 export type Tone = "good" | "bad" | "warn" | "busy" | "calm";
 
@@ -177,6 +178,11 @@ export function headline(task: Task, waits = ""): string {
     case "succeeded":
       return succeeded(task);
     case "failed": {
+      const first = task.cases?.find((each) => each.reason !== null && each.reason !== "ok");
+      if (first?.message) {
+        const accepted = acceptedText(task);
+        return `${accepted ? `${accepted}; case` : "Case"} ${first.name}: ${first.message}.`;
+      }
       const stage = failedStage(task);
       const result = stage ? task.stages[stage]?.result : null;
       if (stage && result)
@@ -211,16 +217,33 @@ function times(count: number): string {
 }
 
 function succeeded(task: Task): string {
+  const accepted = acceptedText(task);
+  if (accepted !== null) return `${accepted}.`;
+  if (task.verdict === "AC") return "The output is what was expected.";
+  if (task.first_difference)
+    return `Not the expected output: ${differenceText(task.first_difference)}.`;
   const ran = (["compile", "execute"] as const).filter((name) => task.stages[name]?.result);
   if (ran.length === 2) return "Both commands exited with 0.";
   if (ran.length === 1) return `The ${ran[0]} command exited with 0.`;
   return "Nothing had to run: both commands are empty.";
 }
 
-/** Where an output first differs from what was expected. */
+/** Where an output first differs from what was expected, without a full stop. */
 export function differenceText(found: Difference): string {
+  const { line, expected, actual } = found;
+  const bare = (text: string | null) => text?.replace(/\r?\n$/, "") ?? null;
+  if (expected !== null && actual !== null && bare(expected) === bare(actual))
+    return `line ${line}: ${lineEnds(expected, actual)} after “${bare(actual)}”`;
   const quoted = (text: string | null, nothing: string) =>
-    text === null ? nothing : `“${text.replace(/\n$/, "")}”`;
-  const expected = quoted(found.expected, "nothing more");
-  return `line ${found.line}: expected ${expected}, got ${quoted(found.actual, "nothing")}`;
+    text === null ? nothing : `“${bare(text)}”`;
+  return `line ${line}: expected ${quoted(expected, "nothing more")}, got ${quoted(actual, "nothing")}`;
+}
+
+/** Of two lines that differ in nothing else: what cannot be seen has to be said. */
+function lineEnds(expected: string, actual: string): string {
+  // Only the beginning of a long line is known.
+  if (actual === expected) return "different";
+  if (!actual.endsWith("\n")) return "a line end is missing";
+  if (!expected.endsWith("\n")) return "there is a line end too many";
+  return actual.endsWith("\r\n") ? "the line end is CR LF" : "the line end is not CR LF";
 }

@@ -86,7 +86,8 @@ it("puts the gateway's faults beside their controls", () => {
         at("/priority"),
         at("/artifacts/collect/0"),
         at("/sources/0"),
-      ]),
+        at("/data/1/text"),
+      ]).problems,
     ),
   ).toEqual([
     "execute_memory",
@@ -96,7 +97,26 @@ it("puts the gateway's faults beside their controls", () => {
     "labels",
     "priority",
     "collect",
+    "compile_source_name",
+    "execute_data_str",
   ]);
+});
+
+it("says what was given, and where a fault is that belongs to no control", () => {
+  const fault = { detail: "a name has 1 to 64 characters", limit: 64, given: "x".repeat(100) };
+  expect(
+    problemsOf([
+      { pointer: "/task/cases/1/name", ...fault },
+      { pointer: "/stages/compile/limits/memory", detail: "8 is less than 9", given: 8 },
+      { pointer: "/retry/on", detail: "no reason is called so", given: "boredom" },
+    ]),
+  ).toEqual({
+    problems: {
+      case_1_name: `A name has 1 to 64 characters; given: “${"x".repeat(80)}…”.`,
+      compile_memory: "8 is less than 9.",
+    },
+    elsewhere: ["/retry/on: no reason is called so; given: “boredom”"],
+  });
 });
 
 describe("the document", () => {
@@ -169,6 +189,8 @@ it("finds again what a task asked for, and nothing else", () => {
     image: "gcc",
     cache: "off",
     artifacts_request: { collect: ["a", "b"], max_total: 1, max_files: 1 },
+    resources: { cpus: 2, memory: 4 * 2 ** 30 },
+    placement: { require: { arch: "x86_64" }, avoid: {}, prefer: {} },
   } as unknown as Task;
   const expected = emptyOptions();
   expected.execute.limits.memory = "3MiB";
@@ -182,6 +204,8 @@ it("finds again what a task asked for, and nothing else", () => {
     image: "gcc",
     cacheOff: true,
     collect: "a\nb",
+    resources: "cpus=2\nmemory=4GiB",
+    require: "arch=x86_64",
   });
   expect(optionsOf(task, { compile: DEFAULTS, execute: DEFAULTS })).toEqual(expected);
 });

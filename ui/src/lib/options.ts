@@ -5,7 +5,8 @@
  * second API, and one that uses none as ever: what KV2's clients send is what most people see.
  */
 
-import type { Issue } from "./api";
+import { sentence, type Issue } from "./api";
+import { caseControl } from "./cases";
 import type { Limits, StageName, Task } from "./types";
 
 export const STAGES = ["compile", "execute"] as const;
@@ -42,6 +43,15 @@ export interface Options {
   cacheOff: boolean;
   /** One pattern a line. */
   collect: string;
+  /** What it takes up of its executor beside a slot: NAME=amount a line. */
+  resources: string;
+  /** Labels of executors, one KEY=value a line. */
+  require: string;
+  avoid: string;
+  prefer: string;
+  /** Indexes to run it for: a job then, not a task. Empty: once. */
+  array: string;
+  maxFails: string;
 }
 
 /** By the id of the control. */
@@ -71,6 +81,12 @@ export function emptyOptions(): Options {
     image: "",
     cacheOff: false,
     collect: "",
+    resources: "",
+    require: "",
+    avoid: "",
+    prefer: "",
+    array: "",
+    maxFails: "",
   };
 }
 
@@ -82,14 +98,26 @@ function usesStage(options: StageOptions): boolean {
   );
 }
 
+const TEXTS = [
+  "name",
+  "labels",
+  "priority",
+  "image",
+  "collect",
+  "resources",
+  "require",
+  "avoid",
+  "prefer",
+  "array",
+] as const;
+const PLACES = ["require", "avoid", "prefer"] as const;
+
 export function usesOptions(options: Options): boolean {
   return (
     usesStage(options.compile) ||
     usesStage(options.execute) ||
     options.cacheOff ||
-    [options.name, options.labels, options.priority, options.image, options.collect].some(
-      (value) => value.trim() !== "",
-    )
+    TEXTS.some((name) => options[name].trim() !== "")
   );
 }
 
@@ -123,6 +151,12 @@ export function optionProblems(options: Options): OptionProblems {
   if (pairsOf(options.labels) === null) problems["labels"] = "Each line is a label: KEY=value.";
   if (!Number.isInteger(Number(options.priority)))
     problems["priority"] = "A whole number is needed.";
+  for (const place of PLACES)
+    if (pairsOf(options[place]) === null) problems[place] = "Each line is a label: KEY=value.";
+  if (pairsOf(options.resources) === null)
+    problems["resources"] = "Each line is an amount: NAME=amount.";
+  if (options.maxFails.trim() !== "" && !/^\d+$/.test(options.maxFails.trim()))
+    problems["max_fails"] = "A whole number from 0 on is needed.";
   for (const stage of STAGES) {
     if (pairsOf(options[stage].env) === null)
       problems[`${stage}_env`] = "Each line is a variable: NAME=value.";
@@ -135,14 +169,31 @@ export function optionProblems(options: Options): OptionProblems {
   return problems;
 }
 
-/** The gateway's faults beside the controls that they belong to; the others are left out. */
-export function problemsOf(issues: Issue[]): OptionProblems {
+/**
+ * The gateway's faults at the controls that they belong to. `elsewhere` has those that belong to
+ * none, with the place in the document that they are about.
+ */
+export function problemsOf(issues: Issue[]): { problems: OptionProblems; elsewhere: string[] } {
   const problems: OptionProblems = {};
-  for (const { pointer, detail } of issues) {
-    const id = controlOf(pointer);
-    if (id !== null) problems[id] ??= detail.charAt(0).toUpperCase() + detail.slice(1) + ".";
+  const elsewhere: string[] = [];
+  for (const issue of issues) {
+    // A job's document has the task's in itself.
+    const id = controlOf(issue.pointer.replace(/^\/task(?=\/)/, ""));
+    if (id === null) elsewhere.push(`${issue.pointer || "/"}: ${faultText(issue)}`);
+    else problems[id] ??= sentence(faultText(issue));
   }
-  return problems;
+  return { problems, elsewhere };
+}
+
+const GIVEN_CHARS_MAX = 80;
+
+/** What is wrong, with the value that is, unless it is named already. */
+function faultText({ detail, given }: Issue): string {
+  if (typeof given !== "string" && typeof given !== "number") return detail;
+  const text = `${given}`;
+  if (text === "" || detail.includes(text)) return detail;
+  const shown = text.length > GIVEN_CHARS_MAX ? `${text.slice(0, GIVEN_CHARS_MAX)}…` : text;
+  return `${detail}; given: ${typeof given === "number" ? shown : `“${shown}”`}`;
 }
 
 function controlOf(pointer: string): string | null {
@@ -150,10 +201,38 @@ function controlOf(pointer: string): string | null {
   if (limit) return limit[2] === "wall_s" ? `${limit[1]}_timeout` : `${limit[1]}_${limit[2]}`;
   const inStage = /^\/stages\/(compile|execute)\/(env|command)/.exec(pointer);
   if (inStage) return `${inStage[1]}_${inStage[2]}`;
-  const whole = /^\/(image|name|labels|priority)\b/.exec(pointer);
+  const whole = /^\/(image|name|labels|priority|resources|array|max_fails)\b/.exec(pointer);
   if (whole) return whole[1] ?? null;
+  const place = /^\/placement\/(require|avoid|prefer)\b/.exec(pointer);
+  if (place) return place[1] ?? null;
   if (pointer.startsWith("/artifacts")) return "collect";
-  return pointer === "/user" ? "user" : null;
+  const files = /^\/(sources|data)(?:\/\d+\/(\w+))?/.exec(pointer);
+  if (files) return fileControl(files[1] === "data" ? "execute_data" : "compile_source", files[2]);
+  if (pointer.startsWith("/stdin")) return "execute_input";
+  if (pointer.startsWith("/expect")) return "execute_standard";
+  return pointer === "/user" ? "user" : caseControl(pointer);
+}
+
+function fileControl(which: "compile_source" | "execute_data", key = ""): string {
+  if (key === "part" || key === "unpack") return which;
+  return key === "text" ? `${which}_str` : `${which}_name`;
+}
+
+/** The parts of the document that say where it may run, and what it takes up there. */
+export function placeDocument(options: Options): Record<string, unknown> {
+  const amounts = Object.entries(pairsOf(options.resources) ?? {}).map(([name, value]) => {
+    const number = Number(value);
+    // Texts such as 8GiB are the gateway's to read.
+    return [name, value.trim() === "" || Number.isNaN(number) ? value.trim() : number];
+  });
+  const places = PLACES.filter((place) => options[place].trim() !== "").map((place) => [
+    place,
+    pairsOf(options[place]) ?? {},
+  ]);
+  return {
+    resources: amounts.length > 0 ? Object.fromEntries(amounts) : undefined,
+    placement: places.length > 0 ? Object.fromEntries(places) : undefined,
+  };
 }
 
 /** The document's stage; null if there is no command. */
@@ -206,6 +285,15 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   options.priority = task.priority === 0 ? "" : `${task.priority}`;
   options.image = task.image;
   options.cacheOff = task.cache === "off";
+  options.resources = textOfPairs(
+    Object.fromEntries(
+      Object.entries(task.resources).map(([name, amount]) => [
+        name,
+        name === "memory" ? sizeText(amount) : `${amount}`,
+      ]),
+    ),
+  );
+  for (const place of PLACES) options[place] = textOfPairs(task.placement[place]);
   options.collect = task.artifacts_request?.collect.join("\n") ?? "";
   return options;
 }

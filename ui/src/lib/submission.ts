@@ -9,10 +9,12 @@ import {
   emptyOptions,
   linesOf,
   pairsOf,
+  placeDocument,
   stageDocument,
   usesOptions,
   type Options,
 } from "./options";
+import { casesDocument, emptyCases, usesCases, type CasesDraft } from "./cases";
 import type { Submitted } from "./types";
 
 export interface Fields {
@@ -39,6 +41,7 @@ export interface Draft {
   sourceVia: Via;
   dataVia: Via;
   options: Options;
+  cases: CasesDraft;
 }
 
 export interface Archives {
@@ -90,11 +93,17 @@ export function emptyDraft(): Draft {
     sourceVia: "text",
     dataVia: "text",
     options: emptyOptions(),
+    cases: emptyCases(),
   };
 }
 
 export function isEmpty(draft: Draft): boolean {
-  return Object.values(draft.fields).every((value) => value === "") && !usesOptions(draft.options);
+  return Object.values(draft.fields).every((value) => value === "") && isPlain(draft);
+}
+
+/** It says nothing that KV2's form cannot say. */
+export function isPlain(draft: Draft): boolean {
+  return !usesOptions(draft.options) && !usesCases(draft.cases);
 }
 
 /** The task of the README's first steps. */
@@ -248,6 +257,7 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
     compile: stageDocument(options.compile, fields.compile_command, fields.compile_timeout),
     execute: stageDocument(options.execute, fields.execute_command, fields.execute_timeout),
   };
+  const many = draft.cases.via === "cases";
   const collect = linesOf(options.collect).map((line) => line.trim());
   const spec = {
     user: Number(fields.user),
@@ -266,9 +276,13 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
       fields.execute_data_str,
     ),
     stages: Object.fromEntries(Object.entries(stages).filter(([, stage]) => stage !== null)),
-    stdin: fields.execute_input === "" ? undefined : { text: fields.execute_input },
+    stdin: many || fields.execute_input === "" ? undefined : { text: fields.execute_input },
     expect:
-      fields.execute_standard === "" ? undefined : { stdout: { text: fields.execute_standard } },
+      many || fields.execute_standard === ""
+        ? undefined
+        : { stdout: { text: fields.execute_standard } },
+    ...casesDocument(draft.cases),
+    ...placeDocument(options),
     name: options.name.trim() || undefined,
     labels: options.labels.trim() === "" ? undefined : (pairsOf(options.labels) ?? {}),
     priority: Number(options.priority) || undefined,
@@ -278,6 +292,33 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
   };
   // What is not set is not in the document.
   return JSON.parse(JSON.stringify(spec)) as Record<string, unknown>;
+}
+
+/** The job that repeats the task for the indexes of its array; archives are written into it. */
+export async function jobSpec(draft: Draft, archives: Archives): Promise<Record<string, unknown>> {
+  const task = specOf(draft, archives);
+  for (const list of [task["sources"], task["data"]] as Record<string, unknown>[][])
+    for (const each of list ?? []) {
+      const file = each["part"] === "compile_source" ? archives.source : archives.data;
+      if (each["part"] === undefined || file === null) continue;
+      delete each["part"];
+      each["base64"] = base64(new Uint8Array(await file.arrayBuffer()));
+    }
+  const { array, maxFails, name } = draft.options;
+  return {
+    name: name.trim(),
+    array: array.trim(),
+    ...(maxFails.trim() !== "" && { max_fails: Number(maxFails) }),
+    task,
+  };
+}
+
+function base64(bytes: Uint8Array): string {
+  const CHUNK = 0x8000;
+  let text = "";
+  for (let at = 0; at < bytes.length; at += CHUNK)
+    text += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
+  return btoa(text);
 }
 
 export function specForm(draft: Draft, archives: Archives): FormData {
@@ -301,7 +342,7 @@ export function curlCommand(
   const parts = ["curl --fail-with-body"];
   if (to.token) parts.push('--header "Authorization: Bearer $KHALA_TOKEN"');
   // --form-string, because --form would read a value that begins with @ or < as a file's name.
-  const plain = !usesOptions(draft.options);
+  const plain = isPlain(draft);
   const texts: [string, string][] = plain
     ? sentFields(draft)
     : [["spec", JSON.stringify(specOf(draft, archives), null, 1)]];

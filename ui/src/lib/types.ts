@@ -115,7 +115,13 @@ export interface Task {
   labels: Record<string, string>;
   priority: number;
   image: string;
+  /** What it takes up of its executor beside a slot. */
+  resources: Record<string, number>;
+  placement: Record<"require" | "avoid" | "prefer", Record<string, string>>;
   cache: "auto" | "off";
+  /** Null where nothing is expected. */
+  check: { mode: string; absolute: number | null; relative: number | null } | null;
+  stop_on_first_failure: boolean;
   artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
   /** Null until the task is done, and if it asked for none. */
   artifacts: ArtifactsSummary | null;
@@ -200,12 +206,24 @@ export interface Difference {
 export interface Case {
   number: number;
   name: string;
+  weight: number;
   verdict: string | null;
+  /** How the program ended; null if it was not run. */
   reason: string | null;
   wall_ms: number | null;
   memory_peak_bytes: number | null;
   message: string | null;
   first_difference: Difference | null;
+}
+
+/** The beginnings of a case's texts. */
+export interface CaseDetail {
+  case: Case;
+  stdin: TextInput;
+  /** Null where nothing is expected. */
+  expected: TextInput | null;
+  stdout: TextInput;
+  stderr: TextInput;
 }
 
 /** Why a task does not run yet, or why it ended as it did. */
