@@ -13,6 +13,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.test_again import submit
 from tests.browser.test_cases import case, judge
 from tests.browser.test_jobs import ask, submit_array
 from tests.cluster.harness import Khala, wait_until
@@ -32,6 +33,7 @@ class Tasks:
     failed: str
     running: str
     judged: str
+    retried: str
     job: str
 
 
@@ -55,12 +57,14 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
         case("blanks", " \ta \n", "a\n"),
         mode="exact",
     )
+    retried = submit(khala, f"echo {LONG_LINE}; exit 9", retry={"max_attempts": 2, "backoff_s": 0})
+    khala.wait_done(retried)
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
     job = submit_array(khala, "exit $KHALA_ARRAY_INDEX", "0-2", name=LONG_LINE[:120])
     wait_until(lambda: ask(khala, f"/jobs/{job}")["done"], 120, "the job has ended")
     khala.wait_done(succeeded)
     khala.wait_done(failed)
-    yield Tasks(succeeded, failed, running, judged, job)
+    yield Tasks(succeeded, failed, running, judged, retried, job)
     khala.call("DELETE", f"/api/task?id={running}")
 
 
@@ -99,6 +103,10 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
     page.get_by_role("button", name="blanks").click()
     expect(page.get_by_test_id("diff-blanks")).to_be_visible()
     look("wrong blanks")
+    page.goto(f"/tasks/{tasks.retried}")
+    page.get_by_role("button", name="Attempt 1", exact=True).click()
+    expect(page.get_by_test_id("attempt-output").get_by_role("region")).to_be_visible()
+    look("attempts")
     page.goto("/tasks/new")
     page.get_by_test_id("example").click()
     page.get_by_label("Execute Data File Name", exact=True).fill("table.csv")
@@ -124,6 +132,9 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
     page.goto(f"/jobs/{tasks.job}")
     expect(page.get_by_test_id("member")).to_have_count(3)
     look("job")
+    page.get_by_test_id("retry-job").click()
+    expect(page.get_by_test_id("confirm")).to_be_visible()
+    look("question of a job")
     page.goto(f"/jobs/{tasks.job}?state=running")
     expect(page.get_by_test_id("no-members")).to_be_visible()
     look("empty page of a job")

@@ -120,7 +120,7 @@ def test_page_says_why_a_task_waits(page: Page, khala: Khala) -> None:
     task = page.request.post(f"{khala.url}/api/v2/tasks", data=spec).json()["id"]
     page.goto(f"/tasks/{task}")
     waiting = page.get_by_test_id("waiting")
-    expect(waiting.get_by_role("listitem")).to_contain_text("has not the label arch=z80")
+    expect(waiting.locator("[data-code=label]")).to_contain_text("has not the label arch=z80")
     headline = page.get_by_test_id("task-headline")
     expect(headline).to_contain_text("No online executor can run it")
     expect(headline).to_contain_text("has not the label arch=z80")

@@ -8,7 +8,9 @@
  */
 
 import type {
+  Acted,
   ArtifactList,
+  Attempts,
   CaseDetail,
   ClusterStatus,
   Cursored,
@@ -254,6 +256,19 @@ export function getExplanation(id: string, signal?: AbortSignal): Promise<Explan
   return getJson<Explanation>(`/api/v2/tasks/${encodeURIComponent(id)}/explain`, signal);
 }
 
+export function getAttempts(id: string, signal?: AbortSignal): Promise<Attempts> {
+  return getJson<Attempts>(`/api/v2/tasks/${encodeURIComponent(id)}/attempts`, signal);
+}
+
+/** The same task once more, as a new one, whose id this is. `key` is as for a submission. */
+export async function retryTask(id: string, key: string): Promise<string> {
+  const response = await request(`/api/v2/tasks/${encodeURIComponent(id)}/retry`, {
+    method: "POST",
+    headers: { "Idempotency-Key": key },
+  });
+  return (await bodyOf<{ id: string }>(response)).id;
+}
+
 export async function getSubmitted(id: string, signal?: AbortSignal): Promise<Submitted> {
   const answer = await getJson<{ result: number; task: Submitted | null }>(
     `/api/task?id=${encodeURIComponent(id)}&no_truncate=1`,
@@ -327,6 +342,46 @@ export async function cancelTask(id: string): Promise<boolean> {
   return true;
 }
 
+/** What an act on many tasks is for. */
+export interface Matching {
+  user?: number;
+  created_after?: string;
+  created_before?: string;
+}
+
+/** Tasks that one act may be for; as the gateway's own bound. */
+export const CANCEL_MAX = 10_000;
+
+/** How many tasks of a filter have not ended; more than `CANCEL_MAX` are not counted to their end. */
+export async function countOpen(matching: Matching, signal?: AbortSignal): Promise<number> {
+  const parameters = new URLSearchParams({
+    state: "queued,starting,compiling,running",
+    limit: "500",
+  });
+  for (const [name, value] of Object.entries(matching)) parameters.set(name, `${value}`);
+  let count = 0;
+  for (;;) {
+    const page = await getJson<Cursored<TaskRow>>(`/api/v2/tasks?${parameters}`, signal);
+    count += page.items.length;
+    if (page.next_cursor === null || count > CANCEL_MAX) return count;
+    parameters.set("cursor", page.next_cursor);
+  }
+}
+
+/** Refused with `count_differs` if they are not as many as expected. */
+export async function cancelMatching(matching: Matching, count: number): Promise<Acted> {
+  const response = await request(
+    "/api/v2/tasks/actions",
+    {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ action: "cancel", filter: matching, expect_count: count }),
+    },
+    UPLOAD_DEADLINE_MS,
+  );
+  return bodyOf<Acted>(response);
+}
+
 /** `cursor` is the `next_cursor` of the page before; empty for the first page. */
 export function listJobs(
   query: { user: string; cursor: string; limit: number },
@@ -368,6 +423,16 @@ export async function cancelJob(id: string): Promise<boolean> {
   }
 }
 
+/** Those tasks of an ended job that ended so, as a new job, whose id this is. */
+export async function retryJob(id: string, only: MemberState[]): Promise<string> {
+  const response = await request(`${jobPath(id)}/retry`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ only }),
+  });
+  return (await bodyOf<{ id: string }>(response)).id;
+}
+
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {
   return getJson<Nodes>("/api/v2/nodes", signal);
 }
@@ -383,6 +448,21 @@ export function fileUrl(id: string, file: FileName): string {
 /** What a task writes, while it runs and afterwards. */
 export function logUrl(id: string, query: URLSearchParams): string {
   return `/api/v2/tasks/${encodeURIComponent(id)}/logs?${query}`;
+}
+
+/** The beginning of what one attempt wrote to one stream. */
+export async function getLogText(
+  id: string,
+  query: { attempt: number; stage: StageName; stream: "stdout" | "stderr"; limit: number },
+  signal: AbortSignal,
+): Promise<string> {
+  const parameters = new URLSearchParams({
+    attempt: `${query.attempt}`,
+    stage: query.stage,
+    stream: query.stream,
+    limit: `${query.limit}`,
+  });
+  return (await request(logUrl(id, parameters), { signal })).text();
 }
 
 export function getArtifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {

@@ -7,7 +7,9 @@ import {
   pace,
   paceText,
   percent,
+  placeOf,
   remember,
+  retryable,
   segmentsOf,
   timeLeft,
 } from "./jobs";
@@ -29,6 +31,7 @@ function job(counts: Partial<Job["counts"]>, more: Partial<Job> = {}): Job {
     limit: null,
     max_fails: null,
     stopped: null,
+    retry_of: null,
     created_at: "2026-11-24T00:00:00Z",
     updated_at: "2026-11-24T00:00:00Z",
     finished_at: null,
@@ -104,4 +107,17 @@ it("keeps filter and place in the address", () => {
   expect(memberStateOf("failed")).toBe("failed");
   expect(memberStateOf("compiling")).toBe("");
   expect(memberStateOf(null)).toBe("");
+});
+
+it("offers the ends that were no success", () => {
+  expect(retryable(job({ succeeded: 2, failed: 1, cancelled: 3 }))).toEqual([
+    { state: "failed", count: 1 },
+    { state: "cancelled", count: 3 },
+  ]);
+  expect(retryable(job({ succeeded: 2 }))).toEqual([]);
+});
+
+it("knows jobs by their ids", () => {
+  expect(placeOf("6b04d4787d852fb9eb000000")).toBe("/jobs/6b04d4787d852fb9eb000000");
+  expect(placeOf("6b04d4787d852fb9eb000001")).toBe("/tasks/6b04d4787d852fb9eb000001");
 });

@@ -81,6 +81,16 @@ export function jobHeadline(job: Job): string {
   return job.size === 1 ? "Its task succeeded." : `All ${plural(job.size, "task")} succeeded.`;
 }
 
+/** Tasks that one retry may have; as the gateway's own bound. */
+export const RETRY_MAX = 10_000;
+
+/** The ends that tasks of a job may have to run again, with how many had each. */
+export function retryable(job: Job): { state: MemberState; count: number }[] {
+  return (["failed", "error", "cancelled"] as const)
+    .map((state) => ({ state, count: job.counts[state] }))
+    .filter(({ count }) => count > 0);
+}
+
 /** What had ended, and when that was read. */
 export interface Sample {
   at: number;
@@ -127,6 +137,11 @@ export function jobHref(id: string, state: MemberState | "", cursor = ""): strin
   if (cursor) parameters.set("cursor", cursor);
   const search = parameters.toString();
   return search ? `/jobs/${id}?${search}` : `/jobs/${id}`;
+}
+
+/** The page of a task or a job, whichever has this id: a job's ends in the place of no task. */
+export function placeOf(id: string): string {
+  return id.endsWith("000000") ? `/jobs/${id}` : `/tasks/${id}`;
 }
 
 export function memberStateOf(text: string | null): MemberState | "" {

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { filterProblems, fromLocalInput, hrefOf, localInput, parseView, requestOf } from "./query";
+import {
+  filterProblems,
+  fromLocalInput,
+  hrefOf,
+  localInput,
+  matchingOf,
+  parseView,
+  requestOf,
+} from "./query";
 
 const ID = "6b04d4787d852fb9eb7f7a4e";
 const view = (search: string) => parseView(new URLSearchParams(search));
@@ -35,4 +43,13 @@ it("names what cannot match", () => {
   expect(filterProblems(view("id=12")).id).toContain("2 characters");
   expect(Object.keys(filterProblems(view("user=2147483648")))).toEqual(["user"]);
   expect(Object.keys(filterProblems(view("start=2026-01-02Z&end=2026-01-01Z")))).toEqual(["end"]);
+});
+
+it("names a filter as the second interface does", () => {
+  expect(matchingOf(view("user=0&start=2026-01-01T00:00:00Z&end=2026-01-02"))).toEqual({
+    user: 0,
+    created_after: "2026-01-01T00:00:00Z",
+    created_before: "2026-01-02T00:00:00Z",
+  });
+  expect(matchingOf(view(`id=${ID}`))).toEqual({});
 });

@@ -1,6 +1,6 @@
 /** The task list's filters as they stand in the address, in the form, and in the request. */
 
-import type { ListQuery } from "./api";
+import type { ListQuery, Matching } from "./api";
 
 /** `start` and `end` are ISO 8601 with `Z`, or empty; `page` counts from 1, as people do. */
 export interface View {
@@ -64,6 +64,15 @@ export function requestOf(view: View): ListQuery {
     oldToNew: view.oldestFirst,
     limit: view.limit,
     page: view.page - 1,
+  };
+}
+
+/** The same filter in the words of the second interface; the id is no part of it. */
+export function matchingOf(view: View): Matching {
+  return {
+    ...(view.user && { user: Number(view.user) }),
+    ...(view.start && { created_after: view.start }),
+    ...(view.end && { created_before: view.end }),
   };
 }
 

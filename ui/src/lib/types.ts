@@ -122,6 +122,14 @@ export interface Task {
   /** Null where nothing is expected. */
   check: { mode: string; absolute: number | null; relative: number | null } | null;
   stop_on_first_failure: boolean;
+  /** What has to end before it begins: tasks and jobs. */
+  depends_on: { id: string; on: string }[];
+  /** Null if its first result is its last. */
+  retry: Retry | null;
+  max_crashes: number;
+  queue_ttl_s: number | null;
+  /** The task that it repeats; it may be gone. */
+  rerun_of: string | null;
   artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
   /** Null until the task is done, and if it asked for none. */
   artifacts: ArtifactsSummary | null;
@@ -131,6 +139,34 @@ export interface Task {
   /** Of the only output of a task without cases. */
   first_difference?: Difference | null;
   cases?: Case[];
+}
+
+/** One try of a task: `running`, or how it ended, and what came of it if it had a result. */
+export interface Attempt {
+  attempt: number;
+  end: string;
+  executor: string | null;
+  started_at: string | null;
+  ended_at: string | null;
+  reason: string | null;
+  message: string | null;
+  exit_code: number | null;
+  signal: number | null;
+  usage: { wall_ms: number; cpu_ms: number; memory_peak_bytes: number } | null;
+}
+
+export interface Attempts {
+  attempts: Attempt[];
+  /** Earlier ones that are counted only. */
+  forgotten: number;
+}
+
+/** Which results of a task are followed by another try: those with a reason of `on`. */
+export interface Retry {
+  max_attempts: number;
+  on: string[];
+  backoff_s: number;
+  backoff_max_s: number;
 }
 
 export interface Place {
@@ -154,6 +190,15 @@ export interface TaskRow {
   done: boolean;
   verdict: string | null;
   job: Place | null;
+}
+
+/** What became of an act on many tasks; `failures` are the first few. */
+export interface Acted {
+  matched: number;
+  cancelled: number;
+  already_done: number;
+  failed: number;
+  failures: { id: string; detail: string }[];
 }
 
 /** `next_cursor` is null on the last page. */
@@ -190,6 +235,8 @@ export interface Job {
   limit: number | null;
   max_fails: number | null;
   stopped: "cancelled" | "max_fails" | null;
+  /** The job whose tasks these are, once more. */
+  retry_of: string | null;
   created_at: string;
   updated_at: string;
   finished_at: string | null;
@@ -232,6 +279,10 @@ export interface Explanation {
   summary: string;
   /** What keeps executors from it; `nodes` are the first few of `count`. */
   blocking: { code: string; detail: string; nodes: string[]; count: number }[];
+  /** Its place among all that wait, from 1; null where nobody can say. */
+  position: number | null;
+  /** Any of these would let it run. */
+  would_run_if: string[];
 }
 
 /** Files that were asked for and are not kept; `names` are the first few. */
