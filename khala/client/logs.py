@@ -29,6 +29,8 @@ class LogQuery(Struct, frozen=True, kw_only=True):
 
     #: None: both, one after the other.
     stage: Stage | None = None
+    #: One of a task's cases, by its number from 1. None: all of them, one after the other.
+    case: int | None = None
     #: None: both.
     stream: StreamName | None = None
     #: None: the newest, and the one after it if that is lost.
@@ -41,6 +43,7 @@ class LogQuery(Struct, frozen=True, kw_only=True):
     def parameters(self) -> dict[str, str]:
         given = {
             "stage": self.stage,
+            "case": self.case,
             "stream": self.stream,
             "attempt": self.attempt,
             "tail": self.tail,

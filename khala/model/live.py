@@ -13,9 +13,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from khala.model.errors import NotFound
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Outcome, Stream, StreamCut
-from khala.model.spec import Stage
+from khala.model.spec import Stage, TaskSpec
 
 
 class Channel(StrEnum):
@@ -70,6 +71,14 @@ class LiveChunk(Struct, frozen=True, kw_only=True):
         return self.offset + len(self.data)
 
 
+def require_section(spec: TaskSpec, section: Section) -> None:
+    """Raise `NotFound` if the task has no such case."""
+    count = len(spec.cases)
+    if section.case > count:
+        has = f"cases 1 to {count}" if count else "no cases"
+        raise NotFound(f"case: the task has {has}, {section.case} was asked for", field="case")
+
+
 _STREAMS = {
     (Stage.COMPILE, Channel.STDOUT): Stream.COMPILE_OUTPUT,
     (Stage.COMPILE, Channel.STDERR): Stream.COMPILE_ERROR,
@@ -117,9 +126,20 @@ class Kept(Struct, frozen=True):
 
 def kept_of(outcome: Outcome, section: Section, channel: Channel) -> Kept:
     """What a result has of one output."""
+    if section.case:
+        return _kept_of_case(outcome, section.case, channel)
     ref = outcome.streams.get(stream_of(section.stage, channel))
     stage = outcome.compile if section.stage is Stage.COMPILE else outcome.execute
     if ref is None or stage is None:
         return Kept(ref.size_bytes if ref is not None else 0)
     cut = stage.stdout_cut if channel is Channel.STDOUT else stage.stderr_cut
     return Kept(ref.size_bytes, cut)
+
+
+def _kept_of_case(outcome: Outcome, number: int, channel: Channel) -> Kept:
+    ran = outcome.cases[number - 1].execute if number <= len(outcome.cases) else None
+    if ran is None:
+        return Kept(0)
+    if channel is Channel.STDOUT:
+        return Kept(ran.stdout_bytes, ran.stdout_cut)
+    return Kept(ran.stderr_bytes, ran.stderr_cut)

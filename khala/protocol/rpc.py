@@ -214,6 +214,8 @@ class LogView(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: bool = False
     #: How far the channels reach that are complete; behind their last piece is a gap.
     ends: dict[Channel, int] = {}
+    #: Of the task: so many programs run in its execute stage, each a section of its own.
+    cases: int = 0
 
 
 class ExecutorView(Struct, frozen=True, kw_only=True):

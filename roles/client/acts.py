@@ -55,7 +55,8 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
     the task."""
     task_id = await khala.submit(await select_predecessors(khala, connection, task))
     connection.remember(task_id)
-    waiting = asyncio.ensure_future(_follow(khala, task_id))
+    # Of cases, a table of their verdicts is shown.
+    waiting = asyncio.ensure_future(_follow(khala, task_id, show=not task.cases))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, waiting.cancel)
@@ -82,8 +83,9 @@ async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
     return 0 if ended.verdict is Verdict.AC else exits.FAILED
 
 
-async def _follow(khala: AsyncKhala, task: str) -> Task:
-    await show_log(khala, task, LogQuery(stage=Stage.EXECUTE, follow=True), Output())
+async def _follow(khala: AsyncKhala, task: str, *, show: bool) -> Task:
+    if show:
+        await show_log(khala, task, LogQuery(stage=Stage.EXECUTE, follow=True), Output())
     return await khala.wait(task)
 
 
@@ -140,7 +142,7 @@ async def logs(
     """What a task has written so far. Of one that has ended, without a stage: what the program
     wrote, or the compiler if it failed."""
     task = await khala.get(await select_one(khala, connection, word))
-    if query.stage is None and task.done and query.attempt is None:
+    if query.stage is None and query.case is None and task.done and query.attempt is None:
         compiled = task.stages.execute.result is None
         query = replace(query, stage=Stage.COMPILE if compiled else Stage.EXECUTE)
     await show_log(khala, task.id, query, output)

@@ -147,6 +147,7 @@ def describe(connection: Connection, tasks: tuple[str, ...]) -> None:
 @click.option(
     "--stream", type=click.Choice(["stdout", "stderr"]), help="Default: both, each to its own."
 )
+@click.option("--case", type=click.IntRange(1), help="One of its cases.  [default: all in turn]")
 @click.option("--attempt", type=click.IntRange(1), help="Default: the newest.")
 @click.option("--tail", type=click.IntRange(0, 10_000), help="Only so many lines of what is there.")
 @click.option("--since", metavar="DURATION", help="Only what was written in this time: 10m.")
@@ -160,8 +161,11 @@ def logs(connection: Connection, task: str, **options: Any) -> None:
     from roles.client.request import duration_of
 
     stage = options.pop("stage")
+    if options["case"] and stage == "compile":
+        raise click.UsageError("--case: only the stage execute has cases; leave out --stage")
     since = since_of(duration_of(options.pop("since"), "--since"))
-    output = Output(timestamps=options.pop("timestamps"), since=since)
+    alone = options["case"] is not None
+    output = Output(timestamps=options.pop("timestamps"), since=since, name_cases=not alone)
     query = LogQuery(stage=Stage(stage) if stage else None, **options)
     _act(connection, lambda khala: acts.logs(khala, connection, task, query, output))
 

@@ -20,14 +20,19 @@ class Output:
 
     #: Before each line, when it was written.
     timestamps: bool = False
+    #: Say on stderr whose bytes come, where a task has cases.
+    name_cases: bool = True
     #: Leave out what is older.
     since: datetime | None = None
     #: In the middle of a line.
     _within: dict[Channel, bool] = field(default_factory=dict)
+    #: Whose bytes came last.
+    _case: int = 0
 
     def show(self, record: LogEvent) -> None:
         match record:
             case LogChunk():
+                self._enter(record)
                 if self.since is None or record.t is None or record.t >= self.since:
                     self._write(record)
             case LogGap():
@@ -39,6 +44,11 @@ class Output:
                     f" {record.attempt}, from its beginning",
                     err=True,
                 )
+
+    def _enter(self, record: LogChunk) -> None:
+        if self.name_cases and record.case not in (0, self._case):
+            self._case = record.case
+            click.echo(f"khala: case {record.case}", err=True)
 
     def _write(self, record: LogChunk) -> None:
         file = sys.stdout.buffer if record.stream is Channel.STDOUT else sys.stderr.buffer

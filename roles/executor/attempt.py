@@ -16,7 +16,7 @@ from khala.model.task import Progress
 from khala.protocol.executor import Run
 from roles.executor.live import LiveAttempt
 from roles.executor.variables import variables_of
-from sandbox import Growing, Job, SandboxLost
+from sandbox import Job, SandboxLost
 
 Result = TypeVar("Result")
 
@@ -41,9 +41,10 @@ class Attempt:
     cancel: asyncio.Event
 
     def job(
-        self, stage: Stage, command: bytes, outputs: tuple[str, str], stdin: Path | None = None
+        self, section: Section, command: bytes, outputs: tuple[str, str], stdin: Path | None = None
     ) -> Job:
         """`outputs` are names of files in the attempt's folder."""
+        stage = section.stage
         return Job(
             command=command,
             stage=stage,
@@ -56,14 +57,8 @@ class Attempt:
                 **self.spec.environment_of(stage),
                 **variables_of(self.run, self.spec, stage),
             },
-            on_start=self._on_start(stage),
+            on_start=partial(self.live.began, section),
         )
-
-    def _on_start(self, stage: Stage) -> Callable[[Growing, Growing], None] | None:
-        """Cases write into the same files one after another; theirs come with the result."""
-        if stage is Stage.EXECUTE and self.spec.cases:
-            return None
-        return partial(self.live.began, Section(stage))
 
     @property
     def room(self) -> tuple[int, int]:

@@ -165,7 +165,7 @@ class Builder:
     ) -> StageOutcome:
         attempt.on_progress(attempt.run, Progress.COMPILING)
         command = as_bytes(parts[Part.COMPILE_COMMAND])
-        job = attempt.job(Stage.COMPILE, command, _OUTPUTS)
+        job = attempt.job(Section(Stage.COMPILE), command, _OUTPUTS)
         missed = lookup.use is CacheUse.MISS
         if missed:
             files = _files_of(attempt.spec)

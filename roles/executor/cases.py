@@ -18,6 +18,7 @@ import msgspec
 
 from khala.model.cases import Case
 from khala.model.limits import CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES
+from khala.model.live import Section
 from khala.model.outcome import (
     Bundle,
     CaseOutcome,
@@ -62,8 +63,9 @@ class CaseRuns:
         """Raises what running a stage does."""
         spec = self.attempt.spec
         over = False
-        for case in spec.cases:
-            ended = None if over else await self._run_case(case)
+        for number, case in enumerate(spec.cases, 1):
+            section = Section(Stage.EXECUTE, number)
+            ended = None if over else await self._run_case(section, case)
             if self.attempt.cancel.is_set():
                 return Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED, compile=compiled)
             self._ended.append(ended or (_SKIPPED if spec.judged_by else CaseOutcome()))
@@ -80,17 +82,18 @@ class CaseRuns:
         )
         return conclude(spec, outcome)
 
-    async def _run_case(self, case: Case) -> CaseOutcome | None:
+    async def _run_case(self, section: Section, case: Case) -> CaseOutcome | None:
         """None if it was cancelled."""
         folder = self.attempt.folder
         for name, size in ((_INPUT, case.stdin_bytes), (_EXPECTED, case.expect_bytes)):
             await self._write_next(folder / name, size)
         stdin = folder / _INPUT if case.stdin_bytes else None
-        job = self.attempt.job(Stage.EXECUTE, self.command, _OUTPUTS, stdin)
+        job = self.attempt.job(section, self.command, _OUTPUTS, stdin)
         async with self.sandbox.box(self.attempt.slot) as box:
             box.resize(*self.attempt.room)
             await self.tree.fill(box)
             executed = about_the_task(await box.run(job, self.attempt.cancel))
+        kept = self._keep(section, executed)
         judgement = None
         if self.attempt.spec.judged_by is not None:
             files = Files(
@@ -100,7 +103,7 @@ class CaseRuns:
                 judgement = await self.judge.judge(case, executed, files)
             except Stopped:
                 return None
-        return CaseOutcome(execute=self._keep(executed), judgement=judgement)
+        return CaseOutcome(execute=kept, judgement=judgement)
 
     async def _write_next(self, path: Path, size: int) -> None:
         """The next bytes of the content as a file of their own."""
@@ -113,22 +116,25 @@ class CaseRuns:
         else:
             _copy_part(content, at, size, path)
 
-    def _keep(self, executed: StageOutcome) -> StageOutcome:
-        """Append the outputs to those of all cases; say how much of them that was."""
-        folder = self.attempt.folder
+    def _keep(self, section: Section, executed: StageOutcome) -> StageOutcome:
+        """Append the outputs to those of all cases, where the rest of them is shown from; say how
+        much of them that was. The next case writes into the same files."""
+        folder, first = self.attempt.folder, self._kept_bytes
         stdout, stdout_cut = self._keep_one(
             folder / _OUTPUTS[0], executed.stdout_bytes, executed.stdout_cut
         )
         stderr, stderr_cut = self._keep_one(
             folder / _OUTPUTS[1], executed.stderr_bytes, executed.stderr_cut
         )
-        return msgspec.structs.replace(
+        kept = msgspec.structs.replace(
             executed,
             stdout_bytes=stdout,
             stderr_bytes=stderr,
             stdout_cut=stdout_cut,
             stderr_cut=stderr_cut,
         )
+        self.attempt.live.case_ended(section, kept, first)
+        return kept
 
     def _keep_one(
         self, output: Path, size: int, cut: StreamCut | None

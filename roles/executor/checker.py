@@ -22,6 +22,7 @@ from msgspec import structs
 
 from khala.model.cases import Case, Judgement, Verdict
 from khala.model.limits import CASE_NOTE_BYTES, KIB
+from khala.model.live import Section
 from khala.model.outcome import Outcome, Reason, StageOutcome, Stream
 from khala.model.spec import OnOutputLimit, Part, PartRef, Stage, TaskSpec
 from roles.executor.attempt import Attempt, about_the_task
@@ -150,7 +151,7 @@ class Checker:
             await self._tree.fill(box)
             for name, file in zip(_FILES, files, strict=True):
                 await box.put(name, file)
-            job = attempt.job(Stage.EXECUTE, self._command, _OUTPUTS)
+            job = attempt.job(Section(Stage.EXECUTE), self._command, _OUTPUTS)
             return about_the_task(await box.run(job, attempt.cancel))
 
     def _verdict(self, executed: StageOutcome, weight: int) -> Judgement:

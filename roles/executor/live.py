@@ -15,7 +15,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -25,13 +25,15 @@ import structlog
 from khala.model.dates import utc_now
 from khala.model.errors import KhalaError
 from khala.model.limits import (
+    CASE_OUTPUT_BYTES,
+    CASE_OUTPUTS_BYTES,
     LIVE_AFTER_S,
     LIVE_CHUNK_BYTES,
     LIVE_FLUSH_S,
     LIVE_REQUEST_BYTES,
 )
 from khala.model.live import Channel, Kept, LiveChunk, Section, Source, stream_of
-from khala.model.outcome import StageOutcome
+from khala.model.outcome import Bundle, StageOutcome
 from khala.protocol.executor import Run
 from sandbox import Growing
 
@@ -50,12 +52,25 @@ class LiveChunks(Protocol):
     async def put_live(self, chunks: Sequence[LiveChunk]) -> None: ...
 
 
-class Ended:
-    """An output whose stage is over, in the file that the sandbox has left."""
+class Beginning:
+    """The beginning of an output that grows: of a case no more is kept."""
 
-    def __init__(self, path: Path, kept: Kept) -> None:
+    def __init__(self, output: Growing, size_bytes: int) -> None:
+        self._output = output
+        self._size_bytes = size_bytes
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        size_bytes = min(size_bytes, self._size_bytes - offset)
+        return self._output.read(offset, size_bytes) if size_bytes > 0 else b""
+
+
+class Ended:
+    """An output whose program is over, in the file that it is kept in, from `first` on."""
+
+    def __init__(self, path: Path, kept: Kept, first: int = 0) -> None:
         self._path = path
         self._kept = kept
+        self._first = first
 
     def reaches(self, offset: int) -> bool:
         return self._kept.find(offset).size_bytes > 0
@@ -68,7 +83,7 @@ class Ended:
         fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = min(size_bytes, found.size_bytes)
-            return found.offset, os.pread(fd, size, found.position)
+            return found.offset, os.pread(fd, size, self._first + found.position)
         finally:
             os.close(fd)
 
@@ -106,14 +121,24 @@ class LiveAttempt:
     #: Where the sandbox writes them.
     folder: Path
     sections: dict[Section, list[_Output]] = field(default_factory=dict)
-    #: When the last section began.
+    #: When the last stage began.
     began_at: float = 0.0
     #: All that is there is wanted now; set when it is stored.
     last: asyncio.Event | None = None
+    #: Of the outputs of cases.
+    kept_bytes: int = 0
+
+    @property
+    def hurries(self) -> bool:
+        return self.last is not None and not self.last.is_set()
 
     def began(self, section: Section, stdout: Growing, stderr: Growing) -> None:
         """A program has begun to write; after the one before it was said to be over."""
-        self.began_at = time.monotonic()
+        if section.case <= 1:  # cases are short, and there are many
+            self.began_at = time.monotonic()
+        if section.case:
+            room = min(CASE_OUTPUT_BYTES, CASE_OUTPUTS_BYTES - self.kept_bytes)
+            stdout, stderr = Beginning(stdout, room), Beginning(stderr, room)
         self._set(section, {Channel.STDOUT: stdout, Channel.STDERR: stderr})
 
     def ended(self, section: Section, outcome: StageOutcome) -> None:
@@ -125,9 +150,15 @@ class LiveAttempt:
         paths = {each: self.folder / stream_of(section.stage, each) for each in Channel}
         self._set(section, {each: Ended(paths[each], kept[each]) for each in Channel})
 
-    def _set(
-        self, section: Section, outputs: dict[Channel, Growing] | dict[Channel, Ended]
-    ) -> None:
+    def case_ended(self, section: Section, kept: StageOutcome, first: int) -> None:
+        """What is kept of it stands in the file of all cases, from `first` on."""
+        path = self.folder / Bundle.CASES
+        self.kept_bytes = first + kept.stdout_bytes + kept.stderr_bytes
+        stdout = Ended(path, Kept(kept.stdout_bytes, kept.stdout_cut), first)
+        stderr = Ended(path, Kept(kept.stderr_bytes, kept.stderr_cut), first + kept.stdout_bytes)
+        self._set(section, {Channel.STDOUT: stdout, Channel.STDERR: stderr})
+
+    def _set(self, section: Section, outputs: Mapping[Channel, Growing | Ended]) -> None:
         known = self.sections.get(section)
         if known is not None:
             for output in known:
@@ -143,10 +174,12 @@ class LiveAttempt:
         """What may be sent now: the outputs of the first section that is not stored as a whole."""
         if self.last is None and now < self.began_at + LIVE_AFTER_S:
             return []
-        for outputs in self.sections.values():
+        for section, outputs in list(self.sections.items()):
             waiting = [output for output in outputs if output.waits]
             if waiting:
                 return waiting
+            if section.case and all(isinstance(output.data, Ended) for output in outputs):
+                del self.sections[section]  # there may be hundreds
         return []
 
 
@@ -191,7 +224,8 @@ class LiveOutput:
             while batch := self._gather():
                 await self._deliver(batch)
                 if sum(len(chunk.data) for chunk in batch) < LIVE_REQUEST_BYTES // 2:
-                    break  # nothing is behind: the rest may gather
+                    if not any(each.hurries for each in self._attempts.values()):
+                        break  # nothing is behind: the rest may gather
 
     def _gather(self) -> list[LiveChunk]:
         """The next request: of every output in turn, until it is full."""

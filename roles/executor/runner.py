@@ -125,7 +125,7 @@ class Runner:
         if Part.EXECUTE_INPUT in parts:
             stdin = _file_of(attempt, built, Part.EXECUTE_INPUT)
         command = as_bytes(parts[Part.EXECUTE_COMMAND])
-        job = attempt.job(Stage.EXECUTE, command, _OUTPUTS, stdin)
+        job = attempt.job(Section(Stage.EXECUTE), command, _OUTPUTS, stdin)
         executed = about_the_task(await box.run(job, attempt.cancel))
         attempt.live.ended(Section(Stage.EXECUTE), executed)
         if not executed.ok:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from msgspec import Struct
 
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.live import Kept, kept_of
+from khala.model.live import Kept, kept_of, require_section
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import ReadLog
-from roles.gateway.log_reader import LogQuery
+from roles.gateway.log_reader import LogQuery, with_cases
 
 
 class Extent(Struct, frozen=True, kw_only=True):
@@ -37,10 +37,14 @@ class Extent(Struct, frozen=True, kw_only=True):
         return self.kept.end - (self.size_bytes - position)
 
 
-async def find_extent(client: JudicatorClient, known: TaskId, query: LogQuery) -> Extent:
-    """Of the one output that is asked for, as it is now."""
+async def find_extent(client: JudicatorClient, known: TaskId, query: LogQuery) -> Extent | None:
+    """Of the one output that is asked for, as it is now. None if there are several after all,
+    because the task has cases."""
     (section,), (channel,) = query.sections, query.channels
     task = await client.get(known)
+    require_section(task.spec, section)
+    if with_cases(query.sections, len(task.spec.cases)) != query.sections:
+        return None
     recorded = task.result_attempt
     if task.outcome is not None and recorded is not None and query.attempt in (None, recorded):
         kept = kept_of(task.outcome, section, channel)

@@ -8,17 +8,19 @@ nothing, and a reader that comes back goes on at any gateway.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from khala.model.errors import Rejected
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.limits import EVENT_HEARTBEAT_S, LOG_REREAD_S
 from khala.model.live import Channel, Section
 from khala.model.outcome import Reason
+from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import LogView, ReadLog
@@ -77,6 +79,17 @@ class Over(Struct, frozen=True, kw_only=True):
 Item: TypeAlias = Written | Missing | Begun | Over
 
 
+_EXECUTE = Section(Stage.EXECUTE)
+
+
+def with_cases(sections: Sequence[Section], count: int) -> tuple[Section, ...]:
+    """The same of a task that has so many cases."""
+    if not count or _EXECUTE not in sections:
+        return tuple(sections)
+    cases = (Section(Stage.EXECUTE, number) for number in range(1, count + 1))
+    return (*(each for each in sections if each != _EXECUTE), *cases)
+
+
 class LogReader:
     """Reads one log for one reader."""
 
@@ -87,7 +100,7 @@ class LogReader:
         self._task = task
         self._query = query
         self.over = False
-        if place.section not in query.sections:
+        if place.section not in query.sections and not self._may_be_of(place.section):
             later = [each for each in query.sections if each > place.section]
             section = later[0] if later else query.sections[-1]
             place = LogPlace(attempt=place.attempt, section=section)
@@ -112,6 +125,8 @@ class LogReader:
                 ),
             )
             self._place = replace(place, attempt=view.attempt)
+            if self._learn_cases(view.cases):
+                continue
             self._take(view, items)
             if not view.complete or not self._turn(view, items):
                 break
@@ -132,6 +147,28 @@ class LogReader:
                 if not items:
                     left_s = said_at + EVENT_HEARTBEAT_S - time.monotonic()
                     await watch.wait(max(0.0, min(LOG_REREAD_S, left_s)))
+
+    def _may_be_of(self, section: Section) -> bool:
+        """A case, of a task that may have some."""
+        return section.case > 0 and _EXECUTE in self._query.sections
+
+    def _learn_cases(self, count: int) -> bool:
+        """The execute stage of a task with cases is all of them; false if that is known, or it has
+        none."""
+        if not count or _EXECUTE not in self._query.sections:
+            return False
+        sections = with_cases(self._query.sections, count)
+        self._query = replace(self._query, sections=sections)
+        if self._place.section != _EXECUTE:
+            return False
+        if self._place.stdout or self._place.stderr:
+            raise Rejected(
+                f"case: the execute stage of task {self._task} is {count} cases; say with case=1 to"
+                f" {count} whose bytes are counted",
+                field="case",
+            )
+        self._place = LogPlace(attempt=self._place.attempt, section=Section(Stage.EXECUTE, 1))
+        return True
 
     def _take(self, view: LogView, items: list[Item]) -> None:
         for piece in view.pieces:

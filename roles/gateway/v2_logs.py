@@ -19,6 +19,8 @@ from sanic.response import HTTPResponse
 from khala.model.errors import Unavailable
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.limits import LOG_FOLLOWERS, LOG_STALL_S, LOG_TAIL_BYTES
+from khala.model.live import Section
+from khala.model.spec import Stage
 from khala.net.client import JudicatorClient
 from khala.net.httpd import hang_up, keep_open
 from khala.protocol import v2
@@ -29,7 +31,7 @@ from roles.gateway.log_format import Bytes, EventStream, Format, Lines, TimedLin
 from roles.gateway.log_place import LogPlace
 from roles.gateway.log_query import LogRequest, LogsQuery, log_request_of
 from roles.gateway.log_range import Extent, find_extent
-from roles.gateway.log_reader import Item, LogReader, Written
+from roles.gateway.log_reader import Item, LogReader, Written, with_cases
 from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.queries import read_query
@@ -82,7 +84,9 @@ class LogRoutes:
             wanted = replace(wanted, place=await self._tail_of(task, wanted, wanted.tail))
         form = _format_for(request, wanted)
         if isinstance(form, Bytes) and wanted.single and not wanted.query.follow:
-            return await self._download(request, task, wanted)
+            extent = await find_extent(self._client, task, wanted.query)
+            if extent is not None:
+                return await self._download(request, task, wanted, extent)
         return await self._stream(request, task, wanted, form)
 
     # ---- as it comes ------------------------------------------------------------------------
@@ -161,10 +165,9 @@ class LogRoutes:
     # ---- a part of it -----------------------------------------------------------------------
 
     async def _download(
-        self, request: Request, task: TaskId, wanted: LogRequest
+        self, request: Request, task: TaskId, wanted: LogRequest, extent: Extent
     ) -> HTTPResponse | None:
         """The kept bytes of one output, or a range of them."""
-        extent = await find_extent(self._client, task, wanted.query)
         start = extent.position_of(wanted.place.offset(wanted.query.channels[0]))
         whole = range(start, extent.size_bytes)
         if wanted.limit is not None:
@@ -213,7 +216,9 @@ class LogRoutes:
         """Where the last lines begin: of each channel, in the last section that has any."""
         query = wanted.query
         place = wanted.place
-        for section in reversed(query.sections):
+        sections = list(query.sections)
+        while sections:
+            section = sections.pop()
             view = await self._client.read_log(
                 task,
                 ReadLog(
@@ -223,6 +228,9 @@ class LogRoutes:
                     back_bytes=LOG_TAIL_BYTES,
                 ),
             )
+            if section == Section(Stage.EXECUTE) and view.cases:
+                sections += with_cases((section,), view.cases)
+                continue
             place = LogPlace(attempt=view.attempt, section=section)
             for channel in query.channels:
                 pieces = [piece for piece in view.pieces if piece.channel is channel]

@@ -21,8 +21,8 @@ from khala.model.limits import (
     LOG_READ_BYTES,
     OUTPUT_CHUNK_BYTES,
 )
-from khala.model.live import LiveChunk, Section, Source, kept_of, stream_of
-from khala.model.outcome import Outcome, StreamRef
+from khala.model.live import LiveChunk, Section, Source, kept_of, require_section, stream_of
+from khala.model.outcome import Bundle, Chunked, Outcome, Stream, StreamRef
 from khala.model.spec import Stage
 from khala.model.task import Dispatch, Task, TaskBrief, TaskState
 from khala.protocol.rpc import LogPiece, LogView, ReadLog
@@ -63,6 +63,7 @@ class Logs:
                 f"attempt: task {known} has had {task.attempt} attempts, {attempt} was asked for",
                 field="attempt",
             )
+        require_section(task.spec, query.section)
         done = task.dispatch is Dispatch.DONE
         ended = done or attempt < task.attempt
         sources = [
@@ -70,6 +71,8 @@ class Logs:
             for channel in query.offsets
         ]
         recorded = _result_of(task, attempt)
+        if recorded is not None and query.section.case and not recorded.cases:
+            recorded = None  # of a try that was not the last, its cases are not remembered
         if recorded is not None:
             parts = {
                 source.channel: await self._read_recorded(task, recorded, source, query)
@@ -91,6 +94,7 @@ class Logs:
             complete=all(part.end is not None for part in parts.values()),
             ended=ended,
             ends={channel: part.end for channel, part in parts.items() if part.end is not None},
+            cases=len(task.spec.cases),
         )
 
     # ---- while it runs ----------------------------------------------------------------------
@@ -130,7 +134,7 @@ class Logs:
         self, task: Task, outcome: Outcome, source: Source, query: ReadLog
     ) -> _Part:
         stream = stream_of(source.section.stage, source.channel)
-        ref = outcome.streams.get(stream, StreamRef(size_bytes=0, inline=b""))
+        ref, name, first = _stored_as(outcome, source.section, stream)
         kept = kept_of(outcome, source.section, source.channel)
         offset = query.offsets[source.channel]
         if query.back_bytes:
@@ -139,16 +143,27 @@ class Logs:
         if not found.size_bytes:
             return _Part([], kept.end)
         if ref.inline is not None:
-            data = ref.inline[found.position :]
+            data = ref.inline[first + found.position :]
         else:
-            number, skip = divmod(found.position, OUTPUT_CHUNK_BYTES)
-            chunks = self._outputs.read_stream(source.id, source.attempt, stream, number)
+            number, skip = divmod(first + found.position, OUTPUT_CHUNK_BYTES)
+            chunks = self._outputs.read_stream(source.id, source.attempt, name, number)
             data = (await anext(chunks, b""))[skip:]
         data = data[: found.size_bytes]
         if not data:
             raise Unavailable(f"task {source.id}: {stream} lacks its byte {found.position}")
         piece = LogPiece(channel=source.channel, offset=found.offset, data=data, at=task.done_at)
         return _Part([piece], kept.end if piece.end >= kept.end else None)
+
+
+def _stored_as(
+    outcome: Outcome, section: Section, stream: Stream
+) -> tuple[StreamRef, Chunked, int]:
+    """Where an output is, and with what byte of that it begins."""
+    nothing = StreamRef(size_bytes=0, inline=b"")
+    if not section.case:
+        return outcome.streams.get(stream, nothing), stream, 0
+    first = outcome.case_span(section.case, stream).first
+    return outcome.case_outputs or nothing, Bundle.CASES, first
 
 
 def _result_of(task: Task, attempt: AttemptNo) -> Outcome | None:

@@ -80,6 +80,50 @@ def test_each_byte_is_seen_while_the_task_still_runs(stack: str) -> None:
     assert record["state"] == "cancelled"
 
 
+def test_a_case_is_heard_before_it_ends_and_the_one_before_it_as_a_whole(stack: str) -> None:
+    """The second one would go on for a minute; its reader ends it as soon as it has heard of it."""
+    document = {
+        "stages": {
+            "execute": {
+                "command": "read pause; echo pauses for $pause; sleep $pause; printf end >&2",
+                "limits": {"wall_s": 60},
+            }
+        },
+        "cases": [{"stdin": {"text": text}} for text in ("0.3\n", "50\n")],
+    }
+    _, task, _ = post(stack, document, query="")
+    heard: dict[tuple[int, str], str] = {}
+    for record in follow(stack, task["id"]):
+        if record["event"] == "end":
+            break
+        source = (record["case"], record["stream"])
+        heard[source] = heard.get(source, "") + record["text"]
+        if record["case"] == 2:
+            address = f"{stack}/api/v2/tasks/{task['id']}/cancel"
+            request = urllib.request.Request(address, method="POST")
+            urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+    assert record["state"] == "cancelled"
+    assert heard == {
+        (1, "stdout"): "pauses for 0.3\n",
+        (1, "stderr"): "end",
+        (2, "stdout"): "pauses for 50\n",
+    }
+    # It has no result, and what its cases wrote is all that is left of it.
+    assert read(stack, task["id"], "?case=1&stream=stderr") == b"end"
+
+
+def test_what_cases_wrote_is_the_same_while_they_run_and_afterwards(stack: str) -> None:
+    document = {
+        "stages": {"execute": {"command": "cat; sleep 0.05; echo"}},
+        "cases": [{"stdin": {"text": f"{n}" * n}} for n in range(1, 10)],
+    }
+    _, task, _ = post(stack, document, query="")
+    live = "".join(r["text"] for r in follow(stack, task["id"]) if r["event"] == "chunk")
+    assert live == "".join(f"{n}" * n + "\n" for n in range(1, 10))
+    assert read(stack, task["id"], "").decode() == live
+    assert read(stack, task["id"], "?case=4&stream=stdout") == b"4444\n"
+
+
 def test_stages_come_one_after_the_other(stack: str) -> None:
     document = {
         "stages": {

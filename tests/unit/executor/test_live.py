@@ -11,9 +11,9 @@ import pytest
 
 from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.limits import LIVE_CHUNK_BYTES, LIVE_REQUEST_BYTES
+from khala.model.limits import CASE_OUTPUT_BYTES, LIVE_CHUNK_BYTES, LIVE_REQUEST_BYTES
 from khala.model.live import Channel, LiveChunk, Section
-from khala.model.outcome import Reason, StageOutcome, Stream, StreamCut
+from khala.model.outcome import Bundle, Reason, StageOutcome, Stream, StreamCut
 from khala.model.spec import Stage
 from khala.protocol.executor import Run
 from roles.executor.live import LiveAttempt, LiveOutput
@@ -228,3 +228,75 @@ def test_sections_of_an_attempt_come_in_their_order(tmp_path: Path) -> None:
     now = attempt.began_at + 1.0
     assert [output.source.section for output in attempt.due(now)] == [COMPILE]
     assert attempt.due(attempt.began_at) == []
+
+
+# ---- cases ----------------------------------------------------------------------------------
+
+
+def case(number: int) -> Section:
+    return Section(Stage.EXECUTE, number)
+
+
+def ran(stdout: int, stderr: int = 0, cut: StreamCut | None = None) -> StageOutcome:
+    return StageOutcome(reason=Reason.OK, stdout_bytes=stdout, stderr_bytes=stderr, stdout_cut=cut)
+
+
+async def test_a_case_is_heard_while_it_runs_and_goes_on_in_the_file_of_all(tmp_path: Path) -> None:
+    store = Store()
+    async with serving(store) as live:
+        attempt = live.open(RUN, tmp_path)
+        attempt.began(case(1), Growing(b"one"), Growing())
+        await until(lambda: store.text(case(1)) == b"one")
+        # Over, and the next one writes into the same files.
+        (tmp_path / Bundle.CASES).write_bytes(b"one, endoops")
+        attempt.case_ended(case(1), ran(8, 4), 0)
+        second = Growing(b"two")
+        attempt.began(case(2), second, Growing())
+        await until(lambda: store.text(case(2)) == b"two")
+        assert store.text(case(1)) == b"one, end"
+        assert store.text(case(1), Channel.STDERR) == b"oops"
+        second.data += b" and a half"
+        await until(lambda: store.text(case(2)) == b"two and a half")
+
+
+async def test_short_cases_of_a_long_task_are_heard_in_their_order(tmp_path: Path) -> None:
+    """None of them runs for as long as a program must that is shown."""
+    store, count = Store(), 12
+    async with serving(store) as live:
+        attempt = live.open(RUN, tmp_path)
+        for number in range(1, count + 1):
+            attempt.began(case(number), Growing(), Growing())
+            with open(tmp_path / Bundle.CASES, "ab") as file:
+                file.write(b"%02d" % number)
+            attempt.case_ended(case(number), ran(2), 2 * (number - 1))
+            await asyncio.sleep(0.02)
+        await until(lambda: store.text(case(count)) == b"12")
+    assert [request[0].source.section.case for request in store.requests] == [*range(1, count + 1)]
+    assert len(attempt.sections) <= 1
+
+
+async def test_of_a_case_no_more_is_sent_than_is_kept(tmp_path: Path) -> None:
+    store, flood = Store(), b"x" * (3 * CASE_OUTPUT_BYTES)
+    async with serving(store) as live:
+        attempt = live.open(RUN, tmp_path)
+        attempt.began(case(1), Growing(flood), Growing())
+        await until(lambda: len(store.text(case(1))) == CASE_OUTPUT_BYTES)
+        (tmp_path / Bundle.CASES).write_bytes(flood[:CASE_OUTPUT_BYTES])
+        cut = StreamCut(seen_bytes=len(flood), gap_at=CASE_OUTPUT_BYTES)
+        attempt.case_ended(case(1), ran(CASE_OUTPUT_BYTES, cut=cut), 0)
+        attempt.began(case(2), Growing(b"next"), Growing())
+        await until(lambda: store.text(case(2)) == b"next")
+    assert sent(store) == CASE_OUTPUT_BYTES + len(b"next")
+
+
+async def test_cases_that_are_cancelled_leave_all_they_wrote(tmp_path: Path) -> None:
+    """More of them than a second has room for, were each one to wait for the next."""
+    store, count = Store(), 60
+    async with serving(store) as live:
+        attempt = live.open(RUN, tmp_path)
+        (tmp_path / Bundle.CASES).write_bytes(b"x" * count)
+        for number in range(1, count + 1):
+            attempt.began(case(number), Growing(), Growing())
+            attempt.case_ended(case(number), ran(1), number - 1)
+        await live.store_rest(RUN)
+        assert all(store.text(case(number)) == b"x" for number in range(1, count + 1))

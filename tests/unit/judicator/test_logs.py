@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from khala.model.cases import Case
 from khala.model.errors import NotFound
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.limits import OUTPUT_CHUNK_BYTES
 from khala.model.live import Channel, Kept, LiveChunk, Section, Source
 from khala.model.outcome import (
+    CaseOutcome,
     Ending,
     Outcome,
     Reason,
@@ -184,6 +187,7 @@ def test_an_output_in_chunks_is_read_from_the_middle(rig: Rig) -> None:
     assert read == data[at:]
 
 
+@settings(deadline=None)  # how long one takes says how busy the machine is
 @given(seen=st.integers(0, 60), limit=st.integers(1, 40), start=st.integers(0, 70))
 def test_a_cut_output_is_read_with_its_gap(seen: int, limit: int, start: int) -> None:
     written = bytes(range(seen))
@@ -207,6 +211,7 @@ def test_a_cut_output_is_read_with_its_gap(seen: int, limit: int, start: int) ->
     assert view.ends == {Channel.STDOUT: seen}
 
 
+@settings(deadline=None)
 @given(size=st.integers(0, 30), seen=st.integers(0, 60), gap=st.integers(0, 30))
 def test_every_kept_byte_has_one_place(size: int, seen: int, gap: int) -> None:
     cut = StreamCut(seen_bytes=seen, gap_at=min(gap, size)) if seen > size else None
@@ -267,3 +272,69 @@ def test_what_an_attempt_wrote_that_was_tried_again_stays_readable(rig: Rig) -> 
     assert [piece.data for piece in read.pieces] == [b"first"]
     assert (read.complete, read.ended, read.newest) == (True, True, 2)
     assert [piece.data for piece in rig.read().pieces] == [b"second"]
+
+
+# ---- cases ----------------------------------------------------------------------------------
+
+
+def case(number: int) -> Section:
+    return Section(Stage.EXECUTE, number)
+
+
+def judged(*outputs: bytes) -> Outcome:
+    """A result with the outputs of cases, of each the stdout and one byte of stderr."""
+    kept = b"".join(each + b"!" for each in outputs)
+    return Outcome(
+        ending=Ending.SUCCEEDED,
+        reason=Reason.OK,
+        stage=Stage.EXECUTE,
+        execute=StageOutcome(reason=Reason.OK, exit_code=0),
+        cases=tuple(
+            CaseOutcome(
+                execute=StageOutcome(reason=Reason.OK, stdout_bytes=len(each), stderr_bytes=1)
+            )
+            for each in outputs
+        ),
+        case_outputs=StreamRef(size_bytes=len(kept), inline=kept),
+    )
+
+
+@pytest.fixture
+def with_cases() -> Rig:
+    rig = Rig()
+    task = a_task(lease=a_lease())
+    cases = tuple(Case(name=name) for name in "abc")
+    task = replace(task, spec=replace(task.spec, cases=cases))
+    run_now(rig.store.tasks.insert_if_new([task]))
+    rig.task = task.id
+    return rig
+
+
+def test_a_case_is_complete_when_a_later_one_has_begun(with_cases: Rig) -> None:
+    rig = with_cases
+    rig.write(b"one", section=case(1))
+    view = rig.read(section=case(1))
+    assert (texts(view), view.complete, view.cases) == ([(0, b"one")], False, 3)
+    # The second one said nothing at all.
+    rig.write(b"three", section=case(3))
+    assert rig.read(section=case(1)).complete
+    assert rig.read(section=case(2)).complete
+    assert not rig.read(section=case(3)).complete
+
+
+def test_the_result_of_a_case_takes_over_at_the_same_offset(with_cases: Rig) -> None:
+    rig = with_cases
+    rig.write(b"2b", section=case(2))
+    rig.finish(judged(b"first", b"2bend", b""))
+    view = rig.read(2, section=case(2))
+    assert (texts(view), view.complete) == ([(2, b"end")], True)
+    assert texts(rig.read(section=case(1))) == [(0, b"first")]
+    last = rig.read(section=case(3))
+    assert (texts(last), last.complete) == ([], True)
+
+
+def test_a_case_that_there_is_not(rig: Rig, with_cases: Rig) -> None:
+    with pytest.raises(NotFound, match="has cases 1 to 3, 4 was asked for"):
+        with_cases.read(section=case(4))
+    with pytest.raises(NotFound, match="has no cases, 1 was asked for"):
+        rig.read(section=case(1))
