@@ -57,7 +57,7 @@ class ControlPlane(Struct, frozen=True, kw_only=True):
 class Instant:
     """An executor's shell that runs nothing: every attempt succeeds at once."""
 
-    def __init__(self, number: int, link: Link) -> None:
+    def __init__(self, number: int, link: Link, slots: int = _SLOTS) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self.recorded = 0
@@ -68,7 +68,7 @@ class Instant:
             boot=BootId(mint_nonce()),
             version=VERSION,
             enforcement="none: a benchmark",
-            slots=_SLOTS,
+            slots=slots,
         )
         self.agent = Agent(identity, self, {})
 

@@ -68,77 +68,92 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
     khala.call("DELETE", f"/api/task?id={running}")
 
 
-def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
-    """What is wrong, page by page; each page is looked at once it is complete."""
-    width = page.viewport_size["width"] if page.viewport_size else 0
-    found = []
+class Visit:
+    """Every page once, each looked at when it is complete; `found` is what is wrong with them."""
 
-    def look(name: str) -> None:
+    def __init__(self, page: Page, tasks: Tasks) -> None:
+        self._page = page
+        self._tasks = tasks
+        self.found: list[str] = []
+
+    def _look(self, name: str) -> None:
+        page = self._page
         expect(page.get_by_test_id("live")).to_have_attribute("data-state", "live")
         expect(page.get_by_test_id("cluster-health")).to_have_text("Ready")
+        width = page.viewport_size["width"] if page.viewport_size else 0
         needed = page.evaluate("() => document.documentElement.scrollWidth")
         if needed > width:
-            found.append(f"{name}: {needed} px wide on a screen of {width} px")
-        found.extend(f"{name}: {problem}" for problem in page.evaluate(CHECKS))
+            self.found.append(f"{name}: {needed} px wide on a screen of {width} px")
+        self.found.extend(f"{name}: {problem}" for problem in page.evaluate(CHECKS))
 
-    page.goto("/tasks?user=601")
-    expect(page.get_by_test_id("task-row")).to_have_count(3)
-    look("list")
-    page.goto("/tasks?user=699")
-    expect(page.get_by_test_id("no-tasks")).to_be_visible()
-    look("empty list")
-    page.goto("/tasks?user=x")
-    expect(page.get_by_text("These filters cannot match anything")).to_be_visible()
-    look("refused filter")
-    for name in ("succeeded", "failed", "running"):
-        page.goto(f"/tasks/{getattr(tasks, name)}")
-        expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", name)
-        look(f"{name} task")
-    page.get_by_test_id("cancel").click()
-    expect(page.get_by_test_id("confirm")).to_be_visible()
-    look("question")
-    page.goto(f"/tasks/{tasks.judged}")
-    expect(page.get_by_test_id("diff")).to_be_visible()
-    look("wrong answer")
-    page.get_by_role("button", name="blanks").click()
-    expect(page.get_by_test_id("diff-blanks")).to_be_visible()
-    look("wrong blanks")
-    page.goto(f"/tasks/{tasks.retried}")
-    page.get_by_role("button", name="Attempt 1", exact=True).click()
-    expect(page.get_by_test_id("attempt-output").get_by_role("region")).to_be_visible()
-    look("attempts")
-    page.goto("/tasks/new")
-    page.get_by_test_id("example").click()
-    page.get_by_label("Execute Data File Name", exact=True).fill("table.csv")
-    expect(page.locator(".cm-content")).to_have_count(2)
-    page.get_by_label("User Id", exact=True).fill("")
-    page.get_by_test_id("submit-task").click()
-    expect(page.get_by_test_id("problems")).to_be_visible()
-    look("refused form")
-    page.get_by_text("Cases", exact=True).click()
-    page.get_by_text("Paste many cases").click()
-    page.get_by_test_id("options").locator("summary").click()
-    page.get_by_label("Judged by").select_option("program")
-    page.get_by_label("User Id", exact=True).fill("0")
-    page.get_by_test_id("submit-task").click()
-    expect(page.locator("#check_command-problem")).to_be_visible()
-    look("refused cases")
-    page.goto("/cluster")
-    expect(page.get_by_test_id("executors")).to_be_visible()
-    look("cluster")
-    page.goto("/jobs")
-    expect(page.locator(f"[data-id='{tasks.job}']")).to_be_visible()
-    look("jobs")
-    page.goto(f"/jobs/{tasks.job}")
-    expect(page.get_by_test_id("member")).to_have_count(3)
-    look("job")
-    page.get_by_test_id("retry-job").click()
-    expect(page.get_by_test_id("confirm")).to_be_visible()
-    look("question of a job")
-    page.goto(f"/jobs/{tasks.job}?state=running")
-    expect(page.get_by_test_id("no-members")).to_be_visible()
-    look("empty page of a job")
-    return found
+    def lists(self) -> None:
+        page = self._page
+        page.goto("/tasks?user=601")
+        expect(page.get_by_test_id("task-row")).to_have_count(3)
+        self._look("list")
+        page.goto("/tasks?user=699")
+        expect(page.get_by_test_id("no-tasks")).to_be_visible()
+        self._look("empty list")
+        page.goto("/tasks?user=x")
+        expect(page.get_by_text("These filters cannot match anything")).to_be_visible()
+        self._look("refused filter")
+        page.goto("/cluster")
+        expect(page.get_by_test_id("executors")).to_be_visible()
+        self._look("cluster")
+
+    def tasks(self) -> None:
+        page, tasks = self._page, self._tasks
+        for name in ("succeeded", "failed", "running"):
+            page.goto(f"/tasks/{getattr(tasks, name)}")
+            expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", name)
+            self._look(f"{name} task")
+        page.get_by_test_id("cancel").click()
+        expect(page.get_by_test_id("confirm")).to_be_visible()
+        self._look("question")
+        page.goto(f"/tasks/{tasks.judged}")
+        expect(page.get_by_test_id("diff")).to_be_visible()
+        self._look("wrong answer")
+        page.get_by_role("button", name="blanks").click()
+        expect(page.get_by_test_id("diff-blanks")).to_be_visible()
+        self._look("wrong blanks")
+        page.goto(f"/tasks/{tasks.retried}")
+        page.get_by_role("button", name="Attempt 1", exact=True).click()
+        expect(page.get_by_test_id("attempt-output").get_by_role("region")).to_be_visible()
+        self._look("attempts")
+
+    def form(self) -> None:
+        page = self._page
+        page.goto("/tasks/new")
+        page.get_by_test_id("example").click()
+        page.get_by_label("Execute Data File Name", exact=True).fill("table.csv")
+        expect(page.locator(".cm-content")).to_have_count(2)
+        page.get_by_label("User Id", exact=True).fill("")
+        page.get_by_test_id("submit-task").click()
+        expect(page.get_by_test_id("problems")).to_be_visible()
+        self._look("refused form")
+        page.get_by_text("Cases", exact=True).click()
+        page.get_by_text("Paste many cases").click()
+        page.get_by_test_id("options").locator("summary").click()
+        page.get_by_label("Judged by").select_option("program")
+        page.get_by_label("User Id", exact=True).fill("0")
+        page.get_by_test_id("submit-task").click()
+        expect(page.locator("#check_command-problem")).to_be_visible()
+        self._look("refused cases")
+
+    def jobs(self) -> None:
+        page, job = self._page, self._tasks.job
+        page.goto("/jobs")
+        expect(page.locator(f"[data-id='{job}']")).to_be_visible()
+        self._look("jobs")
+        page.goto(f"/jobs/{job}")
+        expect(page.get_by_test_id("member")).to_have_count(3)
+        self._look("job")
+        page.get_by_test_id("retry-job").click()
+        expect(page.get_by_test_id("confirm")).to_be_visible()
+        self._look("question of a job")
+        page.goto(f"/jobs/{job}?state=running")
+        expect(page.get_by_test_id("no-members")).to_be_visible()
+        self._look("empty page of a job")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -146,7 +161,10 @@ def visit_every_page(page: Page, tasks: Tasks) -> list[str]:
 def test_every_page_in(page: Page, tasks: Tasks, theme: Theme, size: tuple[int, int]) -> None:
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-    assert visit_every_page(page, tasks) == []
+    visit = Visit(page, tasks)
+    for visit_all in (visit.lists, visit.tasks, visit.form, visit.jobs):
+        visit_all()
+    assert visit.found == []
 
 
 def test_theme_is_kept_and_overrules_the_system(page: Page) -> None:
