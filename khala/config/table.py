@@ -88,10 +88,10 @@ EXECUTOR = (
         flag="--resource",
         kind=Kind.LIST,
         default=(),
-        default_text="the processors and the memory of the host",
+        default_text="the processors and the memory of the host, and its free disk",
         table=True,
-        help="What tasks may ask for: NAME=AMOUNT, such as gpu=2, or cpus=3.5 and memory=6GiB to"
-        " offer less than there is.",
+        help="What tasks may ask for: NAME=AMOUNT, such as gpu=2, or cpus=3.5, memory=6GiB"
+        " and disk=100GiB to offer less than there is.",
         roles=(E,),
     ),
     Setting(

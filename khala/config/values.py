@@ -13,6 +13,8 @@ import re
 from enum import StrEnum
 from typing import TypeAlias
 
+from khala.model.wants import CPUS, SIZES
+
 Value: TypeAlias = str | int | float | tuple[str, ...] | None
 
 
@@ -26,6 +28,13 @@ class Kind(StrEnum):
     NUMBER = "number"
     LIST = "list"
     SWITCH = "yes or no"
+
+
+def kind_of_resource(name: str) -> Kind:
+    """How an amount of it is written."""
+    if name in SIZES:
+        return Kind.SIZE
+    return Kind.NUMBER if name == CPUS else Kind.INT
 
 
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,18})?)"

@@ -1,9 +1,9 @@
 """What a task wants of its executor beside a slot and an image, and what an executor has to give.
 
 Amounts are whole numbers by name, so that adding and taking away never rounds: `cpus` in
-thousandths of a processor, `memory` in bytes, and whatever else an operator counts (`gpu`). Labels
-say where a task may run: an executor that lacks a required one, or has one to be avoided, is never
-given it; preferred ones decide between executors that could have it.
+thousandths of a processor, `memory` and `disk` in bytes, and whatever else an operator counts
+(`gpu`). Labels say where a task may run: an executor that lacks a required one, or has one to be
+avoided, is never given it; preferred ones decide between executors that could have it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from msgspec import Struct
 
 CPUS = "cpus"
 MEMORY = "memory"
+DISK = "disk"
+#: Those that are written as sizes, as in "8GiB".
+SIZES = (MEMORY, DISK)
 CPU_STEPS = 1000
 
 Amounts: TypeAlias = dict[str, int]
@@ -59,6 +62,6 @@ def show_amount(name: str, amount: int) -> str:
     """For people: "cpus 1.5", "memory 8 GiB", "gpu 2"."""
     if name == CPUS:
         return f"cpus {amount / CPU_STEPS:g}"
-    if name == MEMORY:
-        return f"memory {amount / (1 << 30):.3g} GiB"
+    if name in SIZES:
+        return f"{name} {amount / (1 << 30):.3g} GiB"
     return f"{name} {amount}"

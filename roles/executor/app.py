@@ -22,7 +22,7 @@ def run(settings: Settings) -> int:
         serve.ExecutorConfig(
             name=ExecutorName(settings.name),
             slots=executor.slots,
-            capacity=capacity_of(executor.resources),
+            capacity=capacity_of(executor.resources, Path(settings.data_dir)),
             labels=labels_of(settings.name, executor.labels),
             data_dir=Path(settings.data_dir),
             judicators=judicators_of(settings, EXECUTOR),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
-from khala.config.values import Kind, parse
+from khala.config.values import kind_of_resource, parse
 from khala.model.errors import Rejected
 from khala.model.limits import (
     AMOUNT_MAX,
@@ -16,16 +18,20 @@ from khala.model.limits import (
     LABELS,
     RESOURCES,
 )
-from khala.model.wants import CPU_STEPS, CPUS, MEMORY, Amounts, Labels
+from khala.model.wants import CPU_STEPS, CPUS, DISK, MEMORY, Amounts, Labels
 
 _FLAG, _LABEL = "--resource", "--label"
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{LABEL_KEY_CHARS - 1}}}\Z")
 
 
-def capacity_of(given: Sequence[str]) -> Amounts:
-    """The processors and the memory of this host, and NAME=AMOUNT on top or instead. Raise
-    `Rejected`."""
-    found: Amounts = {CPUS: len(os.sched_getaffinity(0)) * CPU_STEPS, MEMORY: _memory_bytes()}
+def capacity_of(given: Sequence[str], data_dir: Path) -> Amounts:
+    """The processors and the memory of this host and what is free of the disk below `data_dir`, and
+    NAME=AMOUNT on top or instead. Raise `Rejected`."""
+    found: Amounts = {
+        CPUS: len(os.sched_getaffinity(0)) * CPU_STEPS,
+        MEMORY: _memory_bytes(),
+        DISK: min(AMOUNT_MAX, shutil.disk_usage(data_dir).free),
+    }
     for text in given:
         name, value = _pair(text, _FLAG, "gpu=2")
         found[name] = _amount(name, value)
@@ -63,7 +69,7 @@ def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
 
 
 def _amount(name: str, value: str) -> int:
-    kind = {CPUS: Kind.NUMBER, MEMORY: Kind.SIZE}.get(name, Kind.INT)
+    kind = kind_of_resource(name)
     try:
         amount = float(str(parse(kind, value)))
     except ValueError as error:

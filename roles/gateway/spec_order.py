@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from khala.config.values import Kind
+from khala.config.values import kind_of_resource
 from khala.model.limits import (
     AMOUNT_MAX,
     LABEL_KEY_CHARS,
@@ -15,7 +15,7 @@ from khala.model.limits import (
     NAME_CHARS,
     RESOURCES,
 )
-from khala.model.wants import CPU_STEPS, CPUS, MEMORY, Amounts, Wants
+from khala.model.wants import CPU_STEPS, CPUS, Amounts, Wants
 from khala.protocol.v2 import IssueCode, Placement, Scalar
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import TaskSpecV2
@@ -49,7 +49,7 @@ def _check_amounts(given: Mapping[str, Scalar], issues: Issues) -> Amounts:
             )
             issues.add(at, IssueCode.INVALID_VALUE, detail, given=name)
             continue
-        kind = {CPUS: Kind.NUMBER, MEMORY: Kind.SIZE}.get(name, Kind.INT)
+        kind = kind_of_resource(name)
         amount = parse_amount(kind, value, at, issues)
         steps = CPU_STEPS if name == CPUS else 1
         if amount is not None and check_range(amount, 0, AMOUNT_MAX // steps, at, issues):

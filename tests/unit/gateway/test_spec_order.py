@@ -18,11 +18,11 @@ def test_they_are_kept() -> None:
 
 def test_needs_are_whole_numbers_within() -> None:
     given = {
-        "resources": {"cpus": 1.5, "memory": "8GiB", "gpu": 2, "none": 0},
+        "resources": {"cpus": 1.5, "memory": "8GiB", "disk": "1TiB", "gpu": 2, "none": 0},
         "placement": {"require": {"arch": "x86_64"}, "avoid": {"spot": "true"}},
     }
     wants = task_of(SMALLEST | given).wants
-    assert wants.amounts == {"cpus": 1500, "memory": 8 << 30, "gpu": 2}
+    assert wants.amounts == {"cpus": 1500, "memory": 8 << 30, "disk": 1 << 40, "gpu": 2}
     assert (wants.require, wants.avoid, wants.prefer) == ({"arch": "x86_64"}, {"spot": "true"}, {})
     assert task_of(SMALLEST).wants.digest == ""
 

@@ -289,7 +289,7 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
     Object.fromEntries(
       Object.entries(task.resources).map(([name, amount]) => [
         name,
-        name === "memory" ? sizeText(amount) : `${amount}`,
+        name === "memory" || name === "disk" ? sizeText(amount) : `${amount}`,
       ]),
     ),
   );
