@@ -30,6 +30,7 @@ from khala.protocol.v2 import (
     Explanation,
     Nodes,
     Page,
+    Quota,
     Row,
     Status,
     Task,
@@ -208,6 +209,10 @@ class AsyncKhala(DocumentCalls):
 
     async def nodes(self) -> Nodes:
         return _parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
+
+    async def quota(self, user: int = 0) -> Quota:
+        """What a user may have of the cluster, and has."""
+        return _parse(Quota, await self._ask("GET", f"/api/v2/quota?user={user}"))
 
     def events(self, query: EventQuery | None = None) -> AsyncGenerator[Event, None]:
         """What happens, event by event, whatever happens to the connection meanwhile; after a

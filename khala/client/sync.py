@@ -14,7 +14,7 @@ from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol.v2 import Artifact, Attempts, CaseDetail, Nodes, Row, Status, Task
+from khala.protocol.v2 import Artifact, Attempts, CaseDetail, Nodes, Quota, Row, Status, Task
 
 Answer = TypeVar("Answer")
 
@@ -100,6 +100,9 @@ class Khala:
 
     def nodes(self) -> Nodes:
         return self._do(self._inner.nodes())
+
+    def quota(self, user: int = 0) -> Quota:
+        return self._do(self._inner.quota(user))
 
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))

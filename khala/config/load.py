@@ -17,12 +17,14 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from khala.config.quotas import quotas_of
 from khala.config.setting import ALL, G, J, Setting
 from khala.config.settings import EVERYWHERE, Settings
 from khala.config.table import BY_KEY, MAXIMUM_OF, SETTINGS
 from khala.config.values import Kind, Value, escape_item, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
+from khala.model.quota import Quota
 
 #: Variables of the same prefix that are no settings; see `strays`.
 OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG", "KHALA_URL")
@@ -222,6 +224,7 @@ def _check(role: str, origins: Origins) -> None:
         )
     _check_join(origins)
     _check_maxima(origins)
+    _check_quotas(origins)
     _check_ports(role, origins)
 
 
@@ -271,6 +274,16 @@ def _check_maxima(origins: Origins) -> None:
                 f" nothing; raise it, or lower {_blame(origins, key)} ({show(kind, default)})",
                 field=blame,
             )
+
+
+def _check_quotas(origins: Origins) -> None:
+    users = origins["quota.users"]
+    if users.source != "default" and isinstance(users.value, tuple):
+        try:
+            quotas_of(Quota(), users.value)
+        except Rejected as error:
+            blame = _blame(origins, "quota.users")
+            raise Rejected(f"{blame}: {error.message}", field=blame) from None
 
 
 def _check_ports(role: str, origins: Origins) -> None:

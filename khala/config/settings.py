@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from khala.config.quotas import quotas_of
+from khala.model.quota import Quota, Quotas
 from khala.model.retention import Retention
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - who may listen there is decided elsewhere
@@ -85,6 +87,26 @@ class RetentionSettings(Struct, frozen=True, kw_only=True):
         )
 
 
+class QuotaSettings(Struct, frozen=True, kw_only=True):
+    """0 stands for no bound."""
+
+    queued: int
+    running: int
+    cpu: float
+    bytes: int
+    users: tuple[str, ...]
+
+    @property
+    def policy(self) -> Quotas:
+        default = Quota(
+            queued=self.queued or None,
+            running=self.running or None,
+            cpu_s=round(self.cpu) or None,
+            size_bytes=self.bytes or None,
+        )
+        return quotas_of(default, self.users)
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: str
     format: str
@@ -110,6 +132,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: Limits
     gateway: Gateway
     retention: RetentionSettings
+    quota: QuotaSettings
     log: Log
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from khala.config.setting import ALL, E, G, J, Setting, port
-from khala.config.table_kept import RETENTION
+from khala.config.table_kept import QUOTAS, RETENTION
 from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
@@ -278,6 +278,7 @@ SECTIONS = {
     "Limits of a stage": LIMITS,
     "HTTP": GATEWAY,
     "Retention": RETENTION,
+    "Quotas of a user": QUOTAS,
     "Log": LOG,
 }
 SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)

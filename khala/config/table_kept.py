@@ -1,4 +1,5 @@
-"""Settings of what a cluster keeps; part of `khala.config.table`."""
+"""Settings of what a cluster keeps, and of what one user may have of it; part of
+`khala.config.table`."""
 
 from __future__ import annotations
 
@@ -39,5 +40,61 @@ RETENTION = (
         roles=(J,),
         minimum=0,
         maximum=1 << 50,
+    ),
+)
+QUOTAS = (
+    Setting(
+        key="quota.queued",
+        flag="--quota-queued",
+        kind=Kind.INT,
+        default=0,
+        default_text="0, no limit",
+        help="Tasks of one user that may wait, those of jobs included; more are refused.",
+        roles=(J,),
+        minimum=0,
+        maximum=1_000_000_000,
+    ),
+    Setting(
+        key="quota.running",
+        flag="--quota-running",
+        kind=Kind.INT,
+        default=0,
+        default_text="0, no limit",
+        help="Tasks of one user that may run at a time; more wait, in nobody's way.",
+        roles=(J,),
+        minimum=0,
+        maximum=1_000_000,
+    ),
+    Setting(
+        key="quota.cpu",
+        flag="--quota-cpu",
+        kind=Kind.SECONDS,
+        default=0.0,
+        default_text="0, no limit",
+        help="Processor time of one user's tasks a day (UTC), such as 10h; beyond it they wait.",
+        roles=(J,),
+        minimum=0,
+        maximum=3_153_600_000,
+    ),
+    Setting(
+        key="quota.bytes",
+        flag="--quota-bytes",
+        kind=Kind.SIZE,
+        default=0,
+        default_text="0, no limit",
+        help="What one user's tasks and their outputs may take up, without blobs; then new ones are"
+        " refused.",
+        roles=(J,),
+        minimum=0,
+        maximum=1 << 50,
+    ),
+    Setting(
+        key="quota.users",
+        flag="--quota-user",
+        kind=Kind.LIST,
+        default=(),
+        help="Other quotas of a user: USER:NAME=AMOUNT;NAME=AMOUNT with queued, running, cpu and"
+        " bytes, such as 7:running=4;cpu=2h; 0 for no limit.",
+        roles=(J,),
     ),
 )

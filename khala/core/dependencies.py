@@ -55,7 +55,7 @@ class Dependencies:
         began_at, awaited, after = self._comm.now(), set[TaskId](), None
         try:
             while True:
-                page = await self._store.page_held(after, DEPENDENTS_PAGE)
+                page = await self._store.page_dependents(after, DEPENDENTS_PAGE)
                 awaited |= await self._settle(page)
                 if len(page) < DEPENDENTS_PAGE:
                     break

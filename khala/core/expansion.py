@@ -12,12 +12,15 @@ early is too low, and costs a repetition.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from khala.core.dispatch import Dispatcher
 from khala.core.ports import Comm, JobPort
 from khala.model.depends import hold_of
 from khala.model.errors import AlreadyDone, KhalaError, NotFound
+from khala.model.holds import Hold
 from khala.model.ids import JobId
 from khala.model.job import Job, Stop, member_id, total
 from khala.model.limits import (
@@ -27,6 +30,7 @@ from khala.model.limits import (
     JOB_ROUND,
     JOB_WINDOW,
 )
+from khala.model.spec import TaskSpec
 from khala.model.statements import CANCELLED, NewTask
 from khala.model.task import TaskBrief, TaskState
 
@@ -36,7 +40,15 @@ _UNENDED = (TaskState.QUEUED, TaskState.RUNNING)
 class Expansion:
     """One judicator's part in it; one round at a time."""
 
-    def __init__(self, dispatcher: Dispatcher, jobs: JobPort, comm: Comm) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        jobs: JobPort,
+        comm: Comm,
+        hold: Callable[[TaskSpec], Hold | None] = lambda spec: hold_of(spec.depends_on),
+    ) -> None:
+        """`hold` is what members are made with."""
+        self._hold = hold
         self._dispatcher = dispatcher
         self._jobs = jobs
         self._comm = comm
@@ -123,7 +135,7 @@ class Expansion:
                 spec=spec,
                 submitted_at=now,
                 attempts_before=job.attempts_before,
-                hold=hold_of(spec.depends_on),
+                hold=self._hold(spec),
             )
             for offset, spec in enumerate(specs)
         ]

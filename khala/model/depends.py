@@ -35,6 +35,8 @@ class Predecessor(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return HoldKey(f"after-{self.on}:{self.id}")
 
 
+#: Keys of other conditions are not below it, in the order of characters.
+KEYS_BELOW = HoldKey("after.")
 _KEY = re.compile(r"after-(ok|any):([0-9a-f]{24})\Z")
 
 

@@ -63,6 +63,10 @@ class CountDiffers(Rejected):
     """There are more or fewer tasks than the request expects."""
 
 
+class QuotaExceeded(Rejected):
+    """The user has as much as its quota allows."""
+
+
 class Conflict(Rejected):
     """The same idempotency key was used with a different request."""
 

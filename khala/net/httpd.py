@@ -49,6 +49,7 @@ from khala.model.errors import (
     NotDone,
     NotFound,
     OutcomeUnknown,
+    QuotaExceeded,
     Rejected,
     TooLarge,
     Unavailable,
@@ -97,17 +98,20 @@ _STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
     (Conflict, 409),
     (NotDone, 409),
     (CountDiffers, 409),
+    (QuotaExceeded, 429),
     (Rejected, 400),
     (Unavailable, 503),
     (OutcomeUnknown, 504),
 )
 RETRY_AFTER_S = 1
+#: What may be repeated later as it is.
+_REPEATABLE = frozenset({429, 503})
 
 
 def failure_of(error: KhalaError) -> Failure:
     """Status and headers of an error of ours; one without a family is a defect: 500."""
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _REPEATABLE else {}
     return Failure(status=status, error=error, headers=headers)
 
 

@@ -146,8 +146,8 @@ class DispatchStore:
     async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
         return await self._holds.find_held(key, limit)
 
-    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
-        return await self._holds.page_held(after, limit)
+    async def page_dependents(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        return await self._holds.page_dependents(after, limit)
 
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self._holds.find_due(limit)

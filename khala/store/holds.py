@@ -22,7 +22,7 @@ from khala.store.codec import Database, Document, held_task_of, object_id, task_
 from khala.store.dates import to_ms, utc_now
 from khala.store.endings import ending
 from khala.store.failures import changing, reading
-from khala.store.schema import TASKS
+from khala.store.schema import DEPENDENT, TASKS
 
 HELD = Dispatch.HELD.value
 
@@ -103,14 +103,14 @@ class MongoHolds:
             )
         return [task_id(doc["_id"]) for doc in docs]
 
-    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
-        """All that is held, page by page: for sweeps that leave nothing to chance."""
-        condition: Document = {"state": HELD}
+    async def page_dependents(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        """All that waits for other tasks, page by page: for sweeps that leave nothing to chance."""
+        condition: Document = dict(DEPENDENT)
         if after is not None:
             condition["_id"] = {"$gt": object_id(after)}
         with reading():
             docs = (
-                await self._tasks.find(condition, {"hold": 1}, hint="held")
+                await self._tasks.find(condition, {"hold": 1}, hint="dependents")
                 .sort("_id", ASCENDING)
                 .limit(limit)
                 .to_list()

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
+from khala.model.depends import predecessor_of
 from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
 from khala.model.outcome import Outcome
@@ -77,8 +78,9 @@ class MemoryHolds:
     async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
         return [each.id for each in self._held() if key in each.hold.keys][:limit]
 
-    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
-        return [each for each in self._held() if after is None or each.id > after][:limit]
+    async def page_dependents(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        waiting = [each for each in self._held() if any(map(predecessor_of, each.hold.keys))]
+        return [each for each in waiting if after is None or each.id > after][:limit]
 
     def _held(self) -> list[HeldTask]:
         held = [

@@ -22,6 +22,7 @@ from khala.store.members import Members
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.predecessors import Predecessors
+from khala.store.quotas import MongoQuotas
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
 from khala.store.tasks import MongoTasks
@@ -43,6 +44,7 @@ class MongoStore:
         self.payloads = MongoPayloads(database)
         self.forgetting = MongoForgetting(database)
         self.retention = MongoRetention(database, self.forgetting)
+        self.quotas = MongoQuotas(database)
         self.outputs = MongoOutputs(database)
         self.live = MongoLive(database)
         self.committer = Committer(self.tasks, self.outputs, self.live)

@@ -46,7 +46,7 @@ def _apart(ref: str) -> Document:
 
 
 _STREAMS = {"$objectToArray": {"$ifNull": ["$outcome.streams", {}]}}
-_SIZE: Document = {
+SIZE: Document = {
     "$add": [
         {"$bsonSize": "$$ROOT"},
         {"$sum": {"$map": {"input": _STREAMS, "in": _apart("$$this.v")}}},
@@ -57,7 +57,7 @@ _SIZE: Document = {
 _SUM: Document = {
     "_id": None,
     "n": {"$sum": 1},
-    "size": {"$sum": _SIZE},
+    "size": {"$sum": SIZE},
     "last": {"$max": "$_id"},
 }
 _TASK_FIELDS: Document = {
@@ -65,7 +65,7 @@ _TASK_FIELDS: Document = {
     "submitted_at": 1,
     "job": 1,
     "keyed": {"$ne": [{"$type": "$idem"}, "missing"]},
-    "size": _SIZE,
+    "size": SIZE,
 }
 
 

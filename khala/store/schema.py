@@ -8,20 +8,21 @@ outcome exactly once it is done, a recorded result belongs to the attempt that s
 
 Indexes, each of which costs every write of the fields in it:
 
-    order    what waits, by shape, in the order it is to run; empty when idle
-    held     what is not to be run yet, for sweeps
-    holds    the same by what it waits for, an entry for each condition
-    due      the same by its date
-    expiring what ends unless it begins in time, by that date; only of those that say so
-    leases   who holds what, for audits; as large as the cluster has slots
-    idem     at most one task per user and idempotency key
-    user     one user's tasks by submission, for searches
-    time     everybody's
-    labels   tasks with a label by submission, an entry for each label
-    endings  those that ended in one way, which may be few among millions
-    ended    all that ended, by the date of that
-    blobs    which tasks name a blob; only of those that name any
-    members  a job's, by their states; only of those that have a job
+    order      what waits, by shape, in the order it is to run; empty when idle
+    held       what is not to be run yet
+    dependents that of it which waits for other tasks, for sweeps
+    holds      the same by what it waits for, an entry for each condition
+    due        the same by its date
+    expiring   what ends unless it begins in time, by that date; only of those that say so
+    leases     who holds what, for audits; as large as the cluster has slots
+    idem       at most one task per user and idempotency key
+    user       one user's tasks by submission, for searches
+    time       everybody's
+    labels     tasks with a label by submission, an entry for each label
+    endings    those that ended in one way, which may be few among millions
+    ended      all that ended, by the date of that
+    blobs      which tasks name a blob; only of those that name any
+    members    a job's, by their states; only of those that have a job
 
 `order`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
 count from the index alone.
@@ -33,13 +34,14 @@ from __future__ import annotations
 
 from pymongo.errors import CollectionInvalid, OperationFailure
 
+from khala.model.depends import KEYS_BELOW
 from khala.model.errors import Rejected
 from khala.model.executor import SessionState
 from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -51,6 +53,8 @@ JOBS = "jobs"
 EXECUTORS = "executors"
 META = "meta"
 TOKENS = "tokens"
+#: Made by its first document; what stands in it is of use for a moment.
+QUOTA_TURNS = "quota_turns"
 JUDICATORS = "judicators"
 
 _ABSENT: Document = {"$exists": False}
@@ -141,6 +145,8 @@ _COLLECTIONS: dict[str, Document] = {
 }
 COLLECTIONS = tuple(_COLLECTIONS)
 ORDER_KEY = [("state", 1), ("shape", 1), ("rank", 1), ("submitted_at", 1), ("_id", 1)]
+#: A hold has several keys; one of them is that of another task.
+DEPENDENT: Document = {"state": "held", "hold.keys": {"$lt": KEYS_BELOW}}
 MEMBERS_KEY = [("job", 1), ("state", 1), ("outcome.ending", 1), ("_id", 1)]
 _TASK_INDEXES: list[Document] = [
     {
@@ -149,6 +155,11 @@ _TASK_INDEXES: list[Document] = [
         "partialFilterExpression": {"state": "queued"},
     },
     {"name": "held", "key": {"state": 1, "_id": 1}, "partialFilterExpression": {"state": "held"}},
+    {
+        "name": "dependents",
+        "key": {"_id": 1, "state": 1},
+        "partialFilterExpression": DEPENDENT,
+    },
     {
         "name": "expiring",
         "key": {"state": 1, "attempt": 1, "expires_at": 1},

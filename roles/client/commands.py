@@ -298,6 +298,19 @@ def nodes(connection: Connection, form: str) -> None:
     _act(connection, lambda khala: acts.nodes(khala, Form(form)))
 
 
+@click.command(short_help="What a user may have, and has.")
+@click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
+@formed
+@connected
+def quota(connection: Connection, user: int, form: str) -> None:
+    """Show the bounds of a user, and what it has of each: tasks that wait or run, processor time
+    since midnight (UTC), stored bytes."""
+    from roles.client.quota import show_quota
+    from roles.client.tables import Form
+
+    _act(connection, lambda khala: show_quota(khala, user, Form(form)))
+
+
 @click.command(short_help="The load of the cluster, again and again.")
 @click.option(
     "-n",
@@ -344,6 +357,7 @@ COMMANDS = (
     rm,
     fetch,
     nodes,
+    quota,
     top,
     *JOB_COMMANDS,
     *own.COMMANDS,

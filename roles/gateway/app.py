@@ -43,6 +43,7 @@ from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_nodes import NodeActs
+from roles.gateway.v2_quota import QuotaRoutes
 
 log = structlog.get_logger()
 
@@ -57,6 +58,7 @@ HANDLERS = (
     LogRoutes,
     TaskLists,
     Explanations,
+    QuotaRoutes,
     JobActs,
     JobRoutes,
     TaskActs,
@@ -143,6 +145,7 @@ class Gateway:
             CaseRoutes(client=self._client),
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
+            QuotaRoutes(client=self._client),
             TaskActs(client=self._client, config=config, hub=self._hub),
             NodeActs(client=self._client),
             self._logs,

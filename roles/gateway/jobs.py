@@ -81,6 +81,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             request={JSON: JobSpecV2},
             answers={201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed"))},
             problems=(
+                ProblemCode.QUOTA_EXCEEDED,
                 ProblemCode.VALIDATION_FAILED,
                 ProblemCode.NO_SUCH_IMAGE,
                 ProblemCode.NO_SUCH_BLOB,

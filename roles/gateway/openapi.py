@@ -72,7 +72,7 @@ _ANSWER_HEADERS: dict[str, tuple[Json, str]] = {
     "Retry-After": ({"type": "integer"}, "Seconds to wait before repeating."),
     "WWW-Authenticate": ({"type": "string"}, "`Bearer`."),
 }
-_PROBLEM_HEADERS = {401: "WWW-Authenticate", 503: "Retry-After"}
+_PROBLEM_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 
 
 def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:

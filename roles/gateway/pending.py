@@ -13,6 +13,7 @@ from khala.model.depends import On, predecessor_of
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
 from khala.model.holds import Hold
+from khala.model.quota import QUOTA, Quota, Usage
 from khala.model.spec import TaskSpec
 from khala.model.task import Task, TaskState
 from khala.model.wants import shortages, show_amount
@@ -37,6 +38,13 @@ async def load_pending(cluster: Cluster, task: Task) -> Pending | None:
 
 
 def why_pending(task: Task, seen: Seen) -> Pending:
+    if held_by_quota_alone(task):
+        user = task.spec.user
+        return Pending(
+            code=PendingCode.QUOTA,
+            detail=f"waiting for the quota of user {user}: as many of its tasks run, or as much"
+            f" processor time was used today, as it may have; /api/v2/quota?user={user} shows both",
+        )
     if task.hold is not None:
         return Pending(code=PendingCode.HELD, detail=_why_held(task.hold))
     spec = task.spec
@@ -63,6 +71,26 @@ def why_pending(task: Task, seen: Seen) -> Pending:
         code=PendingCode.NO_SLOT,
         detail=f"waiting for a slot: all {slots} of the executors{which} are taken",
     )
+
+
+def held_by_quota_alone(task: Task) -> bool:
+    return task.hold == Hold(keys=(QUOTA,))
+
+
+def why_quota(user: int, limits: Quota, used: Usage) -> str:
+    """The same with numbers."""
+    reasons = []
+    if limits.cpu_s is not None and used.cpu_s is not None and used.cpu_s >= limits.cpu_s:
+        reasons.append(
+            f"{used.cpu_s:.0f} of {limits.cpu_s} seconds of processor time were used today; more"
+            " begin after midnight, UTC"
+        )
+    if limits.running is not None and used.running is not None:
+        reasons.append(
+            f"{used.running} of its tasks run, {limits.running} may; what is next begins"
+            " when one of them ends"
+        )
+    return f"waiting for the quota of user {user}: {' and '.join(reasons) or 'there is room again'}"
 
 
 def _why_nowhere(spec: TaskSpec, online: list[ExecutorSeen]) -> Pending:
@@ -102,7 +130,7 @@ def _why_held(hold: Hold) -> str:
         waits = [str(each.id) for each in map(predecessor_of, hold.keys) if each and each.on is on]
         if waits:
             reasons.append(f"for {what} of {_some(waits)}")
-    others = [str(key) for key in hold.keys if predecessor_of(key) is None]
+    others = [str(key) for key in hold.keys if predecessor_of(key) is None and key != QUOTA]
     if others:
         reasons.append(f"for {_some(others)}")
     return "waiting " + " and ".join(reasons)

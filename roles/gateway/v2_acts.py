@@ -64,6 +64,7 @@ class ActionSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 _action_decoder = msgspec.json.Decoder(ActionSpec)
 _MADE = {201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed"))}
 _MAKING = (
+    ProblemCode.QUOTA_EXCEEDED,
     ProblemCode.NOT_FOUND,
     ProblemCode.VALIDATION_FAILED,
     ProblemCode.NO_SUCH_IMAGE,

@@ -86,6 +86,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
                 202: Answer(v2.Task, headers=("Location", "Idempotency-Replayed")),
             },
             problems=(
+                ProblemCode.QUOTA_EXCEEDED,
                 ProblemCode.UNSUPPORTED_MEDIA_TYPE,
                 ProblemCode.VALIDATION_FAILED,
                 ProblemCode.NO_SUCH_IMAGE,

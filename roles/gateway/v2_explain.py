@@ -21,7 +21,8 @@ from roles.gateway.cluster import Cluster
 from roles.gateway.kv2_view import explain
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.pending import why_pending
+from roles.gateway.pending import held_by_quota_alone, why_pending, why_quota
+from roles.gateway.v2_quota import load_quota
 from roles.gateway.view_attempts import view_attempts
 
 
@@ -58,10 +59,19 @@ class Explanations(Struct, frozen=True, kw_only=True):
         """Say why a task does not run yet, or why it ended as it did."""
         task = await self.client.get(parse_task_id(task_id))
         view = await explain_now(self.cluster, task)
+        if held_by_quota_alone(task):
+            view = replace(view, summary=await self._why_quota(task) or view.summary)
         view = replace(view, attempts=view_attempts(task).attempts)
         if task.state is TaskState.QUEUED and task.hold is None:
             view = replace(view, position=await self._position(task))
         return _json(view)
+
+    async def _why_quota(self, task: Task) -> str | None:
+        try:
+            seen = await load_quota(self.client, task.spec.user)
+        except KhalaError:
+            return None
+        return why_quota(seen.user, seen.limits, seen.used)
 
     async def _position(self, task: Task) -> int | None:
         """One of a higher priority goes before what was submitted some time before it."""

@@ -115,7 +115,9 @@ class Jobs:
 
     async def accept(self, new: NewJob) -> Submitted:
         """Its members are made from now on."""
-        result = await self.stores.jobs.insert_if_new(new)
+        admission = self.submissions.admission
+        async with admission.admitted(new.spec.user, new.spec.indexes.size, new.key):
+            result = await self.stores.jobs.insert_if_new(new)
         if not result.replay:
             self._hurry(JobId(result.id))
         return Submitted(id=result.id, replay=result.replay)

@@ -55,6 +55,7 @@ class Metrics:
             ["verdict"],
             registry=registry,
         )
+        self._refused = _count_refusals(registry)
         self._returned = Counter(
             "khala_attempts_returned",
             "Attempts that ended and not their task: lost with their executor or sandbox, given"
@@ -125,6 +126,9 @@ class Metrics:
         self._forgotten.inc(tasks)
         self._forgotten_bytes.inc(size_bytes)
 
+    def count_refused(self, quota: str) -> None:
+        self._refused.labels(quota).inc()
+
     def observe(self, fact: Fact) -> None:
         match fact:
             case AttemptRecorded():
@@ -165,6 +169,15 @@ class Metrics:
         age = utc_now() - oldest if oldest else None
         self._oldest.set(max(0.0, age.total_seconds()) if age else 0.0)
         return MetricsView(judicator=self._name, families=families_of(self._registry))
+
+
+def _count_refusals(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "khala_quota_refusals",
+        "Submissions that were refused because of their user's quota, by which.",
+        ["quota"],
+        registry=registry,
+    )
 
 
 def _count_forgotten(registry: CollectorRegistry) -> tuple[Counter, Counter]:

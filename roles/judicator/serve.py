@@ -27,6 +27,7 @@ from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
 from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
+from khala.model.quota import Quotas
 from khala.model.retention import Retention
 from khala.model.task import Task, TaskBrief
 from khala.net.auth import require_secret
@@ -55,9 +56,10 @@ from roles.judicator.member_routes import MemberRoutes
 from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
 from roles.judicator.node_routes import NodeRoutes
+from roles.judicator.quotas import Admission
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
-from roles.judicator.submit import Submissions
+from roles.judicator.submit import Submissions, SubmitParts
 from roles.judicator.world import World
 
 log = structlog.get_logger()
@@ -93,6 +95,7 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate_life: timedelta
     max_body_bytes: int
     retention: Retention = Retention()
+    quotas: Quotas = Quotas()
     watchdog_fd: int | None = None
 
 
@@ -114,6 +117,8 @@ async def _main(config: ServeConfig) -> int:
         await ensure_replica_set(settings, initiate=config.initiate)
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
+        if config.quotas.on:
+            await store.quotas.prepare()
         await Judicator(config, store, etcd).serve(stop)
     finally:
         await etcd.close()
@@ -144,7 +149,12 @@ class Judicator:
         self._chores = Chores(
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
-        self._expansion = Expansion(self._dispatcher, store.expansion, self._world)
+        self._admission = Admission(
+            config.quotas, store.quotas, self._dispatcher, self._metrics.count_refused
+        )
+        self._expansion = Expansion(
+            self._dispatcher, store.expansion, self._world, self._admission.hold
+        )
         self._dependencies = Dependencies(self._dispatcher, store.predecessors, self._world)
         entry = Entry(address=config.own.rpc, incarnation=self._incarnation)
         self._membership = Membership(
@@ -189,6 +199,7 @@ class Judicator:
         self._events.publish_task(brief)
         self._expansion.on_changed(brief)
         self._dependencies.on_changed(brief)
+        self._admission.on_changed(brief)
 
     def _find_ended(self, task: TaskId) -> Task | None:
         return self._dispatcher.recent.get(task)
@@ -202,6 +213,7 @@ class Judicator:
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
             self._retaining.run(self._membership),
+            self._admission.run(),
             self._live_runs.serve(),
             self._membership.run(),
             self._care.run(),
@@ -251,9 +263,13 @@ class Judicator:
             secret = SecretFile(self._config.secret_file, flag="--secret-file")
             require_secret(app, secret, render_rpc_failure)
         store = self._store
-        submissions = Submissions(
-            self._dispatcher, self._dependencies, store.blobs, store.sessions, limit
+        parts = SubmitParts(
+            dependencies=self._dependencies,
+            admission=self._admission,
+            blobs=store.blobs,
+            executors=store.sessions,
         )
+        submissions = Submissions(self._dispatcher, parts, limit)
         services = Services(
             dispatcher=self._dispatcher,
             submissions=submissions,
@@ -278,12 +294,13 @@ class Judicator:
             leadership=self._membership,
             events=self._events,
             sockets=ExecutorSockets(self._dispatcher, self._recovery, self._world),
-            logs=self._logs(),
+            logs=_logs(store, self._live_runs, self._events, self._metrics, self._find_ended),
         )
         routes = Routes(app)
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
         self._retaining.register(routes)
+        self._admission.register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)
             await self._members.found()
@@ -306,22 +323,28 @@ class Judicator:
         known = [record.address for record in self._membership.judicators()]
         return known or [self._config.own.rpc]
 
-    def _logs(self) -> LogRoutes:
-        store = self._store
-        return LogRoutes(
-            logs=Logs(store.tasks, store.outputs, store.live, self._find_ended),
-            runs=self._live_runs,
-            lanes=store.committer,
-            events=self._events,
-            metrics=self._metrics,
-        )
-
     async def _wind_down(self, server: Server) -> None:
         """Accept nothing new, let requests, flows and batches under way end."""
         self._dispatcher.serving = False
         await server.close(STOP_S / 2)
         await self._world.drain(STOP_S / 4)
         await self._store.committer.drain(STOP_S / 4)
+
+
+def _logs(
+    store: MongoStore,
+    runs: LiveRuns,
+    events: Events,
+    metrics: Metrics,
+    find_ended: Callable[[TaskId], Task | None],
+) -> LogRoutes:
+    return LogRoutes(
+        logs=Logs(store.tasks, store.outputs, store.live, find_ended),
+        runs=runs,
+        lanes=store.committer,
+        events=events,
+        metrics=metrics,
+    )
 
 
 async def _share_peers(membership: Membership, world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -18,7 +19,6 @@ from khala.core.dispatch import Dispatcher
 from khala.model.blob import PREFIX, BlobName
 from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
-from khala.model.depends import hold_of
 from khala.model.errors import KhalaError, NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, LIST_TASKS
@@ -29,6 +29,7 @@ from khala.protocol.jobs import BatchAnswer
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.parts import plan_parts, put_blob
 from khala.store.protocols import BlobStore, SessionStore
+from roles.judicator.quotas import Admission
 
 #: Bytes of submissions being stored at once; above it the next one waits for a retry.
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
@@ -38,37 +39,42 @@ KEY_CHARS = 128
 _COMMANDS = (Part.COMPILE_COMMAND, Part.EXECUTE_COMMAND)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitParts:
+    """What submissions are checked with, and stored in."""
+
+    dependencies: Dependencies
+    admission: Admission
+    blobs: BlobStore
+    executors: SessionStore
+
+
 class Submissions:
     """Accepts tasks; `max_bytes` bounds the payload of one."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        dependencies: Dependencies,
-        blobs: BlobStore,
-        sessions: SessionStore,
-        max_bytes: int,
-    ) -> None:
+    def __init__(self, dispatcher: Dispatcher, parts: SubmitParts, max_bytes: int) -> None:
         self._dispatcher = dispatcher
-        self._dependencies = dependencies
-        self._blobs = blobs
-        self._executors = sessions
+        self._dependencies = parts.dependencies
+        self.admission = parts.admission
+        self._blobs = parts.blobs
+        self._executors = parts.executors
         self._max_bytes = max_bytes
         self._in_flight = 0
 
     async def submit(self, request: SubmitTask) -> Submitted:
         """Return once the task is stored on a majority and journalled."""
         spec = await self.prepare(request)
-        result = await self._dispatcher.submit(
-            NewTask(
-                id=mint_task_id(),
-                spec=spec,
-                submitted_at=utc_now(),
-                key=request.key,
-                fingerprint=fingerprint_of(spec, request.context) if request.key else b"",
-                hold=hold_of(spec.depends_on),
+        async with self.admission.admitted(request.user, 1, request.key):
+            result = await self._dispatcher.submit(
+                NewTask(
+                    id=mint_task_id(),
+                    spec=spec,
+                    submitted_at=utc_now(),
+                    key=request.key,
+                    fingerprint=fingerprint_of(spec, request.context) if request.key else b"",
+                    hold=self.admission.hold(spec),
+                )
             )
-        )
         if spec.depends_on:
             self._dependencies.hurry()
         return Submitted(id=result.id, replay=result.replay)

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 300.0
 #: In the environment of every process of Khala, and of no task.
 MARKER = "KHALA_COMPAT_MARKER"
+#: Of users whom one test module alone knows.
+QUOTAS = "4001:running=1;queued=4,4002:cpu=1s,4003:bytes=4KiB"
 STOP_S = 60.0
 
 
@@ -35,6 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *("--name", f"compat-{secrets.token_hex(4)}", "--slots", "2"),
         *("--etcd-peer-port", str(peer), "--etcd-client-port", str(client)),
         *("--mongodb-port", str(mongodb), "--rpc-port", str(rpc), "--http-port", str(http)),
+        *("--quota-user", QUOTAS),
     ]
     log = folder / "log"
     with open(log, "wb") as errors:

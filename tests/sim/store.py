@@ -180,8 +180,8 @@ class DoubtfulStore:
     async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
         return await self.do(lambda: self._store.find_held(key, limit))
 
-    async def page_held(self, after: TaskId | None, limit: int) -> list[HeldTask]:
-        return await self.do(lambda: self._store.page_held(after, limit))
+    async def page_dependents(self, after: TaskId | None, limit: int) -> list[HeldTask]:
+        return await self.do(lambda: self._store.page_dependents(after, limit))
 
     async def find_due(self, limit: int) -> list[TaskId]:
         return await self.do(lambda: self._store.find_due(limit))

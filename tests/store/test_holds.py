@@ -8,10 +8,12 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
+from khala.model.depends import On, Predecessor
 from khala.model.errors import AlreadyDone
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, mint_task_id
 from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.quota import QUOTA
 from khala.model.statements import (
     ExpiredTask,
     Lift,
@@ -158,13 +160,20 @@ async def test_what_waits_for_one_thing_is_found(store: Store) -> None:
     assert await store.holds.find_held(HoldKey("after:"), 9) == []
 
 
-async def test_a_sweep_sees_all_that_is_held(store: Store) -> None:
-    tasks = [await held(store, A), await held(store, until=SOON), await held(store, B)]
+async def test_a_sweep_sees_all_that_waits_for_others_and_nothing_else(store: Store) -> None:
+    first_of, last_of = (Predecessor(id=mint_task_id(), on=on).key for on in (On.ANY, On.OK))
+    tasks = [
+        await held(store, first_of),
+        await held(store, first_of, QUOTA, until=SOON),
+        await held(store, QUOTA, last_of),
+    ]
+    await held(store, QUOTA)
+    await held(store, until=SOON)
     await store.dispatch.accept(a_task())
-    first = await store.holds.page_held(None, 2)
+    first = await store.holds.page_dependents(None, 2)
     assert [each.id for each in first] == [task.id for task in tasks[:2]]
-    [last] = await store.holds.page_held(first[-1].id, 2)
-    assert (last.id, last.hold) == (tasks[2].id, Hold(keys=(B,)))
+    [last] = await store.holds.page_dependents(first[-1].id, 2)
+    assert (last.id, last.hold) == (tasks[2].id, Hold(keys=(QUOTA, last_of)))
 
 
 async def limited(store: Store, wait_s: float, *, on_hold: bool = False) -> NewTask:

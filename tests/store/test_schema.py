@@ -22,7 +22,7 @@ from khala.model.task import Progress
 from khala.store.client import database_of
 from khala.store.codec import Document, new_task_doc
 from khala.store.mongo import MongoStore
-from khala.store.schema import META, ORDER_KEY, SCHEMA_VERSION, TASKS, ensure_schema
+from khala.store.schema import DEPENDENT, META, ORDER_KEY, SCHEMA_VERSION, TASKS, ensure_schema
 from tests.store.samples import a_lease, a_spec, a_task
 
 HOT_DOCUMENT_BYTES = 1536
@@ -94,7 +94,7 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         await asyncio.gather(*(ensure_schema(database) for _ in range(4)))
         await ensure_schema(database)
         indexes = await database[TASKS].index_information()
-        waiting = {"order", "held", "holds", "due", "expiring"}
+        waiting = {"order", "held", "dependents", "holds", "due", "expiring"}
         found = {"idem", "user", "time", "endings", "ended", "labels", "blobs", "members"}
         assert set(indexes) == {"_id_", "leases"} | found | waiting
         for version, replaced in ((1, "ready"), (2, "queue"), (4, "queue")):
@@ -228,7 +228,7 @@ def _stages(plan: Document) -> set[str]:
         ({"state": "queued", "shape": "gcc-13"}, dict(ORDER_KEY[2:])),
         ({"labels": "hw=3"}, {"submitted_at": -1, "_id": -1}),
         ({"state": "held", "hold.keys": "a"}, {"_id": 1}),
-        ({"state": "held", "_id": {"$gt": ObjectId()}}, {"_id": 1}),
+        (DEPENDENT | {"_id": {"$gt": ObjectId()}}, {"_id": 1}),
         ({"state": "held", "hold.until": {"$lte": utc_now()}}, {"hold.until": 1}),
         ({"state": "leased", "lease.executor": "e1"}, None),
         ({"state": "leased"}, None),

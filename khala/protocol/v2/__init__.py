@@ -51,6 +51,7 @@ from khala.protocol.v2.nodes import (
     Status,
 )
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
+from khala.protocol.v2.quota import Quota, QuotaLine
 from khala.protocol.v2.tasks import (
     Acted,
     ActFailure,
@@ -149,6 +150,8 @@ __all__ = [
     "Problem",
     "ProblemCode",
     "QueueChange",
+    "Quota",
+    "QuotaLine",
     "Reset",
     "Result",
     "Retry",

@@ -58,6 +58,7 @@ class ProblemCode(StrEnum):
     NO_SUCH_BLOB = "no_such_blob"
     NO_SUCH_TASK = "no_such_task"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    QUOTA_EXCEEDED = "quota_exceeded"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -149,6 +150,11 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         422,
         "The `Idempotency-Key` was used before, for another document.",
         "Use a new key for a new task.",
+    ),
+    ProblemCode.QUOTA_EXCEEDED: Meaning(
+        429,
+        "The user has as many tasks waiting, or as many bytes stored, as its quota allows.",
+        "Repeat it later, or cancel or remove some; `/api/v2/quota` shows limits and use.",
     ),
     ProblemCode.INTERNAL: Meaning(
         500,

@@ -125,6 +125,8 @@ class PendingCode(StrEnum):
 
     #: It waits for a date, or for other tasks.
     HELD = "held"
+    #: Its user has as much running, or used as much today, as its quota allows.
+    QUOTA = "quota"
     #: No executor is online.
     NO_EXECUTOR = "no_executor"
     #: Executors are online, and none of them has the image.

@@ -104,6 +104,7 @@ def test_every_setting_can_be_set_by_flag_by_variable_and_by_file(
     value = {
         "bind": "127.0.0.9",
         "join": "h:1,i:2",
+        "quota.users": "7:running=1,8:queued=2",
         "gateway.bind": "127.0.0.8",
         "executor.uid_base": "70000",
         "log.level": "error",

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from khala.core.dependencies import Dependencies
 from khala.model.capabilities import CAPABILITY
 from khala.model.errors import Unavailable
 from khala.model.spec import Part
 from khala.model.task import Task
 from khala.protocol.rpc import SubmitTask, Submitted
-from roles.judicator.submit import Submissions
 from tests.sim.workload import LIMITS
 from tests.unit.core.desk import Desk
+from tests.unit.judicator.submissions import submissions_to
 
 REQUEST = SubmitTask(
     user=1,
@@ -36,9 +35,7 @@ def desk() -> Iterator[Desk]:
 
 def submit(desk: Desk, request: SubmitTask) -> Task:
     answers: list[Submitted] = []
-    store = desk.memory
-    dependencies = Dependencies(desk.dispatcher, store.predecessors, desk)
-    submissions = Submissions(desk.dispatcher, dependencies, store.blobs, store.sessions, 1 << 20)
+    submissions = submissions_to(desk)
 
     async def flow() -> None:
         answers.append(await submissions.submit(request))

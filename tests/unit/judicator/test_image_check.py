@@ -6,15 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from khala.core.dependencies import Dependencies
 from khala.model.errors import NoSuchImage
 from khala.model.ids import ExecutorName, SessionNo
 from khala.model.spec import Part
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.memory import run_now
-from roles.judicator.submit import Submissions
 from tests.sim.workload import LIMITS
 from tests.unit.core.desk import Desk
+from tests.unit.judicator.submissions import submissions_to
 
 
 @pytest.fixture
@@ -26,9 +25,7 @@ def desk() -> Iterator[Desk]:
 
 def submit(desk: Desk, image: str) -> Submitted:
     answers: list[Submitted] = []
-    store = desk.memory
-    dependencies = Dependencies(desk.dispatcher, store.predecessors, desk)
-    submissions = Submissions(desk.dispatcher, dependencies, store.blobs, store.sessions, 1 << 20)
+    submissions = submissions_to(desk)
     request = SubmitTask(
         user=1,
         compile_timeout_s=0,

@@ -1,0 +1,230 @@
+"""Quotas at the door: what is refused, what is accepted as held, and what is used of them.
+
+What is counted is counted in the store, so a judicator that starts, or another one that leads,
+knows as much as the one before. A count is believed for a moment, and what is accepted here since
+is added to it; what other judicators accept in that moment is not, so that bounds of waiting tasks
+and of stored bytes can be exceeded by as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import structlog
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.core.dispatch import Dispatcher
+from khala.core.quotas import QuotaLifting
+from khala.model.depends import hold_of
+from khala.model.errors import KhalaError, QuotaExceeded
+from khala.model.holds import Hold
+from khala.model.limits import MIB, QUOTA_PORTION, QUOTA_USERS
+from khala.model.quota import QUOTA, Quotas, Usage, held_by_quota
+from khala.model.spec import TaskSpec
+from khala.model.statements import Lift
+from khala.model.task import TaskBrief, TaskState
+from khala.net.httpd import Routes
+from khala.protocol.quota import QuotaView
+from khala.store.quotas import MongoQuotas
+from roles.judicator.answers import answer
+
+log = structlog.get_logger()
+
+#: A count is believed for this long, or for twenty times as long as it took.
+COUNT_AGE_S = 1.0
+SIZE_AGE_S = 10.0
+SHARE = 20.0
+
+Count = Callable[[int], Awaitable[int]]
+#: Told of each refusal: by which quota.
+Refused = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Count:
+    """What the store said of one user; one question at a time."""
+
+    value: int = 0
+    at: float = 0.0
+    until: float = 0.0
+    #: Accepted here since.
+    added: int = 0
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+@dataclass(slots=True)
+class _Counts:
+    """Of one kind, by user."""
+
+    ask: Count
+    age_s: float
+    _known: dict[int, _Count] = field(default_factory=dict)
+
+    def of(self, user: int) -> _Count:
+        known = self._known.pop(user, None) or _Count()
+        self._known[user] = known
+        if len(self._known) > QUOTA_USERS:
+            del self._known[next(iter(self._known))]
+        return known
+
+    async def load(self, user: int, *, anew: bool = False) -> _Count:
+        """As it was a moment ago; `anew`: without what was added by guess."""
+        known = self.of(user)
+        async with known.asking:
+            began_at = time.monotonic()
+            if began_at < known.until and not (anew and known.added):
+                return known
+            known.added = 0
+            known.value = await self.ask(user)
+            known.at = time.monotonic()
+            known.until = known.at + max(self.age_s, SHARE * (known.at - began_at))
+        return known
+
+
+class Admission:
+    """What submissions ask, and what tells the lifting that there may be room."""
+
+    def __init__(
+        self, quotas: Quotas, store: MongoQuotas, dispatcher: Dispatcher, refused: Refused
+    ) -> None:
+        self._quotas = quotas
+        self._on = quotas.on
+        self._store = store
+        self._dispatcher = dispatcher
+        self._refused = refused
+        self.lifting = QuotaLifting(store, dispatcher, quotas.of)
+        self._queued = _Counts(store.count_queued, COUNT_AGE_S)
+        self._sizes = _Counts(store.stored_bytes, SIZE_AGE_S)
+        #: Tasks that are being accepted.
+        self._under_way: Counter[int] = Counter()
+
+    def register(self, routes: Routes) -> None:
+        routes.add("GET", "/rpc/v1/quota/<user:int>", self.show)
+
+    # ---- the door ---------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def admitted(self, user: int, count: int, key: str | None) -> AsyncIterator[None]:
+        """Around the acceptance of so many tasks. Raise `QuotaExceeded`."""
+        quota = self._quotas.of(user)
+        if quota.queued is None and quota.size_bytes is None:
+            yield
+            return
+        self._under_way[user] += count
+        try:
+            try:
+                if quota.queued is not None:
+                    await self._check_queued(user, count, quota.queued)
+                if quota.size_bytes is not None:
+                    await self._check_size(user, quota.size_bytes)
+            except QuotaExceeded:
+                if key is None or not await self._store.knows(user, key):
+                    raise
+            yield
+            self._queued.of(user).added += count
+        finally:
+            self._under_way[user] -= count
+            if not self._under_way[user]:
+                del self._under_way[user]
+
+    async def _check_queued(self, user: int, count: int, limit: int) -> None:
+        for anew in (False, True):
+            known = await self._queued.load(user, anew=anew)
+            waiting = known.value + known.added + self._under_way[user] - count
+            if waiting + count <= limit:
+                return
+        self._refused("queued")
+        raise QuotaExceeded(
+            f"user {user} may have {limit} tasks waiting: {waiting} wait, and this would add"
+            f" {count}; wait until some have begun, cancel some, or have the operator raise"
+            " --quota-queued",
+            field="user",
+        )
+
+    async def _check_size(self, user: int, limit: int) -> None:
+        known = await self._size_of(user)
+        if known.value < limit:
+            return
+        self._refused("stored_bytes")
+        age_s = time.monotonic() - known.at
+        raise QuotaExceeded(
+            f"user {user} may have {limit / MIB:.1f} MiB stored: {known.value / MIB:.1f} MiB were,"
+            f" {age_s:.0f} seconds ago; remove ended tasks with DELETE /api/v2/tasks/ID, or have"
+            " the operator raise --quota-bytes",
+            field="user",
+        )
+
+    async def _size_of(self, user: int) -> _Count:
+        """What is known stands until it is known anew: measuring many tasks takes seconds."""
+        known = self._sizes.of(user)
+        if not known.at:
+            return await self._sizes.load(user)
+        if known.until <= time.monotonic() and not known.asking.locked():
+            self._dispatcher.comm.spawn(self._measure(user))
+        return known
+
+    async def _measure(self, user: int) -> None:
+        with suppress(KhalaError):
+            await self._sizes.load(user)
+
+    # ---- what may run -----------------------------------------------------------------------
+
+    def hold(self, spec: TaskSpec) -> Hold | None:
+        """What a new task is accepted with."""
+        hold = hold_of(spec.depends_on)
+        return held_by_quota(hold) if self._quotas.of(spec.user).holds else hold
+
+    def on_changed(self, brief: TaskBrief) -> None:
+        """One that was accepted may be let go, one that ended has made room."""
+        moved = self._on and (brief.done or brief.state is TaskState.QUEUED)
+        if moved and self._quotas.of(brief.user).holds:
+            self.lifting.hurry(brief.user)
+
+    async def run(self) -> None:
+        """Look around, for ever; or let go of what an earlier setting holds, and end."""
+        if not self._on:
+            await release_all(self._dispatcher)
+            return
+        while True:
+            self.lifting.on_tick()
+            await asyncio.sleep(1.0)
+
+    # ---- what is used -----------------------------------------------------------------------
+
+    async def show(self, _: Request, user: int) -> HTTPResponse:
+        return answer(await self.view(user))
+
+    async def view(self, user: int) -> QuotaView:
+        quota = self._quotas.of(user)
+        queued = running = cpu_s = size = None
+        if quota.queued is not None:
+            known = await self._queued.load(user, anew=True)
+            queued = known.value + known.added
+        if quota.running is not None:
+            running = await self._store.count_running(user)
+        if quota.cpu_s is not None:
+            cpu_s = await self._store.cpu_s_today(user)
+        if quota.size_bytes is not None:
+            size = (await self._size_of(user)).value
+        used = Usage(queued=queued, running=running, cpu_s=cpu_s, size_bytes=size)
+        return QuotaView(user=user, limits=quota, used=used)
+
+
+async def release_all(dispatcher: Dispatcher) -> None:
+    """Where there are no quotas any more, nothing else lets go of what they held."""
+    while True:
+        try:
+            held = await dispatcher.store.find_held(QUOTA, QUOTA_PORTION)
+            if not held:
+                return
+            await dispatcher.holding.lift([Lift(id=task, key=QUOTA) for task in held])
+            log.info("quotas.released", tasks=len(held))
+        except KhalaError as error:
+            log.debug("quotas.release_failed", why=str(error))
+            await asyncio.sleep(1.0)

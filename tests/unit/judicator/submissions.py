@@ -1,0 +1,36 @@
+"""Submissions to the judicator of a desk, where no quotas are set."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from khala.core.dependencies import Dependencies
+from khala.model.quota import Quotas
+from khala.store.quotas import MongoQuotas
+from roles.judicator.quotas import Admission
+from roles.judicator.submit import Submissions, SubmitParts
+from tests.unit.core.desk import Desk
+
+
+class Unasked:
+    """Without quotas nobody counts."""
+
+    async def count_queued(self, user: int) -> int:
+        raise AssertionError(user)
+
+    async def stored_bytes(self, user: int) -> int:
+        raise AssertionError(user)
+
+
+def refused(quota: str) -> None:
+    raise AssertionError(quota)
+
+
+def submissions_to(desk: Desk) -> Submissions:
+    parts = SubmitParts(
+        dependencies=Dependencies(desk.dispatcher, desk.memory.predecessors, desk),
+        admission=Admission(Quotas(), cast(MongoQuotas, Unasked()), desk.dispatcher, refused),
+        blobs=desk.memory.blobs,
+        executors=desk.memory.sessions,
+    )
+    return Submissions(desk.dispatcher, parts, 1 << 20)
