@@ -108,7 +108,7 @@ class Site:
             env={**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
@@ -154,7 +154,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield site
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 def test_a_site_is_made_kept_upgraded_and_saved(site: Site, tmp_path: Path) -> None:
     made = site.play("site.yml")
     assert made["x1"]["changed"] > 0
@@ -184,7 +184,7 @@ def test_a_site_is_made_kept_upgraded_and_saved(site: Site, tmp_path: Path) -> N
     assert "1 tasks" in verified.stdout
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_three_judicators_are_made_an_executor_drained_and_all_restored_elsewhere(
     tmp_path: Path,
 ) -> None:
