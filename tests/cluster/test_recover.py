@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from khala.net.ports import free_ports
-from tests.cluster.harness import Khala, wait_until
+from tests.cluster.harness import PEX, Khala, wait_until
 from tests.cluster.nodes import Cluster, Node, gateway_of, growing, wait_ready
 from tests.cluster.test_members import add_judicator, members, settled
 
@@ -39,6 +40,22 @@ def recover(cluster: Cluster, *confirmed: str) -> tuple[int, str, str]:
     own = ("--bind", ADDRESSES["a"], *cluster.ports.argv)
     done = cluster.run("recover", "--from-survivor", *own, *confirmed, on="a")
     return done.returncode, done.stdout, done.stderr
+
+
+def cut_recovery(cluster: Cluster, moment: str, *confirmed: str) -> None:
+    """kill -9 as soon as it says that."""
+    own = (
+        "--bind",
+        ADDRESSES["a"],
+        *cluster.ports.argv,
+        "--data-dir",
+        str(cluster.nodes["a"].data_dir),
+    )
+    argv = [str(PEX), "recover", "--from-survivor", *own, *confirmed]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stderr is not None
+        assert any(moment.encode() in line for line in process.stderr)
+        process.kill()
 
 
 def refuses_to_start(node: Node) -> str:
@@ -80,6 +97,9 @@ def test_a_survivor_goes_on_alone_and_nothing_of_before_comes_back(
     assert code == 2
     assert "'another' is not this cluster" in told
 
+    for moment in ("rewriting the replica set", "starting both databases"):
+        cut_recovery(cluster, moment, *confirmed)
+        assert "repeat khala.pex recover" in refuses_to_start(a)
     code, said, told = recover(cluster, *confirmed)
     assert code == 0, told
     assert "a is the only judicator of the cluster now (epoch 1" in said
