@@ -26,6 +26,7 @@ from khala.protocol.v2 import (
     Artifacts,
     Attempts,
     CaseDetail,
+    CaseDiff,
     Created,
     Explanation,
     Nodes,
@@ -185,6 +186,12 @@ class AsyncKhala(DocumentCalls):
         """Case `number` of a task, from 1, with the beginning of each of its texts."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}"
         return _parse(CaseDetail, await self._ask("GET", path))
+
+    async def diff_case(self, task: str, number: int) -> CaseDiff:
+        """What was expected of it beside what it wrote, from the first difference on. Raise
+        `NotFound` where nothing was."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}/diff"
+        return _parse(CaseDiff, await self._ask("GET", path))
 
     def logs(self, task: str, query: LogQuery | None = None) -> AsyncGenerator[LogEvent, None]:
         """What it wrote, record by record; with `follow` until it has ended, whatever happens to

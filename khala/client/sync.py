@@ -14,7 +14,17 @@ from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol.v2 import Artifact, Attempts, CaseDetail, Nodes, Quota, Row, Status, Task
+from khala.protocol.v2 import (
+    Artifact,
+    Attempts,
+    CaseDetail,
+    CaseDiff,
+    Nodes,
+    Quota,
+    Row,
+    Status,
+    Task,
+)
 
 Answer = TypeVar("Answer")
 
@@ -84,6 +94,9 @@ class Khala:
 
     def get_case(self, task: str, number: int) -> CaseDetail:
         return self._do(self._inner.get_case(task, number))
+
+    def diff_case(self, task: str, number: int) -> CaseDiff:
+        return self._do(self._inner.diff_case(task, number))
 
     def logs(self, task: str, query: LogQuery | None = None) -> Generator[LogEvent, None, None]:
         return self._each(self._inner.logs(task, query))

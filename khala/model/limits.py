@@ -93,6 +93,9 @@ CHECK_TOLERANCE_MAX = 1e9
 #: Kept of each output of a case, and of all of a task; beyond that nothing is kept, and said so.
 CASE_OUTPUT_BYTES = 1 * MIB
 CASE_OUTPUTS_BYTES = 256 * MIB
+#: Shown of each text from their first difference on, and lines before it.
+DIFF_TEXT_BYTES = 16 * KIB
+DIFF_CONTEXT_LINES = 3
 #: Of the texts at the first difference, and of what a checker says.
 CASE_TEXT_BYTES = 80
 CASE_NOTE_BYTES = 160

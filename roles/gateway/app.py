@@ -38,6 +38,7 @@ from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
 from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_create import V2Create
+from roles.gateway.v2_diff import DiffRoutes
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
@@ -55,6 +56,7 @@ HANDLERS = (
     BlobRoutes,
     ArtifactRoutes,
     CaseRoutes,
+    DiffRoutes,
     LogRoutes,
     TaskLists,
     Explanations,
@@ -143,6 +145,7 @@ class Gateway:
             BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)),
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
+            DiffRoutes(client=self._client),
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
             QuotaRoutes(client=self._client),

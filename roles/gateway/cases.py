@@ -27,7 +27,7 @@ from roles.gateway.view_cases import view_cases, view_check, view_score, view_ve
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 _BYTES = "application/octet-stream"
-_CASES = "/api/v2/tasks/<task_id:str>/cases"
+CASES_PATH = "/api/v2/tasks/<task_id:str>/cases"
 _STREAMS = {"stdout": Stream.EXECUTE_OUTPUT, "stderr": Stream.EXECUTE_ERROR}
 
 
@@ -39,7 +39,7 @@ class CaseRoutes(Struct, frozen=True, kw_only=True):
     @declare(
         Operation(
             method="GET",
-            path=_CASES,
+            path=CASES_PATH,
             tag="Cases",
             answers={200: Answer(v2.Cases)},
             problems=(ProblemCode.NOT_FOUND,),
@@ -48,7 +48,7 @@ class CaseRoutes(Struct, frozen=True, kw_only=True):
     async def list_cases(self, _: Request, task_id: str) -> HTTPResponse:
         """List the cases of a task, with their verdicts."""
         task = await self.client.get(parse_task_id(task_id))
-        return _json(
+        return answer(
             v2.Cases(
                 items=view_cases(task),
                 check=view_check(task.spec.judged_by),
@@ -60,7 +60,7 @@ class CaseRoutes(Struct, frozen=True, kw_only=True):
     @declare(
         Operation(
             method="GET",
-            path=f"{_CASES}/<number:str>",
+            path=f"{CASES_PATH}/<number:str>",
             tag="Cases",
             answers={200: Answer(v2.CaseDetail)},
             problems=(ProblemCode.NOT_FOUND,),
@@ -72,7 +72,7 @@ class CaseRoutes(Struct, frozen=True, kw_only=True):
         known = parse_case(task, number)
         files = CaseFiles(client=self.client, task=task, number=known)
         expects = task.spec.judged_by is not None
-        return _json(
+        return answer(
             v2.CaseDetail(
                 case=view_cases(task)[known - 1],
                 stdin=await _text(files.stdin()),
@@ -85,7 +85,7 @@ class CaseRoutes(Struct, frozen=True, kw_only=True):
     @declare(
         Operation(
             method="GET",
-            path=f"{_CASES}/<number:str>/<stream:str>",
+            path=f"{CASES_PATH}/<number:str>/<stream:str>",
             tag="Cases",
             answers={200: Answer(content=_BYTES, headers=("Content-Disposition",))},
             problems=(ProblemCode.NOT_FOUND,),
@@ -194,5 +194,5 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def _json(body: Struct) -> HTTPResponse:
+def answer(body: Struct) -> HTTPResponse:
     return HTTPResponse(v2.encode(body), headers=_HEADERS, content_type="application/json")

@@ -7,7 +7,16 @@ field is its description in the document.
 """
 
 from khala.protocol.v2.attempts import Attempt, Attempts, Predecessor, Retry, Usage
-from khala.protocol.v2.cases import Case, CaseOutput, Cases, Check, Difference, Score
+from khala.protocol.v2.cases import (
+    Case,
+    CaseDiff,
+    CaseOutput,
+    Cases,
+    Check,
+    Difference,
+    Excerpt,
+    Score,
+)
 from khala.protocol.v2.events import (
     EventAlive,
     EventExecutor,
@@ -98,6 +107,7 @@ __all__ = [
     "BlockingCode",
     "Case",
     "CaseDetail",
+    "CaseDiff",
     "CaseOutput",
     "Cases",
     "Check",
@@ -112,6 +122,7 @@ __all__ = [
     "EventRecord",
     "EventReset",
     "EventTask",
+    "Excerpt",
     "ExecutorChange",
     "ExecutorNode",
     "Explanation",

@@ -74,3 +74,28 @@ class Cases(Struct, frozen=True, kw_only=True):
     check: Check | None
     verdict: Verdict | None
     score: Score | None
+
+
+class Excerpt(Struct, frozen=True, kw_only=True):
+    """A part of a text, from the line of a difference on and some lines before it."""
+
+    text: str
+    #: The text goes on behind it.
+    more: bool
+    #: Bytes of the whole.
+    size: int
+
+
+class CaseDiff(Struct, frozen=True, kw_only=True):
+    """What was expected of a case beside what it wrote."""
+
+    number: int
+    name: str
+    verdict: Verdict | None
+    #: As the check found it; null where it finds none, or is a program or a pattern.
+    first_difference: Difference | None
+    #: The line, from 1, that both excerpts begin with: what stands before it is the same. Null if
+    #: everything is, as far as it is kept.
+    line: int | None
+    expected: Excerpt
+    actual: Excerpt
