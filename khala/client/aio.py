@@ -31,6 +31,7 @@ from khala.protocol.v2 import (
     Explanation,
     Nodes,
     Page,
+    Plan,
     Quota,
     Row,
     Status,
@@ -77,6 +78,14 @@ class AsyncKhala(DocumentCalls):
         headers["Content-Type"] = "application/json"
         answer = await self._ask("POST", "/api/v2/tasks", body=body, headers=headers)
         return _parse(Created, answer).id
+
+    async def plan(self, task: NewTask) -> Plan:
+        """What it would be, with every default and bound; nothing is submitted."""
+        body = msgspec.json.encode(task.document())
+        headers = {"Content-Type": "application/json"}
+        query = {"dry_run": "true"}
+        answer = await self._ask("POST", "/api/v2/tasks", query=query, body=body, headers=headers)
+        return _parse(Plan, answer)
 
     async def get(self, task: str) -> Task:
         return _parse(Task, await self._ask("GET", f"/api/v2/tasks/{quote(task, safe='')}"))

@@ -20,6 +20,7 @@ from khala.protocol.v2 import (
     CaseDetail,
     CaseDiff,
     Nodes,
+    Plan,
     Quota,
     Row,
     Status,
@@ -56,6 +57,9 @@ class Khala:
 
     def submit(self, task: NewTask, *, key: str | None = None) -> str:
         return self._do(self._inner.submit(task, key=key))
+
+    def plan(self, task: NewTask) -> Plan:
+        return self._do(self._inner.plan(task))
 
     def get(self, task: str) -> Task:
         return self._do(self._inner.get(task))

@@ -83,6 +83,10 @@ ARTIFACT_BYTES = 256 * MIB
 #: Reading them out of the work directory holds a slot.
 ARTIFACT_SECONDS = 30.0
 
+# --- submissions -------------------------------------------------------------------------------
+#: Of the key under which a repetition of a submission is the same one: a handle, not a payload.
+KEY_CHARS = 128
+
 # --- cases -------------------------------------------------------------------------------------
 #: Of one task. Their names and what came of each travel in one frame: 700 bytes for each at most.
 CASES = 256

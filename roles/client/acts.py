@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import click
+import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Row, Task
@@ -22,6 +25,7 @@ from roles.client.describing import described, sentence_of, summary_of, why_wait
 from roles.client.output import Output, show_log
 from roles.client.selectors import select, select_one, select_predecessors
 from roles.client.tables import Form
+from roles.client.watching import Watch, watch_list
 
 _SIGNAL_BASE = 128
 
@@ -50,10 +54,31 @@ def act(
 # ---- submit ---------------------------------------------------------------------------------
 
 
-async def run(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
+class Sending(Struct, frozen=True, kw_only=True):
+    """How something is submitted."""
+
+    #: Submitted again under it, it is the same; None: once.
+    key: str | None = None
+    #: Return when it has ended.
+    wait: bool = False
+    #: Draw how far a job is meanwhile.
+    draw: bool = False
+
+
+async def plan(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
+    """Print what a task would be, and submit nothing."""
+    found = await khala.plan(await select_predecessors(khala, connection, task))
+    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    click.echo("khala: it would be accepted; nothing was submitted", err=True)
+    return 0
+
+
+async def run(
+    khala: AsyncKhala, connection: Connection, task: NewTask, *, key: str | None = None
+) -> int:
     """Submit, show what it writes while it writes it, and end as the program did. Ctrl-C cancels
     the task."""
-    task_id = await khala.submit(await select_predecessors(khala, connection, task))
+    task_id = await khala.submit(await select_predecessors(khala, connection, task), key=key)
     connection.remember(task_id)
     # Of cases, a table of their verdicts is shown.
     waiting = asyncio.ensure_future(_follow(khala, task_id, show=not task.cases))
@@ -89,39 +114,66 @@ async def _follow(khala: AsyncKhala, task: str, *, show: bool) -> Task:
     return await khala.wait(task)
 
 
-async def submit(
-    khala: AsyncKhala, connection: Connection, tasks: Sequence[NewTask], *, wait_s: float | None
-) -> int:
-    """Print each id as its task is accepted; `wait_s` None does not wait."""
-    ids = []
-    for task in tasks:
-        task_id = await khala.submit(await select_predecessors(khala, connection, task))
-        connection.remember(task_id)
-        click.echo(task_id)
-        ids.append(task_id)
-    return 0 if wait_s is None else await _wait_all(khala, ids, wait_s)
+async def submit(khala: AsyncKhala, connection: Connection, task: NewTask, sending: Sending) -> int:
+    """Print the id as soon as it is accepted."""
+    task = await select_predecessors(khala, connection, task)
+    task_id = await khala.submit(task, key=sending.key)
+    connection.remember(task_id)
+    click.echo(task_id)
+    return await _wait_all(khala, [task_id], None) if sending.wait else 0
 
 
 # ---- look -----------------------------------------------------------------------------------
 
 
-async def list_tasks(
-    khala: AsyncKhala, form: Form, filters: Mapping[str, str], *, limit: int
-) -> int:
+class Listed(Struct, frozen=True, kw_only=True):
+    """Which tasks are listed, and how."""
+
+    form: Form
+    columns: list[str]
+    filters: dict[str, str]
+    limit: int
+
+
+async def list_tasks(khala: AsyncKhala, listed: Listed) -> int:
+    rows, more = await _rows_of(khala, listed)
+    tables.show_rows(rows, listed.form, listed.columns)
+    if more and listed.form in (Form.TABLE, Form.WIDE):
+        click.echo(f"khala: the newest {len(rows)}; --limit shows more", err=True)
+    return 0
+
+
+async def watch_tasks(khala: AsyncKhala, listed: Listed, looks: int | None) -> int:
+    if listed.form in (Form.JSON, Form.YAML):
+        raise Rejected(
+            f"--watch: -o {listed.form} is one document, which never ends; take -o jsonl",
+            field="--watch",
+        )
+
+    async def load() -> list[Row]:
+        rows, _ = await _rows_of(khala, listed)
+        return rows
+
+    def show(rows: list[Row], head: bool) -> None:
+        tables.show_rows(rows, listed.form, listed.columns, head=head)
+
+    screen = sys.stdout.isatty() and listed.form in (Form.TABLE, Form.WIDE)
+    return await watch_list(khala, Watch(load=load, show=show, screen=screen, looks=looks))
+
+
+async def _rows_of(khala: AsyncKhala, listed: Listed) -> tuple[list[Row], bool]:
+    """As many as are wanted, and whether there are more."""
     rows: list[Row] = []
     cursor = None
-    while len(rows) < limit:
+    while len(rows) < listed.limit:
         page = await khala.list_page(
-            filters=filters, limit=min(500, limit - len(rows)), cursor=cursor
+            filters=listed.filters, limit=min(500, listed.limit - len(rows)), cursor=cursor
         )
         rows += page.items
         cursor = page.next_cursor
         if cursor is None:
             break
-    tables.show_rows(rows, form)
-    if cursor is not None and form in (Form.TABLE, Form.WIDE):
-        click.echo(f"khala: the newest {len(rows)}; --limit shows more", err=True)
-    return 0
+    return rows, cursor is not None
 
 
 async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...], form: Form) -> int:

@@ -5,35 +5,37 @@ Nothing heavy is imported at the top, so that `--help` stays quick.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from roles.client import own
 from roles.client.job_commands import JOB_COMMANDS, array_options
+from roles.client.live_commands import LIVE_COMMANDS
 from roles.client.options import (
     SELECTORS,
     STATES,
+    act,
     complete_task,
     connected,
     filtered,
     formed,
     one_task,
+    sent,
     some_tasks,
     task_options,
 )
 
 if TYPE_CHECKING:
-    from khala.client import AsyncKhala, NewTask
+    from khala.client import NewTask
     from roles.client.connection import Connection
 
 
 @click.command(short_help="Run one command, show its output, end as it did.")
 @task_options
+@sent
 @connected
-def run(connection: Connection, **options: Any) -> None:
+def run(connection: Connection, idempotency_key: str | None, dry_run: bool, **options: Any) -> None:
     """Run COMMAND as a task, wait for it, show its output, and end with its exit code.
 
     \b
@@ -45,15 +47,20 @@ def run(connection: Connection, **options: Any) -> None:
     task. What Khala has to say goes to stderr.
     """
     from roles.client import acts
+    from roles.client.request import key_of
 
+    key = key_of(idempotency_key)
     task = task_with_directives(options)
-    _act(connection, lambda khala: acts.run(khala, connection, task))
+    if dry_run:
+        act(connection, lambda khala: acts.plan(khala, connection, task))
+    act(connection, lambda khala: acts.run(khala, connection, task, key=key))
 
 
 @click.command(short_help="Submit one command, print the id.")
 @task_options
 @array_options
 @click.option("--wait", is_flag=True, help="Return when it has ended: 0 if it succeeded, else 1.")
+@sent
 @connected
 def submit(connection: Connection, wait: bool, **options: Any) -> None:
     """Submit COMMAND as a task and print its id. Options as in `run`.
@@ -61,22 +68,22 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     With --array, --each-line or --from-json it is submitted as a job of many tasks, which find
     out which one they are from KHALA_ARRAY_INDEX and KHALA_ENTRY."""
     from roles.client import acts, job_acts
+    from roles.client.request import key_of
 
     options.pop("parsable")
+    key, dry_run = key_of(options.pop("idempotency_key")), options.pop("dry_run")
     array, fails, draw = (options.pop(name) for name in ("array", "max_fails", "progress"))
     entries = job_acts.read_entries(options.pop("each_line"), options.pop("from_json"))
     task = task_with_directives(options)
+    sending = acts.Sending(key=key, wait=wait, draw=draw)
+    if dry_run:
+        if array is not None or entries is not None:
+            raise click.UsageError("--dry-run: of one task; leave out --array and its like")
+        act(connection, lambda khala: acts.plan(khala, connection, task))
     if array is not None or entries is not None:
         job = job_acts.job_of(task, array, entries, fails)
-        _act(
-            connection,
-            lambda khala: job_acts.submit(khala, connection, job, wait=wait, draw=draw),
-        )
-    wait_s = float("inf") if wait else None
-    _act(
-        connection,
-        lambda khala: acts.submit(khala, connection, [task], wait_s=wait_s),
-    )
+        act(connection, lambda khala: job_acts.submit(khala, connection, job, sending))
+    act(connection, lambda khala: acts.submit(khala, connection, task, sending))
 
 
 @click.command(short_help="List tasks, newest first.")
@@ -91,19 +98,41 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
 @click.option("--user", type=int)
 @filtered
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option("--columns", metavar="NAME,...", help="Of the table: id, name, state, executor, ...")
+@click.option("-w", "--watch", is_flag=True, help="Show it again when a task has changed.")
+@click.option("--looks", type=click.IntRange(min=1), help="With --watch: end after so many.")
 @connected
 def ls(connection: Connection, form: str, matching: str | None, limit: int, **given: Any) -> None:
-    """List tasks, newest first."""
+    """List tasks, newest first.
+
+    \b
+      khala.pex ls --state queued,running --columns id,name,executor
+      khala.pex ls --watch --filter label=course=cs101
+      khala.pex ls --watch -o jsonl | jq -r 'select(.done) | .id'
+
+    --watch draws the list anew on a terminal, at most once a second; elsewhere it prints the tasks
+    that are new or have changed.
+    """
     from roles.client import acts
     from roles.client.selectors import filter_of, parameters_of
-    from roles.client.tables import Form
+    from roles.client.tables import Form, columns_of
 
     filters = parameters_of(filter_of(matching)) if matching else {}
     if given["states"]:
         filters["state"] = ",".join(given["states"])
     if given["user"] is not None:
         filters["user"] = str(given["user"])
-    _act(connection, lambda khala: acts.list_tasks(khala, Form(form), filters, limit=limit))
+    shown = acts.Listed(
+        form=Form(form),
+        columns=columns_of(given["columns"], Form(form)),
+        filters=filters,
+        limit=limit,
+    )
+    if given["watch"]:
+        act(connection, lambda khala: acts.watch_tasks(khala, shown, given["looks"]))
+    if given["looks"] is not None:
+        raise click.UsageError("--looks: how often --watch shows the list; add --watch")
+    act(connection, lambda khala: acts.list_tasks(khala, shown))
 
 
 _WAIT = """Return when all have ended: 0 if all succeeded, 1 if one did not, 7 after --timeout."""
@@ -117,7 +146,7 @@ def get(connection: Connection, tasks: tuple[str, ...], form: str) -> None:
     from roles.client import acts
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: acts.get(khala, connection, tasks, Form(form)))
+    act(connection, lambda khala: acts.get(khala, connection, tasks, Form(form)))
 
 
 @click.command(
@@ -130,7 +159,7 @@ def describe(connection: Connection, tasks: tuple[str, ...]) -> None:
     from roles.client import acts
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: acts.get(khala, connection, tasks, Form.TABLE))
+    act(connection, lambda khala: acts.get(khala, connection, tasks, Form.TABLE))
 
 
 @click.command(
@@ -167,7 +196,7 @@ def logs(connection: Connection, task: str, **options: Any) -> None:
     alone = options["case"] is not None
     output = Output(timestamps=options.pop("timestamps"), since=since, name_cases=not alone)
     query = LogQuery(stage=Stage(stage) if stage else None, **options)
-    _act(connection, lambda khala: acts.logs(khala, connection, task, query, output))
+    act(connection, lambda khala: acts.logs(khala, connection, task, query, output))
 
 
 @click.command(
@@ -179,7 +208,7 @@ def logs(connection: Connection, task: str, **options: Any) -> None:
 def explain(connection: Connection, task: str) -> None:
     from roles.client import acts
 
-    _act(connection, lambda khala: acts.explain(khala, connection, task))
+    act(connection, lambda khala: acts.explain(khala, connection, task))
 
 
 @click.command(
@@ -193,7 +222,7 @@ def explain(connection: Connection, task: str) -> None:
 def diff(connection: Connection, task: str, case: int | None) -> None:
     from roles.client import acts
 
-    _act(connection, lambda khala: acts.diff(khala, connection, task, case))
+    act(connection, lambda khala: acts.diff(khala, connection, task, case))
 
 
 @click.command(
@@ -208,7 +237,7 @@ def wait(connection: Connection, tasks: tuple[str, ...], timeout: str | None) ->
     from roles.client.request import duration_of
 
     timeout_s = duration_of(timeout, "--timeout")
-    _act(connection, lambda khala: acts.wait(khala, connection, tasks, timeout_s))
+    act(connection, lambda khala: acts.wait(khala, connection, tasks, timeout_s))
 
 
 @click.command(
@@ -228,8 +257,8 @@ def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None,
         raise click.UsageError("which tasks? give TASK or --filter, and not both")
     if matching:
         wanted = filter_of(matching)
-        _act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, sure=yes))
-    _act(connection, lambda khala: acts.cancel(khala, connection, tasks))
+        act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, sure=yes))
+    act(connection, lambda khala: acts.cancel(khala, connection, tasks))
 
 
 @click.command(
@@ -241,7 +270,7 @@ def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None,
 def rerun(connection: Connection, tasks: tuple[str, ...]) -> None:
     from roles.client import acts
 
-    _act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=False))
+    act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=False))
 
 
 @click.command(
@@ -254,7 +283,7 @@ def rerun(connection: Connection, tasks: tuple[str, ...]) -> None:
 def retry(connection: Connection, tasks: tuple[str, ...]) -> None:
     from roles.client import acts
 
-    _act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=True))
+    act(connection, lambda khala: acts.again(khala, connection, tasks, ended_only=True))
 
 
 @click.command(
@@ -267,7 +296,7 @@ def retry(connection: Connection, tasks: tuple[str, ...]) -> None:
 def rm(connection: Connection, tasks: tuple[str, ...]) -> None:
     from roles.client import acts
 
-    _act(connection, lambda khala: acts.forget(khala, connection, tasks))
+    act(connection, lambda khala: acts.forget(khala, connection, tasks))
 
 
 @click.command(
@@ -284,7 +313,7 @@ def fetch(connection: Connection, task: str, directory: str) -> None:
     from roles.client import acts
 
     into = Path(directory)
-    _act(connection, lambda khala: acts.fetch(khala, connection, task, into))
+    act(connection, lambda khala: acts.fetch(khala, connection, task, into))
 
 
 @click.command(short_help="Judicators and executors.")
@@ -295,7 +324,7 @@ def nodes(connection: Connection, form: str) -> None:
     from roles.client import acts
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: acts.nodes(khala, Form(form)))
+    act(connection, lambda khala: acts.nodes(khala, Form(form)))
 
 
 @click.command(short_help="What a user may have, and has.")
@@ -308,37 +337,7 @@ def quota(connection: Connection, user: int, form: str) -> None:
     from roles.client.quota import show_quota
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: show_quota(khala, user, Form(form)))
-
-
-@click.command(short_help="The load of the cluster, again and again.")
-@click.option(
-    "-n",
-    "--interval",
-    metavar="DURATION",
-    default="2s",
-    show_default=True,
-    help="Between two looks.",
-)
-@click.option("--looks", type=click.IntRange(min=1), help="End after so many.  [default: Ctrl-C]")
-@formed
-@connected
-def top(connection: Connection, interval: str, looks: int | None, form: str) -> None:
-    """Show queue, rates, latencies and slots of the whole cluster, again every --interval.
-
-    Rates are of the time between two looks. Without a terminal it looks once."""
-    from roles.client.request import duration_of
-    from roles.client.tables import Form
-    from roles.client.top import show
-
-    interval_s = max(0.1, duration_of(interval, "--interval") or 0.0)
-    screen = sys.stdout.isatty() and form == "table"
-    if looks is None and not screen:
-        looks = 1
-    _act(
-        connection,
-        lambda khala: show(khala, Form(form), interval_s=interval_s, looks=looks, screen=screen),
-    )
+    act(connection, lambda khala: show_quota(khala, user, Form(form)))
 
 
 COMMANDS = (
@@ -358,16 +357,10 @@ COMMANDS = (
     fetch,
     nodes,
     quota,
-    top,
+    *LIVE_COMMANDS,
     *JOB_COMMANDS,
     *own.COMMANDS,
 )
-
-
-def _act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:
-    from roles.client import acts
-
-    sys.exit(acts.act(connection, work))
 
 
 def task_with_directives(options: dict[str, Any]) -> NewTask:

@@ -19,6 +19,7 @@ from khala.model.job import JobState
 from khala.model.task import TaskState
 from khala.protocol.v2 import Job
 from roles.client import exits, tables
+from roles.client.acts import Sending
 from roles.client.connection import Connection
 from roles.client.selectors import select_job, select_predecessors
 from roles.client.tables import DOCUMENTS, Form
@@ -57,18 +58,16 @@ def _read(name: str, option: str) -> str:
         raise Rejected(f"{option}: {name!r} cannot be read: {error}") from error
 
 
-async def submit(
-    khala: AsyncKhala, connection: Connection, job: NewJob, *, wait: bool, draw: bool
-) -> int:
+async def submit(khala: AsyncKhala, connection: Connection, job: NewJob, sending: Sending) -> int:
     if job.task is not None:
         task = await select_predecessors(khala, connection, job.task)
         job = replace(job, task=task)
-    job_id = await khala.submit_job(job)
+    job_id = await khala.submit_job(job, key=sending.key)
     connection.remember(job_id)
     click.echo(job_id)
-    if draw:
+    if sending.draw:
         return await _follow(khala, job_id)
-    return _code(await khala.wait_job(job_id)) if wait else 0
+    return _code(await khala.wait_job(job_id)) if sending.wait else 0
 
 
 async def progress(khala: AsyncKhala, connection: Connection, word: str) -> int:
@@ -140,7 +139,8 @@ async def list_tasks(
     states: tuple[TaskState, ...],
 ) -> int:
     job = await select_job(khala, connection, word)
-    tables.show_rows([row async for row in khala.job_tasks(job, states=states)], form)
+    rows = [row async for row in khala.job_tasks(job, states=states)]
+    tables.show_rows(rows, form, tables.columns_of(None, form))
     return 0
 
 

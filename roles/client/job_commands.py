@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
 
-from roles.client.options import STATES, connected, formed
+from roles.client.options import STATES, act, connected, formed
 
 if TYPE_CHECKING:
-    from khala.client import AsyncKhala
     from roles.client.connection import Connection
 
 _JOB = click.argument("job", metavar="JOB")
@@ -39,7 +37,7 @@ def progress(connection: Connection, job: str) -> None:
     """Draw a bar on stderr until all tasks of JOB have ended: 0 if they succeeded, else 1."""
     from roles.client import job_acts
 
-    _act(connection, lambda khala: job_acts.progress(khala, connection, job))
+    act(connection, lambda khala: job_acts.progress(khala, connection, job))
 
 
 @click.group(short_help="Many tasks submitted as one.")
@@ -56,7 +54,7 @@ def list_jobs(connection: Connection, form: str, limit: int) -> None:
     from roles.client import job_acts
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: job_acts.list_jobs(khala, Form(form), limit))
+    act(connection, lambda khala: job_acts.list_jobs(khala, Form(form), limit))
 
 
 @job.command("get")
@@ -68,7 +66,7 @@ def get_job(connection: Connection, job: str, form: str) -> None:
     from roles.client import job_acts
     from roles.client.tables import Form
 
-    _act(connection, lambda khala: job_acts.get(khala, connection, job, Form(form)))
+    act(connection, lambda khala: job_acts.get(khala, connection, job, Form(form)))
 
 
 @job.command("tasks")
@@ -83,7 +81,7 @@ def list_job_tasks(connection: Connection, job: str, form: str, states: tuple[st
     from roles.client.tables import Form
 
     wanted = tuple(TaskState(state) for state in states)
-    _act(
+    act(
         connection,
         lambda khala: job_acts.list_tasks(khala, connection, job, Form(form), wanted),
     )
@@ -96,7 +94,7 @@ def cancel_job(connection: Connection, job: str) -> None:
     """Cancel JOB: what has not begun never will, what runs is killed."""
     from roles.client import job_acts
 
-    _act(connection, lambda khala: job_acts.cancel(khala, connection, job))
+    act(connection, lambda khala: job_acts.cancel(khala, connection, job))
 
 
 @job.command("retry")
@@ -117,7 +115,7 @@ def retry_job(connection: Connection, job: str, only: tuple[str, ...]) -> None:
     the same job."""
     from roles.client import job_acts
 
-    _act(connection, lambda khala: job_acts.retry(khala, connection, job, only))
+    act(connection, lambda khala: job_acts.retry(khala, connection, job, only))
 
 
 @click.group(short_help="Files that are sent once and named by any number of tasks.")
@@ -132,7 +130,7 @@ def put_blob(connection: Connection, files: tuple[str, ...]) -> None:
     """Send files, unless they are there, and print their names."""
     from roles.client import job_acts
 
-    _act(connection, lambda khala: job_acts.put_blobs(khala, files))
+    act(connection, lambda khala: job_acts.put_blobs(khala, files))
 
 
 @blob.command("get")
@@ -142,7 +140,7 @@ def get_blob(connection: Connection, name: str) -> None:
     """Write a blob to stdout."""
     from roles.client import job_acts
 
-    _act(connection, lambda khala: job_acts.get_blob(khala, name))
+    act(connection, lambda khala: job_acts.get_blob(khala, name))
 
 
 @click.command(short_help="Submit the documents of a file, each once.")
@@ -155,7 +153,7 @@ def apply(connection: Connection, file: str) -> None:
     another content under the same one is refused. FILE is JSON, or TOML if it is called so."""
     from roles.client import document_acts
 
-    _act(connection, lambda khala: document_acts.apply(khala, connection, file))
+    act(connection, lambda khala: document_acts.apply(khala, connection, file))
 
 
 @click.command(short_help="Submit many tasks, one document a line.")
@@ -166,13 +164,7 @@ def batch(connection: Connection, file: str) -> None:
     by itself; 2 if one was refused."""
     from roles.client import document_acts
 
-    _act(connection, lambda khala: document_acts.batch(khala, connection, file))
+    act(connection, lambda khala: document_acts.batch(khala, connection, file))
 
 
 JOB_COMMANDS = (progress, job, apply, batch, blob)
-
-
-def _act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:
-    from roles.client import acts
-
-    sys.exit(acts.act(connection, work))

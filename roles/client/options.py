@@ -7,10 +7,15 @@ click: `--help` must stay quick.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from khala.client import AsyncKhala
+    from roles.client.connection import Connection
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 FORMS = ("table", "wide", "json", "jsonl", "yaml", "name")
@@ -63,6 +68,26 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     ):
         called = option(called)
     return called
+
+
+def act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:
+    """Do it and end with its exit code."""
+    from roles.client import acts
+
+    sys.exit(acts.act(connection, work))
+
+
+def sent(command: Decorated) -> Decorated:
+    """How a task is submitted, for `run` and `submit`."""
+    key = click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="Submitted again under this key, it is the same task.",
+    )
+    dry_run = click.option(
+        "--dry-run", is_flag=True, help="Say what would be submitted, and submit nothing."
+    )
+    return key(dry_run(command))
 
 
 def formed(command: Decorated) -> Decorated:
@@ -225,4 +250,5 @@ def _order_options() -> tuple[Callable[[Decorated], Decorated], ...]:
         click.option(
             "--prefer", multiple=True, metavar="KEY=VALUE", help="A label rather to run on."
         ),
+        click.option("--node", metavar="NAME", help="The executor to run on, and no other."),
     )

@@ -19,10 +19,15 @@ from msgspec import Struct
 
 from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, RetryOf, Source, StageOf
 from khala.model.errors import Rejected
+from khala.model.limits import KEY_CHARS
 
 DIRECTIVE = "#KHALA"
 #: Directives are looked for here only: before the first command, and not in megabytes of data.
 DIRECTIVE_BYTES = 32 * 1024
+
+
+#: The label that every executor has of itself: its name.
+NODE_LABEL = "executor"
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -47,6 +52,7 @@ class Options(Struct, frozen=True, kw_only=True):
     require: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
     prefer: tuple[str, ...] = ()
+    node: str | None = None
     retries: int | None = None
     retry_on: tuple[str, ...] = ()
     retry_backoff: str | None = None
@@ -97,10 +103,10 @@ def task_of(options: Options) -> NewTask:
         sources=tuple(_source(path, "--source") for path in _sources_of(options)),
         data=tuple(_source(path, "--data") for path in options.data),
         stdin=_stdin(options.stdin),
-        env=dict(_pair(text, "--env", "NAME") for text in options.env),
+        env=dict(pair_of(text, "--env", "NAME") for text in options.env),
         user=options.user or 0,
         name=options.name or "",
-        labels=dict(_pair(text, "--label", "KEY") for text in options.label),
+        labels=dict(pair_of(text, "--label", "KEY") for text in options.label),
         priority=options.priority or 0,
         resources=dict(_resource(text) for text in options.resource),
         placement=_placement(options),
@@ -236,12 +242,19 @@ def _files_below(folder: Path) -> Iterable[Path]:
 
 
 def _placement(options: Options) -> PlacementOf | None:
-    if not (options.require or options.avoid or options.prefer):
+    if not (options.require or options.avoid or options.prefer or options.node is not None):
         return None
+    require = dict(pair_of(text, "--require", "KEY") for text in options.require)
+    if options.node is not None and require.setdefault(NODE_LABEL, options.node) != options.node:
+        raise Rejected(
+            f"--node: {options.node!r} and --require {NODE_LABEL}={require[NODE_LABEL]} name two"
+            " executors; give one of them",
+            field="--node",
+        )
     return PlacementOf(
-        require=dict(_pair(text, "--require", "KEY") for text in options.require),
-        avoid=dict(_pair(text, "--avoid", "KEY") for text in options.avoid),
-        prefer=dict(_pair(text, "--prefer", "KEY") for text in options.prefer),
+        require=require,
+        avoid=dict(pair_of(text, "--avoid", "KEY") for text in options.avoid),
+        prefer=dict(pair_of(text, "--prefer", "KEY") for text in options.prefer),
     )
 
 
@@ -261,18 +274,30 @@ def _retry(options: Options) -> RetryOf | None:
 
 def _resource(text: str) -> tuple[str, float | str]:
     """Numbers as numbers; whatever else is a size, or the gateway's to refuse."""
-    name, value = _pair(text, "--resource", "NAME")
+    name, value = pair_of(text, "--resource", "NAME")
     try:
         return name, int(value) if value.isdigit() else float(value)
     except ValueError:
         return name, value
 
 
-def _pair(text: str, option: str, what: str) -> tuple[str, str]:
+def pair_of(text: str, option: str, what: str) -> tuple[str, str]:
+    """`NAME=VALUE`; `what` is the word for the first of them."""
     name, equals, value = text.partition("=")
     if not equals:
         raise Rejected(f"{option}: {what}=VALUE is expected, {text[:80]!r} was given", field=option)
     return name, value
+
+
+def key_of(text: str | None) -> str | None:
+    """What may stand in `--idempotency-key`. Raises Rejected."""
+    if text is None or (text and len(text) <= KEY_CHARS and text.isascii() and text.isprintable()):
+        return text
+    raise Rejected(
+        f"--idempotency-key: 1 to {KEY_CHARS} printable ASCII characters are expected,"
+        f" {len(text)} were given: {text[:40]!a}",
+        field="--idempotency-key",
+    )
 
 
 def duration_of(text: str | None, option: str) -> float | None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.client import Row
+from khala.model.errors import Rejected
 from roles.client import yaml
 
 
@@ -36,15 +37,48 @@ _COLUMNS: dict[str, Cell] = {
     "USER": lambda row: str(row.user),
     "AGE": lambda row: age(row.created_at),
 }
+#: Where a list is shown in the place of the one before.
+CLEAR = "\x1b[H\x1b[2J"
 _WIDE: dict[str, Cell] = {
     "ATTEMPT": lambda row: str(row.attempt),
     "EXECUTOR": lambda row: row.executor or "-",
-    "CREATED": lambda row: row.created_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
+    "CREATED": lambda row: _date(row.created_at),
 }
+#: Shown when they are asked for.
+_MORE: dict[str, Cell] = {
+    "VERDICT": lambda row: row.verdict or "-",
+    "SCORE": lambda row: f"{row.score.got:g}/{row.score.of}" if row.score else "-",
+    "JOB": lambda row: row.job.id if row.job else "-",
+    "INDEX": lambda row: str(row.job.index) if row.job else "-",
+    "UPDATED": lambda row: _date(row.updated_at),
+    "FINISHED": lambda row: _date(row.finished_at) if row.finished_at else "-",
+}
+_ALL = _COLUMNS | _WIDE | _MORE
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
-def show_rows(rows: Sequence[Row], form: Form) -> None:
+def columns_of(text: str | None, form: Form) -> list[str]:
+    """The names in `--columns`, or those that the form has. Raises Rejected."""
+    if text is None:
+        return [*_COLUMNS, *(_WIDE if form is Form.WIDE else ())]
+    if form not in (Form.TABLE, Form.WIDE):
+        raise Rejected(
+            f"--columns: a table has columns, -o {form} has none; leave out one of them",
+            field="--columns",
+        )
+    names = [name.strip().upper() for name in text.split(",")]
+    for name in names:
+        if name not in _ALL:
+            raise Rejected(
+                f"--columns: {name.lower()[:40]!r} is none; there are {', '.join(_ALL).lower()}",
+                field="--columns",
+            )
+    return names
+
+
+def show_rows(
+    rows: Sequence[Row], form: Form, columns: Sequence[str], *, head: bool = True
+) -> None:
     """A list of tasks on stdout."""
     if form is Form.NAME:
         for row in rows:
@@ -52,8 +86,8 @@ def show_rows(rows: Sequence[Row], form: Form) -> None:
     elif form in DOCUMENTS:
         show_structs(rows, form)
     else:
-        columns = _COLUMNS | (_WIDE if form is Form.WIDE else {})
-        show_table(list(columns), [[cell(row) for cell in columns.values()] for row in rows])
+        lines = [[_ALL[name](row) for name in columns] for row in rows]
+        show_table(list(columns) if head else None, lines)
 
 
 def show_structs(items: Sequence[Struct], form: Form) -> None:
@@ -67,10 +101,11 @@ def show_structs(items: Sequence[Struct], form: Form) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(list(items)), indent=2).decode())
 
 
-def show_table(head: list[str], rows: list[list[str]]) -> None:
+def show_table(head: list[str] | None, rows: list[list[str]]) -> None:
     """Columns as wide as they must be; the last one is not filled up."""
-    widths = [max(len(line[n]) for line in (head, *rows)) for n in range(len(head))]
-    for line in (head, *rows):
+    lines = rows if head is None else [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
 
@@ -78,6 +113,10 @@ def show_table(head: list[str], rows: list[list[str]]) -> None:
 def plain(text: str) -> str:
     """For a terminal, which would obey the control characters in a name that a task made up."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _date(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def age(moment: datetime) -> str:

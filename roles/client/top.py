@@ -15,9 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from khala.client import AsyncKhala
 from khala.protocol.v2 import Nodes
-from roles.client.tables import Form, plain, show_structs, size
+from roles.client.tables import CLEAR, Form, plain, show_structs, size
 
-_CLEAR = "\x1b[H\x1b[2J"
 _BAR = 20
 _NO_VALUE = "-"
 
@@ -118,7 +117,7 @@ async def show(
         now = Samples(text)
         load = load_of(now, nodes, before, interval_s)
         if form is Form.TABLE:
-            click.echo((_CLEAR if screen else "") + "\n".join(screen_of(load)))
+            click.echo((CLEAR if screen else "") + "\n".join(screen_of(load)))
         else:
             show_structs([load], form)
         before, look = now, look + 1

@@ -9,13 +9,13 @@ import zipfile
 from sanic import Request
 
 from khala.model.errors import Rejected
+from khala.model.limits import KEY_CHARS
 from khala.model.spec import Part
 from khala.protocol.rpc import SubmitTask
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import Form
 
 INTEGER_MAX = 2_147_483_647
-KEY_CHARS = 128
 #: A path inside an archive: what every file system takes.
 NAME_BYTES = 1024
 NAME_PART_BYTES = 255

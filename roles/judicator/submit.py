@@ -21,7 +21,7 @@ from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
 from khala.model.errors import KhalaError, NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
 from khala.model.ids import mint_task_id
-from khala.model.limits import COMMAND_BYTES, LIST_TASKS
+from khala.model.limits import COMMAND_BYTES, KEY_CHARS, LIST_TASKS
 from khala.model.spec import Part, PartRef, TaskSpec
 from khala.model.statements import NewTask
 from khala.net.rpc_errors import body_of
@@ -33,8 +33,6 @@ from roles.judicator.quotas import Admission
 
 #: Bytes of submissions being stored at once; above it the next one waits for a retry.
 IN_FLIGHT_BYTES = 512 * 1024 * 1024
-#: An idempotency key is a handle, not a payload.
-KEY_CHARS = 128
 
 _COMMANDS = (Part.COMPILE_COMMAND, Part.EXECUTE_COMMAND)
 
