@@ -32,6 +32,9 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     page.locator("#name").fill("third try")
     page.locator("#labels").fill("hw=3\nset=a")
     page.locator("#priority").fill("-5")
+    page.locator("#try_attempts").fill("2")
+    page.locator("#try_on").fill("signal")
+    page.locator("#try_ttl").fill("2h")
     page.get_by_test_id("submit-task").click()
 
     expect(page).to_have_url(TASK_ADDRESS)
@@ -43,6 +46,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.get_by_test_id("name")).to_have_text("third try")
     expect(page.get_by_test_id("labels")).to_have_text(re.compile(r"hw=3\s*set=a"))
     expect(page.get_by_test_id("priority")).to_have_text("-5")
+    expect(page.get_by_test_id("retry-policy")).to_have_text("up to 2 results, after signal")
     found = TASK_ADDRESS.search(page.url)
     assert found
     limits = khala.explain(found[1])["stages"]["execute"]["limits"]
@@ -56,6 +60,10 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.locator("#name")).to_have_value("third try")
     expect(page.locator("#labels")).to_have_value("hw=3\nset=a")
     expect(page.locator("#priority")).to_have_value("-5")
+    expect(page.locator("#try_attempts")).to_have_value("2")
+    expect(page.locator("#try_on")).to_have_value("signal")
+    expect(page.locator("#try_ttl")).to_have_value("7200s")
+    expect(page.locator("#try_after")).to_have_value("")
     expect(page.locator("#execute_pids")).to_have_value("")
     expect(page.locator("#compile_memory")).to_have_value("")
 
@@ -75,5 +83,12 @@ def test_a_refused_option_says_so_at_its_place(page: Page, watch: Watch) -> None
     expect(page.locator("#compile_env")).to_be_focused()
     expect(page.locator("#compile_env-problem")).to_contain_text("NAME=value")
     page.locator("#compile_env").fill("")
+    page.locator("#try_attempts").fill("2")
+    page.locator("#try_on").fill("boredom")
+    page.get_by_test_id("submit-task").click()
+    expect(page.locator("#try_on")).to_be_focused()
+    expect(page.locator("#try_on-problem")).to_contain_text("exit_nonzero, signal")
+    expect(page.locator("#try_on-problem")).to_contain_text("boredom")
+    page.locator("#try_on").fill("")
     page.get_by_test_id("submit-task").click()
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "succeeded")

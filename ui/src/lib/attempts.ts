@@ -44,7 +44,7 @@ export function attemptTook(attempt: Attempt, now: number): string {
 }
 
 /** Every way in which a command can fail: what is tried again unless a task says otherwise. */
-const FAILURES = [
+export const FAILURES = [
   "exit_nonzero",
   "signal",
   "wall_time",

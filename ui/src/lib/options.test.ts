@@ -38,6 +38,7 @@ describe("usesOptions", () => {
     (o: ReturnType<typeof emptyOptions>) => (o.priority = "-5"),
     (o: ReturnType<typeof emptyOptions>) => (o.cacheOff = true),
     (o: ReturnType<typeof emptyOptions>) => (o.collect = "*.o"),
+    (o: ReturnType<typeof emptyOptions>) => (o.tries.ttl = "1h"),
   ])("is true with each of them (%#)", (change) => {
     const options = emptyOptions();
     change(options);
@@ -108,14 +109,14 @@ it("says what was given, and where a fault is that belongs to no control", () =>
     problemsOf([
       { pointer: "/task/cases/1/name", ...fault },
       { pointer: "/stages/compile/limits/memory", detail: "8 is less than 9", given: 8 },
-      { pointer: "/retry/on", detail: "no reason is called so", given: "boredom" },
+      { pointer: "/traceparent", detail: "no reason is called so", given: "boredom" },
     ]),
   ).toEqual({
     problems: {
       case_1_name: `A name has 1 to 64 characters; given: “${"x".repeat(80)}…”.`,
       compile_memory: "8 is less than 9.",
     },
-    elsewhere: ["/retry/on: no reason is called so; given: “boredom”"],
+    elsewhere: ["/traceparent: no reason is called so; given: “boredom”"],
   });
 });
 
@@ -191,6 +192,11 @@ it("finds again what a task asked for, and nothing else", () => {
     artifacts_request: { collect: ["a", "b"], max_total: 1, max_files: 1 },
     resources: { cpus: 2, memory: 4 * 2 ** 30 },
     placement: { require: { arch: "x86_64" }, avoid: {}, prefer: {} },
+    depends_on: [],
+    retry: null,
+    retries: 0,
+    max_crashes: 3,
+    queue_ttl_s: 60,
   } as unknown as Task;
   const expected = emptyOptions();
   expected.execute.limits.memory = "3MiB";
@@ -205,6 +211,7 @@ it("finds again what a task asked for, and nothing else", () => {
     cacheOff: true,
     collect: "a\nb",
     resources: "cpus=2\nmemory=4GiB",
+    tries: { ...emptyOptions().tries, ttl: "60s" },
     require: "arch=x86_64",
   });
   expect(optionsOf(task, { compile: DEFAULTS, execute: DEFAULTS })).toEqual(expected);

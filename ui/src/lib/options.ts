@@ -7,6 +7,8 @@
 
 import { sentence, type Issue } from "./api";
 import { caseControl } from "./cases";
+import { emptyTries, triesDocument, triesOf, tryControl, tryProblems, usesTries } from "./tries";
+import type { Tries } from "./tries";
 import type { Limits, StageName, Task } from "./types";
 
 export const STAGES = ["compile", "execute"] as const;
@@ -52,6 +54,7 @@ export interface Options {
   /** Indexes to run it for: a job then, not a task. Empty: once. */
   array: string;
   maxFails: string;
+  tries: Tries;
 }
 
 /** By the id of the control. */
@@ -87,6 +90,7 @@ export function emptyOptions(): Options {
     prefer: "",
     array: "",
     maxFails: "",
+    tries: emptyTries(),
   };
 }
 
@@ -117,6 +121,7 @@ export function usesOptions(options: Options): boolean {
     usesStage(options.compile) ||
     usesStage(options.execute) ||
     options.cacheOff ||
+    usesTries(options.tries) ||
     TEXTS.some((name) => options[name].trim() !== "")
   );
 }
@@ -147,7 +152,7 @@ function textOfPairs(pairs: Record<string, string>): string {
 
 /** What can be told here; limits and names are the gateway's to judge. */
 export function optionProblems(options: Options): OptionProblems {
-  const problems: OptionProblems = {};
+  const problems: OptionProblems = tryProblems(options.tries);
   if (pairsOf(options.labels) === null) problems["labels"] = "Each line is a label: KEY=value.";
   if (!Number.isInteger(Number(options.priority)))
     problems["priority"] = "A whole number is needed.";
@@ -210,7 +215,7 @@ function controlOf(pointer: string): string | null {
   if (files) return fileControl(files[1] === "data" ? "execute_data" : "compile_source", files[2]);
   if (pointer.startsWith("/stdin")) return "execute_input";
   if (pointer.startsWith("/expect")) return "execute_standard";
-  return pointer === "/user" ? "user" : caseControl(pointer);
+  return pointer === "/user" ? "user" : (caseControl(pointer) ?? tryControl(pointer));
 }
 
 function fileControl(which: "compile_source" | "execute_data", key = ""): string {
@@ -218,7 +223,7 @@ function fileControl(which: "compile_source" | "execute_data", key = ""): string
   return key === "text" ? `${which}_str` : `${which}_name`;
 }
 
-/** The parts of the document that say where it may run, and what it takes up there. */
+/** The parts of the document that say when, where and how often it may run, and what it takes up. */
 export function placeDocument(options: Options): Record<string, unknown> {
   const amounts = Object.entries(pairsOf(options.resources) ?? {}).map(([name, value]) => {
     const number = Number(value);
@@ -232,6 +237,7 @@ export function placeDocument(options: Options): Record<string, unknown> {
   return {
     resources: amounts.length > 0 ? Object.fromEntries(amounts) : undefined,
     placement: places.length > 0 ? Object.fromEntries(places) : undefined,
+    ...triesDocument(options.tries),
   };
 }
 
@@ -295,6 +301,7 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   );
   for (const place of PLACES) options[place] = textOfPairs(task.placement[place]);
   options.collect = task.artifacts_request?.collect.join("\n") ?? "";
+  options.tries = triesOf(task);
   return options;
 }
 
