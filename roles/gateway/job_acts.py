@@ -77,6 +77,7 @@ class JobActs(Struct, frozen=True, kw_only=True):
             answers={201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed"))},
             problems=(
                 ProblemCode.NOT_FOUND,
+                ProblemCode.QUOTA_EXCEEDED,
                 ProblemCode.NOT_DONE,
                 ProblemCode.ALREADY_DONE,
                 ProblemCode.VALIDATION_FAILED,

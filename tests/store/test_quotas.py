@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
 import pytest
@@ -25,6 +26,8 @@ from khala.store.quotas import MongoQuotas, midnight
 from khala.store.schema import TASKS
 from roles.judicator.quotas import Admission, release_all
 from tests.sim.cost import FreeComm
+from tests.store.conftest import opened
+from tests.store.mongod import Mongod
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_spec, a_task, finish_item, lease_item
 from tests.store.test_jobs import accepted, make
 
@@ -242,6 +245,29 @@ async def test_a_judicator_that_starts_knows_what_others_left(counted: MongoStor
     await second.lifting.lift(7)
     assert await counted.dispatch.lease_if_queued(lease_item(held[1]))
     assert await counted.quotas.find_waiting(7, 9) == held[2:]
+
+
+async def test_three_judicators_fill_the_room_once_and_one_goes_on_alone(
+    counted: MongoStore, mongod: Mongod
+) -> None:
+    """Tasks of higher priority come in meanwhile, so that each of them may see another one next."""
+    limit, tasks = 2, 12
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(opened(mongod.settings)) for _ in range(2)]
+        doors = [at_the_door(each, Quota(running=limit)) for each in (counted, *others)]
+        for priority in range(tasks):
+            await counted.dispatch.accept(replace(a_task(priority=priority), hold=HOLD))
+            await asyncio.gather(*(door.lifting.lift(7) for door in doors))
+            assert await counted.quotas.count_out(7) == min(priority + 1, limit)
+    ended = 0
+    while ended < tasks:
+        out = await counted.tasks.find_queued("gcc-13", tasks, 0.0)
+        assert 0 < len(out) <= limit
+        for each in out:
+            assert await counted.dispatch.lease_if_queued(lease_item(each.id))
+            await counted.dispatch.finish_if_attempt(finish_item(each.id))
+            ended += 1
+            await doors[0].lifting.lift(7)
 
 
 async def test_without_quotas_nothing_stays_held(mongo: MongoStore) -> None:
