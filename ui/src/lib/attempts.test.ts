@@ -5,7 +5,7 @@ import type { Attempt, Task } from "./types";
 const attempt = (more: Partial<Attempt>) =>
   ({ attempt: 1, end: "recorded", reason: "ok", message: null, ...more }) as Attempt;
 const task = (more: Partial<Task>) =>
-  ({ attempt: 1, state: "succeeded", retry: null, ...more }) as Task;
+  ({ attempt: 1, state: "succeeded", retry: null, retries: 0, crashes: 0, ...more }) as Task;
 
 it.each([
   [{ attempt: 0, state: "queued" }, false],
@@ -13,6 +13,8 @@ it.each([
   [{ attempt: 1, state: "running" }, false],
   [{ attempt: 2, state: "running" }, true],
   [{ attempt: 1, state: "failed" }, false],
+  [{ attempt: 1, state: "cancelled", retries: 1 }, true],
+  [{ attempt: 1, state: "error", crashes: 1 }, true],
 ] as const)("of %j there is a history: %s", (more, has) =>
   expect(hasHistory(task(more))).toBe(has),
 );

@@ -6,7 +6,8 @@ import type { Attempt, Task } from "./types";
 
 /** Most tasks are tried once, and then their page has said everything already. */
 export function hasHistory(task: Task): boolean {
-  return task.attempt > 1 || (task.attempt > 0 && task.state === "queued");
+  if (task.attempt > 1 || task.retries > 0 || task.crashes > 0) return true;
+  return task.attempt === 1 && task.state === "queued";
 }
 
 export function attemptBadge(attempt: Attempt): Badge {

@@ -57,6 +57,7 @@ function task(more: Partial<Task>): Task {
     stop_on_first_failure: false,
     depends_on: [],
     retry: null,
+    retries: 0,
     max_crashes: 3,
     queue_ttl_s: null,
     rerun_of: null,

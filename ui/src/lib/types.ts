@@ -126,6 +126,8 @@ export interface Task {
   depends_on: { id: string; on: string }[];
   /** Null if its first result is its last. */
   retry: Retry | null;
+  /** Results that were not its last. */
+  retries: number;
   max_crashes: number;
   queue_ttl_s: number | null;
   /** The task that it repeats; it may be gone. */
