@@ -1,116 +1,34 @@
-"""Khala on hosts: which role runs where, how it is started again, how to reach it.
-
-A role is kept running as a service manager would: started again a second after it ended, whatever
-the reason, until it is told to stay down. Each has a file system of its own, in memory, so that a
-disk can be filled without touching another's.
-"""
+"""Khala on hosts: which role runs where, and how to reach it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
-import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.harness import wait_until
 from tests.hosts.docker import Host
 from tests.hosts.failpoints import POINTS
+from tests.hosts.quorum import Quorum, probe
+from tests.hosts.service import DATA, ROOT, Service
 from tests.hosts.witness import Witness
 
 SLOTS = 2
-JUDICATOR, EXECUTORS, GATEWAYS = "j1", ("e1", "e2"), ("g1", "g2")
-HOSTS = (JUDICATOR, *EXECUTORS, *GATEWAYS)
+JUDICATORS, EXECUTORS, GATEWAYS = ("j1", "j2", "j3"), ("e1", "e2", "e3"), ("g1", "g2")
+HOSTS = (*JUDICATORS, *EXECUTORS, *GATEWAYS)
 #: Of each host's file system, in memory: large enough for the work, small enough to be filled.
 DISK_BYTES = {"j": 1200 << 20, "e": 700 << 20, "g": 64 << 20}
 HTTP = 7000
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 #: Of `khala.pex version`, when nothing else runs.
 NOMINAL_START_S = 1.0
 TOKEN = "a token of the tests, long enough"
-_ROOT = "/srv/khala"
-#: Started again a second after it ended, as long as there is no file `down`.
-_SERVICE = """
-cd {root}
-while :; do
-  if [ ! -e down ]; then (set -a; . ./environment; exec khala.pex $(cat command)) >>log 2>&1; fi
-  sleep 1
-done
-"""
-_FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-
-
-@dataclass(slots=True)
-class Service:
-    """One role, alone on its host, and its directory as the machine below sees it."""
-
-    name: str
-    host: Host
-    folder: Path
-    command: str
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    @property
-    def word(self) -> str:
-        return self.command.split()[0]
-
-    def start(self) -> None:
-        (self.folder / "command").write_text(self.command)
-        self.host.start(_SERVICE.format(root=_ROOT))
-
-    def stay_down(self) -> None:
-        (self.folder / "down").touch()
-        self.kill9()
-
-    def come_back(self) -> None:
-        (self.folder / "down").unlink(missing_ok=True)
-
-    def kill9(self) -> None:
-        """The role's own process; guardians and supervisors see to the rest."""
-        self.host.kill9(self.word, self.name)
-
-    def restart(self) -> None:
-        """As an operator does."""
-        assert self.host.signal(signal.SIGTERM, self.word, self.name), f"{self.name} does not run"
-
-    def reboot(self, off_s: float) -> None:
-        self.host.lose_power()
-        time.sleep(off_s)
-        self.host.boot()
-        self.start()
-
-    def set_clock(self, offset: str | None) -> None:
-        """From the next start on, every process of it has that much later or earlier a date."""
-        variables = f"LD_PRELOAD={_FAKETIME}\nFAKETIME={offset}\nDONT_FAKE_MONOTONIC=1\n"
-        (self.folder / "environment").write_text(variables if offset else "")
-
-    def fill_disk(self) -> None:
-        """To the last byte."""
-        ballast = os.open(self.data / "ballast", os.O_WRONLY | os.O_CREAT)
-        try:
-            for size_bytes in (1 << 20, 1 << 12, 1):
-                with contextlib.suppress(OSError):
-                    while True:
-                        os.write(ballast, bytes(size_bytes))
-        finally:
-            os.close(ballast)
-
-    def free_disk(self) -> None:
-        (self.data / "ballast").unlink()
-
-    def log(self) -> str:
-        path = self.folder / "log"
-        return path.read_text(errors="replace") if path.exists() else ""
 
 
 class Cluster:
@@ -119,14 +37,18 @@ class Cluster:
     def __init__(self, files: Path, hosts: dict[str, Host]) -> None:
         self._files = files
         self._hosts = hosts
-        self.judicator = self._service(JUDICATOR, f"judicator --init --advertise {JUDICATOR}")
-        exposed = f"--expose {_ROOT}/witness:/opt/witness"
-        joining = f"--join {JUDICATOR} --join-token-file {_ROOT}/join"
+        joining = f"--join {JUDICATORS[0]} --join-token-file {ROOT}/join"
+        self.judicators = [
+            self._service(name, f"judicator {joining if number else '--init'} --advertise {name}")
+            for number, name in enumerate(JUDICATORS)
+        ]
+        self.quorum = Quorum(self.judicators)
+        exposed = f"--expose {ROOT}/witness:/opt/witness"
         self.executors = [
             self._service(name, f"executor {joining} --slots {SLOTS} {exposed}")
             for name in EXECUTORS
         ]
-        listening = f"--http-bind 0.0.0.0 --http-port {HTTP} --token-file {_ROOT}/token"
+        listening = f"--http-bind 0.0.0.0 --http-port {HTTP} --token-file {ROOT}/token"
         self.gateways = [self._service(name, f"gateway {joining} {listening}") for name in GATEWAYS]
         self.witnesses = {
             each.name: Witness(each.name, each.folder / "witness") for each in self.executors
@@ -153,43 +75,30 @@ class Cluster:
             subprocess.run(("umount", "-l", str(data)), check=False)
 
     def _service(self, name: str, command: str) -> Service:
-        command = f"{command} --name {name} --data-dir {_ROOT}/data"
+        command = f"{command} --name {name} --data-dir {DATA}"
         return Service(name, self._hosts[name], self._files / name, command)
 
     def services(self) -> list[Service]:
-        return [self.judicator, *self.executors, *self.gateways]
+        return [*self.judicators, *self.executors, *self.gateways]
+
+    # ---- life -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        judicator = self.judicator
-        judicator.start()
-        wait_until(self._answers, START_TIMEOUT_S, f"the judicator answers: {judicator.log()}")
-        # Its later starts continue what is there.
-        judicator.command = judicator.command.replace("--init ", "")
-        (judicator.folder / "command").write_text(judicator.command)
-        for service in (*self.executors, *self.gateways):
-            made = f"khala.pex token create --role {service.word} --data-dir {_ROOT}/data"
+        first, *others = self.services()
+        first.start()
+        wait_until(lambda: probe(first, "/readyz"), START_TIMEOUT_S, "the first one answers")
+        tokens = {
+            word: first.host.run(f"khala.pex token create --role {word} --uses 3 --data-dir {DATA}")
+            for word in ("judicator", "executor", "gateway")
+        }
+        for service in others:
             token = service.folder / "join"
-            token.write_text(judicator.host.run(made))
+            token.write_text(tokens[service.word])
             token.chmod(0o600)
             service.start()
-        self.wait_ready(START_TIMEOUT_S)
-
-    def _answers(self) -> bool:
-        url = f"https://{self.judicator.host.address}:4000/readyz"
-        stranger = ssl.create_default_context()
-        stranger.check_hostname, stranger.verify_mode = False, ssl.CERT_NONE
-        try:
-            with urllib.request.urlopen(url, timeout=5, context=stranger) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def renew_judicator(self) -> None:
-        """A supervisor starts what dies again and again after longer and longer pauses; a row
-        that kills begins with a supervisor that has seen nothing yet."""
-        self.judicator.restart()
-        wait_until(lambda: not self.is_ready(), 30, "the judicator stops")
-        self.wait_ready()
+        self.wait_whole(START_TIMEOUT_S)
+        for service in self.services():
+            service.belong()
 
     def slowness(self) -> float:
         """How many times longer a process of Khala takes to start than on an idle machine."""
@@ -197,20 +106,54 @@ class Cluster:
         self.gateways[0].host.run("khala.pex version")
         return max(1.0, (time.monotonic() - began) / NOMINAL_START_S)
 
-    def wait_ready(self, timeout_s: float = 90.0) -> None:
+    def wait_whole(self, timeout_s: float = 240.0) -> None:
+        """Everything serves and has caught up."""
+        self._wait(lambda: self._executors_serve() and self._judicators_serve(), timeout_s)
+
+    def wait_executors(self) -> None:
+        self._wait(self._executors_serve, 240)
+
+    def wait_judicators(self) -> None:
+        self._wait(self._judicators_serve, 240)
+
+    def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         try:
-            wait_until(self.is_ready, timeout_s, "every gateway is ready and every slot is free")
+            wait_until(condition, timeout_s, "every node is in service")
         except AssertionError as error:
             logs = "\n".join(f"{s.name}: {s.log()[-1500:]}" for s in self.services())
-            raise AssertionError(f"{error}\n{logs}") from None
+            told = f"{self._told()}\n{self.quorum.members()}"
+            raise AssertionError(f"{error}\n{told}\n{logs}") from None
 
-    def is_ready(self) -> bool:
-        return all(self._at_rest(gateway) for gateway in self.gateways)
+    def is_at_rest(self) -> bool:
+        told = self._told()
+        return self._executors_serve() and all(each["slots"] == each["free"] for each in told)
 
-    def _at_rest(self, gateway: Service) -> bool:
-        status, told = self.call(gateway, "GET", "/api/v2/status")
+    def _executors_serve(self) -> bool:
+        """As both gateways tell it."""
         slots = SLOTS * len(self.executors)
-        return status == 200 and told["ready"] and told["slots"] == told["free"] == slots
+        return all(told["ready"] and told["slots"] == slots for told in self._told())
+
+    def _judicators_serve(self) -> bool:
+        """As both gateways tell it, and then the databases are asked: that takes a second."""
+        return (
+            all(
+                [each["serving"] for each in told["judicators"]] == [True] * len(JUDICATORS)
+                and sum(each["leader"] for each in told["judicators"]) == 1
+                for told in self._told()
+            )
+            and self.quorum.settled()
+        )
+
+    def _told(self) -> list[dict[str, Any]]:
+        """Status and nodes, by each gateway; empty where it does not answer."""
+        found = []
+        for gateway in self.gateways:
+            (status, told), (known, nodes) = (
+                self.call(gateway, "GET", path) for path in ("/api/v2/status", "/api/v2/nodes")
+            )
+            silent = {"ready": False, "slots": 0, "free": 0, "judicators": []}
+            found.append({**told, **nodes} if status == known == 200 else silent)
+        return found
 
     # ---- HTTP -------------------------------------------------------------------------------
 
@@ -249,17 +192,16 @@ class Cluster:
 
     # ---- failpoints -------------------------------------------------------------------------
 
-    def arm(self, point: str) -> None:
-        """The next process that comes by dies there."""
+    @contextlib.contextmanager
+    def armed_for(self, point: str) -> Iterator[Callable[[], bool]]:
+        """Until this is left; yields whether the point still waits for somebody."""
         assert point in POINTS
-        (self._files / "failpoints" / point).touch()
-
-    def armed(self, point: str) -> bool:
-        return (self._files / "failpoints" / point).exists()
-
-    def disarm(self) -> None:
-        for path in (self._files / "failpoints").iterdir():
-            path.unlink(missing_ok=True)
+        file = self._files / "failpoints" / point
+        file.touch()
+        try:
+            yield file.exists
+        finally:
+            file.unlink(missing_ok=True)
 
     def close(self) -> None:
         for witness in self.witnesses.values():

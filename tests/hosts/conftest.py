@@ -13,8 +13,8 @@ import pytest
 
 from tests.cluster.harness import PEX
 from tests.hosts import failpoints
-from tests.hosts.cluster import JUDICATOR, Cluster
-from tests.hosts.docker import Host, docker
+from tests.hosts.cluster import JUDICATORS, Cluster
+from tests.hosts.docker import Host, docker, weighed
 
 #: Kept between runs: unpacking the file takes every host's processors.
 PEX_CACHE = PEX.parent / "hosts-pex"
@@ -69,10 +69,11 @@ def cluster(
     service = '{{.ID}} {{.Label "com.docker.compose.service"}}'
     shown = docker("ps", "--filter", ours, "--format", service).splitlines()
     hosts = {name: Host(name, container) for container, name in map(str.split, shown)}
-    hosts[JUDICATOR].run("khala.pex version")
+    hosts[JUDICATORS[0]].run("khala.pex version")
     for packages in PEX_CACHE.glob("venvs/*/*/*/lib/python3*/site-packages"):
         failpoints.install(packages)
-    cluster = Cluster(files, hosts)
-    cluster.start()
-    yield cluster
-    cluster.close()
+    with weighed(hosts.values()):
+        cluster = Cluster(files, hosts)
+        cluster.start()
+        yield cluster
+        cluster.close()

@@ -10,12 +10,16 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Collection, Iterator
 from pathlib import Path
+
+#: On a host that has work.
+BUSY_PROCESSES = 2
 
 
 def docker(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(
-        ("docker", *arguments), capture_output=True, text=True, timeout=60, check=False
+        ("docker", *arguments), capture_output=True, text=True, timeout=240, check=False
     )
     assert not check or done.returncode == 0, (arguments, done.stdout, done.stderr)
     return done.stdout.strip()
@@ -111,14 +115,18 @@ class Host:
             self._add(f"INPUT -p tcp --dport {port} -j DROP")
             self._add(f"INPUT -p tcp --sport {port} -j DROP")
 
+    def ignore(self, other: Host, port: int) -> None:
+        """Nothing of that host gets to a port of this one."""
+        self._add(f"INPUT -p tcp -s {other.address} --dport {port} -j DROP")
+
     def lose(self, share: float) -> None:
         """Packets, at random."""
         self._add(f"INPUT -p tcp -m statistic --mode random --probability {share} -j DROP")
 
-    def detour(self, port: int, to: int) -> None:
+    def detour(self, port: int, to: int, address: str = "0.0.0.0/0") -> None:
         """What this host connects to that port for goes to a port of this machine instead."""
         target = f"{self.below}:{to}"
-        self._add(f"OUTPUT -t nat -p tcp --dport {port} -j DNAT --to {target}")
+        self._add(f"OUTPUT -t nat -p tcp -d {address} --dport {port} -j DNAT --to {target}")
 
     def _add(self, rule: str) -> None:
         self.run(f"iptables -A {rule}")
@@ -128,3 +136,36 @@ class Host:
         """One by one: among the others are those that make names of hosts known."""
         while self._rules:
             self.run(f"iptables -D {self._rules.pop()}")
+
+    # ---- the processors ---------------------------------------------------------------------
+
+    def weight_file(self) -> Path:
+        """Of all hosts together, among everything else on the machine below."""
+        pid = docker("inspect", "-f", "{{.State.Pid}}", self._container)
+        groups = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        paths = {names: path for _, names, path in (each.split(":", 2) for each in groups)}
+        for names, path in paths.items():
+            if "cpu" in names.split(","):
+                return Path(f"/sys/fs/cgroup/{names}{path}").parent / "cpu.shares"
+        return Path(f"/sys/fs/cgroup{paths['']}").parent / "cpu.weight"
+
+
+@contextlib.contextmanager
+def weighed(hosts: Collection[Host]) -> Iterator[None]:
+    """Until this is left, the machine below shares its processors with hosts as with processes.
+
+    Containers are in one control group, and that weighs as much as one process beside it. On a
+    machine that is busy otherwise, eight hosts would have the time of one process between them,
+    and judicators would lose their leases for no fault of theirs.
+    """
+    file = next(iter(hosts)).weight_file()
+    try:
+        before = int(file.read_text())
+    except FileNotFoundError:  # no group but the root of all, or one without this controller
+        yield
+        return
+    file.write_text(str(before * BUSY_PROCESSES * len(hosts)))
+    try:
+        yield
+    finally:
+        file.write_text(str(before))

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Point -> module, function, and whether it dies before or after the function's work.
+#: Point -> module, function, and whether it dies before or after the function's work. `twice` dies
+#: nowhere: what the function returns, a list, is then all there twice.
 POINTS: dict[str, tuple[str, str, str]] = {
     "accept.before_commit": ("khala.store.committer", "Committer.accept", "before"),
     "accept.after_commit": ("khala.store.committer", "Committer.accept", "after"),
     "lease.committed": ("khala.store.committer", "Committer.lease", "after"),
+    "finish.committed": ("khala.store.committer", "Committer.finish", "after"),
+    "election.won": ("khala.store.sessions", "MongoSessions.take_leadership", "before"),
     "assign.received": ("khala.core.agent", "Agent._on_assign", "before"),
     "journalled": ("roles.executor.journal", "Journal.append", "after"),
     "run.ended": ("roles.executor.spool", "Spool.commit", "before"),
     "spooled": ("roles.executor.spool", "Spool.commit", "after"),
     "recorded": ("roles.executor.spool", "Spool.discard", "before"),
+    "twice": ("khala.protocol.wire", "Codec.encode", "twice"),
 }
 #: Where a host looks for armed points.
 FOLDER = "/srv/failpoints"
@@ -58,6 +62,8 @@ def _wrap(function, point, when):
             answer = function(*args, **kwargs)
             if when == "after":
                 _die(point)
+            if when == "twice" and os.path.exists(os.path.join(FOLDER, point)):
+                answer = [each for each in answer for _ in range(2)]
             return answer
     return functools.wraps(function)(wrapped)
 

@@ -7,6 +7,7 @@ gets its answers is the machine's.
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -15,14 +16,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tests.checker.history import Asked, Cancel, Final, History, Read, Result, Seen, Submit
+from tests.checker.history import Asked, Cancel, Counted, Final, History, Read, Result, Seen, Submit
 from tests.cluster.harness import wait_until
-from tests.hosts.cluster import Cluster, Service
+from tests.hosts.cluster import Cluster
+from tests.hosts.service import Service
 from tests.hosts.witness import SCRIPT, uptime
 
 RATE = 2.5
 #: A try is given up after this, and a submission when it was not accepted in this time.
-ANSWER_S, GIVE_UP_S = 15.0, 60.0
+ANSWER_S, GIVE_UP_S = 15.0, 240.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Traffic:
         self.history = History()
         #: Numbers of this run's submissions, which are their users too: no run sees another's.
         self._first = first
-        self.next = first
+        self._numbers = itertools.count(first)
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(48)
         self._threads = [threading.Thread(target=each) for each in (self._send, self._look)]
@@ -87,7 +89,7 @@ class Traffic:
 
     def submit(self, work: Work, keyed: bool = True) -> str | None:
         """Until it was accepted, or it is unknown whether it was and there is no key to ask by."""
-        number, self.next = self.next, self.next + 1
+        number = next(self._numbers)
         gateways = self._cluster.gateways
         give_up = time.monotonic() + GIVE_UP_S
         turn = number
@@ -105,7 +107,12 @@ class Traffic:
         key = f"key {number}" if keyed else None
         at = uptime()
         status, told = self._cluster.call(
-            gateway, "POST", "/api/v2/tasks", document(number, work), key=key, timeout_s=ANSWER_S
+            gateway,
+            "POST",
+            "/api/v2/tasks",
+            document(number, work, self._first),
+            key=key,
+            timeout_s=ANSWER_S,
         )
         call = Submit(
             client=gateway.name,
@@ -129,7 +136,7 @@ class Traffic:
         earlier = self._chance.choice(answered)
         gateway = self._chance.choice(self._cluster.gateways)
         at = uptime()
-        other = document(int(earlier.nonce), Work("echo another request", 1))
+        other = document(int(earlier.nonce), Work("echo another request", 1), self._first)
         status, told = self._cluster.call(gateway, "POST", "/api/v2/tasks", other, key=earlier.key)
         self.history.add(
             Submit(
@@ -203,7 +210,7 @@ class Traffic:
                 seen = self.read(task, self._cluster.gateways[0])
                 if seen is not None and seen.ended:
                     open_tasks.discard(task)
-            return not open_tasks and self._cluster.is_ready()
+            return not open_tasks and self._cluster.is_at_rest()
 
         wait_until(all_ended, timeout_s, f"all tasks end and all slots are free: {open_tasks}")
 
@@ -212,7 +219,7 @@ class Traffic:
         mine: set[str] = set()
         for gateway in self._cluster.gateways:
             self.history.add(Asked(via=gateway.name, at=uptime()))
-            for task in self._list(gateway):
+            for task in _list(self._cluster, gateway, self._first):
                 mine.add(task)
                 status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
                 assert status == 200, (status, told)
@@ -223,25 +230,39 @@ class Traffic:
             for event in witness.events():
                 if event.task in mine:
                     self.history.add(event)
+        self._count(self._cluster.gateways[0])
 
-    def _list(self, gateway: Service) -> list[str]:
-        found: list[str] = []
-        cursor = ""
-        while True:
-            status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks?limit=500{cursor}")
-            assert status == 200, (status, told)
-            mine = [row["id"] for row in told["items"] if row["user"] >= self._first]
-            found += mine
-            if told["next_cursor"] is None or len(mine) < len(told["items"]):
-                return found  # older runs only from here on
-            cursor = f"&cursor={told['next_cursor']}"
+    def _count(self, gateway: Service) -> None:
+        """What Khala itself counts: of this run's tasks, and of all that are open."""
+        path = f"/api/v2/tasks?limit=1&label=scene={self._first}"
+        (listed, told), (known, status) = (
+            self._cluster.call(gateway, "GET", each) for each in (path, "/api/v2/status")
+        )
+        assert listed == known == 200, (told, status)
+        assert told["total_is_exact"], told
+        self.history.add(Counted(counter="accepted", value=told["total"]))
+        self.history.add(Counted(counter="open", value=status["queued"] + status["running"]))
 
 
-def document(number: int, work: Work) -> dict[str, Any]:
+def document(number: int, work: Work, scene: int) -> dict[str, Any]:
     """A task that tells the witness of itself."""
     script = SCRIPT.format(nonce=number, work=work.script)
     stage = {"command": script, "limits": {"wall_s": work.wall_s, "memory": "64MiB"}}
-    return {"user": number, "stages": {"execute": stage}}
+    return {"user": number, "labels": {"scene": str(scene)}, "stages": {"execute": stage}}
+
+
+def _list(cluster: Cluster, gateway: Service, scene: int) -> list[str]:
+    """All tasks of a scene, page by page."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        path = f"/api/v2/tasks?limit=500&label=scene={scene}{cursor}"
+        status, told = cluster.call(gateway, "GET", path)
+        assert status == 200, (status, told)
+        found += [row["id"] for row in told["items"]]
+        if told["next_cursor"] is None:
+            return found
+        cursor = f"&cursor={told['next_cursor']}"
 
 
 def seen_of(told: dict[str, Any]) -> Seen:

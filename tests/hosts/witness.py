@@ -81,5 +81,10 @@ class Witness:
             )
         return events
 
-    def started(self, task: str, attempt: int) -> bool:
-        return any(line.startswith(f"start {task} {attempt} ") for line in list(self._lines))
+    def attempts(self, task: str) -> list[int]:
+        """Those of a task that have begun here."""
+        return [
+            int(line.split(" ")[2])
+            for line in list(self._lines)
+            if line.startswith(f"start {task} ")
+        ]

@@ -1,0 +1,152 @@
+"""Rows that are played together: starting and settling cost more than most faults do.
+
+A scene is one run of traffic. Beside each other in it go faults of executors and faults of
+judicators and gateways, each kind one after another; that is also harder on everything than a fault
+alone. A row that fails with others can be played alone: `build/test hosts -k ROW`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import traceback
+from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from khala.model.limits import ORPHAN_TTL_S, PULSE_TTL_S
+from tests.checker.claims import Bounds, Breach, judge, submit_gaps
+from tests.checker.history import Fault, Fence, History, Settled
+from tests.hosts.cluster import Cluster
+from tests.hosts.rows import Row, Scene
+from tests.hosts.traffic import Traffic
+from tests.hosts.witness import uptime
+
+#: From the last fault until everything has ended, on an idle machine.
+SETTLE_S = 120.0
+#: Traffic before the first fault and after the last one.
+BEFORE_S, AFTER_S = 2.0, 3.0
+
+
+@dataclass(slots=True)
+class Played:
+    """What became of one row."""
+
+    row: Row
+    at: float
+    healed: float
+    #: Stretches the bound.
+    slowness: float
+    #: Why it could not be played to its end.
+    error: str = ""
+    #: The longest time without an accepted submission.
+    gap_s: float = 0.0
+    breaches: tuple[Breach, ...] = ()
+
+
+class Player:
+    """Plays scenes on one cluster, with the faults of one seed."""
+
+    def __init__(self, cluster: Cluster, seed: int, folder: Path) -> None:
+        self._cluster = cluster
+        self._seed = seed
+        self._folder = folder
+        self._scenes = 0
+        #: Numbers of submissions that no earlier scene has had.
+        self._first = 1_000
+
+    def play(self, lanes: Iterable[Collection[Row]]) -> list[Played]:
+        """Lanes beside each other, the rows of each one by one."""
+        cluster = self._cluster
+        cluster.wait_whole()
+        self._scenes, self._first = self._scenes + 1, self._first + 10_000
+        traffic_seed = random.Random(f"{self._seed} {self._scenes}").randrange(1 << 32)
+        lanes = [lane for lane in lanes if lane]
+        with Traffic(cluster, traffic_seed, self._first) as traffic:
+            time.sleep(BEFORE_S)
+            with ThreadPoolExecutor() as pool:
+                played = [
+                    one
+                    for lane in pool.map(lambda rows: self._one_by_one(rows, traffic), lanes)
+                    for one in lane
+                ]
+            time.sleep(AFTER_S)
+        for one in played:
+            fault = Fault(
+                name=one.row.name, at=one.at, healed=one.healed, submit_gap_s=_bound(one, played)
+            )
+            traffic.history.add(fault)
+        self._settle(traffic, played)
+        return played
+
+    def _one_by_one(self, rows: Collection[Row], traffic: Traffic) -> list[Played]:
+        return [self._play(row, traffic) for row in rows]
+
+    def _play(self, row: Row, traffic: Traffic) -> Played:
+        cluster = self._cluster
+        chance = random.Random(f"{self._seed} {row.name}")
+        at, slowness, error = uptime(), cluster.slowness(), ""
+        self._note(f"{row.name} begins, a process takes {slowness:.1f} times as long to start")
+        try:
+            at = uptime()
+            row.act(Scene(cluster, traffic, chance))
+            row.wait_well(cluster)
+        except Exception:  # noqa: BLE001 - told by the row's own test
+            error = traceback.format_exc()
+        healed = uptime()
+        self._note(f"{row.name} is over after {healed - at:.1f} s {error}")
+        slowness = max(slowness, cluster.slowness())
+        return Played(row=row, at=at, healed=healed, slowness=slowness, error=error)
+
+    def _note(self, what: str) -> None:
+        """For whoever watches, or wonders what took so long."""
+        with (self._folder / "played.log").open("a") as file:
+            file.write(f"{uptime():.1f} {what}\n")
+
+    def _settle(self, traffic: Traffic, played: list[Played]) -> None:
+        history = traffic.history
+        slowness = max(one.slowness for one in played)
+        bounds = Bounds(stale_s=2 * PULSE_TTL_S, waste_s=ORPHAN_TTL_S, settle_s=SETTLE_S * slowness)
+        try:
+            traffic.wait_ended(bounds.settle_s)
+        except AssertionError:
+            for one in played:
+                one.error += traceback.format_exc()
+        traffic.conclude()
+        for executor in self._cluster.executors:
+            spool = executor.data / "executor" / "spool"
+            left = tuple(f"spooled {path.name}" for path in sorted(spool.iterdir()))
+            history.add(
+                Settled(node=executor.name, at=uptime(), ready=True, slots=0, free=0, left=left)
+            )
+        for number, (leader, term) in enumerate(self._cluster.quorum.terms()):
+            history.add(Fence(kind="term", owner=leader, value=term, at=number))
+        history.save(self._folder / f"history-{self._scenes}.jsonl")
+        _judge(history, bounds, played)
+
+
+def _bound(one: Played, played: list[Played]) -> float | None:
+    """Of the time a row takes: whatever else goes on in it may need longer."""
+    bounds = [
+        other.row.submit_gap_s and other.row.submit_gap_s * max(one.slowness, other.slowness)
+        for other in played
+        if other.at <= one.healed and one.at <= other.healed
+    ]
+    if None in bounds:
+        return None
+    return max(bound for bound in bounds if bound is not None)
+
+
+def _judge(history: History, bounds: Bounds, played: list[Played]) -> None:
+    gaps = submit_gaps(history)
+    breaches = judge(history, bounds)
+    for one in played:
+        one.gap_s = gaps[one.row.name]
+        one.breaches = tuple(breach for breach in breaches if _concerns(breach, one.row))
+
+
+def _concerns(breach: Breach, row: Row) -> bool:
+    """Of most breaches it cannot be said which of the faults has caused them."""
+    faults = {event.name for event in breach.evidence if isinstance(event, Fault)}
+    return not faults or row.name in faults
