@@ -11,6 +11,7 @@ import pytest
 
 from khala.client import AsyncKhala, Row
 from khala.model.errors import NotFound, Rejected
+from khala.model.ids import TaskId
 from khala.model.task import TaskState
 from roles.client import watching
 from roles.client.connection import Connection
@@ -106,7 +107,7 @@ async def test_what_names_no_event(
 
 def row_of(name: str, state: TaskState) -> Row:
     return Row(
-        id=NOBODY[:-1] + name,
+        id=TaskId(NOBODY[:-1] + name),
         user=0,
         name=name,
         state=state,
