@@ -30,7 +30,7 @@ def capacity_of(given: Sequence[str], data_dir: Path) -> Amounts:
     found: Amounts = {
         CPUS: len(os.sched_getaffinity(0)) * CPU_STEPS,
         MEMORY: _memory_bytes(),
-        DISK: min(AMOUNT_MAX, shutil.disk_usage(data_dir).free),
+        DISK: min(AMOUNT_MAX, _free_bytes(data_dir)),
     }
     for text in given:
         name, value = _pair(text, _FLAG, "gpu=2")
@@ -78,6 +78,12 @@ def _amount(name: str, value: str) -> int:
     if not 0 <= whole <= AMOUNT_MAX:
         raise Rejected(f"{_FLAG}: {name}: 0 to {AMOUNT_MAX}, {value[:40]} was given", field=_FLAG)
     return whole
+
+
+def _free_bytes(folder: Path) -> int:
+    """Of the file system that it is on, or will be: a first start makes it later."""
+    there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def _memory_bytes() -> int:

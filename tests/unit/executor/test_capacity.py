@@ -14,7 +14,7 @@ from roles.executor.capacity import capacity_of, labels_of
 
 
 def test_a_host_offers_what_it_has(tmp_path: Path) -> None:
-    capacity = capacity_of((), tmp_path)
+    capacity = capacity_of((), tmp_path / "of the" / "first start")
     assert capacity["cpus"] == 1000 * len(os.sched_getaffinity(0))
     assert capacity["memory"] > 1 << 28
     assert 0 < capacity["disk"] <= shutil.disk_usage(tmp_path).total
