@@ -99,6 +99,8 @@ def test_form_without_a_mouse(page: Page) -> None:
     page.keyboard.press("Tab")
     type_then_tab("Compile Command", "true")
     type_then_tab("Compile Timeout", "10")
+    expect(page.locator("input[name=input-via]:checked")).to_be_focused()
+    page.keyboard.press("Tab")
     type_then_tab("Execute Input", "typed")
     page.keyboard.press("Tab")
     type_then_tab("Execute Data File Name", "")
