@@ -39,6 +39,7 @@ $ khala diff last
  a line
 -42
 +41
+khala: the first difference: line 2: expected "42", got "41"
 $ khala describe last | sed -n '/Ended/,$p'
 Ended     succeeded
 $ khala run --time 1s -- sleep 30
