@@ -77,6 +77,10 @@ def test_first_wrong_case_is_open_on_its_difference(page: Page, judged: str) -> 
     expect(page.get_by_role("button", name="blanks")).to_have_attribute("aria-expanded", "true")
     expect(page.get_by_test_id("diff-blanks")).to_be_visible()
     expect(opened(page).locator("mark")).to_have_text(["b", "·b·"])
+    # What is marked stands in its line, and does not break it.
+    rows = opened(page).get_by_test_id("diff").locator("tbody tr")
+    [height] = set(rows.evaluate_all("rows => rows.map(row => row.offsetHeight)"))
+    assert height < 30
 
 
 def test_cases_are_narrowed_by_their_verdict(page: Page, judged: str) -> None:
