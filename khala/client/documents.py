@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -11,10 +12,11 @@ from msgspec import Struct
 from khala.client.jobs import JSON, JobCalls, parse
 from khala.client.request import Json
 from khala.client.transport import Call
-from khala.protocol.v2 import Acted, Batch, Created, CreatedJob
+from khala.protocol.v2 import Acted, Batch, Created, CreatedJob, Preset, Presets
 
 #: Fields that only the document of a job has.
 _OF_JOBS = ("task", "tasks", "array", "entries")
+_PRESETS = "/api/v2/presets"
 
 
 class Applied(Struct, frozen=True, kw_only=True):
@@ -48,6 +50,22 @@ class DocumentCalls(JobCalls):
         body = msgspec.json.encode({"tasks": documents})
         answer = await self._ask("POST", "/api/v2/tasks/batch", body=body, headers=headers)
         return parse(Batch, answer)
+
+    async def presets(self) -> list[Preset]:
+        """What documents may begin with, by name."""
+        return parse(Presets, await self._ask("GET", _PRESETS)).presets
+
+    async def put_preset(
+        self, name: str, task: Mapping[str, object], *, description: str = ""
+    ) -> Preset:
+        """Make a preset out of a part of a task document, or replace what it says."""
+        body = msgspec.json.encode({"description": description, "task": task})
+        path = f"{_PRESETS}/{quote(name, safe='')}"
+        return parse(Preset, await self._ask("PUT", path, body=body, headers=JSON))
+
+    async def remove_preset(self, name: str) -> Preset:
+        """What it said. Raise `NotFound`."""
+        return parse(Preset, await self._ask("DELETE", f"{_PRESETS}/{quote(name, safe='')}"))
 
     async def cancel_matching(self, matching: Json, expect_count: int) -> Acted:
         """Cancel all open tasks of a filter. Raise `CountDiffers` if they are not as many."""

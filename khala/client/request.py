@@ -31,7 +31,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class StageOf(Struct, frozen=True):
-    """One stage: a bash script, its limits and its own variables."""
+    """One stage: a bash script ("" is that of the task's preset), its limits and its own
+    variables."""
 
     command: str
     limits: Limits = Limits()
@@ -90,7 +91,7 @@ class RetryOf(Struct, frozen=True, kw_only=True):
 
 
 class NewTask(Struct, frozen=True, kw_only=True):
-    """A task to create; at least one of the two stages."""
+    """A task to create; at least one of the two stages, here or in its preset."""
 
     execute: StageOf | None = None
     compile: StageOf | None = None
@@ -118,6 +119,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     queue_ttl_s: float | str | None = None
     #: What the only output should be, of a task without cases.
     expected: bytes | None = None
+    #: What it begins with; what is given here wins.
+    preset: str = ""
     cases: tuple[CaseOf, ...] = ()
     #: A mode, as "tokens", or the whole check as the document has it.
     check: str | Json | None = None
@@ -136,7 +139,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = [_source(source) for source in sources]
         if self.stdin is not None:
             document["stdin"] = _content(self.stdin)
-        for name in ("name", "labels", "priority", "resources", "image"):
+        for name in ("preset", "name", "labels", "priority", "resources", "image"):
             if value := getattr(self, name):
                 document[name] = value
         if not self.cache:
@@ -179,7 +182,8 @@ def _case(case: CaseOf) -> Json:
 
 
 def _stage(stage: StageOf) -> Json:
-    return {"command": stage.command, "limits": _given(stage.limits), "env": stage.env}
+    command = {"command": stage.command} if stage.command else {}
+    return {**command, "limits": _given(stage.limits), "env": stage.env}
 
 
 def _source(source: Source) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,6 +21,7 @@ from khala.protocol.v2 import (
     CaseDiff,
     Nodes,
     Plan,
+    Preset,
     Quota,
     Row,
     Status,
@@ -120,6 +121,15 @@ class Khala:
 
     def quota(self, user: int = 0) -> Quota:
         return self._do(self._inner.quota(user))
+
+    def presets(self) -> list[Preset]:
+        return self._do(self._inner.presets())
+
+    def put_preset(self, name: str, task: Mapping[str, object], *, description: str = "") -> Preset:
+        return self._do(self._inner.put_preset(name, task, description=description))
+
+    def remove_preset(self, name: str) -> Preset:
+        return self._do(self._inner.remove_preset(name))
 
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))

@@ -33,6 +33,11 @@ ENVIRONMENT_VARIABLES = 256
 ENVIRONMENT_NAME_CHARS = 128
 ENVIRONMENT_BYTES = 32 * KIB
 IMAGE_LABEL_CHARS = 64
+#: Named beginnings of task documents: how many, and each of them, as JSON.
+PRESETS = 200
+PRESET_BYTES = 16 * KIB
+PRESET_NAME_CHARS = 64
+PRESET_TEXT_CHARS = 200
 NAME_CHARS = 128
 #: Labels of a task, or of an executor.
 LABELS = 32

@@ -78,12 +78,12 @@ class Calls:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, method: str, path: str, body: Struct, kind: type[Answer]) -> Answer:
+    async def ask(self, method: str, path: str, body: Struct | None, kind: type[Answer]) -> Answer:
         """A call that few make; a change is not repeated when its outcome is unknown."""
         call = Call(
             method=method,
             path=path,
-            body=b"" if method == "GET" else msgspec.msgpack.encode(body),
+            body=b"" if body is None else msgspec.msgpack.encode(body),
             repeatable=method == "GET",
             try_s=WRITE_S,
             total_s=WRITE_TOTAL_S,

@@ -22,6 +22,7 @@ from khala.store.members import Members
 from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.predecessors import Predecessors
+from khala.store.presets import MongoPresets
 from khala.store.quotas import MongoQuotas
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
@@ -46,6 +47,7 @@ class MongoStore:
         self.retention = MongoRetention(database, self.forgetting)
         self.quotas = MongoQuotas(database)
         self.outputs = MongoOutputs(database)
+        self.presets = MongoPresets(database)
         self.live = MongoLive(database)
         self.committer = Committer(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)

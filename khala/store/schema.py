@@ -41,7 +41,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -51,6 +51,7 @@ BLOB_CHUNKS = "blob_chunks"
 LIVE = "live"
 JOBS = "jobs"
 EXECUTORS = "executors"
+PRESETS = "presets"
 META = "meta"
 TOKENS = "tokens"
 #: Made by its first document; what stands in it is of use for a moment.
@@ -141,6 +142,7 @@ _COLLECTIONS: dict[str, Document] = {
         "$or": [{"open": True}, {"open": False, "counts": _PRESENT, "done_at": _PRESENT}],
     },
     EXECUTORS: _EXECUTOR_RULES,
+    PRESETS: {"task": {"$type": "binData"}, "updated_at": {"$type": "date"}},
     META: {},
 }
 COLLECTIONS = tuple(_COLLECTIONS)

@@ -1,4 +1,4 @@
-"""The commands of jobs, of documents in files, and of blobs, as click sees them."""
+"""The commands of jobs, of documents in files, of blobs and of presets, as click sees them."""
 
 from __future__ import annotations
 
@@ -167,4 +167,60 @@ def batch(connection: Connection, file: str) -> None:
     act(connection, lambda khala: document_acts.batch(khala, connection, file))
 
 
-JOB_COMMANDS = (progress, job, apply, batch, blob)
+@click.group(short_help="Named beginnings of tasks.")
+def preset() -> None:
+    """Presets: what a task begins with, as the commands, limits and image of a language.
+
+    \b
+      khala.pex preset put cpp20 -f cpp20.json
+      khala.pex run --preset cpp20 --source main.cpp --time 2s
+
+    A preset is a part of a task document, as POST /api/v2/tasks takes it. What a task says itself
+    wins over it, and tasks that exist stay as they are when it changes.
+    """
+
+
+@preset.command("ls")
+@formed
+@connected
+def list_presets(connection: Connection, form: str) -> None:
+    """List presets by name."""
+    from roles.client import presets
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: presets.list_presets(khala, Form(form)))
+
+
+@preset.command("get")
+@click.argument("name")
+@connected
+def show_preset(connection: Connection, name: str) -> None:
+    """Print what a preset says, as JSON."""
+    from roles.client import presets
+
+    act(connection, lambda khala: presets.show_preset(khala, name))
+
+
+@preset.command("put")
+@click.argument("name")
+@click.option("-f", "--file", metavar="FILE", required=True, help="JSON; - is stdin.")
+@click.option("--description", default="", help="For people; up to 200 characters.")
+@connected
+def put_preset(connection: Connection, name: str, file: str, description: str) -> None:
+    """Make a preset, or replace what it says."""
+    from roles.client import presets
+
+    act(connection, lambda khala: presets.put_preset(khala, name, file, description))
+
+
+@preset.command("rm")
+@click.argument("name")
+@connected
+def remove_preset(connection: Connection, name: str) -> None:
+    """Remove a preset, and print what it said."""
+    from roles.client import presets
+
+    act(connection, lambda khala: presets.remove_preset(khala, name))
+
+
+JOB_COMMANDS = (progress, job, apply, batch, blob, preset)

@@ -180,6 +180,9 @@ def task_options(command: Decorated) -> Decorated:
             help="A script to run; it may carry options as #KHALA lines. - is stdin.",
         ),
         click.option(
+            "--preset", metavar="NAME", help="What it begins with; see khala.pex preset ls."
+        ),
+        click.option(
             "--compile", metavar="SCRIPT", help="A stage before: run once, in the same directory."
         ),
         click.option(

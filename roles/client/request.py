@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, RetryOf, Source, StageOf
@@ -35,6 +36,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
     command: tuple[str, ...] = ()
     file: str | None = None
+    preset: str | None = None
     compile: str | None = None
     source: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
@@ -76,9 +78,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
 def task_of(options: Options) -> NewTask:
     """Read the files it names. Raises Rejected naming the option."""
-    command = _command_of(options)
     execute = StageOf(
-        command,
+        _command_of(options),
         Limits(
             wall_s=duration_of(options.time, "--time"),
             cpu_s=duration_of(options.cpu_time, "--cpu-time"),
@@ -90,16 +91,11 @@ def task_of(options: Options) -> NewTask:
             disk=options.disk,
         ),
     )
-    compile_stage = None
-    if options.compile is not None:
-        wall_s = duration_of(options.compile_time, "--compile-time")
-        compile_stage = StageOf(
-            options.compile, Limits(wall_s=wall_s, memory=options.compile_mem, disk=options.disk)
-        )
     artifacts = ArtifactsOf(options.artifact) if options.artifact else None
     return NewTask(
-        execute=execute,
-        compile=compile_stage,
+        execute=_unless_empty(execute),
+        compile=_compile_stage(options),
+        preset=options.preset or "",
         sources=tuple(_source(path, "--source") for path in _sources_of(options)),
         data=tuple(_source(path, "--data") for path in options.data),
         stdin=_stdin(options.stdin),
@@ -122,6 +118,19 @@ def task_of(options: Options) -> NewTask:
         check=options.check,
         stop_on_first_failure=options.stop_on_failure,
     )
+
+
+def _compile_stage(options: Options) -> StageOf | None:
+    wall_s = duration_of(options.compile_time, "--compile-time")
+    limits = Limits(wall_s=wall_s, memory=options.compile_mem)
+    if options.compile is None:
+        return _unless_empty(StageOf("", limits)) if options.preset else None
+    return StageOf(options.compile, msgspec.structs.replace(limits, disk=options.disk))
+
+
+def _unless_empty(stage: StageOf) -> StageOf | None:
+    """Where a preset says it all, nothing is said of the stage."""
+    return None if stage == StageOf("") else stage
 
 
 _NUMBERS = re.compile(r"(\d+)")
@@ -173,8 +182,10 @@ def _command_of(options: Options) -> str:
         if options.command:
             raise Rejected("-f: give a script file or a command, not both", field="-f")
         return read_script(options.file)
+    if not options.command and options.preset:
+        return ""
     if not options.command:
-        raise Rejected("a command is missing; try: run -- echo hello, or -f SCRIPT")
+        raise Rejected("a command is missing; try: run -- echo hello, -f SCRIPT, or --preset NAME")
     if len(options.command) == 1:
         return options.command[0]
     return shlex.join(options.command)

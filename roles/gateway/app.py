@@ -44,6 +44,7 @@ from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_nodes import NodeActs
+from roles.gateway.v2_presets import PresetRoutes
 from roles.gateway.v2_quota import QuotaRoutes
 
 log = structlog.get_logger()
@@ -61,6 +62,7 @@ HANDLERS = (
     TaskLists,
     Explanations,
     QuotaRoutes,
+    PresetRoutes,
     JobActs,
     JobRoutes,
     TaskActs,
@@ -149,6 +151,7 @@ class Gateway:
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
             QuotaRoutes(client=self._client),
+            PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),
             NodeActs(client=self._client),
             self._logs,

@@ -7,14 +7,19 @@ each reserves its size before it is read and is asked to come back when there is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from sanic import Request
 from sanic.http import Http
 
 from khala.model.errors import Rejected, TooLarge, Unavailable
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+#: Work on a body above this leaves the event loop to the others.
+LARGE_BYTES = 256 * 1024
 #: Whole-body deadline; 64 MiB through a line of 2 Mbit/s.
 BODY_S = 300.0
 #: A body that is refused is read and dropped up to this, so that its sender gets to read why.
@@ -94,3 +99,12 @@ async def pieces_of(request: Request) -> AsyncIterator[bytes]:
 
 def too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"body: it is larger than the limit of {limit_bytes} bytes (--max-body)")
+
+
+async def off_loop(
+    large: bool, work: Callable[Given, Made], *given: Given.args, **named: Given.kwargs
+) -> Made:
+    """In a thread if it is on something large."""
+    if large:
+        return await asyncio.to_thread(work, *given, **named)
+    return work(*given, **named)

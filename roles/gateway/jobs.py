@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -26,17 +25,26 @@ from khala.net.rpc_errors import error_of
 from khala.protocol import v2
 from khala.protocol.jobs import BatchAnswer, JobView, ListJobs, ListMembers, SubmitBatch
 from khala.protocol.v2 import ProblemCode
-from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.bodies import (
+    LARGE_BYTES,
+    Budget,
+    announced_bytes,
+    drop_body,
+    off_loop,
+    read_body,
+    too_large,
+)
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
+from roles.gateway.presets import Presets
 from roles.gateway.queries import read_query
 from roles.gateway.rows import row_of
 from roles.gateway.spec_job import BatchSpecV2, JobBuilder, JobSpecV2, wrong_count
 from roles.gateway.submission import INTEGER_MAX, parse_key
-from roles.gateway.v2_create import JSON_FACTOR, LARGE_BYTES
+from roles.gateway.v2_create import JSON_FACTOR
 from roles.gateway.v2_list import LIMIT_DEFAULT, LIMIT_MAX
 
 JOBS = "/api/v2/jobs"
@@ -238,9 +246,9 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             raise too_large(limit_bytes)
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
-            if len(body) > LARGE_BYTES:
-                return await asyncio.to_thread(parse_document, decoder, body), body
-            return parse_document(decoder, body), body
+            whole = await Presets(client=self.client).apply(body)
+            large = len(whole) > LARGE_BYTES
+            return await off_loop(large, parse_document, decoder, whole), body
 
 
 async def _refuse(request: Request, error: KhalaError) -> HTTPResponse:

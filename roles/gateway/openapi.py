@@ -42,6 +42,10 @@ _PATHS: dict[str, tuple[Json, str]] = {
     "number": ({"type": "integer", "minimum": 1, "maximum": CASES}, "A case of a task, from 1."),
     "stream": ({"enum": ["stdout", "stderr"]}, "An output."),
     "path": ({"type": "string", "minLength": 1}, "Relative to the work directory."),
+    "preset": (
+        {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
+        "A preset, by its name.",
+    ),
     "name": (
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
         "An executor, by its name among the nodes.",

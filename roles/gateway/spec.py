@@ -83,6 +83,8 @@ User: TypeAlias = Annotated[int, within(0, INTEGER_MAX)]
 Priority: TypeAlias = Annotated[int, within(-PRIORITY_MAX, PRIORITY_MAX)]
 TaskReference: TypeAlias = Annotated[str, told(pattern="^[0-9a-f]{24}$")]
 Crashes: TypeAlias = Annotated[int, within(1, CRASHES_MAX)]
+#: As nodes are named.
+PresetName: TypeAlias = Annotated[str, told(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Image: TypeAlias = Annotated[str, chars(IMAGE_LABEL_CHARS, r"^([A-Za-z0-9][A-Za-z0-9._-]*)?$")]
 _Reason: TypeAlias = Annotated[str, told(enum=[reason.value for reason in RetryReason])]
 Pause: TypeAlias = (
@@ -235,6 +237,8 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The document."""
 
     stages: StagesSpec
+    #: What the document begins with: it is a merge patch (RFC 7396) on what that preset says.
+    preset: PresetName | None = None
     user: User = 0
     name: Name = ""
     labels: Labels = {}

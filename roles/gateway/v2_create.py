@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Callable
 from email.message import Message
-from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -21,7 +18,15 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
-from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.bodies import (
+    LARGE_BYTES,
+    Budget,
+    announced_bytes,
+    drop_body,
+    off_loop,
+    read_body,
+    too_large,
+)
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
@@ -30,6 +35,7 @@ from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending
+from roles.gateway.presets import Presets
 from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
 from roles.gateway.spec_blobs import KnownBlobs, load_blobs
@@ -43,13 +49,9 @@ from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import Wait, answer_task, parse_wait, wait_end
 
 TASKS = "/api/v2/tasks"
-#: Work on a body above this leaves the event loop to the others.
-LARGE_BYTES = 256 * 1024
 #: A body of JSON is held as it came, as texts and as the task that is made of them.
 JSON_FACTOR = 3
 _MULTIPART = "multipart/form-data"
-Given = ParamSpec("Given")
-Made = TypeVar("Made")
 
 
 class CreateQuery(Struct, frozen=True, kw_only=True):
@@ -123,10 +125,12 @@ class V2Create(Struct, frozen=True, kw_only=True):
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
             large = len(body) > LARGE_BYTES
-            document = await _off_loop(large, _document_of_body, content_type, body)
+            spec, parts = await off_loop(large, _parts_of_body, content_type, body)
+            spec = await Presets(client=self.client).apply(spec)
+            document = TaskDocument(spec=await off_loop(large, parse_spec, spec), parts=parts)
             blobs = await load_blobs(self.client, document.spec, limit_bytes)
             large = large or bool(blobs.contents) or inflates(document.spec)
-            task = await _off_loop(large, task_of_spec, document, blobs, self.config, key)
+            task = await off_loop(large, task_of_spec, document, blobs, self.config, key)
             if query.dry_run:
                 return _json(_plan_of(task, blobs), 200, {})
             task = replace(task, traceparent=parse_traceparent(request))
@@ -150,21 +154,13 @@ class V2Create(Struct, frozen=True, kw_only=True):
         return _json(v2.Created(id=submitted.id, links=links), 201, headers)
 
 
-async def _off_loop(
-    large: bool, work: Callable[Given, Made], *given: Given.args, **named: Given.kwargs
-) -> Made:
-    if large:
-        return await asyncio.to_thread(work, *given, **named)
-    return work(*given, **named)
-
-
-def _document_of_body(content_type: str, body: bytes) -> TaskDocument:
+def _parts_of_body(content_type: str, body: bytes) -> tuple[bytes, dict[str, bytes]]:
     """A document alone, or one in the part `spec` beside the parts it refers to."""
     header = Message()
     header["content-type"] = content_type
     kind = header.get_content_type()
     if kind == JSON:
-        return TaskDocument(spec=parse_spec(body))
+        return body, {}
     if kind != _MULTIPART:
         raise _OtherType(
             f"Content-Type: {JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
@@ -174,7 +170,7 @@ def _document_of_body(content_type: str, body: bytes) -> TaskDocument:
     spec = parts.pop("spec", None)
     if spec is None:
         raise Rejected("spec: the body has no part of this name; it holds the task document")
-    return TaskDocument(spec=parse_spec(spec), parts=parts)
+    return spec, parts
 
 
 def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:

@@ -50,10 +50,6 @@ class DrainSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline: Annotated[float, within(0, DRAIN_MAX_S)] | str = "15m"
 
 
-class _Nothing(Struct):
-    """A request without a body."""
-
-
 _cordons = msgspec.json.Decoder(CordonSpec)
 _drains = msgspec.json.Decoder(DrainSpec)
 
@@ -114,7 +110,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def get_cordon(self, _: Request, name: str) -> HTTPResponse:
         """Whether an executor gets work, and how many tasks it still has."""
-        return await self._ask("GET", f"/rpc/v1/nodes/{check_name(name)}", _Nothing())
+        return await self._ask("GET", f"/rpc/v1/nodes/{check_name(name)}", None)
 
     @declare(
         Operation(
@@ -127,12 +123,12 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def uncordon_node(self, _: Request, name: str) -> HTTPResponse:
         """Let an executor have work again."""
-        return await self._ask("DELETE", f"/rpc/v1/nodes/{check_name(name)}/cordon", _Nothing())
+        return await self._ask("DELETE", f"/rpc/v1/nodes/{check_name(name)}/cordon", None)
 
     async def _set(self, name: str, cordon: SetCordon) -> HTTPResponse:
         return await self._ask("POST", f"/rpc/v1/nodes/{check_name(name)}/cordon", cordon)
 
-    async def _ask(self, method: str, path: str, body: Struct) -> HTTPResponse:
+    async def _ask(self, method: str, path: str, body: Struct | None) -> HTTPResponse:
         load = await self.client.ask(method, path, body, NodeLoad)
         work = v2.NodeWork(name=load.record.name, running=load.running, cordon=load.record.cordon)
         return HTTPResponse(v2.encode(work), headers=_HEADERS, content_type=JSON)

@@ -45,11 +45,7 @@ class QuotaRoutes(Struct, frozen=True, kw_only=True):
 
 
 async def load_quota(client: JudicatorClient, user: int) -> QuotaView:
-    return await client.ask("GET", f"/rpc/v1/quota/{user}", _Nothing(), QuotaView)
-
-
-class _Nothing(Struct):
-    """A request without a body."""
+    return await client.ask("GET", f"/rpc/v1/quota/{user}", None, QuotaView)
 
 
 def _view(seen: QuotaView) -> v2.Quota:

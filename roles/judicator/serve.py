@@ -56,6 +56,7 @@ from roles.judicator.member_routes import MemberRoutes
 from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
 from roles.judicator.node_routes import NodeRoutes
+from roles.judicator.preset_routes import PresetRoutes
 from roles.judicator.quotas import Admission
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
@@ -299,6 +300,7 @@ class Judicator:
         routes = Routes(app)
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
+        PresetRoutes(store.presets).register(routes)
         self._retaining.register(routes)
         self._admission.register(routes)
         if self._config.identity is not None:

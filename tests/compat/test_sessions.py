@@ -21,9 +21,10 @@ SHELL = f'khala() {{ "{sys.executable}" -m khala "$@"; }}'
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
-$ build='g++ -O2 -o main main.cpp'
+$ khala preset put cpp20-gcc -f cpp20-gcc.json --description 'C++20, GCC'
+cpp20-gcc
 $ judged='--stdin in.txt --expect out.txt --time 5s --mem 256M'
-$ khala run --source main.cpp --compile "$build" $judged -- ./main
+$ khala run --preset cpp20-gcc --source main.cpp $judged
 a line
 41
 ... queued → ... (... s)
@@ -120,6 +121,8 @@ two
 FILES = {
     "main.cpp": "#include <iostream>\nint main() { int a, b; std::cin >> a >> b;\n"
     'std::cout << "a line\\n" << a + b << "\\n"; }\n',
+    "cpp20-gcc.json": '{"stages": {"compile": {"command": "g++ -std=c++20 -O2 -o main main.cpp"},'
+    ' "execute": {"command": "./main"}}}',
     "in.txt": "20 21\n",
     "out.txt": "a line\n42\n",
     # Fails for even indexes, until it is somebody's second job.

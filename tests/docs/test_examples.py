@@ -122,6 +122,10 @@ def test_api_create(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "notes=@notes.txt"), tmp_path) == 1
 
 
+def test_api_presets(fresh: Khala, tmp_path: Path) -> None:
+    assert follow(fresh, the_block("docs/api.md", "presets/shout"), tmp_path) == 3
+
+
 def test_api_logs(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "logs?follow=true"), tmp_path) == 4
 

@@ -23,6 +23,7 @@ from khala.store.schema import (
     META,
     OUTPUTS,
     PAYLOADS,
+    PRESETS,
     QUOTA_TURNS,
     TASKS,
     ensure_schema,
@@ -67,8 +68,8 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
-    kept = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS, EXECUTORS, QUOTA_TURNS)
-    for name in kept:
+    of_tasks = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS)
+    for name in (*of_tasks, EXECUTORS, PRESETS, QUOTA_TURNS):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
     return shared

@@ -59,6 +59,7 @@ from khala.protocol.v2.nodes import (
     NodeWork,
     Status,
 )
+from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.quota import Quota, QuotaLine
 from khala.protocol.v2.tasks import (
@@ -158,6 +159,8 @@ __all__ = [
     "PlannedStage",
     "PlannedStages",
     "Predecessor",
+    "Preset",
+    "Presets",
     "Problem",
     "ProblemCode",
     "QueueChange",
