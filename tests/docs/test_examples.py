@@ -122,10 +122,6 @@ def test_api_create(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "notes=@notes.txt"), tmp_path) == 1
 
 
-def test_api_presets(fresh: Khala, tmp_path: Path) -> None:
-    assert follow(fresh, the_block("docs/api.md", "presets/shout"), tmp_path) == 3
-
-
 def test_api_logs(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "logs?follow=true"), tmp_path) == 4
 
@@ -155,6 +151,10 @@ def test_api_list(fresh: Khala, tmp_path: Path) -> None:
     for _ in range(7 - len(found["tasks"])):  # which makes the four pages of the example
         fresh.wait_done(fresh.submit(user="0"))
     assert follow(fresh, the_block("docs/api.md", "/api/task/list?user=0"), tmp_path) == 1
+
+
+def test_api_presets(fresh: Khala, tmp_path: Path) -> None:
+    assert follow(fresh, the_block("docs/api.md", "presets/shout"), tmp_path) == 3
 
 
 def test_api_token(tmp_path: Path) -> None:
