@@ -207,7 +207,8 @@ def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
     for task in load.tasks:
         found = gateways[0].wait_done(task, 90)
         assert (found["status"], found["result"]["execute_output"]) == (5, "done\n"), found
-        assert gateways[0].explain(task)["attempt"] == 1
+        # What an executor gives back when it stops has another attempt; nothing was lost with one.
+        assert gateways[0].explain(task)["crashes"] == 0
 
 
 def test_the_last_healthy_majority_is_not_given_away(
