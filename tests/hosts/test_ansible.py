@@ -201,7 +201,7 @@ def test_three_judicators_are_made_an_executor_drained_and_all_restored_elsewher
         assert made["state"] == "succeeded"
         three.play("drain.yml", khala_drain="x1", khala_drained="stopped")
         waiting = three.task("echo waited", wait_s=0)
-        assert waiting["state"] == "queued"
+        assert three.get(f"/api/v2/tasks/{waiting['id']}")["state"] == "queued"
         three.play("backup.yml", **backups)
         three.play("drain.yml", khala_drain="x1", khala_drained="back")
         assert three.task("echo back")["state"] == "succeeded"
