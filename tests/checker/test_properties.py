@@ -29,7 +29,7 @@ from tests.checker.history import (
 )
 
 BOUNDS = Bounds()
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=60)
 
 
 @dataclass

@@ -66,7 +66,7 @@ def apply(sessions: Sessions, step: Step, conn: int) -> None:
 
 
 @given(steps)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_free_slots_are_counted_right(history: list[Step]) -> None:
     sessions = Sessions()
     for conn, step in enumerate(history):

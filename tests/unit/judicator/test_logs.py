@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -187,7 +187,6 @@ def test_an_output_in_chunks_is_read_from_the_middle(rig: Rig) -> None:
     assert read == data[at:]
 
 
-@settings(deadline=None)  # how long one takes says how busy the machine is
 @given(seen=st.integers(0, 60), limit=st.integers(1, 40), start=st.integers(0, 70))
 def test_a_cut_output_is_read_with_its_gap(seen: int, limit: int, start: int) -> None:
     written = bytes(range(seen))
@@ -211,7 +210,6 @@ def test_a_cut_output_is_read_with_its_gap(seen: int, limit: int, start: int) ->
     assert view.ends == {Channel.STDOUT: seen}
 
 
-@settings(deadline=None)
 @given(size=st.integers(0, 30), seen=st.integers(0, 60), gap=st.integers(0, 30))
 def test_every_kept_byte_has_one_place(size: int, seen: int, gap: int) -> None:
     cut = StreamCut(seen_bytes=seen, gap_at=min(gap, size)) if seen > size else None
