@@ -105,7 +105,12 @@ class Site:
                 *("-e", json.dumps(variables)),
             ],
             cwd=folder,
-            env={**os.environ, "ANSIBLE_CONFIG": str(folder / "ansible.cfg")},
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+                # Connections that are kept belong to hosts whose addresses others have next.
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "ssh"),
+            },
             capture_output=True,
             text=True,
             timeout=1200,
