@@ -59,7 +59,7 @@ def leave(settings: Settings) -> int:
 
 
 def _roster(settings: Settings) -> Roster:
-    return ask(settings, lambda client: client.ask("GET", _MEMBERS, _EMPTY, Roster))
+    return ask(settings, lambda client: client.ask("GET", _MEMBERS, None, Roster))
 
 
 def _print(roster: Roster) -> None:

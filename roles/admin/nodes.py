@@ -55,7 +55,7 @@ def drain(
                 " be given back; it stays cordoned. Is its judicator serving? See khala.pex nodes"
             )
         time.sleep(_LOOK_S)
-        load = ask(settings, lambda client: client.ask("GET", path, _Nothing(), NodeLoad))
+        load = ask(settings, lambda client: client.ask("GET", path, None, NodeLoad))
     print(f"{executor} is empty; safe to stop.")
     return 0
 

@@ -29,8 +29,7 @@ def create(settings: Settings, role: str, ttl_s: float, uses: int) -> int:
 
 def show(settings: Settings) -> int:
     require_certificates(settings)
-    empty = TokenList(tokens=[])
-    found = ask(settings, lambda client: client.ask("GET", _TOKENS, empty, TokenList))
+    found = ask(settings, lambda client: client.ask("GET", _TOKENS, None, TokenList))
     _print(found.tokens)
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from khala.net.client import JudicatorClient
 from khala.protocol.jobs import SubmitJob
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import Issue, IssueCode
+from roles.gateway.bodies import off_loop
 from roles.gateway.bounds import chars, items, told, within
 from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Invalid, Issues, step
@@ -99,10 +99,7 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
         blobs = await load_blobs(self.client, spec, self.config.max_body_bytes)
         given = (TaskDocument(spec=spec), blobs, self.config, key)
         try:
-            if inflates(spec):
-                task = await asyncio.to_thread(task_of_spec, *given)
-            else:
-                task = task_of_spec(*given)
+            task = await off_loop(inflates(spec), task_of_spec, *given)
         except Invalid as invalid:
             return invalid
         return task if key else replace(task, key=None)
