@@ -10,7 +10,7 @@ Join tokens are not copied: they were made for the certificates of one cluster.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import cast
 from urllib.parse import quote
 
@@ -64,7 +64,7 @@ async def count(database: Database, name: str, *, exactly: bool) -> int:
         return await database[name].estimated_document_count()
 
 
-async def read_all(database: Database, name: str) -> AsyncIterator[Batch]:
+async def read_all(database: Database, name: str) -> AsyncGenerator[Batch, None]:
     """Everything in the collection, in batches of at most 16 MiB. Raise `Unavailable`."""
     # The client's deadline would be that of the whole walk.
     with reading(), pymongo.timeout(None):

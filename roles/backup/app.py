@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
 import click
 
 from khala.config.settings import Settings
 from khala.model.dates import utc_now
-from khala.model.errors import Rejected, Unavailable
+from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
 from khala.model.ids import mint_nonce
 from khala.pki.node import JUDICATOR, NodeTls
 from khala.store import copying
@@ -108,10 +109,11 @@ def restore(settings: Settings, path: Path, *, init: bool) -> int:
         data_dir = make_dir(Path(settings.data_dir))
         lock_dir(data_dir)
         _require_empty(data_dir)
-        manifest = asyncio.run(_fill(data_dir, settings.mongodb.bin, reader))
-    if init:
-        found(NodeTls(data_dir, JUDICATOR))
-    keep_node(data_dir, Node(cluster=mint_nonce(), name=settings.name))
+        with _emptied(data_dir), _needing_room(data_dir):
+            manifest = asyncio.run(_fill(data_dir, settings.mongodb.bin, reader))
+            if init:
+                found(NodeTls(data_dir, JUDICATOR))
+            keep_node(data_dir, Node(cluster=mint_nonce(), name=settings.name))
     click.echo(
         f"{data_dir}: {_told(manifest)} of {manifest.created_at}. It is a new cluster; start it"
         f" with khala.pex {'judicator' if init else 'up'} --data-dir {data_dir}"
@@ -153,10 +155,11 @@ async def _save(settings: Settings, cluster: str, writer: Writer) -> Manifest:
 
 async def _save_one(database: Database, name: str, writer: Writer, progress: Progress) -> int:
     documents = 0
-    async for batch in copying.read_all(database, name):
-        writer.add(name, batch.documents, batch.data)
-        documents += batch.documents
-        progress.add(batch.documents)
+    async with aclosing(copying.read_all(database, name)) as batches:
+        async for batch in batches:
+            writer.add(name, batch.documents, batch.data)
+            documents += batch.documents
+            progress.add(batch.documents)
     return documents
 
 
@@ -172,19 +175,37 @@ async def _require_current(database: Database) -> None:
 async def _try(settings: Settings, path: Path) -> Manifest:
     """Restore it where nobody looks, and read it as this Khala would."""
     with Reader(path, schema=SCHEMA_VERSION) as reader:
-        try:
-            with (
-                tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch,
-                _held(Path(scratch)),
-            ):
-                data = make_dir(Path(scratch) / "mongodb")
-                async with mongod_on(data, settings.mongodb.bin) as database:
-                    await _load(database, reader)
-        except OSError as error:
-            raise Unavailable(
-                f"the scratch copy beside {path} failed: {error.strerror}; is there room?"
-            ) from error
+        with (
+            _needing_room(path.parent),
+            tempfile.TemporaryDirectory(prefix=SCRATCH, dir=path.parent) as scratch,
+            _held(Path(scratch)),
+        ):
+            data = make_dir(Path(scratch) / "mongodb")
+            async with mongod_on(data, settings.mongodb.bin) as database:
+                await _load(database, reader)
         return reader.manifest
+
+
+@contextmanager
+def _needing_room(folder: Path) -> Iterator[None]:
+    """Nobody else uses that MongoDB and its disk: what fails there is most often its size."""
+    try:
+        yield
+    except (OSError, Unavailable, OutcomeUnknown) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise Unavailable(f"the copy in {folder} failed: {why}; is there room?") from error
+
+
+@contextmanager
+def _emptied(data_dir: Path) -> Iterator[None]:
+    """Take away what could not be finished, so that the same command may be given again."""
+    try:
+        yield
+    except BaseException:
+        for name in (RESTORING, "mongodb"):
+            with suppress(FileNotFoundError):
+                shutil.rmtree(data_dir / name)
+        raise
 
 
 @contextmanager

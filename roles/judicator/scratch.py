@@ -8,6 +8,7 @@ also opens a member's own data to change what that knows of its set, as no runni
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -16,10 +17,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from khala.model.errors import Unavailable
+from khala.model.errors import KhalaError, Unavailable
 from khala.store.codec import Database
 from khala.store.copying import connect_alone
 from khala.supervise import binaries
+
+# That its mongod has ended is said once, by `mongod_on`, and not by the driver with its trace.
+logging.getLogger("pymongo").addHandler(logging.NullHandler())
 
 _START_S = 60.0
 _STOP_S = 60.0
@@ -51,6 +55,10 @@ async def mongod_on(data: Path, mongod_bin: str | None) -> AsyncIterator[Databas
             client, database = connect_alone(str(socket))
             try:
                 yield database
+            except KhalaError as error:
+                if process.returncode is None:
+                    raise
+                raise Unavailable(f"its mongod ended ({process.returncode})") from error
             finally:
                 await client.close()
         finally:
