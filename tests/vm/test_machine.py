@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vm.machine import Machine, Place, processes_of
+from tests.vm.machine import SILENCE_S, Machine, Place, processes_of
 
 _TEST = "tests/vm/guest.py::test_the_hierarchy_is_pure_v2"
 
@@ -52,7 +52,7 @@ def test_a_machine_ends_by_itself(tmp_path: Path) -> None:
 def test_a_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys, time\n"
-        "from tests.vm.machine import Machine, Place, processes_of\n"
+        "from tests.vm.machine import SILENCE_S, Machine, Place, processes_of\n"
         f"folder = pathlib.Path({str(tmp_path)!r})\n"
         f"machine = Machine(folder, Place.ROOT, [{_TEST!r}])\n"
         # Until then it may not have asked to be told of its parent's end.
@@ -65,7 +65,7 @@ def test_a_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> None
         assert starter.stdout is not None
         session = int(starter.stdout.readline())
         starter.kill()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + SILENCE_S
     while pids := processes_of(session):
         assert time.monotonic() < deadline, f"{pids} run on"
         time.sleep(0.01)
@@ -73,7 +73,7 @@ def test_a_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> None
 
 def _until_nothing_runs(machine: Machine) -> None:
     """Its first process kills the others before it ends, and does not wait for them."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + SILENCE_S
     while pids := machine.processes():
         assert time.monotonic() < deadline, f"{pids} run on"
         time.sleep(0.01)
