@@ -4,9 +4,11 @@
 : "${root:?}"
 
 hosts_packages=python3,libcurl4,iproute2,iptables,faketime,systemd-sysv,dbus,openssh-server
-docker_pid=$root/dist/dockerd.pid
+# On every container and network of the tests.
+hosts_label=khala.tests
 
-# Docker's engine answers, or says why not. One that is started here is stopped by `stop_docker`.
+# Docker's engine answers, or says why not. One that is started here is stopped by `stop_docker`;
+# the caller names a file for its number in `docker_pid`.
 start_docker() {
   docker info >/dev/null 2>&1 && return
   ((EUID == 0)) || die "the tests of hosts need Docker's engine, and it does not answer: start it, or run this as root"
@@ -17,12 +19,14 @@ start_docker() {
     for fd in "/proc/$BASHPID/fd/"*; do
       ((${fd##*/} > 2)) && eval "exec ${fd##*/}>&-"
     done
-    exec setsid dockerd
+    # Every network of the tests is one of their own.
+    exec setsid dockerd --bridge=none
   ) >"$root/dist/dockerd.log" 2>&1 </dev/null &
   local pid=$! tries
   for ((tries = 0; tries < 120; tries++)); do
     if docker info >/dev/null 2>&1; then
-      printf '%s\n' "$pid" >"$docker_pid"
+      printf '%s\n' "$pid" >"${docker_pid:?}"
+      sweep_hosts
       return
     fi
     kill -0 "$pid" 2>/dev/null || break
@@ -32,12 +36,29 @@ start_docker() {
   die "Docker's engine cannot be started on this machine, see dist/dockerd.log; the tests of hosts need it"
 }
 
+# Takes away what a killed run has left.
+sweep_hosts() {
+  local left
+  left=$(docker ps --all --quiet --filter "label=$hosts_label")
+  # shellcheck disable=SC2086
+  if [[ -n $left ]]; then docker rm --force --volumes $left >/dev/null; fi
+  docker network prune --force --filter "label=$hosts_label" >/dev/null
+}
+
+# The engine that this run has started, if it has; whoever started another needs it.
 stop_docker() {
-  [[ -f $docker_pid ]] || return 0
-  local pid
+  [[ -f ${docker_pid:?} ]] || return 0
+  local pid tries
   pid=$(<"$docker_pid")
-  if [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]]; then kill "$pid"; fi
   rm -f -- "$docker_pid"
+  [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
+  sweep_hosts || true
+  kill "$pid" || true
+  for ((tries = 0; tries < 120; tries++)); do
+    kill -0 "$pid" 2>/dev/null || return 0
+    sleep 0.5
+  done
+  printf 'dockerd %d does not stop\n' "$pid" >&2
 }
 
 # Prints the tag of the image that belongs to this machine and these packages.

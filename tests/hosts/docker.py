@@ -13,6 +13,12 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from tests.cluster.harness import PEX
+
+#: What the file unpacks, kept between runs: doing it takes every host's processors.
+PEX_CACHE = PEX.parent / "hosts-pex"
+#: On whatever is made here: `build/test` takes away what a killed run has left.
+LABEL = "khala.tests"
 #: On a host that has work.
 BUSY_PROCESSES = 2
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.harness import PEX, ROOT, wait_until
-from tests.hosts.docker import docker
+from tests.hosts.docker import LABEL, docker
 
 #: As in compose.yml, and then systemd instead of an idle process.
 _INIT = """
@@ -49,7 +49,7 @@ class Site:
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True, timeout=60
         )
-        docker("network", "create", self._marks)
+        docker("network", "create", "--label", LABEL, self._marks)
         self.addresses = {name: self._host(name, key) for name in self.names}
         host = {name: {"ansible_host": address} for name, address in self.addresses.items()}
         common = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
@@ -74,6 +74,7 @@ class Site:
         container = f"{self._marks}-{name}"
         docker(
             *("run", "-d", "--name", container, "--hostname", name, "--network", self._marks),
+            *("--label", LABEL),
             *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
             *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
             *("--tmpfs", "/run", "--tmpfs", "/run/lock", "-e", "container=docker"),

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import PEX, ROOT, wait_until
-from tests.hosts.conftest import PEX_CACHE
-from tests.hosts.docker import docker
+from tests.hosts.docker import LABEL, PEX_CACHE, docker
 
 pytestmark = pytest.mark.timeout(900)
 #: The lines of a block that say on which host they are typed.
@@ -33,12 +32,12 @@ class Hosts:
 
     def start(self) -> None:
         subnet = ("--subnet", "10.0.0.0/24", "--gateway", "10.0.0.254")
-        docker("network", "create", *subnet, self._marks)
+        docker("network", "create", "--label", LABEL, *subnet, self._marks)
         PEX_CACHE.mkdir(exist_ok=True)
         for number, name in enumerate("abcd", start=1):
             docker(
                 *("run", "-d", "--init", "--name", self._container(name), "--hostname", name),
-                *("--network", self._marks, "--ip", f"10.0.0.{number}"),
+                *("--network", self._marks, "--ip", f"10.0.0.{number}", "--label", LABEL),
                 *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
                 *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
                 *("--tmpfs", "/root:exec", "--tmpfs", "/var/lib/khala:exec"),

@@ -11,23 +11,20 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.faults import failpoints
+from tests.cluster.faults.cluster import JUDICATORS, Cluster
 from tests.cluster.harness import PEX
-from tests.hosts import failpoints
-from tests.hosts.cluster import JUDICATORS, Cluster
-from tests.hosts.docker import Host, docker, weighed
-
-#: Kept between runs: unpacking the file takes every host's processors.
-PEX_CACHE = PEX.parent / "hosts-pex"
+from tests.hosts.docker import PEX_CACHE, Host, docker, weighed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def seed() -> int:
     """Of this run's faults; `KHALA_FAULT_SEED` repeats one."""
     given = os.environ.get("KHALA_FAULT_SEED")
     return int(given) if given else random.SystemRandom().randrange(1_000_000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What the hosts share with this machine."""
     folder = tmp_path_factory.mktemp("hosts")
@@ -39,29 +36,29 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     Cluster.clean(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_compose_command() -> str:
     return "docker-compose"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_setup() -> list[str]:
     return ["up -d --no-build"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_cleanup() -> list[str]:
     return ["down -v --timeout 1"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def docker_compose_file(files: Path) -> str:
-    assert os.environ.get("KHALA_HOST_IMAGE"), "KHALA_HOST_IMAGE is not set: run build/test hosts"
+    assert os.environ.get("KHALA_HOST_IMAGE"), "KHALA_HOST_IMAGE is not set: run build/test cluster"
     os.environ["KHALA_HOST_FILES"] = str(files)
     return str(Path(__file__).with_name("compose.yml"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(
     docker_services: Any, docker_compose_project_name: str, files: Path
 ) -> Iterator[Cluster]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import ssl
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
+import msgspec
 from etcd3 import etcdrpc
 
+from khala.model.errors import KhalaError
+from khala.net.joining import request
 from khala.pki.node import JUDICATOR, NodeTls
+from khala.protocol.members import MemberView, Roster, Standing
 from roles.judicator.renewal import etcd_tls
+from tests.cluster.faults.service import Service
 from tests.cluster.harness import wait_until
-from tests.hosts.service import DATA, Service
 
 RPC, ETCD = 4000, 2001
 
@@ -38,21 +40,23 @@ class Quorum:
     def __init__(self, judicators: list[Service]) -> None:
         self._judicators = judicators
 
-    def members(self) -> list[dict[str, Any]]:
-        """As `cluster members` shows them, on whichever judicator's host it works."""
+    def members(self) -> list[MemberView]:
+        """What `cluster members` shows, of whichever judicator answers; asked as it asks, without
+        the start of a process for each of many looks."""
         for judicator in self._judicators:
-            command = f"khala.pex cluster members --json --data-dir {DATA}"
-            with contextlib.suppress(AssertionError, ValueError, subprocess.TimeoutExpired):
-                found: list[dict[str, Any]] = json.loads(judicator.host.run(command))["members"]
-                return found
+            address = f"{judicator.host.address}:{RPC}"
+            with contextlib.suppress(KhalaError):
+                tls = NodeTls(judicator.data, JUDICATOR).client
+                answer = request(address, "GET", "/rpc/v1/members", tls, b"")
+                return msgspec.msgpack.decode(answer, type=Roster).members
         return []
 
     def settled(self) -> bool:
         members = self.members()
         return len(members) == len(self._judicators) and all(
-            each["member"].get("standing") == "member"
-            and each["etcd"] == "voter"
-            and each["mongodb"] in {"primary", "secondary"}
+            each.member.standing == Standing.MEMBER
+            and each.etcd == "voter"
+            and each.mongodb in {"primary", "secondary"}
             for each in members
         )
 
@@ -61,9 +65,7 @@ class Quorum:
 
         def found() -> Service | None:
             primaries = {
-                each["member"]["name"]
-                for each in self.members()
-                if each["mongodb"].startswith("primary")
+                each.member.name for each in self.members() if each.mongodb.startswith("primary")
             }
             return next((each for each in self._judicators if each.name in primaries), None)
 

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.cluster.faults.cluster import Cluster
+from tests.cluster.faults.service import Service
+from tests.cluster.faults.traffic import LONG, Traffic, Work
 from tests.cluster.harness import wait_until
-from tests.hosts.cluster import Cluster
-from tests.hosts.service import Service
-from tests.hosts.traffic import Traffic, Work
 
 ETCD_PEER, ETCD_CLIENT, MONGODB, RPC = 2000, 2001, 3000, 4000
 #: The longest time without an accepted submission, twice the promise: where nothing may be noticed
@@ -116,6 +116,46 @@ def wait_ended(scene: Scene, task: str | None) -> None:
     wait(ended, f"{task} ends")
 
 
+def at_work(scene: Scene) -> tuple[Service, list[str]]:
+    """An executor that has just begun one of these tasks, which are long."""
+    tasks = [task for task in (scene.traffic.submit(LONG) for _ in range(3)) if task is not None]
+    witnesses = scene.cluster.witnesses
+
+    def begun() -> list[Service]:
+        return [
+            each
+            for each in scene.cluster.executors
+            if any(witnesses[each.name].attempts(task) for task in tasks)
+        ]
+
+    busy: list[Service] = wait(begun, f"one of {tasks} begins")
+    return scene.chance.choice(busy), tasks
+
+
+def _wait_renewed(service: Service, before: list[int], *words: str) -> None:
+    def renewed() -> bool:
+        now = service.host.pids_of(*words)
+        return bool(now) and not set(now) & set(before)
+
+    wait(renewed, f"{words} of {service.name} is started again")
+
+
+def kill_until_back(service: Service, *words: str) -> None:
+    """The role's own process, or those with these words; until there are others."""
+    words = words or (service.word, service.name)
+    before = service.host.pids_of(*words)
+    service.host.kill9(*words)
+    _wait_renewed(service, before, *words)
+
+
+def restart(service: Service) -> None:
+    """As an operator does; until it is another process."""
+    words = (service.word, service.name)
+    before = service.host.pids_of(*words)
+    service.restart()
+    _wait_renewed(service, before, *words)
+
+
 def die_at(point: str, word: str) -> Act:
     """Twice: the second time, it is a process that has just come back, or another."""
 
@@ -127,6 +167,6 @@ def die_at(point: str, word: str) -> Act:
                 for _ in range(8):
                     scene.traffic.submit(Work("sleep 1", 1))
                 wait(lambda: not armed(), f"{word} died at {point}")
-            scene.pause(3)
+            scene.pause(1)
 
     return die

@@ -14,17 +14,20 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from tests.checker.history import Asked, Cancel, Counted, Final, History, Read, Result, Seen, Submit
+from tests.cluster.faults.cluster import Cluster
+from tests.cluster.faults.service import Service
+from tests.cluster.faults.witness import SCRIPT, uptime
 from tests.cluster.harness import wait_until
-from tests.hosts.cluster import Cluster
-from tests.hosts.service import Service
-from tests.hosts.witness import SCRIPT, uptime
 
 RATE = 2.5
 #: A try is given up after this, and a submission when it was not accepted in this time.
 ANSWER_S, GIVE_UP_S = 15.0, 240.0
+#: States of tasks that have not ended.
+OPEN = "queued,starting,compiling,running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,29 +206,29 @@ class Traffic:
 
     def wait_ended(self, timeout_s: float) -> None:
         """Everything that was accepted, or may have been; left to the checker if it does not."""
-        open_tasks = set(self.accepted())
+        path = f"/api/v2/tasks?limit=5&label=scene={self._first}&state={OPEN}"
+        left: list[str] = []
 
         def all_ended() -> bool:
-            for task in list(open_tasks):
-                seen = self.read(task, self._cluster.gateways[0])
-                if seen is not None and seen.ended:
-                    open_tasks.discard(task)
-            return not open_tasks and self._cluster.is_at_rest()
+            status, told = self._cluster.call(self._cluster.gateways[0], "GET", path)
+            left[:] = [row["id"] for row in told["items"]] if status == 200 else [str(told)]
+            return not left and self._cluster.is_at_rest()
 
-        wait_until(all_ended, timeout_s, f"all tasks end and all slots are free: {open_tasks}")
+        try:
+            wait_until(all_ended, timeout_s, "all tasks end and all slots are free")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {left}") from None
 
     def conclude(self) -> None:
         """Have every gateway show all there is of this run."""
         mine: set[str] = set()
-        for gateway in self._cluster.gateways:
-            self.history.add(Asked(via=gateway.name, at=uptime()))
-            for task in _list(self._cluster, gateway, self._first):
-                mine.add(task)
-                status, told = self._cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
-                assert status == 200, (status, told)
-                self.history.add(
-                    Final(via=gateway.name, task=task, seen=seen_of(told), at=uptime())
-                )
+        with ThreadPoolExecutor(4) as pool:
+            for gateway in self._cluster.gateways:
+                self.history.add(Asked(via=gateway.name, at=uptime()))
+                shown = _list(self._cluster, gateway, self._first)
+                mine.update(shown)
+                for final in pool.map(partial(_final, self._cluster, gateway), shown):
+                    self.history.add(final)
         for witness in self._cluster.witnesses.values():
             for event in witness.events():
                 if event.task in mine:
@@ -263,6 +266,12 @@ def _list(cluster: Cluster, gateway: Service, scene: int) -> list[str]:
         if told["next_cursor"] is None:
             return found
         cursor = f"&cursor={told['next_cursor']}"
+
+
+def _final(cluster: Cluster, gateway: Service, task: str) -> Final:
+    status, told = cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
+    assert status == 200, (status, told)
+    return Final(via=gateway.name, task=task, seen=seen_of(told), at=uptime())
 
 
 def seen_of(told: dict[str, Any]) -> Seen:

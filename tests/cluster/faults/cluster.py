@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.faults.failpoints import POINTS
+from tests.cluster.faults.quorum import Quorum, probe
+from tests.cluster.faults.service import DATA, ROOT, Service
+from tests.cluster.faults.witness import Witness
 from tests.cluster.harness import wait_until
 from tests.hosts.docker import Host
-from tests.hosts.failpoints import POINTS
-from tests.hosts.quorum import Quorum, probe
-from tests.hosts.service import DATA, ROOT, Service
-from tests.hosts.witness import Witness
 
 SLOTS = 2
 JUDICATORS, EXECUTORS, GATEWAYS = ("j1", "j2", "j3"), ("e1", "e2", "e3"), ("g1", "g2")
@@ -26,8 +25,6 @@ HOSTS = (*JUDICATORS, *EXECUTORS, *GATEWAYS)
 DISK_BYTES = {"j": 1200 << 20, "e": 700 << 20, "g": 64 << 20}
 HTTP = 7000
 START_TIMEOUT_S = 240.0
-#: Of `khala.pex version`, when nothing else runs.
-NOMINAL_START_S = 1.0
 TOKEN = "a token of the tests, long enough"
 
 
@@ -100,12 +97,6 @@ class Cluster:
         for service in self.services():
             service.belong()
 
-    def slowness(self) -> float:
-        """How many times longer a process of Khala takes to start than on an idle machine."""
-        began = time.monotonic()
-        self.gateways[0].host.run("khala.pex version")
-        return max(1.0, (time.monotonic() - began) / NOMINAL_START_S)
-
     def wait_whole(self, timeout_s: float = 240.0) -> None:
         """Everything serves and has caught up."""
         self._wait(lambda: self._executors_serve() and self._judicators_serve(), timeout_s)
@@ -115,6 +106,13 @@ class Cluster:
 
     def wait_judicators(self) -> None:
         self._wait(self._judicators_serve, 240)
+
+    def wait_answers(self, gateway: Service) -> None:
+        def answers() -> bool:
+            status, told = self.call(gateway, "GET", "/api/v2/status")
+            return status == 200 and bool(told["ready"])
+
+        self._wait(answers, 240)
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> None:
         try:

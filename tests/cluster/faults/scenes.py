@@ -2,7 +2,7 @@
 
 A scene is one run of traffic. Beside each other in it go faults of executors and faults of
 judicators and gateways, each kind one after another; that is also harder on everything than a fault
-alone. A row that fails with others can be played alone: `build/test hosts -k ROW`.
+alone. A row that fails with others can be played alone: `build/test tests/cluster/faults -k ROW`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import traceback
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from khala.model.limits import ORPHAN_TTL_S, PULSE_TTL_S
 from tests.checker.claims import Bounds, Breach, judge, submit_gaps
 from tests.checker.history import Fault, Fence, History, Settled
-from tests.hosts.cluster import Cluster
-from tests.hosts.rows import Row, Scene
-from tests.hosts.traffic import Traffic
-from tests.hosts.witness import uptime
+from tests.cluster.faults.cluster import Cluster
+from tests.cluster.faults.pace import Pace
+from tests.cluster.faults.rows import Row, Scene
+from tests.cluster.faults.traffic import Traffic
+from tests.cluster.faults.witness import uptime
 
 #: From the last fault until everything has ended, on an idle machine.
 SETTLE_S = 120.0
@@ -35,6 +37,8 @@ class Played:
 
     row: Row
     at: float
+    #: When what was broken was whole again, and when all of its kind served again.
+    acted: float
     healed: float
     #: Stretches the bound.
     slowness: float
@@ -63,41 +67,42 @@ class Player:
         self._scenes, self._first = self._scenes + 1, self._first + 10_000
         traffic_seed = random.Random(f"{self._seed} {self._scenes}").randrange(1 << 32)
         lanes = [lane for lane in lanes if lane]
-        with Traffic(cluster, traffic_seed, self._first) as traffic:
-            time.sleep(BEFORE_S)
-            with ThreadPoolExecutor() as pool:
-                played = [
-                    one
-                    for lane in pool.map(lambda rows: self._one_by_one(rows, traffic), lanes)
-                    for one in lane
-                ]
-            time.sleep(AFTER_S)
-        for one in played:
-            fault = Fault(
-                name=one.row.name, at=one.at, healed=one.healed, submit_gap_s=_bound(one, played)
-            )
-            traffic.history.add(fault)
-        self._settle(traffic, played)
+        traffic = Traffic(cluster, traffic_seed, self._first)
+        with Pace(cluster.gateways[0].host) as pace:
+            with traffic:
+                time.sleep(BEFORE_S)
+                with ThreadPoolExecutor() as pool:
+                    play = partial(self._one_by_one, traffic=traffic, pace=pace)
+                    played = [one for lane in pool.map(play, lanes) for one in lane]
+                time.sleep(AFTER_S)
+            for one in played:
+                bound = _bound(one, played)
+                traffic.history.add(
+                    Fault(name=one.row.name, at=one.at, healed=one.healed, submit_gap_s=bound)
+                )
+            self._settle(traffic, played)
         return played
 
-    def _one_by_one(self, rows: Collection[Row], traffic: Traffic) -> list[Played]:
-        return [self._play(row, traffic) for row in rows]
+    def _one_by_one(self, rows: Collection[Row], traffic: Traffic, pace: Pace) -> list[Played]:
+        return [self._play(row, traffic, pace) for row in rows]
 
-    def _play(self, row: Row, traffic: Traffic) -> Played:
+    def _play(self, row: Row, traffic: Traffic, pace: Pace) -> Played:
         cluster = self._cluster
         chance = random.Random(f"{self._seed} {row.name}")
-        at, slowness, error = uptime(), cluster.slowness(), ""
-        self._note(f"{row.name} begins, a process takes {slowness:.1f} times as long to start")
+        self._note(f"{row.name} begins")
+        at = acted = uptime()
+        error = ""
         try:
-            at = uptime()
             row.act(Scene(cluster, traffic, chance))
+            acted = uptime()
             row.wait_well(cluster)
         except Exception:  # noqa: BLE001 - told by the row's own test
             error = traceback.format_exc()
-        healed = uptime()
-        self._note(f"{row.name} is over after {healed - at:.1f} s {error}")
-        slowness = max(slowness, cluster.slowness())
-        return Played(row=row, at=at, healed=healed, slowness=slowness, error=error)
+        healed, slowness = uptime(), pace.slowness(at)
+        took = f"{acted - at:.1f} s and {healed - acted:.1f} s until all is well"
+        slow = f"a process took {slowness:.1f} times as long to start"
+        self._note(f"{row.name} is over: {took}; {slow} {error}")
+        return Played(row=row, at=at, acted=acted, healed=healed, slowness=slowness, error=error)
 
     def _note(self, what: str) -> None:
         """For whoever watches, or wonders what took so long."""
@@ -107,12 +112,14 @@ class Player:
     def _settle(self, traffic: Traffic, played: list[Played]) -> None:
         history = traffic.history
         slowness = max(one.slowness for one in played)
+        self._note("all rows are over")
         bounds = Bounds(stale_s=2 * PULSE_TTL_S, waste_s=ORPHAN_TTL_S, settle_s=SETTLE_S * slowness)
         try:
             traffic.wait_ended(bounds.settle_s)
         except AssertionError:
             for one in played:
                 one.error += traceback.format_exc()
+        self._note("everything has ended")
         traffic.conclude()
         for executor in self._cluster.executors:
             spool = executor.data / "executor" / "spool"
@@ -123,7 +130,9 @@ class Player:
         for number, (leader, term) in enumerate(self._cluster.quorum.terms()):
             history.add(Fence(kind="term", owner=leader, value=term, at=number))
         history.save(self._folder / f"history-{self._scenes}.jsonl")
+        self._note("all was shown")
         _judge(history, bounds, played)
+        self._note("judged")
 
 
 def _bound(one: Played, played: list[Played]) -> float | None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from tests.hosts.cluster import Cluster
-from tests.hosts.rows import (
+from tests.cluster.faults.cluster import Cluster
+from tests.cluster.faults.rows import (
     PAUSE_S,
     RPC,
     Scene,
     Table,
+    at_work,
     die_at,
     frozen,
     healed,
+    kill_until_back,
+    restart,
     wait,
     wait_ended,
 )
-from tests.hosts.service import Service
-from tests.hosts.slow import slow_way
-from tests.hosts.traffic import LONG, Work
+from tests.cluster.faults.service import Service
+from tests.cluster.faults.slow import slow_way
+from tests.cluster.faults.traffic import Work
 
 TABLE = Table(Cluster.wait_executors)
 
@@ -24,17 +27,14 @@ TABLE = Table(Cluster.wait_executors)
 @TABLE.row("F1", "an executor is killed and comes back", PAUSE_S)
 def executor_killed(scene: Scene) -> None:
     for _ in range(2):
-        victim = scene.executor()
-        scene.traffic.submit(LONG)
+        victim, _ = at_work(scene)
+        kill_until_back(victim)
         scene.pause(1)
-        victim.kill9()
-        scene.pause(4)
 
 
 @TABLE.row("F1-gone", "an executor is killed and stays away until its tasks are others'", PAUSE_S)
 def executor_gone(scene: Scene) -> None:
-    victim = scene.executor()
-    tasks = [scene.traffic.submit(LONG) for _ in range(4)]
+    victim, tasks = at_work(scene)
     victim.stay_down()
     for task in tasks:
         wait_ended(scene, task)
@@ -43,26 +43,21 @@ def executor_gone(scene: Scene) -> None:
 
 @TABLE.row("F2", "an executor stands still until its tasks are others', and goes on", PAUSE_S)
 def executor_stands_still(scene: Scene) -> None:
-    victim = scene.executor()
-    for _ in range(4):
-        scene.traffic.submit(LONG)
-    scene.pause(1)
+    victim, tasks = at_work(scene)
     with frozen(victim.word, victim):
-        scene.pause(32)
+        for task in tasks:
+            wait_ended(scene, task)
 
 
 @TABLE.row("F3", "an operator restarts an executor", PAUSE_S)
 def executor_restarted(scene: Scene) -> None:
-    scene.traffic.submit(LONG)
-    scene.pause(1)
-    scene.executor().restart()
-    scene.pause(8)
+    victim, _ = at_work(scene)
+    restart(victim)
 
 
 @TABLE.row("F6-alone", "an executor is cut off from every judicator, silently", PAUSE_S)
 def executor_cut_off(scene: Scene) -> None:
-    victim = scene.executor()
-    scene.traffic.submit(LONG)
+    victim, _ = at_work(scene)
     with healed(victim):
         victim.host.cut(RPC)
         scene.pause(10)
@@ -72,9 +67,7 @@ def executor_cut_off(scene: Scene) -> None:
     "F6-unplugged", "an executor's network is unplugged, until its tasks are others'", PAUSE_S
 )
 def executor_unplugged(scene: Scene) -> None:
-    victim = scene.executor()
-    tasks = [scene.traffic.submit(LONG) for _ in range(4)]
-    scene.pause(1)
+    victim, tasks = at_work(scene)
     victim.host.unplug()
     try:
         for task in tasks:
@@ -99,12 +92,12 @@ def executor_clock(scene: Scene) -> None:
     try:
         for offset in ("+3600", "-3600"):
             victim.set_clock(offset)
-            victim.restart()
-            scene.pause(6)
+            restart(victim)
             scene.cluster.wait_executors()
+            wait_ended(scene, scene.traffic.submit(Work("sleep 1", 1)))
     finally:
         victim.set_clock(None)
-        victim.restart()
+        restart(victim)
 
 
 @TABLE.row("F18", "an executor is 200 ms away, and one packet of twenty is lost", PAUSE_S)
@@ -113,8 +106,8 @@ def slow_executor(scene: Scene) -> None:
     with slow_way(scene.judicator().host.address, RPC, 0.2) as port, healed(victim):
         victim.host.detour(RPC, port)
         victim.host.lose(0.05)
-        victim.restart()
-        scene.pause(15)
+        restart(victim)
+        scene.pause(10)
 
 
 @TABLE.row("F21", "tasks take all they can: memory, processes, output, disk", PAUSE_S)
@@ -126,15 +119,18 @@ def greedy_tasks(scene: Scene) -> None:
         Work("cat /dev/zero >/tmp/f", 1, wall_s=5),
     ]
     scene.chance.shuffle(greedy)
-    for work in greedy:
-        scene.traffic.submit(work)
+    tasks = [(work, scene.traffic.submit(work)) for work in greedy]
+    for work, task in tasks:
+        assert task is not None
+        wait_ended(scene, task)
+        seen = scene.traffic.read(task, scene.cluster.gateways[1])
+        assert seen is not None and seen.state == "failed", (work, seen)
 
 
 @TABLE.row("F22", "an executor's host loses its power and boots", PAUSE_S)
 def executor_host_lost(scene: Scene) -> None:
-    scene.traffic.submit(LONG)
-    scene.pause(1)
-    scene.executor().reboot(scene.chance.uniform(4, 6))
+    victim, _ = at_work(scene)
+    victim.reboot(scene.chance.uniform(3, 5))
 
 
 def _next_run(scene: Scene, task: str, after: int) -> tuple[int, Service] | None:
