@@ -162,12 +162,14 @@ def _member(document: Document) -> Member:
 
 
 def _replica(config: Document, state: Document | None, newest: object) -> Replica:
-    at = state.get("optimeDate") if state else None
+    healthy = state is not None and state.get("health") == 1
+    # Of one that is not reached it is the beginning of time.
+    at = state.get("optimeDate") if state and healthy else None
     behind = (newest - at).total_seconds() if at and newest else None
     return Replica(
         host=config["host"],
         votes=int(config.get("votes", 1)),
         state=str(state["stateStr"]) if state else "UNKNOWN",
-        healthy=state is not None and state.get("health") == 1,
+        healthy=healthy,
         behind_s=behind,
     )

@@ -20,6 +20,7 @@ from khala.model.task import TaskState
 from khala.store import client, committer
 from khala.store.client import MongoSettings
 from khala.store.codec import Document
+from khala.store.roster import MongoRoster, Replica
 from khala.store.schema import ensure_schema
 from tests.store.conftest import opened
 from tests.store.mongod import Mongod
@@ -149,6 +150,15 @@ async def patiently(statement: Callable[[], Awaitable[Answer]]) -> Answer:
             return await statement()
 
 
+async def unhealthy(roster: MongoRoster) -> list[Replica]:
+    """Raise `Unavailable` until there are some."""
+    found = [each for each in await roster.replicas() if not each.healthy]
+    if not found:
+        await asyncio.sleep(0.1)
+        raise Unavailable("all are healthy")
+    return found
+
+
 async def test_a_dead_primary_costs_time_and_nothing_else(tmp_path: Path) -> None:
     members = [Mongod(tmp_path / str(number)) for number in range(3)]
     for member in members:
@@ -179,6 +189,8 @@ async def test_a_dead_primary_costs_time_and_nothing_else(tmp_path: Path) -> Non
             for task in tasks:
                 assert (await store.tasks.get(task.id)).state is TaskState.SUCCEEDED
             assert await store.database["tasks"].count_documents({}) == 401
+            dead = await patiently(lambda: unhealthy(MongoRoster(store.database)))
+            assert [(each.host, each.behind_s) for each in dead] == [(members[0].host, None)]
     finally:
         for member in members:
             if member.running:
