@@ -12,6 +12,7 @@ really was is reported.
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,7 +133,11 @@ def at_work(scene: Scene) -> tuple[Service, list[str]]:
     return scene.chance.choice(busy), tasks
 
 
-def _wait_renewed(service: Service, before: list[int], *words: str) -> None:
+def _renew(service: Service, number: signal.Signals, words: tuple[str, ...]) -> None:
+    """What the other lane has killed meanwhile is renewed all the same."""
+    before = wait(lambda: service.host.pids_of(*words), f"{words} of {service.name} runs")
+    service.host.signal(number, *words)
+
     def renewed() -> bool:
         now = service.host.pids_of(*words)
         return bool(now) and not set(now) & set(before)
@@ -142,18 +147,12 @@ def _wait_renewed(service: Service, before: list[int], *words: str) -> None:
 
 def kill_until_back(service: Service, *words: str) -> None:
     """The role's own process, or those with these words; until there are others."""
-    words = words or (service.word, service.name)
-    before = service.host.pids_of(*words)
-    service.host.kill9(*words)
-    _wait_renewed(service, before, *words)
+    _renew(service, signal.SIGKILL, words or (service.word, service.name))
 
 
 def restart(service: Service) -> None:
     """As an operator does; until it is another process."""
-    words = (service.word, service.name)
-    before = service.host.pids_of(*words)
-    service.restart()
-    _wait_renewed(service, before, *words)
+    _renew(service, signal.SIGTERM, (service.word, service.name))
 
 
 def die_at(point: str, word: str) -> Act:

@@ -164,7 +164,7 @@ def poison(scene: Scene) -> None:
     attempt = 0
     while run := _next_run(scene, task, attempt):
         attempt, victim = run
-        victim.kill9()
+        kill_until_back(victim)
     seen = scene.traffic.read(task, cluster.gateways[1])
     assert seen is not None and seen.reason == "executor_lost_repeatedly", seen
 

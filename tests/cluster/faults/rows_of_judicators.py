@@ -213,7 +213,7 @@ def gateway_killed(scene: Scene) -> None:
 def everything_twice(scene: Scene) -> None:
     with scene.cluster.armed_for("twice"):
         victim, tasks = at_work(scene)
-        victim.kill9()
+        kill_until_back(victim)
         for task in tasks:
             wait_ended(scene, task)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from khala.model.limits import ORPHAN_TTL_S, PULSE_TTL_S
 from tests.checker.claims import Bounds, Breach, judge, submit_gaps
-from tests.checker.history import Fault, Fence, History, Settled
+from tests.checker.history import OK, Fault, Fence, History, Settled, Submit
 from tests.cluster.faults.cluster import Cluster
 from tests.cluster.faults.pace import Pace
-from tests.cluster.faults.rows import Row, Scene
+from tests.cluster.faults.rows import Row, Scene, wait
 from tests.cluster.faults.traffic import Traffic
 from tests.cluster.faults.witness import uptime
 
@@ -76,7 +76,7 @@ class Player:
                     played = [one for lane in pool.map(play, lanes) for one in lane]
                 time.sleep(AFTER_S)
             for one in played:
-                bound = _bound(one, played)
+                bound = _bound(one, played, _answers(traffic))
                 traffic.history.add(
                     Fault(name=one.row.name, at=one.at, healed=one.healed, submit_gap_s=bound)
                 )
@@ -90,15 +90,18 @@ class Player:
         cluster = self._cluster
         chance = random.Random(f"{self._seed} {row.name}")
         self._note(f"{row.name} begins")
-        at = acted = uptime()
+        at = acted = healed = uptime()
         error = ""
         try:
             row.act(Scene(cluster, traffic, chance))
             acted = uptime()
             row.wait_well(cluster)
+            healed = uptime()
+            # What follows is then the next row's.
+            wait(lambda: max(_answers(traffic), default=0) > healed, "a submission is accepted")
         except Exception:  # noqa: BLE001 - told by the row's own test
-            error = traceback.format_exc()
-        healed, slowness = uptime(), pace.slowness(at)
+            error, healed = traceback.format_exc(), uptime()
+        slowness = pace.slowness(at)
         took = f"{acted - at:.1f} s and {healed - acted:.1f} s until all is well"
         slow = f"a process took {slowness:.1f} times as long to start"
         self._note(f"{row.name} is over: {took}; {slow} {error}")
@@ -135,12 +138,22 @@ class Player:
         self._note("judged")
 
 
-def _bound(one: Played, played: list[Played]) -> float | None:
-    """Of the time a row takes: whatever else goes on in it may need longer."""
+def _answers(traffic: Traffic) -> list[float]:
+    """When submissions were accepted."""
+    return sorted(call.over for call in traffic.history.of(Submit) if call.result == OK)
+
+
+def _bound(one: Played, played: list[Played], answers: list[float]) -> float | None:
+    """Of the time a row takes: whatever else goes on in it may need longer.
+
+    So may what ended or began next to it, as far as no submission was accepted in between.
+    """
+    since = max((answer for answer in answers if answer <= one.at), default=one.at)
+    until = min((answer for answer in answers if answer >= one.healed), default=one.healed)
     bounds = [
         other.row.submit_gap_s and other.row.submit_gap_s * max(one.slowness, other.slowness)
         for other in played
-        if other.at <= one.healed and one.at <= other.healed
+        if other.at <= until and since <= other.healed
     ]
     if None in bounds:
         return None

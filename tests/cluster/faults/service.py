@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,18 +58,11 @@ class Service:
 
     def stay_down(self) -> None:
         (self.folder / "down").touch()
-        self.kill9()
+        # The role's own process; guardians and supervisors see to the rest.
+        self.host.kill9(self.word, self.name)
 
     def come_back(self) -> None:
         (self.folder / "down").unlink(missing_ok=True)
-
-    def kill9(self) -> None:
-        """The role's own process; guardians and supervisors see to the rest."""
-        self.host.kill9(self.word, self.name)
-
-    def restart(self) -> None:
-        """As an operator does."""
-        assert self.host.signal(signal.SIGTERM, self.word, self.name), f"{self.name} does not run"
 
     def reboot(self, off_s: float) -> None:
         self.host.lose_power()
