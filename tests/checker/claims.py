@@ -27,6 +27,7 @@ from tests.checker.history import (
     Fence,
     Final,
     History,
+    Quota,
     Read,
     Seen,
     Settled,
@@ -314,6 +315,29 @@ def counters_agree(history: History, bounds: Bounds) -> Iterator[Breach]:
             yield Breach("C10", what, tuple(counts))
 
 
+def quotas_hold(history: History, bounds: Bounds) -> Iterator[Breach]:
+    """C11: never more tasks of a user run at a time than may. Runs whose result was recorded count:
+    any other may be one of an executor that nobody reached."""
+    limits = {quota.user: quota.running for quota in history.of(Quota)}
+    users = {call.task: call.user for call in history.of(Submit) if call.user in limits}
+    recorded = {
+        (final.task, final.seen.attempt)
+        for final in history.of(Final)
+        if final.seen.state in {"succeeded", "failed"} and final.task in users
+    }
+    ended = {(end.task, end.attempt): end for end in history.of(End)}
+    starts = {(start.task, start.attempt): start for start in history.of(Start)}
+    runs = [(starts[run], ended[run]) for run in recorded if run in starts and run in ended]
+    for start, _ in runs:
+        user = users[start.task]
+        beside = [
+            one for one, end in runs if users[one.task] == user and one.at <= start.at < end.at
+        ]
+        if len(beside) > limits[user]:
+            what = f"{len(beside)} tasks of {user} ran at once, {limits[user]} may"
+            yield Breach("C11", what, tuple(beside))
+
+
 CLAIMS: Mapping[str, Claim] = {
     "C1": accepted_is_kept,
     "C2": end_is_the_end,
@@ -325,6 +349,7 @@ CLAIMS: Mapping[str, Claim] = {
     "C8": fences_grow,
     "C9": service_returns,
     "C10": counters_agree,
+    "C11": quotas_hold,
 }
 
 

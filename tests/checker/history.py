@@ -72,6 +72,7 @@ class Submit(Call):
     task: str | None = None
     #: Refused because the key stands for another request.
     conflict: bool = False
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +169,33 @@ class Counted:
     whole: bool = True
 
 
-Event = Submit | Read | Cancel | Start | End | Fault | Fence | Asked | Final | Settled | Counted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """So many tasks of a user may run at a time."""
+
+    user: str
+    running: int
+
+
+Event = (
+    Submit | Read | Cancel | Start | End | Fault | Fence | Asked | Final | Settled | Counted | Quota
+)
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (Submit, Read, Cancel, Start, End, Fault, Fence, Asked, Final, Settled, Counted)
+    for kind in (
+        Submit,
+        Read,
+        Cancel,
+        Start,
+        End,
+        Fault,
+        Fence,
+        Asked,
+        Final,
+        Settled,
+        Counted,
+        Quota,
+    )
 }
 Kind = TypeVar("Kind")
 

@@ -20,6 +20,7 @@ from tests.checker.history import (
     Fence,
     Final,
     History,
+    Quota,
     Read,
     Seen,
     Settled,
@@ -34,8 +35,9 @@ CANCELLED = Seen(state="cancelled", attempt=1, nonce="n2", reason="cancelled")
 
 def submit(at: float, **fields: object) -> Submit:
     plain = Submit(
-        client="a", at=at, until=at + 1, result="ok", nonce="n1", request="r1", key="k1", task="t1"
-    )
+        client="a", at=at, until=at + 1, result="ok", nonce="n1", request="r1", key="k1", task="t1",
+        user="u1",
+    )  # fmt: skip
     return replace(plain, **fields)  # type: ignore[arg-type]  # whatever the field takes
 
 
@@ -85,6 +87,7 @@ GOOD: list[Event] = [
     Fence(kind="session", owner="e1", value=2, at=30),
     Fence(kind="term", owner="j1", value=1, at=0),
     Fence(kind="term", owner="j2", value=2, at=20),
+    Quota(user="u1", running=1),
     Settled(node="e1", at=90, ready=True, slots=2, free=2),
     Counted(counter="accepted", value=2),
     Counted(counter="ended", value=1, whole=False),
@@ -201,6 +204,12 @@ BAD: dict[str, tuple[str, Callable[[list[Event]], list[Event]]]] = {
     "more counted than there are": ("C10", changed(Counted, {"counter": "accepted"}, value=3)),
     "fewer counted than there are": ("C10", changed(Counted, {"counter": "accepted"}, value=1)),
     "open, it is said": ("C10", changed(Counted, {"counter": "open"}, value=1)),
+    "two tasks at once of a user who may run one": ("C11", more(
+        submit(10, nonce="n5", key="k5", task="t5"),
+        start(31, 1, task="t5"),
+        End(executor="e1", task="t5", attempt=1, at=33),
+        Final(via="gateway-1", task="t5", seen=replace(DONE, attempt=1, nonce="n5"), at=90),
+    )),
 }  # fmt: skip
 
 

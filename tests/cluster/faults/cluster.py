@@ -24,6 +24,8 @@ HOSTS = (*JUDICATORS, *EXECUTORS, *GATEWAYS)
 #: Of each host's file system, in memory: large enough for the work, small enough to be filled.
 DISK_BYTES = {"j": 1200 << 20, "e": 700 << 20, "g": 64 << 20}
 HTTP = 7000
+#: One user whose tasks the executors could run more of at a time than they may.
+BOUNDED_USER, BOUNDED_RUNNING = 1, 2
 START_TIMEOUT_S = 240.0
 TOKEN = "a token of the tests, long enough"
 
@@ -35,8 +37,12 @@ class Cluster:
         self._files = files
         self._hosts = hosts
         joining = f"--join {JUDICATORS[0]} --join-token-file {ROOT}/join"
+        quota = f"--quota-user {BOUNDED_USER}:running={BOUNDED_RUNNING}"
         self.judicators = [
-            self._service(name, f"judicator {joining if number else '--init'} --advertise {name}")
+            self._service(
+                name,
+                f"judicator {joining if number else '--init'} --advertise {name} {quota}",
+            )
             for number, name in enumerate(JUDICATORS)
         ]
         self.quorum = Quorum(self.judicators)

@@ -20,6 +20,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "accept.after_commit": ("khala.store.committer", "Committer.accept", "after"),
     "lease.committed": ("khala.store.committer", "Committer.lease", "after"),
     "finish.committed": ("khala.store.committer", "Committer.finish", "after"),
+    "turn.taken": ("khala.store.quotas", "MongoQuotas.take_turn_if_next", "after"),
     "election.won": ("khala.store.sessions", "MongoSessions.take_leadership", "before"),
     "assign.received": ("khala.core.agent", "Agent._on_assign", "before"),
     "journalled": ("roles.executor.journal", "Journal.append", "after"),

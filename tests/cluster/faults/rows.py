@@ -155,7 +155,7 @@ def restart(service: Service) -> None:
     _renew(service, signal.SIGTERM, (service.word, service.name))
 
 
-def die_at(point: str, word: str) -> Act:
+def die_at(point: str, word: str, user: int | None = None) -> Act:
     """Twice: the second time, it is a process that has just come back, or another."""
 
     def die(scene: Scene) -> None:
@@ -164,7 +164,7 @@ def die_at(point: str, word: str) -> Act:
             with scene.cluster.armed_for(point) as armed:
                 # Some come by only when all slots are taken.
                 for _ in range(8):
-                    scene.traffic.submit(Work("sleep 1", 1))
+                    scene.traffic.submit(Work("sleep 1", 1), user)
                 wait(lambda: not armed(), f"{word} died at {point}")
             scene.pause(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tests.cluster.faults.cluster import Cluster
+from tests.cluster.faults.cluster import BOUNDED_USER, Cluster
 from tests.cluster.faults.quorum import probe
 from tests.cluster.faults.rows import (
     ELECTION_S,
@@ -256,3 +256,9 @@ for _point, _what in (
     TABLE.row(f"at-{_point}", f"death of a judicator, {_what}", PAUSE_S)(
         die_at(_point, "a judicator")
     )
+
+TABLE.row(
+    "at-turn.taken",
+    "death of a judicator, after it wrote which tasks of a quota join the queue, before they do",
+    PAUSE_S,
+)(die_at("turn.taken", "a judicator", BOUNDED_USER))

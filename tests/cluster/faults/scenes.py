@@ -19,6 +19,7 @@ from pathlib import Path
 from khala.model.limits import ORPHAN_TTL_S, PULSE_TTL_S
 from tests.checker.claims import Bounds, Breach, judge, submit_gaps
 from tests.checker.history import OK, Fault, Fence, History, Settled, Submit
+from tests.cluster.faults import finals
 from tests.cluster.faults.cluster import Cluster
 from tests.cluster.faults.pace import Pace
 from tests.cluster.faults.rows import Row, Scene, wait
@@ -118,12 +119,12 @@ class Player:
         self._note("all rows are over")
         bounds = Bounds(stale_s=2 * PULSE_TTL_S, waste_s=ORPHAN_TTL_S, settle_s=SETTLE_S * slowness)
         try:
-            traffic.wait_ended(bounds.settle_s)
+            finals.wait_ended(self._cluster, traffic.scene, bounds.settle_s)
         except AssertionError:
             for one in played:
                 one.error += traceback.format_exc()
         self._note("everything has ended")
-        traffic.conclude()
+        finals.conclude(self._cluster, history, traffic.scene)
         for executor in self._cluster.executors:
             spool = executor.data / "executor" / "spool"
             left = tuple(f"spooled {path.name}" for path in sorted(spool.iterdir()))

@@ -47,7 +47,7 @@ SCRIPTS = (
     ),
     Script(
         ("F6-unplugged", "F22", "F18", "at-recorded"),
-        ("F11", "F12", "F13", "F14", "F16", "F25", "at-finish.committed"),
+        ("F11", "F12", "F13", "F14", "F16", "F25", "at-finish.committed", "at-turn.taken"),
     ),
     Script(
         ("F21", "F24", "F17"),

@@ -14,20 +14,23 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
-from tests.checker.history import Asked, Cancel, Counted, Final, History, Read, Result, Seen, Submit
-from tests.cluster.faults.cluster import Cluster
+from tests.checker.history import (
+    Cancel,
+    History,
+    Read,
+    Result,
+    Seen,
+    Submit,
+)
+from tests.cluster.faults.cluster import BOUNDED_USER, Cluster
 from tests.cluster.faults.service import Service
 from tests.cluster.faults.witness import SCRIPT, uptime
-from tests.cluster.harness import wait_until
 
 RATE = 2.5
 #: A try is given up after this, and a submission when it was not accepted in this time.
 ANSWER_S, GIVE_UP_S = 15.0, 240.0
-#: States of tasks that have not ended.
-OPEN = "queued,starting,compiling,running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,16 @@ WORKS = (
 LONG = Work("sleep 6", 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What all its tries have in common."""
+
+    number: int
+    user: int
+    work: Work
+    key: str | None
+
+
 class Traffic:
     """Use as a context: sends until it is left, then lets everything sent be answered."""
 
@@ -55,8 +68,9 @@ class Traffic:
         self._cluster = cluster
         self._chance = random.Random(seed)
         self.history = History()
-        #: Numbers of this run's submissions, which are their users too: no run sees another's.
-        self._first = first
+        #: Numbers of this run's submissions: no run sees another's. They are users too, but for
+        #: those of the user with a quota.
+        self.scene = first
         self._numbers = itertools.count(first)
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(48)
@@ -86,18 +100,21 @@ class Traffic:
         while not self._over.wait(self._chance.expovariate(RATE)):
             work = self._chance.choices(WORKS, weights)[0]
             keyed = self._chance.random() < 0.8
-            self._spawn(self.submit, work, keyed)
+            user = BOUNDED_USER if self._chance.random() < 0.3 else None
+            self._spawn(self.submit, work, user, keyed)
             if self._chance.random() < 0.1:
                 self._spawn(self._reuse)
 
-    def submit(self, work: Work, keyed: bool = True) -> str | None:
+    def submit(self, work: Work, user: int | None = None, keyed: bool = True) -> str | None:
         """Until it was accepted, or it is unknown whether it was and there is no key to ask by."""
         number = next(self._numbers)
+        key = f"key {number}" if keyed else None
+        submission = Submission(number, user or number, work, key)
         gateways = self._cluster.gateways
         give_up = time.monotonic() + GIVE_UP_S
         turn = number
         while time.monotonic() < give_up:
-            call = self._try(gateways[turn % len(gateways)], number, work, keyed)
+            call = self._try(gateways[turn % len(gateways)], submission)
             turn += 1
             if call.result == "ok":
                 return call.task
@@ -106,15 +123,14 @@ class Traffic:
             time.sleep(0.5)
         return None
 
-    def _try(self, gateway: Service, number: int, work: Work, keyed: bool) -> Submit:
-        key = f"key {number}" if keyed else None
+    def _try(self, gateway: Service, submission: Submission) -> Submit:
         at = uptime()
         status, told = self._cluster.call(
             gateway,
             "POST",
             "/api/v2/tasks",
-            document(number, work, self._first),
-            key=key,
+            document(submission, self.scene),
+            key=submission.key,
             timeout_s=ANSWER_S,
         )
         call = Submit(
@@ -123,9 +139,10 @@ class Traffic:
             until=None if status == -1 else uptime(),
             result=_result(status),
             status=status,
-            nonce=str(number),
-            request=work.script,
-            key=key,
+            nonce=str(submission.number),
+            user=str(submission.user),
+            request=submission.work.script,
+            key=submission.key,
             task=told["id"] if _result(status) == "ok" else None,
         )
         self.history.add(call)
@@ -139,7 +156,8 @@ class Traffic:
         earlier = self._chance.choice(answered)
         gateway = self._chance.choice(self._cluster.gateways)
         at = uptime()
-        other = document(int(earlier.nonce), Work("echo another request", 1), self._first)
+        number, user, work = int(earlier.nonce), int(earlier.user), Work("echo another", 1)
+        other = document(Submission(number, user, work, earlier.key), self.scene)
         status, told = self._cluster.call(gateway, "POST", "/api/v2/tasks", other, key=earlier.key)
         self.history.add(
             Submit(
@@ -202,76 +220,18 @@ class Traffic:
             )
         )  # fmt: skip
 
-    # ---- the end ----------------------------------------------------------------------------
 
-    def wait_ended(self, timeout_s: float) -> None:
-        """Everything that was accepted, or may have been; left to the checker if it does not."""
-        path = f"/api/v2/tasks?limit=5&label=scene={self._first}&state={OPEN}"
-        left: list[str] = []
-
-        def all_ended() -> bool:
-            status, told = self._cluster.call(self._cluster.gateways[0], "GET", path)
-            left[:] = [row["id"] for row in told["items"]] if status == 200 else [str(told)]
-            return not left and self._cluster.is_at_rest()
-
-        try:
-            wait_until(all_ended, timeout_s, "all tasks end and all slots are free")
-        except AssertionError as error:
-            raise AssertionError(f"{error}: {left}") from None
-
-    def conclude(self) -> None:
-        """Have every gateway show all there is of this run."""
-        mine: set[str] = set()
-        with ThreadPoolExecutor(4) as pool:
-            for gateway in self._cluster.gateways:
-                self.history.add(Asked(via=gateway.name, at=uptime()))
-                shown = _list(self._cluster, gateway, self._first)
-                mine.update(shown)
-                for final in pool.map(partial(_final, self._cluster, gateway), shown):
-                    self.history.add(final)
-        for witness in self._cluster.witnesses.values():
-            for event in witness.events():
-                if event.task in mine:
-                    self.history.add(event)
-        self._count(self._cluster.gateways[0])
-
-    def _count(self, gateway: Service) -> None:
-        """What Khala itself counts: of this run's tasks, and of all that are open."""
-        path = f"/api/v2/tasks?limit=1&label=scene={self._first}"
-        (listed, told), (known, status) = (
-            self._cluster.call(gateway, "GET", each) for each in (path, "/api/v2/status")
-        )
-        assert listed == known == 200, (told, status)
-        assert told["total_is_exact"], told
-        self.history.add(Counted(counter="accepted", value=told["total"]))
-        self.history.add(Counted(counter="open", value=status["queued"] + status["running"]))
-
-
-def document(number: int, work: Work, scene: int) -> dict[str, Any]:
+def document(submission: Submission, scene: int) -> dict[str, Any]:
     """A task that tells the witness of itself."""
-    script = SCRIPT.format(nonce=number, work=work.script)
-    stage = {"command": script, "limits": {"wall_s": work.wall_s, "memory": "64MiB"}}
-    return {"user": number, "labels": {"scene": str(scene)}, "stages": {"execute": stage}}
-
-
-def _list(cluster: Cluster, gateway: Service, scene: int) -> list[str]:
-    """All tasks of a scene, page by page."""
-    found: list[str] = []
-    cursor = ""
-    while True:
-        path = f"/api/v2/tasks?limit=500&label=scene={scene}{cursor}"
-        status, told = cluster.call(gateway, "GET", path)
-        assert status == 200, (status, told)
-        found += [row["id"] for row in told["items"]]
-        if told["next_cursor"] is None:
-            return found
-        cursor = f"&cursor={told['next_cursor']}"
-
-
-def _final(cluster: Cluster, gateway: Service, task: str) -> Final:
-    status, told = cluster.call(gateway, "GET", f"/api/v2/tasks/{task}")
-    assert status == 200, (status, told)
-    return Final(via=gateway.name, task=task, seen=seen_of(told), at=uptime())
+    work, nonce = submission.work, str(submission.number)
+    script = SCRIPT.format(nonce=nonce, work=work.script)
+    return {
+        "user": submission.user,
+        "labels": {"scene": str(scene), "nonce": nonce},
+        "stages": {
+            "execute": {"command": script, "limits": {"wall_s": work.wall_s, "memory": "64MiB"}}
+        },
+    }
 
 
 def seen_of(told: dict[str, Any]) -> Seen:
@@ -279,7 +239,7 @@ def seen_of(told: dict[str, Any]) -> Seen:
     return Seen(
         state=told["state"],
         attempt=told["attempt"],
-        nonce=str(told["user"]),
+        nonce=told["labels"]["nonce"],
         reason=told["reason"],
         output=(result.get("stdout") or {}).get("text"),
     )
