@@ -23,9 +23,9 @@ start_docker() {
     exec setsid dockerd --bridge=none
   ) >"$root/dist/dockerd.log" 2>&1 </dev/null &
   local pid=$! tries
+  printf '%s\n' "$pid" >"${docker_pid:?}"
   for ((tries = 0; tries < 120; tries++)); do
     if docker info >/dev/null 2>&1; then
-      printf '%s\n' "$pid" >"${docker_pid:?}"
       sweep_hosts
       return
     fi
