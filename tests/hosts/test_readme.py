@@ -41,8 +41,9 @@ class Hosts:
                 *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
                 *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
                 *("--tmpfs", "/root:exec", "--tmpfs", "/var/lib/khala:exec"),
-                *("-v", f"{PEX}:/usr/local/bin/khala.pex:ro", "-v", f"{PEX_CACHE}:/pex"),
-                *("-e", "PEX_ROOT=/pex", "-w", "/root"),
+                *("-v", f"{PEX}:/usr/local/bin/khala.pex:ro", "-w", "/root"),
+                # Where the fault table's hosts have it: what is unpacked knows its own path.
+                *("-v", f"{PEX_CACHE}:/root/.cache/pex"),
                 *(os.environ["KHALA_HOST_IMAGE"], "sh", "-c", _BARE),
             )
         self.run("a", "khala.pex version")
