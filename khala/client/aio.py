@@ -15,6 +15,7 @@ import msgspec
 
 from khala.client.documents import DocumentCalls
 from khala.client.events import Event, EventQuery, read_events
+from khala.client.jobs import cancelling
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
@@ -112,10 +113,11 @@ class AsyncKhala(DocumentCalls):
         """Submit it and wait for its end."""
         return await self.wait(await self.submit(task), timeout_s)
 
-    async def cancel(self, task: str) -> Row:
-        """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once."""
+    async def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
+        """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once: the
+        reason and the name that were given first are kept."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cancel"
-        return _parse(Row, await self._ask("POST", path))
+        return _parse(Row, await self._ask("POST", path, **cancelling(reason, by)))
 
     async def rerun(self, task: str, *, key: str | None = None) -> str:
         """Submit the same again, whether it has ended or not; the new id."""

@@ -67,9 +67,17 @@ class DocumentCalls(JobCalls):
         """What it said. Raise `NotFound`."""
         return parse(Preset, await self._ask("DELETE", f"{_PRESETS}/{quote(name, safe='')}"))
 
-    async def cancel_matching(self, matching: Json, expect_count: int) -> Acted:
+    async def cancel_matching(
+        self, matching: Json, expect_count: int, *, reason: str = "", by: str = ""
+    ) -> Acted:
         """Cancel all open tasks of a filter. Raise `CountDiffers` if they are not as many."""
-        document = {"action": "cancel", "filter": matching, "expect_count": expect_count}
+        document = {
+            "action": "cancel",
+            "filter": matching,
+            "expect_count": expect_count,
+            "reason": reason,
+            "by": by,
+        }
         body = msgspec.json.encode(document)
         answer = await self._ask("POST", "/api/v2/tasks/actions", body=body, headers=JSON)
         return parse(Acted, answer)

@@ -96,9 +96,10 @@ class JobCalls:
                 return
             query["cursor"] = page.next_cursor
 
-    async def cancel_job(self, job: str) -> Job:
-        """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once."""
-        return parse(Job, await self._ask("POST", f"{_path(job)}/cancel"))
+    async def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
+        """As `cancel`; its tasks have the reason, too."""
+        said = cancelling(reason, by)
+        return parse(Job, await self._ask("POST", f"{_path(job)}/cancel", **said))
 
     async def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
         """Run those of its tasks again that did not succeed, as a job of their own; the same one
@@ -118,6 +119,12 @@ class JobCalls:
         """The bytes of a blob, in pieces."""
         digest = name.removeprefix("sha256:")
         return self._transport.open(f"/api/v2/blobs/{quote(digest, safe='')}", {})
+
+
+def cancelling(reason: str, by: str) -> dict[str, Any]:
+    """The fields of a call that says why and by whom; none if there is nothing to say."""
+    said = {name: text for name, text in (("reason", reason), ("by", by)) if text}
+    return {"body": msgspec.json.encode(said), "headers": JSON} if said else {}
 
 
 def _path(job: str) -> str:

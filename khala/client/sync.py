@@ -74,8 +74,8 @@ class Khala:
     def run(self, task: NewTask, timeout_s: float | None = None) -> Task:
         return self._do(self._inner.run(task, timeout_s))
 
-    def cancel(self, task: str) -> Row:
-        return self._do(self._inner.cancel(task))
+    def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
+        return self._do(self._inner.cancel(task, reason=reason, by=by))
 
     def rerun(self, task: str, *, key: str | None = None) -> str:
         return self._do(self._inner.rerun(task, key=key))

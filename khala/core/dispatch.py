@@ -28,6 +28,7 @@ from khala.core.sessions import Sessions
 from khala.model.errors import KhalaError
 from khala.model.ids import AttemptNo, Incarnation, JudicatorName, TaskId
 from khala.model.limits import LOSSES_MAX, REST_S
+from khala.model.outcome import Cancellation
 from khala.model.statements import (
     AcceptResult,
     CancelResult,
@@ -150,9 +151,9 @@ class Dispatcher:
             self.leasing.confirm(session, run, held)
         return result
 
-    async def cancel(self, task: TaskId) -> CancelResult:
+    async def cancel(self, task: TaskId, cancellation: Cancellation | None = None) -> CancelResult:
         """End the task as cancelled for good; raise `NotFound` or `AlreadyDone`."""
-        result = await self.store.cancel_if_open(task)
+        result = await self.store.cancel_if_open(task, cancellation)
         self.ready.discard(task)
         if result.before is not None and result.attempt is not None:
             session = self.sessions.get(result.before.executor)

@@ -31,7 +31,7 @@ from khala.model.limits import (
     JOB_WINDOW,
 )
 from khala.model.spec import TaskSpec
-from khala.model.statements import CANCELLED, NewTask
+from khala.model.statements import NewTask, cancelled
 from khala.model.task import TaskBrief, TaskState
 
 _UNENDED = (TaskState.QUEUED, TaskState.RUNNING)
@@ -150,7 +150,7 @@ class Expansion:
         left = await self._jobs.list_made(job.id, 1, job.size, _UNENDED, JOB_PORTION)
         for brief in left:
             try:
-                await self._dispatcher.cancel(brief.id)
+                await self._dispatcher.cancel(brief.id, job.member_cancellation)
             except (AlreadyDone, NotFound):
                 continue
         if not left:
@@ -162,7 +162,8 @@ class Expansion:
         last = min(job.size, job.expanded + JOB_PORTION)
         members = await self._members(job, job.expanded + 1, last)
         if members:
-            ended = [replace(member, hold=None, ended=CANCELLED) for member in members]
+            outcome = cancelled(job.member_cancellation)
+            ended = [replace(member, hold=None, ended=outcome) for member in members]
             answers = await self._jobs.insert_if_new(ended)
             for answer in answers:
                 if isinstance(answer, Exception):

@@ -19,10 +19,10 @@ from msgspec import Struct
 
 from khala.model.blob import BlobName
 from khala.model.ids import AttemptNo, JobId, TaskId
-from khala.model.outcome import Ending
+from khala.model.outcome import Cancellation, Ending
 from khala.model.ranges import Indexes
 from khala.model.spec import TaskSpec
-from khala.model.statements import CANCELLED
+from khala.model.statements import cancelled
 from khala.model.task import Dispatch, Task, TaskState
 
 _POSITION_DIGITS = 6
@@ -83,6 +83,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     open: bool = True
     stop: Stop | None = None
     stopped_at: datetime | None = None
+    #: Of one that was cancelled, if anything was said of it.
+    cancellation: Cancellation | None = None
     #: How its members ended; None while it is open.
     counts: dict[TaskState, int] | None = None
     done_at: datetime | None = None
@@ -93,6 +95,14 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def size(self) -> int:
         return self.spec.indexes.size
+
+    @property
+    def member_cancellation(self) -> Cancellation | None:
+        """What members are ended with that are open when it is stopped."""
+        if self.stop is Stop.MAX_FAILS:
+            bound = self.spec.max_fails
+            return Cancellation(reason=f"more than {bound} of its job's tasks failed (max_fails)")
+        return self.cancellation
 
 
 def mint_job_id() -> JobId:
@@ -135,7 +145,7 @@ def unmade(job: Job, spec: TaskSpec, position: int) -> Task:
         crashes=0,
         submitted_at=job.submitted_at,
         updated_at=job.stopped_at or job.submitted_at,
-        outcome=CANCELLED if stopped else None,
+        outcome=cancelled(job.member_cancellation) if stopped else None,
         done_at=job.stopped_at,
     )
 

@@ -172,6 +172,9 @@ SLOTS_MAX = 1024
 
 #: Why an operator cordons an executor, in a line.
 CORDON_REASON_CHARS = 200
+#: Why a task or a job is cancelled, in a line, and by whom.
+CANCEL_REASON_CHARS = 200
+CANCEL_BY_CHARS = 64
 #: From a drain to the moment at which what still runs there runs elsewhere.
 DRAIN_MAX_S = 7 * 86_400.0
 #: Images of one executor; each is mounted, probed and looked through at its start.

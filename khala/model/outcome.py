@@ -181,6 +181,19 @@ class StageOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.reason is Reason.OK
 
 
+class Cancellation(Struct, frozen=True, kw_only=True):
+    """Who cancelled a task or a job, and why: in the canceller's own words, which may be none."""
+
+    by: str = ""
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """ "cancelled by ann: wrong input"."""
+        by = f" by {self.by}" if self.by else ""
+        return f"cancelled{by}: {self.reason}" if self.reason else f"cancelled{by}"
+
+
 class CaseOutcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one case. `stdout_bytes` and `stderr_bytes` of its run are what is kept."""
 
@@ -228,6 +241,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: None if none were asked for, or no stage was reached.
     artifacts: Artifacts | None = None
     note: str | None = None
+    #: Of a task that was cancelled, if anything was said of it.
+    cancellation: Cancellation | None = None
     #: Who ran it; None for an ending that no executor reported.
     executor: ExecutorName | None = None
     #: What held on its host.

@@ -28,7 +28,7 @@ from khala.model.executor import ExecutorRecord, ImageInfo, Owner
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.order import Place, rank_of
-from khala.model.outcome import Chunked, Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Chunked, Ending, Outcome, Reason
 from khala.model.spec import TaskSpec
 from khala.model.task import Progress, Task, TaskBrief, TaskState
 from khala.model.wants import Amounts, Labels
@@ -290,7 +290,9 @@ class ChunkItem(Struct, frozen=True, kw_only=True):
     data: bytes
 
 
-CANCELLED = Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED)
+def cancelled(cancellation: Cancellation | None = None) -> Outcome:
+    """How a task ends that somebody cancels."""
+    return Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED, cancellation=cancellation)
 
 
 def waited_too_long(limit_s: float) -> Outcome:

@@ -18,7 +18,7 @@ from khala.model.attempts import PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.spec import Member, Stage, TaskSpec
 
 
@@ -105,6 +105,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: None for a task of its own.
     member: Member | None = None
     labels: dict[str, str] = {}
+    cancellation: Cancellation | None = None
 
     @property
     def done(self) -> bool:
@@ -143,4 +144,5 @@ def brief_of(task: Task) -> TaskBrief:
         done_at=task.done_at,
         member=task.spec.member,
         labels=task.spec.labels,
+        cancellation=outcome.cancellation if outcome else None,
     )

@@ -11,12 +11,12 @@ from khala.model.capabilities import needs_of
 from khala.model.cases import Span
 from khala.model.errors import AlreadyDone, KhalaError, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
-from khala.model.outcome import Chunked, Stream
+from khala.model.outcome import Cancellation, Chunked, Stream
 from khala.model.spec import Part
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
-from khala.net.job_client import JobClient
+from khala.net.job_client import JobClient, cancel_body
 from khala.net.log_client import LogClient
 from khala.protocol.rpc import (
     Cancelled,
@@ -62,11 +62,12 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
         answer = await self._call(Call(method="GET", path=f"/rpc/v1/tasks/{task}"))
         return parse(_decode_task, answer)
 
-    async def cancel(self, task: TaskId) -> TaskBrief:
+    async def cancel(self, task: TaskId, cancellation: Cancellation | None = None) -> TaskBrief:
         """Raise `AlreadyDone` if the task had ended before."""
         call = Call(
             method="DELETE",
             path=f"/rpc/v1/tasks/{task}",
+            body=cancel_body(cancellation),
             repeatable=False,
             try_s=WRITE_S,
             total_s=WRITE_TOTAL_S,

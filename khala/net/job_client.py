@@ -7,6 +7,7 @@ import msgspec
 from khala.model.errors import AlreadyDone, OutcomeUnknown
 from khala.model.ids import JobId
 from khala.model.job import Stop
+from khala.model.outcome import Cancellation
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, Calls, parse
 from khala.protocol.jobs import (
     JobPage,
@@ -20,7 +21,7 @@ from khala.protocol.jobs import (
     SubmitJob,
     SubmittedBatch,
 )
-from khala.protocol.rpc import Submitted
+from khala.protocol.rpc import Cancel, Submitted
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_batch = msgspec.msgpack.Decoder(SubmittedBatch)
@@ -60,10 +61,14 @@ class JobClient(Calls):
         call = _writing(f"/rpc/v1/jobs/{job}/retry", request, request.key is not None)
         return parse(_decode_retried, await self._call(call))
 
-    async def cancel_job(self, job: JobId) -> JobView:
+    async def cancel_job(self, job: JobId, cancellation: Cancellation | None = None) -> JobView:
         """Idempotent. Raise `AlreadyDone` if it had ended otherwise."""
         call = Call(
-            method="DELETE", path=f"/rpc/v1/jobs/{job}", try_s=WRITE_S, total_s=WRITE_TOTAL_S
+            method="DELETE",
+            path=f"/rpc/v1/jobs/{job}",
+            body=cancel_body(cancellation),
+            try_s=WRITE_S,
+            total_s=WRITE_TOTAL_S,
         )
         try:
             return parse(_decode_view, await self._call(call))
@@ -72,6 +77,11 @@ class JobClient(Calls):
             if view.job.stop is not Stop.CANCELLED:
                 raise
             return view
+
+
+def cancel_body(cancellation: Cancellation | None) -> bytes:
+    """Nothing where nothing is said, as before anything could be."""
+    return b"" if cancellation is None else _encode(Cancel(cancellation=cancellation))
 
 
 def _writing(path: str, body: msgspec.Struct, repeatable: bool) -> Call:

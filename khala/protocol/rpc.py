@@ -7,7 +7,7 @@ exceptions.
 
     POST   /rpc/v1/tasks                          SubmitTask -> Submitted
     GET    /rpc/v1/tasks/<id>                     -> Task
-    DELETE /rpc/v1/tasks/<id>                     -> Cancelled
+    DELETE /rpc/v1/tasks/<id>                     Cancel, or nothing -> Cancelled
     POST   /rpc/v1/tasks/<id>/forget              nothing; of a task that has ended
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
@@ -22,7 +22,7 @@ exceptions.
     POST   /rpc/v1/jobs                           SubmitJob -> Submitted
     POST   /rpc/v1/jobs/list                      ListJobs -> JobPage
     GET    /rpc/v1/jobs/<id>                      -> JobView
-    DELETE /rpc/v1/jobs/<id>                      -> JobView: cancelled
+    DELETE /rpc/v1/jobs/<id>                      Cancel, or nothing -> JobView: cancelled
     POST   /rpc/v1/jobs/<id>/tasks                ListMembers -> MemberRows
     POST   /rpc/v1/jobs/<id>/retry                RetryJob -> Retried
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
@@ -52,7 +52,7 @@ from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord
 from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, TaskId
 from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
-from khala.model.outcome import Reason
+from khala.model.outcome import Cancellation, Reason
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
 from khala.model.wants import Amounts
@@ -80,6 +80,13 @@ class Submitted(Struct, frozen=True, kw_only=True):
     id: TaskId
     #: True when the key had been used before: nothing new was created.
     replay: bool
+
+
+class Cancel(Struct, frozen=True, kw_only=True):
+    """The body of a DELETE that has something to say. A judicator that is older than it does not
+    read it."""
+
+    cancellation: Cancellation | None = None
 
 
 class Cancelled(Struct, frozen=True, kw_only=True):

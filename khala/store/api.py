@@ -17,7 +17,7 @@ from khala.model.executor import ExecutorRecord
 from khala.model.holds import HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
 from khala.model.live import LiveChunk
-from khala.model.outcome import Outcome, Stream, StreamRef
+from khala.model.outcome import Cancellation, Outcome, Stream, StreamRef
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -113,8 +113,10 @@ class DispatchStore:
     async def progress_if_leased(self, item: ProgressItem) -> None:
         await self._lanes.progress(item)
 
-    async def cancel_if_open(self, task: TaskId) -> CancelResult:
-        return await self._tasks.cancel_if_open(task)
+    async def cancel_if_open(
+        self, task: TaskId, cancellation: Cancellation | None = None
+    ) -> CancelResult:
+        return await self._tasks.cancel_if_open(task, cancellation)
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
         return await self._tasks.adopt_if_attempt(task, attempt, lease)

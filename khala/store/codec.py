@@ -26,7 +26,7 @@ from khala.model.executor import ExecutorRecord
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.order import rank_of
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.spec import Member, PartRef, Stage, TaskSpec
 from khala.model.statements import Candidate, HeldLease, HeldTask, Lease, NewTask, OpenSession
 from khala.model.task import Dispatch, Progress, Task, TaskBrief, project_state
@@ -52,6 +52,7 @@ BRIEF_FIELDS = {
     "outcome.reason": 1,
     "outcome.judgement.verdict": 1,
     "outcome.score": 1,
+    "outcome.cancellation": 1,
     "submitted_at": 1,
     "updated_at": 1,
     "done_at": 1,
@@ -261,6 +262,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         done_at=doc.get("done_at"),
         member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
         labels=doc.get("spec", {}).get("labels", {}),
+        cancellation=msgspec.convert(outcome.get("cancellation"), Cancellation | None),
     )
 
 

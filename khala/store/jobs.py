@@ -20,6 +20,7 @@ from pymongo.read_concern import ReadConcern
 from khala.model.errors import Conflict, NotFound, OutcomeUnknown
 from khala.model.ids import AttemptNo, JobId, TaskId
 from khala.model.job import Job, JobSpec, NewJob, Stop, is_job_id, member_id
+from khala.model.outcome import Cancellation
 from khala.model.statements import AcceptResult
 from khala.model.task import TERMINAL, Dispatch, TaskBrief, TaskState
 from khala.protocol.jobs import JobRows, ListJobs
@@ -126,17 +127,19 @@ class MongoJobs:
                 {"_id": object_id(TaskId(job))}, {"$max": {"expanded": position}}
             )
 
-    async def stop_if_open(self, job: JobId, why: Stop) -> bool:
+    async def stop_if_open(
+        self, job: JobId, why: Stop, cancellation: Cancellation | None = None
+    ) -> bool:
         """S16. Precondition: open, and not stopped. No member is made from here on but those that
         are being made."""
         now = to_ms(utc_now())
+        stopped: Document = {"stop": why.value, "stopped_at": now, "updated_at": now}
+        if cancellation is not None:
+            stopped["cancellation"] = msgspec.to_builtins(cancellation)
         with changing():
             result = await self._jobs.update_one(
                 {"_id": object_id(TaskId(job)), "open": True, "stop": {"$exists": False}},
-                {
-                    "$set": {"stop": why.value, "stopped_at": now, "updated_at": now},
-                    "$inc": {"version": 1},
-                },
+                {"$set": stopped, "$inc": {"version": 1}},
             )
         return result.matched_count == 1
 
@@ -263,6 +266,7 @@ def _job_of(doc: Mapping[str, Any]) -> Job:
         open=bool(doc["open"]),
         stop=Stop(doc["stop"]) if "stop" in doc else None,
         stopped_at=doc.get("stopped_at"),
+        cancellation=msgspec.convert(doc.get("cancellation"), Cancellation | None),
         counts=msgspec.convert(doc["counts"], dict[TaskState, int]) if "counts" in doc else None,
         done_at=doc.get("done_at"),
         attempts_before=AttemptNo(int(doc.get("attempts_before", 0))),

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from khala.model.errors import Conflict, NotFound
 from khala.model.ids import JobId, TaskId
 from khala.model.job import Job, NewJob, Stop, member_id
+from khala.model.outcome import Cancellation
 from khala.model.statements import AcceptResult
 from khala.model.task import Dispatch, Task, TaskBrief, TaskState, brief_of
 from khala.protocol.jobs import JobRows, ListJobs
@@ -66,13 +67,20 @@ class MemoryJobs:
         if found is not None and found.expanded < position:
             self._state.jobs[job] = replace(found, expanded=position)
 
-    async def stop_if_open(self, job: JobId, why: Stop) -> bool:
+    async def stop_if_open(
+        self, job: JobId, why: Stop, cancellation: Cancellation | None = None
+    ) -> bool:
         found = self._state.jobs.get(job)
         if found is None or not found.open or found.stop is not None:
             return False
         now = self._state.now()
         self._state.jobs[job] = replace(
-            found, stop=why, stopped_at=now, updated_at=now, version=found.version + 1
+            found,
+            stop=why,
+            stopped_at=now,
+            cancellation=cancellation,
+            updated_at=now,
+            version=found.version + 1,
         )
         return True
 

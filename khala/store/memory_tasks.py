@@ -14,8 +14,8 @@ from khala.model.ids import (
     AttemptNo,
     TaskId,
 )
+from khala.model.outcome import Cancellation
 from khala.model.statements import (
-    CANCELLED,
     AcceptResult,
     CancelResult,
     FinishItem,
@@ -24,6 +24,7 @@ from khala.model.statements import (
     LeaseItem,
     NewTask,
     ProgressItem,
+    cancelled,
 )
 from khala.model.task import Dispatch, Task, brief_of
 from khala.store.dates import to_ms
@@ -120,14 +121,16 @@ class MemoryTasks(MemoryReturns):
         ours = row.task.result_attempt == item.attempt
         return FinishResult.RECORDED if ours else FinishResult.STALE
 
-    async def cancel_if_open(self, task: TaskId) -> CancelResult:
+    async def cancel_if_open(
+        self, task: TaskId, cancellation: Cancellation | None = None
+    ) -> CancelResult:
         row = self._state.tasks.get(task)
         if row is None:
             raise NotFound(f"task {task} does not exist")
         if row.task.dispatch is Dispatch.DONE:
             raise AlreadyDone(f"task {task} has already ended: {row.task.state}")
         before = row.lease
-        row.end(CANCELLED, None, self._state.now())
+        row.end(cancelled(cancellation), None, self._state.now())
         attempt = row.task.attempt if before is not None else None
         return CancelResult(before=before, attempt=attempt, brief=brief_of(row.task))
 

@@ -26,8 +26,8 @@ from pymongo import ReturnDocument
 
 from khala.model.errors import AlreadyDone, Conflict, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
+from khala.model.outcome import Cancellation
 from khala.model.statements import (
-    CANCELLED,
     AcceptResult,
     CancelResult,
     FinishItem,
@@ -36,6 +36,7 @@ from khala.model.statements import (
     LeaseItem,
     NewTask,
     ProgressItem,
+    cancelled,
 )
 from khala.model.task import Dispatch, TaskState
 from khala.store.client import change
@@ -174,9 +175,12 @@ class MongoTasks(TaskReturns):
             for index, item in enumerate(items)
         ]
 
-    async def cancel_if_open(self, task: TaskId) -> CancelResult:
+    async def cancel_if_open(
+        self, task: TaskId, cancellation: Cancellation | None = None
+    ) -> CancelResult:
         """S5. Precondition: not done. Raise `NotFound` or `AlreadyDone`."""
-        update = ending(CANCELLED, None)
+        outcome = cancelled(cancellation)
+        update = ending(outcome, None)
         with changing():
             before = await self._tasks.find_one_and_update(
                 {"_id": object_id(task), "state": _OPEN},
@@ -191,7 +195,8 @@ class MongoTasks(TaskReturns):
         brief = replace(
             brief_of_doc(before),
             state=TaskState.CANCELLED,
-            reason=CANCELLED.reason,
+            reason=outcome.reason,
+            cancellation=cancellation,
             executor=None,
             updated_at=update["$set"]["updated_at"],
             done_at=update["$set"]["done_at"],

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Row, Task
 from khala.model.cases import Verdict
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
+from khala.model.outcome import Cancellation
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol import v2
 from roles.client import exits, tables, tries, verdicts
-from roles.client.connection import Connection
+from roles.client.connection import Connection, login_name
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
 from roles.client.output import Output, show_log
 from roles.client.selectors import select, select_one, select_predecessors
@@ -89,7 +90,7 @@ async def run(
         ended = await waiting
     except asyncio.CancelledError:
         try:
-            await khala.cancel(task_id)
+            await khala.cancel(task_id, reason="interrupted", by=login_name())
         except AlreadyDone:
             ended = await khala.get(task_id)
         else:
@@ -261,9 +262,11 @@ async def wait(
     return await _wait_all(khala, await select(khala, connection, words), timeout_s)
 
 
-async def cancel(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> int:
+async def cancel(
+    khala: AsyncKhala, connection: Connection, words: tuple[str, ...], said: Cancellation
+) -> int:
     async def cancel_one(task: str) -> str:
-        await khala.cancel(task)
+        await khala.cancel(task, reason=said.reason, by=said.by)
         return f"{task} cancelled"
 
     return await _each(await select(khala, connection, words), cancel_one)

@@ -21,6 +21,7 @@ from roles.client.options import (
     filtered,
     formed,
     one_task,
+    reasoned,
     sent,
     some_tasks,
     task_options,
@@ -28,6 +29,7 @@ from roles.client.options import (
 
 if TYPE_CHECKING:
     from khala.client import NewTask
+    from khala.model.outcome import Cancellation
     from roles.client.connection import Connection
 
 
@@ -248,8 +250,15 @@ def wait(connection: Connection, tasks: tuple[str, ...], timeout: str | None) ->
 @click.argument("tasks", nargs=-1, metavar="TASK...", shell_complete=complete_task)
 @filtered
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@reasoned
 @connected
-def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None, yes: bool) -> None:
+def cancel(
+    connection: Connection,
+    tasks: tuple[str, ...],
+    matching: str | None,
+    yes: bool,
+    said: Cancellation,
+) -> None:
     from roles.client import acts, document_acts
     from roles.client.selectors import filter_of
 
@@ -257,8 +266,8 @@ def cancel(connection: Connection, tasks: tuple[str, ...], matching: str | None,
         raise click.UsageError("which tasks? give TASK or --filter, and not both")
     if matching:
         wanted = filter_of(matching)
-        act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, sure=yes))
-    act(connection, lambda khala: acts.cancel(khala, connection, tasks))
+        act(connection, lambda khala: document_acts.cancel_matching(khala, wanted, said, sure=yes))
+    act(connection, lambda khala: acts.cancel(khala, connection, tasks, said))
 
 
 @click.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from khala.model.errors import Rejected
+from khala.model.limits import CANCEL_BY_CHARS
 from khala.net.secrets import SecretFile
 from roles.client.contexts import Contexts
 
@@ -74,6 +76,15 @@ def remembered_tasks() -> list[str]:
     """All that this account submitted lately, wherever to; the newest of each gateway first."""
     known = _load(_history_path())
     return [task for tasks in known.values() for task in reversed(tasks)]
+
+
+def login_name() -> str:
+    """Of whoever gives the command; empty where the system knows no name for them."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        return ""
+    return name[:CANCEL_BY_CHARS] if name.isprintable() else ""
 
 
 def _history_path() -> Path:

@@ -16,13 +16,20 @@ SHORT = 8
 
 def sentence_of(task: Task) -> str:
     """Where it stands, or how it ended and why."""
-    message = f": {tables.plain(task.message)}" if task.message else ""
     if not task.done:
         where = f" on {task.executor}" if task.executor else ""
-        why = f": {tables.plain(task.pending.detail)}" if task.pending else message
+        why = f": {tables.plain(task.pending.detail)}" if task.pending else ""
         return f"{task.id} {task.state}{where} for {tables.age(task.updated_at)}{why}"
+    return f"{task.id} {_end_of(task)}"
+
+
+def _end_of(task: Task) -> str:
+    """`failed (memory): killed for ...`, `cancelled by ann: wrong input`."""
+    if task.cancellation is not None:
+        return tables.plain(task.cancellation.sentence)
     reason = f" ({task.reason})" if task.reason and task.reason is not Reason.OK else ""
-    return f"{task.id} {task.state}{reason}{message}"
+    message = f": {tables.plain(task.message)}" if task.message else ""
+    return f"{task.state}{reason}{message}"
 
 
 def described(task: Task) -> list[str]:
@@ -47,6 +54,8 @@ def described(task: Task) -> list[str]:
 
 def _ended(task: Task) -> str:
     """`failed · memory: killed for ... (cgroup_v1), in execute, case 7 "huge"`."""
+    if task.cancellation is not None:
+        return _end_of(task)
     reason = f" · {task.reason}" if task.reason and task.reason is not Reason.OK else ""
     message = f": {tables.plain(task.message)}" if task.message else ""
     where = f" ({task.enforcement.mode})" if task.enforcement and reason else ""

@@ -14,6 +14,7 @@ from khala.client import AsyncKhala
 from khala.client.request import Json
 from khala.model.errors import Rejected
 from khala.model.limits import LIST_LIMIT_MAX, LIST_TASKS
+from khala.model.outcome import Cancellation
 from khala.model.task import TERMINAL, TaskState
 from roles.client import exits
 from roles.client.connection import Connection
@@ -85,7 +86,9 @@ def _text(file: str) -> str:
         raise Rejected(f"-f: {file!r} cannot be read: {error}", field="-f") from error
 
 
-async def cancel_matching(khala: AsyncKhala, matching: Json, *, sure: bool) -> int:
+async def cancel_matching(
+    khala: AsyncKhala, matching: Json, said: Cancellation, *, sure: bool
+) -> int:
     """Cancel all open tasks of a filter, after their number was confirmed."""
     count = await _count_open(khala, matching)
     if not count:
@@ -97,7 +100,7 @@ async def cancel_matching(khala: AsyncKhala, matching: Json, *, sure: bool) -> i
             raise Rejected(f"--filter: {tasks} would be cancelled; say --yes", field="--filter")
         if not click.confirm(f"Cancel {tasks}?", err=True):
             return exits.FAILED
-    acted = await khala.cancel_matching(matching, count)
+    acted = await khala.cancel_matching(matching, count, reason=said.reason, by=said.by)
     for failure in acted.failures:
         click.echo(f"khala: {failure.id}: {failure.detail}", err=True)
     click.echo(f"{acted.cancelled} cancelled")

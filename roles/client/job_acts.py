@@ -16,6 +16,7 @@ from khala.client import AsyncKhala, NewTask
 from khala.client.jobs import NewJob
 from khala.model.errors import Rejected
 from khala.model.job import JobState
+from khala.model.outcome import Cancellation
 from khala.model.task import TaskState
 from khala.protocol.v2 import Job
 from roles.client import exits, tables
@@ -144,8 +145,9 @@ async def list_tasks(
     return 0
 
 
-async def cancel(khala: AsyncKhala, connection: Connection, word: str) -> int:
-    job = await khala.cancel_job(await select_job(khala, connection, word))
+async def cancel(khala: AsyncKhala, connection: Connection, word: str, said: Cancellation) -> int:
+    job_id = await select_job(khala, connection, word)
+    job = await khala.cancel_job(job_id, reason=said.reason, by=said.by)
     click.echo(f"{job.id} cancelled")
     return 0
 

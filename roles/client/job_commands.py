@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from roles.client.options import STATES, act, connected, formed
+from roles.client.options import STATES, act, connected, formed, reasoned
 
 if TYPE_CHECKING:
+    from khala.model.outcome import Cancellation
     from roles.client.connection import Connection
 
 _JOB = click.argument("job", metavar="JOB")
@@ -89,12 +90,13 @@ def list_job_tasks(connection: Connection, job: str, form: str, states: tuple[st
 
 @job.command("cancel")
 @_JOB
+@reasoned
 @connected
-def cancel_job(connection: Connection, job: str) -> None:
+def cancel_job(connection: Connection, job: str, said: Cancellation) -> None:
     """Cancel JOB: what has not begun never will, what runs is killed."""
     from roles.client import job_acts
 
-    act(connection, lambda khala: job_acts.cancel(khala, connection, job))
+    act(connection, lambda khala: job_acts.cancel(khala, connection, job, said))
 
 
 @job.command("retry")

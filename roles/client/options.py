@@ -70,6 +70,25 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def reasoned(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives the command what is `said` of a cancellation."""
+
+    @functools.wraps(command)
+    def called(reason: str, by: str | None, **options: object) -> None:
+        from khala.model.outcome import Cancellation
+        from roles.client.connection import login_name
+
+        said = Cancellation(reason=reason, by=login_name() if by is None else by)
+        command(said=said, **options)
+
+    for option in (
+        click.option("--reason", default="", metavar="TEXT", help="Why; kept with what is ended."),
+        click.option("--by", metavar="NAME", help="Who cancels.  [default: your login name]"),
+    ):
+        called = option(called)
+    return called
+
+
 def act(connection: Connection, work: Callable[[AsyncKhala], Awaitable[int]]) -> None:
     """Do it and end with its exit code."""
     from roles.client import acts

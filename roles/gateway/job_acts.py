@@ -22,6 +22,7 @@ from roles.gateway.issues import Invalid
 from roles.gateway.jobs import JOB, JOBS, job_view, parse_job_id
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec_cancel import CancelSpec, cancellation_in
 from roles.gateway.submission import parse_key
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
@@ -57,13 +58,24 @@ class JobActs(Struct, frozen=True, kw_only=True):
             method="POST",
             path=f"{JOB}/cancel",
             tag="Jobs",
+            request={JSON: CancelSpec},
+            body_optional=True,
             answers={200: Answer(v2.Job)},
-            problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_DONE),
+            problems=(
+                ProblemCode.NOT_FOUND,
+                ProblemCode.ALREADY_DONE,
+                ProblemCode.VALIDATION_FAILED,
+            ),
         )
     )
-    async def cancel_job(self, _: Request, job_id: str) -> HTTPResponse:
-        """Cancel a job: what has not begun never will, what runs is killed soon. Idempotent."""
-        view = job_view(await self.client.cancel_job(parse_job_id(job_id, "id")))
+    async def cancel_job(self, request: Request, job_id: str) -> HTTPResponse:
+        """Cancel a job: what has not begun never will, what runs is killed soon. Idempotent: what
+        was said first stands, and its tasks have it, too."""
+        job = parse_job_id(job_id, "id")
+        try:
+            view = job_view(await self.client.cancel_job(job, cancellation_in(request.body)))
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
         return HTTPResponse(v2.encode(view), headers=_HEADERS, content_type=JSON)
 
     @declare(

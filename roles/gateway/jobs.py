@@ -280,6 +280,7 @@ def job_view(seen: JobView) -> v2.Job:
         limit=spec.limit,
         max_fails=spec.max_fails,
         stopped=job.stop,
+        cancellation=job.cancellation,
         created_at=v2.stamp(job.submitted_at),
         updated_at=v2.stamp(job.updated_at),
         finished_at=None if job.done_at is None else v2.stamp(job.done_at),

@@ -127,6 +127,8 @@ def _speak_kv2(outcome: Outcome, texts: dict[str, str]) -> None:
 
 def explain(outcome: Outcome) -> str:
     """One sentence on why the task ended as it did."""
+    if outcome.cancellation is not None:
+        return outcome.cancellation.sentence
     decisive: StageOutcome | None = None
     if outcome.stage is not None:
         decisive = outcome.compile if outcome.stage is Stage.COMPILE else outcome.execute

@@ -30,4 +30,5 @@ def row_of(brief: TaskBrief) -> v2.Row:
         score=view_score(brief.score),
         finished_at=v2.stamp(brief.done_at) if brief.done_at else None,
         job=place_of(brief.member),
+        cancellation=brief.cancellation,
     )

@@ -20,6 +20,7 @@ from khala.model.blob import BlobName
 from khala.model.errors import AlreadyDone, CountDiffers, KhalaError, NotDone, TooLarge
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.outcome import Cancellation
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import TERMINAL, Task, TaskState
 from khala.net.client import JudicatorClient
@@ -34,6 +35,7 @@ from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec_cancel import CancelSpec, cancellation_of
 from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
 from roles.gateway.submission import parse_key
 
@@ -51,7 +53,7 @@ class Action(StrEnum):
     CANCEL = "cancel"
 
 
-class ActionSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ActionSpec(CancelSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One act on all tasks of a filter."""
 
     action: Action
@@ -180,6 +182,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         """Cancel all tasks of a filter, if they are as many as expected."""
         try:
             given = parse_document(_action_decoder, request.body)
+            cancellation = cancellation_of(given)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         tasks = await self._matching(given.filter)
@@ -189,7 +192,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
                 " ended match the filter",
                 field="expect_count",
             )
-        acted = await self._cancel_all(tasks)
+        acted = await self._cancel_all(tasks, cancellation)
         return HTTPResponse(v2.encode(acted), headers=_HEADERS, content_type=JSON)
 
     async def _matching(self, given: FilterSpec) -> list[TaskId]:
@@ -210,7 +213,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
                 break
         return found
 
-    async def _cancel_all(self, tasks: list[TaskId]) -> v2.Acted:
+    async def _cancel_all(self, tasks: list[TaskId], cancellation: Cancellation | None) -> v2.Acted:
         gate = asyncio.Semaphore(AT_ONCE)
         failures: list[v2.ActFailure] = []
         cancelled = ended = 0
@@ -219,7 +222,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
             nonlocal cancelled, ended
             async with gate:
                 try:
-                    await self.client.cancel(task)
+                    await self.client.cancel(task, cancellation)
                     cancelled += 1
                 except AlreadyDone:
                     ended += 1

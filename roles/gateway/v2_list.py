@@ -19,15 +19,18 @@ from khala.model.errors import AlreadyDone
 from khala.model.ids import parse_task_id
 from khala.model.task import TaskState, brief_of
 from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, Place, SortKey, TaskRows, place_of
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.filters import FilterSpec, filter_of
-from roles.gateway.operations import Answer, Operation, declare
-from roles.gateway.pages import NOSNIFF, listed
+from roles.gateway.issues import Invalid
+from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF, listed, problem
 from roles.gateway.queries import given_in, parse_query
 from roles.gateway.rows import row_of
+from roles.gateway.spec_cancel import CancelSpec, cancellation_in
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
@@ -90,23 +93,29 @@ class TaskLists(Struct, frozen=True, kw_only=True):
             method="POST",
             path="/api/v2/tasks/<task_id:str>/cancel",
             tag="Tasks",
+            request={JSON: CancelSpec},
+            body_optional=True,
             answers={200: Answer(v2.Row)},
-            problems=(ProblemCode.NOT_FOUND, ProblemCode.ALREADY_DONE),
+            problems=(
+                ProblemCode.NOT_FOUND,
+                ProblemCode.ALREADY_DONE,
+                ProblemCode.VALIDATION_FAILED,
+            ),
         )
     )
-    async def cancel_task(self, _: Request, task_id: str) -> HTTPResponse:
+    async def cancel_task(self, request: Request, task_id: str) -> HTTPResponse:
         """Cancel a task; what runs of it is killed. Idempotent: a task that is cancelled already
-        is answered as if it was just now."""
+        is answered as if it was just now, with what was said then."""
         known = parse_task_id(task_id)
         try:
-            brief = await self.client.cancel(known)
+            brief = await self.client.cancel(known, cancellation_in(request.body))
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
         except AlreadyDone:
             brief = brief_of(await self.client.get(known))
             if brief.state is not TaskState.CANCELLED:
                 raise
-        return HTTPResponse(
-            v2.encode(row_of(brief)), headers=NOSNIFF, content_type="application/json"
-        )
+        return HTTPResponse(v2.encode(row_of(brief)), headers=NOSNIFF, content_type=JSON)
 
 
 def list_of(query: ListQuery, after: Cursor | None) -> ListTasks:

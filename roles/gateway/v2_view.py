@@ -61,6 +61,7 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         state=task.state,
         reason=outcome.reason if outcome else None,
         message=_message(outcome),
+        cancellation=outcome.cancellation if outcome else None,
         attempt=task.attempt,
         crashes=task.crashes,
         executor=task.executor or (task.outcome.executor if task.outcome else None),
@@ -123,9 +124,10 @@ def _summarize(artifacts: Artifacts) -> v2.ArtifactsSummary:
 
 
 def _message(outcome: Outcome | None) -> str | None:
-    if outcome is None or outcome.ending in {Ending.SUCCEEDED, Ending.CANCELLED}:
-        return outcome.note if outcome else None
-    return explain(outcome)
+    if outcome is None:
+        return None
+    silent = outcome.ending in {Ending.SUCCEEDED, Ending.CANCELLED}
+    return outcome.note if silent and outcome.cancellation is None else explain(outcome)
 
 
 def _view_stage(task: Task, stage: Stage, heads: Heads) -> v2.Stage:

@@ -10,9 +10,12 @@ from sanic import Request
 from sanic.response import HTTPResponse, raw
 
 from khala.model.errors import Rejected, Unavailable
+from khala.model.outcome import Cancellation
+from khala.protocol.rpc import Cancel
 
 Body = TypeVar("Body")
 _encode = msgspec.msgpack.Encoder().encode
+_decode_cancel = msgspec.msgpack.Decoder(Cancel).decode
 
 
 def answer(body: msgspec.Struct) -> HTTPResponse:
@@ -29,6 +32,11 @@ def decode(decoder: Callable[[bytes], Body], body: bytes) -> Body:
         return decoder(body)
     except msgspec.MsgspecError as error:
         raise Rejected(f"body: not a request of this version ({error})") from error
+
+
+def cancellation_in(body: bytes) -> Cancellation | None:
+    """Of a DELETE; older gateways send none."""
+    return decode(_decode_cancel, body).cancellation if body else None
 
 
 async def send(request: Request, chunks: AsyncIterator[bytes], size_bytes: int) -> None:

@@ -36,7 +36,7 @@ from khala.store.protocols import (
     TaskStore,
 )
 from roles.judicator.access import caller_of
-from roles.judicator.answers import answer, decode, done, send
+from roles.judicator.answers import answer, cancellation_in, decode, done, send
 from roles.judicator.blobs import BlobRoutes
 from roles.judicator.chores import Leadership
 from roles.judicator.cluster import Cluster
@@ -153,7 +153,8 @@ class Api:
         return done()
 
     async def cancel(self, request: Request, task_id: str) -> HTTPResponse:
-        result = await self._s.jobs.cancel_task(parse_task_id(task_id))
+        known = parse_task_id(task_id)
+        result = await self._s.jobs.cancel_task(known, cancellation_in(request.body))
         return answer(Cancelled(task=result.brief))
 
     async def read_part(self, request: Request, task_id: str, part: str) -> None:

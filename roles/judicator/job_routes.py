@@ -19,7 +19,7 @@ from khala.protocol.jobs import (
     SubmitJob,
     SubmittedBatch,
 )
-from roles.judicator.answers import answer, decode
+from roles.judicator.answers import answer, cancellation_in, decode
 from roles.judicator.jobs import Jobs
 from roles.judicator.metrics import Metrics
 from roles.judicator.retrying import retry
@@ -68,7 +68,8 @@ class JobRoutes:
         return answer(await self._jobs.view(parse_job_id(job_id)))
 
     async def cancel(self, request: Request, job_id: str) -> HTTPResponse:
-        return answer(await self._jobs.cancel(parse_job_id(job_id)))
+        job = parse_job_id(job_id)
+        return answer(await self._jobs.cancel(job, cancellation_in(request.body)))
 
     async def retry(self, request: Request, job_id: str) -> HTTPResponse:
         asked = decode(_decode_retry, request.body)

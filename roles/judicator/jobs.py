@@ -33,10 +33,11 @@ from khala.model.job import (
     unmade,
 )
 from khala.model.limits import ARRAY_TASKS, ENTRIES_BYTES, ENTRY_BYTES, LIST_TASKS
+from khala.model.outcome import Cancellation
 from khala.model.ranges import Indexes, up_to
 from khala.model.retention import Retention
 from khala.model.spec import Member, TaskSpec
-from khala.model.statements import CANCELLED, CancelResult, NewTask
+from khala.model.statements import CancelResult, NewTask, cancelled
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.protocol.jobs import (
     JobPage,
@@ -234,20 +235,20 @@ class Jobs:
             job, spec, position = await self._member(task)
             return unmade(job, spec, position)
 
-    async def cancel_task(self, task: TaskId) -> CancelResult:
+    async def cancel_task(self, task: TaskId, cancellation: Cancellation | None) -> CancelResult:
         """Also one that is not made yet: it is made as cancelled."""
         try:
-            return await self.dispatcher.cancel(task)
+            return await self.dispatcher.cancel(task, cancellation)
         except NotFound:
             job, spec, _ = await self._member(task)
         if job.stop is not None:
             raise AlreadyDone(f"task {task} has already ended: cancelled")
-        ended = NewTask(id=task, spec=spec, submitted_at=utc_now(), ended=CANCELLED)
+        ended = NewTask(id=task, spec=spec, submitted_at=utc_now(), ended=cancelled(cancellation))
         for answer in await self.stores.tasks.insert_if_new([ended]):
             if isinstance(answer, Exception):
                 raise answer
         try:
-            return await self.dispatcher.cancel(task)  # it was made meanwhile
+            return await self.dispatcher.cancel(task, cancellation)  # it was made meanwhile
         except AlreadyDone:
             brief = brief_of(await self.stores.tasks.get(task))
             if brief.state is not TaskState.CANCELLED:
@@ -266,10 +267,10 @@ class Jobs:
 
     # ---- ending -----------------------------------------------------------------------------
 
-    async def cancel(self, job: JobId) -> JobView:
+    async def cancel(self, job: JobId, cancellation: Cancellation | None) -> JobView:
         """What has not begun never will, what runs is stopped soon. Raise `AlreadyDone` if it had
         ended, or was stopped for another reason."""
-        if not await self.stores.jobs.stop_if_open(job, Stop.CANCELLED):
+        if not await self.stores.jobs.stop_if_open(job, Stop.CANCELLED, cancellation):
             found = await self.stores.jobs.get(job)
             if found.stop is not Stop.CANCELLED:
                 raise AlreadyDone(f"job {job} has already ended")

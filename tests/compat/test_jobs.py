@@ -83,18 +83,22 @@ def test_a_member_is_readable_before_it_is_made(stack: str) -> None:
     status, seen = ask(stack, "GET", f"/api/v2/tasks/{last}")
     assert (status, seen["state"], seen["job"]) == (200, "queued", {"id": job, "index": 99_999})
     assert ask(stack, "GET", f"/api/v2/tasks/{job[:-6]}{100_001:06x}")[0] == 404
-    status, row = ask(stack, "POST", f"/api/v2/tasks/{last}/cancel")
+    status, row = ask(stack, "POST", f"/api/v2/tasks/{last}/cancel", {"by": "ben"})
     assert (status, row["state"]) == (200, "cancelled")
     status, page = ask(stack, "GET", f"/api/v2/jobs/{job}/tasks?state=queued&limit=3")
     assert status == 200 and len(page["items"]) == 3
-    status, seen = ask(stack, "POST", f"/api/v2/jobs/{job}/cancel")
-    assert status == 200
+    said = {"reason": "wrong input", "by": "ann"}
+    status, seen = ask(stack, "POST", f"/api/v2/jobs/{job}/cancel", said)
+    assert (status, seen["cancellation"]) == (200, said)
     assert ask(stack, "POST", f"/api/v2/jobs/{job}/cancel")[0] == 200
     seen = ended(stack, job)
     assert (seen["state"], seen["stopped"]) == ("cancelled", "cancelled")
     assert seen["counts"]["cancelled"] == 100_000
-    _, member = ask(stack, "GET", f"/api/v2/tasks/{job[:-6]}{50_000:06x}")
-    assert member["state"] == "cancelled"
+    # What ran, what nobody made any more, and what had been cancelled by itself.
+    words = ("ann: wrong input", "ann: wrong input", "ben")
+    for position, by in zip((1, 50_000, 100_000), words, strict=True):
+        _, member = ask(stack, "GET", f"/api/v2/tasks/{job[:-6]}{position:06x}")
+        assert (member["state"], member["message"]) == ("cancelled", f"cancelled by {by}")
 
 
 def test_too_many_failures_stop_a_job(stack: str) -> None:
@@ -156,7 +160,10 @@ def test_an_array_from_the_command_line(stack: str, tmp_path: Path) -> None:
     failed, _ = khala("job", "tasks", "last", "--state", "failed", "-o", "name")
     assert failed == f"{seen['id'][:-6]}000002\n"
     job, _ = khala("submit", "--array", "0-99999%1", "--", "sleep", "60")
-    assert khala("job", "cancel", job.strip())[0] == f"{job.strip()} cancelled\n"
+    why = ("--by", "ann", "--reason", "wrong input")
+    assert khala("job", "cancel", job.strip(), *why)[0] == f"{job.strip()} cancelled\n"
+    told, _ = khala("explain", f"{job.strip()[:-6]}000001")
+    assert told.splitlines()[0].endswith("cancelled by ann: wrong input")
     assert job.strip() in khala("job", "ls", "-o", "name")[0].split()
     name, _ = khala("blob", "put", words)
     assert khala("blob", "get", name.split()[0])[0] == "one\ntwo\nthree\n"

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -199,6 +200,29 @@ def test_a_task_is_run_again_and_forgotten(stack: str) -> None:
         assert call(stack, "GET", f"/api/v2/tasks/{first['id']}{path}")[0] == 404
     with urllib.request.urlopen(f"{stack}/api/v2/tasks/{third['id']}/artifacts/out") as response:
         assert len(response.read()) == 3 << 20
+
+
+def test_a_task_that_is_cancelled_while_it_runs_says_by_whom(stack: str) -> None:
+    _, made, _ = post(stack, {"stages": {"execute": {"command": "sleep 600"}}}, "")
+    path = f"/api/v2/tasks/{made['id']}"
+    while call(stack, "GET", path)[1]["state"] != "running":
+        time.sleep(0.05)
+    said = {"reason": "wrong input", "by": "ann"}
+    status, row = call(stack, "POST", f"{path}/cancel", said)
+    assert (status, row["cancellation"]) == (200, said)
+    # Whoever comes later changes nothing, and hears what was said.
+    status, row = call(stack, "POST", f"{path}/cancel", {"by": "ben"})
+    assert (status, row["cancellation"]) == (200, said)
+    _, seen = call(stack, "GET", path)
+    assert (seen["state"], seen["attempt"], seen["cancellation"]) == ("cancelled", 1, said)
+    assert seen["message"] == "cancelled by ann: wrong input"
+    _, explained = call(stack, "GET", f"{path}/explain")
+    assert explained["summary"] == seen["message"]
+    _, page = call(stack, "GET", f"/api/v2/tasks?id_prefix={made['id']}")
+    assert [row["cancellation"] for row in page["items"]] == [said]
+    # KV2's clients see what they always did.
+    _, old = call(stack, "GET", f"/api/task?id={made['id']}")
+    assert (old["task"]["status"], old["task"]["result"]) == (7, None)
 
 
 def test_all_of_a_filter_are_cancelled(stack: str) -> None:

@@ -6,18 +6,20 @@ from functools import partial
 
 from khala.model.ids import JobId
 from khala.model.job import JobSpec, NewJob, Stop, member_id
+from khala.model.outcome import Cancellation
 from khala.model.ranges import Indexes
 from khala.model.spec import TaskSpec
 from khala.model.task import Dispatch
 from khala.store.memory import MemoryStore, run_now
 from tests.sim.clock import Clock
-from tests.sim.history import History, require
+from tests.sim.history import History, check_said, require
 from tests.sim.judicator import wall_of
 from tests.sim.workload import LIMITS, Kind
 
 #: Numbers of arrays; those of submissions are smaller.
 FIRST = 1000
 #: Members, and how many of them may be open at a time, of each array.
+OWNER = Cancellation(by="owner", reason="not needed any more")
 ARRAYS = ((9, 3), (6, None), (14, 4))
 
 
@@ -60,7 +62,7 @@ class Arrays:
         """As an answered cancel: nothing of it starts that has not begun to."""
         if self._ids:
             job = self._clock.random.choice(self._ids)
-            if run_now(self._store.jobs.stop_if_open(job, Stop.CANCELLED)):
+            if run_now(self._store.jobs.stop_if_open(job, Stop.CANCELLED, OWNER)):
                 self._stopped.add(job)
 
     def left(self) -> list[object]:
@@ -79,3 +81,5 @@ class Arrays:
                 require(None not in made, "a member was never made", job)
             for task in made:
                 require(task is None or task.dispatch is Dispatch.DONE, "a member is left", task)
+                if task is not None:
+                    check_said(task, self._history.said[task.id] | {OWNER})

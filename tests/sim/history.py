@@ -8,7 +8,7 @@ an answered submission exists, a cancelled run dies, and after the storm nothing
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -18,7 +18,7 @@ from khala.model.errors import NotFound
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
 from khala.model.limits import PAST_ATTEMPTS
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.task import Dispatch, Task, TaskState
 from khala.protocol.executor import Run
 from khala.store.memory import MemoryStore, run_now
@@ -73,6 +73,8 @@ class History:
     #: Ids answered to submissions, by their numbers.
     accepted: dict[int, TaskId] = field(default_factory=dict)
     cancelled: dict[TaskId, float] = field(default_factory=dict)
+    #: What was said of cancels that were asked for, answered or not.
+    said: defaultdict[TaskId, set[Cancellation]] = field(default_factory=lambda: defaultdict(set))
     #: Conditions of holds that the clients have told of.
     lifted: set[tuple[TaskId, HoldKey]] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
@@ -245,11 +247,10 @@ class History:
         """After everything had time to end."""
         for task in self._last.values():
             require(task.dispatch is Dispatch.DONE, "I7 not done", task)
+            if task.spec.member is None:
+                check_said(task, self.said[task.id])
         for task_id in self.cancelled:
-            ended = self._last[task_id].outcome
-            require(
-                ended is not None and ended.ending is Ending.CANCELLED, "C5 cancel undone", task_id
-            )
+            require(_is_cancelled(self._last[task_id]), "C5 cancel undone", task_id)
         self.counts["tasks"] = len(self._last)
         self.counts["reruns"] = self.counts["runs"] - len({task for task, _ in self.started})
 
@@ -259,6 +260,16 @@ class History:
             require(
                 run[0] != task, "P5 a cancelled run lives on", run, started, f"{now - since:.1f} s"
             )
+
+
+def check_said(task: Task, said: set[Cancellation]) -> None:
+    """One that is cancelled has what somebody said of it."""
+    cancellation = task.outcome.cancellation if task.outcome is not None else None
+    require(not _is_cancelled(task) or cancellation in said, "nobody said this", task)
+
+
+def _is_cancelled(task: Task) -> bool:
+    return task.outcome is not None and task.outcome.ending is Ending.CANCELLED
 
 
 def _waited_too_long(ended: Task) -> bool:

@@ -17,7 +17,7 @@ from khala.model.errors import KhalaError, OutcomeUnknown, Unavailable
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId
-from khala.model.outcome import Outcome
+from khala.model.outcome import Cancellation, Outcome
 from khala.model.statements import (
     AcceptResult,
     AuditView,
@@ -142,8 +142,10 @@ class DoubtfulStore:
     async def progress_if_leased(self, item: ProgressItem) -> None:
         return await self.do(lambda: self._store.progress_if_leased(item), item.id)
 
-    async def cancel_if_open(self, task: TaskId) -> CancelResult:
-        return await self.do(lambda: self._store.cancel_if_open(task), task)
+    async def cancel_if_open(
+        self, task: TaskId, cancellation: Cancellation | None = None
+    ) -> CancelResult:
+        return await self.do(lambda: self._store.cancel_if_open(task, cancellation), task)
 
     async def adopt_if_attempt(self, task: TaskId, attempt: AttemptNo, lease: Lease) -> bool:
         return await self.do(lambda: self._store.adopt_if_attempt(task, attempt, lease), task)

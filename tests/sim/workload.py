@@ -13,6 +13,7 @@ from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, 
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import TaskId
 from khala.model.limits import CRASH_LIMIT
+from khala.model.outcome import Cancellation
 from khala.model.retry import Retry, RetryReason
 from khala.model.spec import TaskSpec
 from khala.model.statements import Lift, NewTask
@@ -277,8 +278,10 @@ class Client:
             judicator.spawn(self._cancel(judicator, task))
 
     async def _cancel(self, judicator: SimJudicator, task: TaskId) -> None:
+        said = Cancellation(by=judicator.name, reason=f"at {self._clock.now}")
+        self._history.said[task].add(said)
         try:
-            await judicator.dispatcher.cancel(task)
+            await judicator.dispatcher.cancel(task, said)
         except (Unavailable, OutcomeUnknown, AlreadyDone, NotFound):
             return
         self._history.was_cancelled(task, self._clock.now)

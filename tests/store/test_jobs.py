@@ -16,9 +16,10 @@ from khala.model.capabilities import MEMBER_SINCE
 from khala.model.errors import Conflict, NotFound
 from khala.model.ids import JobId, TaskId
 from khala.model.job import Job, JobSpec, NewJob, Stop, member_id, mint_job_id, place_of
+from khala.model.outcome import Cancellation
 from khala.model.ranges import Indexes, parse_array
 from khala.model.spec import Member
-from khala.model.statements import CANCELLED, AcceptResult, NewTask
+from khala.model.statements import AcceptResult, NewTask, cancelled
 from khala.model.task import TaskState
 from khala.protocol.jobs import ListJobs
 from khala.store.dates import utc_now
@@ -129,7 +130,7 @@ async def test_members_are_listed_by_position_and_state(store: Store) -> None:
 
 async def test_a_member_that_ended_before_it_was_made(store: Store) -> None:
     job = await accepted(store)
-    [task] = await make(store, job, [4], ended=CANCELLED)
+    [task] = await make(store, job, [4], ended=cancelled())
     assert (await store.dispatch.get(task)).state is TaskState.CANCELLED
     await make(store, job, range(1, 6))
     assert (await store.dispatch.get(task)).state is TaskState.CANCELLED
@@ -150,6 +151,15 @@ async def test_a_job_stops_once(store: Store) -> None:
     stopped = await store.jobs.get(job.id)
     assert (stopped.stop, stopped.version, stopped.open) == (Stop.MAX_FAILS, 1, True)
     assert stopped.stopped_at is not None
+
+
+async def test_what_is_said_of_a_stop_is_what_was_said_first(store: Store) -> None:
+    job = await accepted(store)
+    first, second = (Cancellation(by=by, reason="wrong input") for by in ("ann", "ben"))
+    assert await store.jobs.stop_if_open(job.id, Stop.CANCELLED, first)
+    assert not await store.jobs.stop_if_open(job.id, Stop.CANCELLED, second)
+    stopped = await store.jobs.get(job.id)
+    assert stopped.cancellation == stopped.member_cancellation == first
 
 
 async def test_a_job_is_closed_by_who_knows_its_last_change(store: Store) -> None:

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from khala.model.errors import AlreadyDone, Conflict, NotFound
 from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId, mint_task_id
 from khala.model.limits import CRASH_LIMIT
-from khala.model.outcome import Ending, Reason
+from khala.model.outcome import Cancellation, Ending, Reason
 from khala.model.spec import Part
 from khala.model.statements import (
     AcceptResult,
     FinishResult,
+    Lease,
     NewTask,
     ProgressItem,
     RequeueItem,
@@ -204,6 +205,23 @@ async def test_cancel_says_who_must_be_told(store: Store) -> None:
     assert result.brief.reason is Reason.CANCELLED
     [stored] = await store.tasks.load_briefs([task.id])
     assert stored == result.brief
+
+
+@pytest.mark.parametrize("lease", [None, a_lease()])
+async def test_what_is_said_of_a_cancel_stays_with_the_task(
+    store: Store, lease: Lease | None
+) -> None:
+    task = a_task(lease=lease)
+    await store.dispatch.accept(task)
+    said = Cancellation(by="ann", reason="wrong input")
+    result = await store.dispatch.cancel_if_open(task.id, said)
+    with pytest.raises(AlreadyDone):
+        await store.dispatch.cancel_if_open(task.id, Cancellation(by="ben"))
+    assert await store.dispatch.finish_if_attempt(finish_item(task.id)) is FinishResult.STALE
+    outcome = (await store.tasks.get(task.id)).outcome
+    assert outcome is not None and outcome.cancellation == said
+    [stored] = await store.tasks.load_briefs([task.id])
+    assert stored == result.brief and stored.cancellation == said
 
 
 async def test_cancelling_a_waiting_task_tells_nobody(store: Store) -> None:

@@ -6,6 +6,7 @@ added gets a default, which is what a gateway that does not know it has meant. T
 field is its description in the document.
 """
 
+from khala.protocol.v2.acts import Acted, ActFailure
 from khala.protocol.v2.attempts import Attempt, Attempts, Predecessor, Retry, Usage
 from khala.protocol.v2.cases import (
     Case,
@@ -63,8 +64,6 @@ from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.quota import Quota, QuotaLine
 from khala.protocol.v2.tasks import (
-    Acted,
-    ActFailure,
     Blocking,
     BlockingCode,
     CaseDetail,

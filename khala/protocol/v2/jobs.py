@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from khala.model.ids import JobId, TaskId
 from khala.model.job import JobState, Stop
+from khala.model.outcome import Cancellation
 from khala.model.task import TaskState
 from khala.protocol.v2.problems import Problem
 from khala.protocol.v2.tasks import Links
@@ -48,6 +49,8 @@ class Job(Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    #: Who cancelled it and why; null if it was not cancelled, or nothing was said.
+    cancellation: Cancellation | None = None
     #: The job whose tasks these are, once more.
     retry_of: JobId | None = None
 

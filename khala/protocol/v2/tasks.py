@@ -10,7 +10,7 @@ from msgspec import Struct
 from khala.model.cases import Verdict
 from khala.model.enforcement import Enforcement
 from khala.model.ids import JobId, TaskId
-from khala.model.outcome import CacheUse, Reason
+from khala.model.outcome import CacheUse, Cancellation, Reason
 from khala.model.spec import StageLimits
 from khala.model.task import TERMINAL, TaskState
 from khala.protocol.v2.attempts import Attempt, Predecessor, Retry
@@ -223,6 +223,8 @@ class Task(Struct, frozen=True, kw_only=True):
     reason: Reason | None
     #: Why it ended so, in a sentence.
     message: str | None
+    #: Who cancelled it and why; null if it was not cancelled, or nothing was said.
+    cancellation: Cancellation | None = None
     #: Tries so far.
     attempt: int
     #: Those that ended with the loss of their executor.
@@ -310,6 +312,8 @@ class Row(Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     #: Null for a task of its own.
     job: Place | None = None
+    #: Who cancelled it and why; null if it was not cancelled, or nothing was said.
+    cancellation: Cancellation | None = None
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -340,27 +344,6 @@ class Created(Struct, frozen=True, kw_only=True):
 
     id: TaskId
     links: Links
-
-
-class ActFailure(Struct, frozen=True, kw_only=True):
-    """A task of many that an act did not reach."""
-
-    id: TaskId
-    detail: str
-
-
-class Acted(Struct, frozen=True, kw_only=True):
-    """What became of an act on many tasks."""
-
-    #: Tasks of the filter that had not ended.
-    matched: int
-    cancelled: int
-    #: They ended meanwhile.
-    already_done: int
-    #: They go on; the act may be repeated.
-    failed: int
-    #: The first few.
-    failures: list[ActFailure]
 
 
 class PlannedStage(Struct, frozen=True, kw_only=True):

@@ -97,6 +97,17 @@ def test_an_ended_task_says_why() -> None:
     assert "\x1b" not in told
 
 
+def test_a_cancelled_task_says_who_ended_it_and_why() -> None:
+    said = {"by": "ann", "reason": "wrong\x1b[31m input"}
+    ended = a_task(state="cancelled", reason="cancelled", message="-", cancellation=said)
+    told = sentence_of(ended)
+    assert told.startswith("6b04d4787d852fb9eb7f7a4e cancelled by ann: wrong")
+    assert "\x1b" not in told
+    assert sum("cancelled by ann: wrong" in line for line in described(ended)) == 2
+    silent = a_task(state="cancelled", reason="cancelled")
+    assert sentence_of(silent) == "6b04d4787d852fb9eb7f7a4e cancelled (cancelled)"
+
+
 @pytest.mark.parametrize(
     ("fields", "code"),
     [

@@ -8,9 +8,9 @@ import pytest
 
 from khala.core.expansion import Expansion
 from khala.model.ids import JobId, TaskId
-from khala.model.job import Job, JobSpec, NewJob, Stop, member_id
+from khala.model.job import Job, JobSpec, NewJob, Stop, member_id, unmade
 from khala.model.limits import JOB_PORTION, JOB_WINDOW
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.ranges import up_to
 from khala.model.statements import NewTask
 from khala.model.task import TaskState
@@ -115,6 +115,31 @@ def test_more_failures_than_allowed_stop_it(desk: Desk) -> None:
     job = job_of(desk)
     assert not job.open and job.counts is not None
     assert (job.counts[TaskState.FAILED], job.counts[TaskState.CANCELLED]) == (2, 8)
+    said = Cancellation(reason="more than 1 of its job's tasks failed (max_fails)")
+    assert {said_of(desk, position) for position in range(3, 11)} == {said}
+
+
+def said_of(desk: Desk, position: int) -> Cancellation | None:
+    """Of a member that was cancelled, made or not."""
+    job = job_of(desk)
+    if member_id(JOB, position) in made(desk):
+        outcome = desk.task(member_id(JOB, position)).outcome
+    else:
+        outcome = unmade(job, SPEC, position).outcome
+    assert outcome is not None and outcome.ending is Ending.CANCELLED
+    return outcome.cancellation
+
+
+def test_members_say_what_was_said_of_their_job(desk: Desk) -> None:
+    """Those that wait, those that nobody will make any more, and those between."""
+    expansion = submitted(desk, JOB_PORTION + 10, limit=4)
+    advance(desk, expansion)
+    said = Cancellation(by="ann", reason="wrong input")
+    run_now(desk.memory.jobs.stop_if_open(JOB, Stop.CANCELLED, said))
+    for _ in range(2):
+        advance(desk, expansion)
+    assert not job_of(desk).open
+    assert {said_of(desk, position) for position in (1, 4, 5, JOB_PORTION + 10)} == {said}
 
 
 def test_members_that_land_after_the_stop(desk: Desk) -> None:

@@ -30,7 +30,7 @@ from khala.model.ids import (
 from khala.model.metrics import MetricFamily, MetricSample
 from khala.model.outcome import Outcome, Stream
 from khala.model.spec import Part, PartRef, TaskSpec
-from khala.model.statements import CANCELLED
+from khala.model.statements import cancelled
 from khala.model.task import Dispatch, Task, brief_of
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
@@ -57,6 +57,7 @@ from khala.protocol.rpc import (
 from khala.protocol.wire import Codec
 from khala.store.api import Direct
 from khala.store.memory import MemoryStore
+from roles.judicator.answers import cancellation_in
 from roles.judicator.blobs import BlobRoutes
 from roles.judicator.events import Events
 from roles.judicator.log_routes import LogRoutes
@@ -106,6 +107,11 @@ def cluster_view(address: str, *, serving: bool) -> ClusterView:
         ],
         notes=["One judicator: the cluster does not survive the loss of its host."],
     )
+
+
+def _cancelled(task: Task, request: Request) -> Task:
+    outcome = cancelled(cancellation_in(request.body))
+    return msgspec.structs.replace(task, dispatch=Dispatch.DONE, outcome=outcome)
 
 
 def logs_of(memory: MemoryStore) -> LogRoutes:
@@ -255,7 +261,7 @@ class JudicatorDouble:
         task = self._find(task_id)
         if task.outcome is not None:
             raise AlreadyDone
-        ended = msgspec.structs.replace(task, dispatch=Dispatch.DONE, outcome=CANCELLED)
+        ended = _cancelled(task, request)
         await self.change(ended)
         return await self._answer(request, Cancelled(task=brief_of(ended)))
 

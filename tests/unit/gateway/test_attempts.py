@@ -10,7 +10,7 @@ from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.ids import AttemptNo, ExecutorName
 from khala.model.outcome import Ending, Outcome, Reason, StageOutcome
 from khala.model.spec import Stage
-from khala.model.statements import CANCELLED, lost_repeatedly
+from khala.model.statements import cancelled, lost_repeatedly
 from khala.model.task import Dispatch, Task
 from khala.protocol.v2 import Attempt, Usage
 from roles.gateway.view_attempts import view_attempts
@@ -102,12 +102,12 @@ def test_a_late_result_wins_over_what_was_believed() -> None:
 
 def test_an_end_without_a_result() -> None:
     returned = past(1, AttemptEnd.RETURNED)
-    assert ends(at(2, Dispatch.DONE, returned, outcome=CANCELLED)) == [
+    assert ends(at(2, Dispatch.DONE, returned, outcome=cancelled())) == [
         (1, "returned"),
         (2, "cancelled"),
     ]
-    assert ends(at(1, Dispatch.DONE, returned, outcome=CANCELLED)) == [(1, "returned")]
-    assert ends(at(0, Dispatch.DONE, outcome=CANCELLED)) == []
+    assert ends(at(1, Dispatch.DONE, returned, outcome=cancelled())) == [(1, "returned")]
+    assert ends(at(0, Dispatch.DONE, outcome=cancelled())) == []
     assert ends(at(1, Dispatch.DONE, outcome=lost_repeatedly(1))) == [(1, "executor_lost")]
 
 

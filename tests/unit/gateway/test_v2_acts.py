@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.spec import Part, Stage
 from khala.model.task import Task
 from tests.unit.gateway.conftest import Site
@@ -107,16 +107,66 @@ async def test_nobody_cancels_more_than_was_seen(site: Site) -> None:
     status, problem = await post(site, "actions", body)
     assert (status, problem["code"], problem["field"]) == (409, "count_differs", "expect_count")
     assert "3" in problem["detail"]
-    status, acted = await post(site, "actions", {**body, "expect_count": 3})
+    said = {"reason": "wrong input", "by": "ann"}
+    status, acted = await post(site, "actions", {**body, **said, "expect_count": 3})
     assert (status, acted["matched"], acted["cancelled"]) == (200, 3, 3)
     for task in tasks:
-        assert site.judicator.tasks[task.id].outcome is not None
+        outcome = site.judicator.tasks[task.id].outcome
+        assert outcome is not None and outcome.cancellation == Cancellation(**said)
+
+
+async def test_who_cancels_may_say_why(site: Site) -> None:
+    task = site.judicator.add(task_of())
+    said = {"reason": "  wrong input ", "by": "ann"}
+    kept = {"reason": "wrong input", "by": "ann"}
+    status, row = await post(site, f"{task.id}/cancel", said)
+    assert (status, row["state"], row["cancellation"]) == (200, "cancelled", kept)
+    # What was said first stands.
+    status, row = await post(site, f"{task.id}/cancel", {"reason": "another"})
+    assert (status, row["cancellation"]) == (200, kept)
+    async with site.http.get(site.url(f"/api/v2/tasks/{task.id}")) as response:
+        seen = await response.json()
+    assert (seen["message"], seen["cancellation"]) == ("cancelled by ann: wrong input", kept)
+    async with site.http.get(site.url(f"/api/v2/tasks/{task.id}/explain")) as response:
+        assert (await response.json())["summary"] == "cancelled by ann: wrong input"
+
+
+@pytest.mark.parametrize("body", [None, {}, {"reason": " ", "by": ""}])
+async def test_nothing_said_is_nothing_shown(site: Site, body: object) -> None:
+    task = site.judicator.add(task_of())
+    status, row = await post(site, f"{task.id}/cancel", body)
+    assert (status, row["cancellation"]) == (200, None)
+    async with site.http.get(site.url(f"/api/v2/tasks/{task.id}")) as response:
+        assert (await response.json())["message"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code", "limit", "given"),
+    [
+        ({"reason": "x" * 201}, "/reason", "too_long", 200, 201),
+        ({"by": "x" * 65}, "/by", "too_long", 64, 65),
+        ({"reason": "two\nlines"}, "/reason", "invalid_value", None, "two\nlines"),
+        ({"by": "\x1b[31m"}, "/by", "invalid_value", None, "\x1b[31m"),
+        ({"reason": 7}, "/reason", "wrong_type", None, 7),
+        ({"why": ""}, "/why", "unknown_field", None, None),
+    ],
+)
+async def test_a_fault_of_what_is_said_is_named(
+    site: Site, body: object, pointer: str, code: str, limit: int | None, given: object
+) -> None:
+    task = site.judicator.add(task_of())
+    status, problem = await post(site, f"{task.id}/cancel", body)
+    [issue] = problem["errors"]
+    found = (issue["pointer"], issue["code"], issue.get("limit"), issue.get("given"))
+    assert (status, *found) == (422, pointer, code, limit, given)
+    assert site.judicator.tasks[task.id].outcome is None
 
 
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
         ({"action": "delete"}, "/action"),
+        ({"reason": "two\nlines"}, "/reason"),
         ({"filter": {"users": 1}}, "/filter/users"),
         ({"filter": {"state": ["done"]}}, "/filter/state/0"),
         ({"filter": {"id_prefix": "xyz"}}, "/filter/id_prefix"),
