@@ -29,8 +29,11 @@ EVERYTHING: Document = {"submitted_at": {"$gte": MinKey()}}
 _ID_DIGITS = 24
 
 _FIELDS = {SortKey.CREATED_AT: "submitted_at", SortKey.FINISHED_AT: "done_at"}
-#: Of open tasks, which are as many as the queue is long: indexes of another order.
-_OPEN_INDEXES = {Dispatch.QUEUED: "order", Dispatch.HELD: "held", Dispatch.LEASED: "leases"}
+_OPEN_INDEXES = {
+    Dispatch.QUEUED: "queued_by_date",
+    Dispatch.HELD: "held_by_date",
+    Dispatch.LEASED: "leases",
+}
 
 
 class _Branch(Struct, frozen=True, kw_only=True):
@@ -161,7 +164,8 @@ def _by_state(states: Sequence[TaskState]) -> Iterator[_Branch]:
             dispatches[Dispatch.LEASED] = None
     for dispatch in dispatches:
         index, condition = _OPEN_INDEXES[dispatch], {"state": dispatch.value}
-        yield _Branch(index=index, condition=condition, ordered=False)
+        # What runs is as many as there are slots, and is put in order.
+        yield _Branch(index=index, condition=condition, ordered=dispatch is not Dispatch.LEASED)
 
 
 def _residual(query: ListTasks, branches: Sequence[_Branch]) -> list[Document]:

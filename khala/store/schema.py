@@ -10,6 +10,8 @@ Indexes, each of which costs every write of the fields in it:
 
     order      what waits, by shape, in the order it is to run; empty when idle
     held       what is not to be run yet
+    ..._by_date  both by submission, for pages: a queue has one order to run in, and is read in
+               another. What a free slot takes at once is in neither
     dependents that of it which waits for other tasks, for sweeps
     holds      the same by what it waits for, an entry for each condition
     due        the same by its date
@@ -24,8 +26,8 @@ Indexes, each of which costs every write of the fields in it:
     blobs      which tasks name a blob; only of those that name any
     members    a job's, by their states; only of those that have a job
 
-`order`, `held` and `leases` carry `state` although it is constant in them: only then can MongoDB
-count from the index alone.
+`order`, `held`, those by date and `leases` carry `state` although it is constant in them: only then
+can MongoDB count from the index alone.
 
 Any Judicator may run `ensure_schema` at any time, also several at once.
 """
@@ -41,7 +43,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -155,6 +157,16 @@ _TASK_INDEXES: list[Document] = [
         "name": "order",
         "key": dict(ORDER_KEY),
         "partialFilterExpression": {"state": "queued"},
+    },
+    {
+        "name": "queued_by_date",
+        "key": {"state": 1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"state": "queued"},
+    },
+    {
+        "name": "held_by_date",
+        "key": {"state": 1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"state": "held"},
     },
     {"name": "held", "key": {"state": 1, "_id": 1}, "partialFilterExpression": {"state": "held"}},
     {

@@ -24,7 +24,8 @@ USERS = LABELS = 10
 FAILED_EVERY = 10
 #: Beside so many finished tasks, one waits.
 QUEUED_EVERY = 10
-_BATCH = 5000
+#: In one statement; a busy server has a deadline for each.
+_BATCH = 1000
 _GAP = timedelta(milliseconds=20)
 
 

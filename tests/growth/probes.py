@@ -100,7 +100,7 @@ PROBES = (
     Probe(name="page of one state", ask=_page(states=(TaskState.FAILED,))),
     Probe(name="page of one label", ask=_page(labels=("course=7",))),
     Probe(name="page of one user", ask=_page(user=7)),
-    Probe(name="page of what waits", ask=_page(states=(TaskState.QUEUED,)), counts=True),
+    Probe(name="page of what waits", ask=_page(states=(TaskState.QUEUED,))),
     Probe(name="page by the end", ask=_page(sort=SortKey.FINISHED_AT)),
     Probe(name="page by a name that none has", ask=_page(name="nowhere"), searches=True),
     Probe(name="first page and how many", ask=_page(count=True), counts=True),
