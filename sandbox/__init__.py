@@ -3,7 +3,7 @@
 What it promises, and the tests in `tests/sandbox` check, on a host with cgroups:
 
 - A stage sees the programs of the host read-only, its own box, and nothing else: no host files, no
-  other tasks, no network but its own loopback, no devices but five.
+  other tasks, no network but its own loopback (unless it is given another), no devices but five.
 - Wall and processor time, memory (all of its processes, shared memory and files in the box
   included), processes, output, file sizes, the box's bytes and files are bounded, and an outcome
   names the limit that ended a stage and the value observed.

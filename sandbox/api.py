@@ -13,7 +13,7 @@ from khala.model.errors import KhalaError, Rejected, Unavailable, invariant
 from khala.model.executor import ImageInfo
 from khala.model.limits import MIB
 from khala.model.outcome import Reason
-from khala.model.spec import Stage, StageLimits
+from khala.model.spec import Network, Stage, StageLimits
 from sandbox.box import Box
 from sandbox.contain import IN_DOCKER
 from sandbox.host import Host, open_host
@@ -35,6 +35,10 @@ _PROBE_LIMITS = StageLimits(
 _PROBE_EXPECTS = ("CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2")
 _PROBE_EXIT = 7
 _NOT_FOUND = 127
+_FULL_NETWORK = (
+    "network: tasks may ask for this host's own, and then reach all that listens on it, loopback"
+    " and abstract sockets included"
+)
 #: An image may have no other program than a shell.
 _PROBE = (
     b"""\
@@ -65,7 +69,8 @@ class Sandbox:
         """What works less well on this host than it could; for the log."""
         gaps = self.enforcement.gaps
         degraded = (f"degraded: this host does not enforce {gaps}",) if gaps else ()
-        return degraded + self._host.tree.warnings
+        network = (_FULL_NETWORK,) if Network.FULL in self.networks else ()
+        return degraded + network + self._host.tree.warnings
 
     async def toolchain_identity(self, image: str = "") -> str:
         """Changes whenever the programs that stages see do; empty: those of this host."""
@@ -80,6 +85,11 @@ class Sandbox:
         """Further root file systems that jobs may name, each proven by a trial jail."""
         return tuple(self._images.values())
 
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those that jobs may have."""
+        return self._host.networks
+
     @classmethod
     async def open(cls, config: SandboxConfig) -> Sandbox:
         """Set up, clear what an earlier life left, and prove that a jail works by running one.
@@ -92,6 +102,8 @@ class Sandbox:
         sandbox = cls(host)
         try:
             await sandbox._probe("")
+            if Network.FULL in host.networks:
+                await sandbox._probe("", Network.FULL)
             for name, view in host.views.items():
                 if view.image is not None:
                     await sandbox._probe(name)
@@ -140,12 +152,13 @@ class Sandbox:
         finally:
             self._host.close()
 
-    async def _probe(self, image: str) -> None:
+    async def _probe(self, image: str, network: Network = Network.LOOPBACK) -> None:
         with tempfile.TemporaryDirectory(prefix="khala-probe-") as folder:
             stdout, stderr = Path(folder, "out"), Path(folder, "err")
             job = Job(
                 command=_PROBE,
                 image=image,
+                network=network,
                 stage=Stage.EXECUTE,
                 limits=_PROBE_LIMITS,
                 stdout=str(stdout),

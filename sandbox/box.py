@@ -183,9 +183,9 @@ class Box:
         return outcome
 
     async def _run_once(self, job: Job, cancel: Cancel, *, another: bool) -> StageOutcome:
-        jail = await self.supply.take(job.image)
+        jail = await self.supply.take(job.fit)
         if another and self._ahead:
-            self.supply.prepare(job.image)
+            self.supply.prepare(job.fit)
         return await StageRun(jail, job).run(cancel, self._rooms)
 
     async def _has_file_of(self, size_bytes: int) -> bool:

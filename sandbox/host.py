@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from khala.model.enforcement import Enforcement, Mode
 from khala.model.errors import Rejected, Unavailable
 from khala.model.limits import SLOTS_MAX
+from khala.model.spec import Network
 from sandbox import contain, modes, mounts
 from sandbox.group import Tree
 from sandbox.guardian import Guardian
-from sandbox.job import SandboxConfig
+from sandbox.job import PLAIN, Fit, SandboxConfig
 from sandbox.nsjail import Place
 from sandbox.staging import choose_work_root
 from sandbox.views import View, stage_views
@@ -40,11 +41,13 @@ class Host:
     #: By image; the host's own programs under the empty name.
     views: dict[str, View] = field(default_factory=dict)
 
-    def place(self, slot: int, image: str = "") -> Place:
-        """Raises Unavailable for an image that is not one of this host's."""
-        view = self.views.get(image)
+    def place(self, slot: int, fit: Fit = PLAIN) -> Place:
+        """Raises Unavailable for an image or a network that is not one of this host's."""
+        view = self.views.get(fit.image)
         if view is None:
-            raise Unavailable(f"this executor has no image {image!r}")
+            raise Unavailable(f"this executor has no image {fit.image!r}")
+        if fit.network not in self.networks:
+            raise Unavailable(f"this executor does not offer the network {fit.network.value!r}")
         return Place(
             nsjail=self.config.nsjail,
             root=view.root,
@@ -56,7 +59,13 @@ class Host:
             # The only one there is, without root.
             uid=self.config.uid_base + slot if self.enforcement.root else os.geteuid(),
             grouped=self.enforcement.mode is not Mode.DEGRADED,
+            network=fit.network,
         )
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those that jobs may have."""
+        return tuple(Network) if self.config.full_network else (Network.NONE, Network.LOOPBACK)
 
     @property
     def warm(self) -> int:

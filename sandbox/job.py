@@ -11,7 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from khala.model.limits import MIB
-from khala.model.spec import Stage, StageLimits
+from khala.model.spec import Network, Stage, StageLimits
 
 #: First host uid of the slots; systemd and the distributions leave this range alone.
 UID_BASE = 1_900_000_000
@@ -46,6 +46,19 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     allow_degraded: bool = False
     #: Root file systems that jobs may name: `debian-12=/srv/debian-12`, or a squashfs file.
     images: tuple[str, ...] = ()
+    #: Jobs may have the host's network; see docs/sandbox.md for what that gives away.
+    full_network: bool = False
+
+
+class Fit(Struct, frozen=True, kw_only=True):
+    """What a jail is made for and cannot be given later: of no use to a job that needs another."""
+
+    image: str = ""
+    network: Network = Network.LOOPBACK
+
+
+#: What most tasks are given, and jails are made ahead for.
+PLAIN = Fit()
 
 
 class Growing(Protocol):
@@ -72,7 +85,12 @@ class Job(Struct, frozen=True, kw_only=True):
     stdin: str | None = None
     #: One of `SandboxConfig.images`; empty: this host's programs.
     image: str = ""
+    network: Network = Network.LOOPBACK
     #: Added to PATH, HOME, LANG, TMPDIR and USER, which are fixed.
     environment: dict[str, str] = {}
     #: Called when the task begins, with its stdout and stderr, which may be read while they grow.
     on_start: Callable[[Growing, Growing], None] | None = None
+
+    @property
+    def fit(self) -> Fit:
+        return Fit(image=self.image, network=self.network)

@@ -27,10 +27,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from khala.model.spec import StageLimits
+from khala.model.spec import Network, StageLimits
 from sandbox.group import Leaf
 from sandbox.orders import FIRST_SHELL, GATE_FD, ORDERS_FD
-from sandbox.staging import SOURCE
+from sandbox.staging import SOURCE, host_names
 
 _POLICY = "khala.kafel"
 _UID_INSIDE = 1000
@@ -74,6 +74,7 @@ class Place(Struct, frozen=True, kw_only=True):
     uid: int
     #: Whether a cgroup holds the limits; if not, each process has them for itself.
     grouped: bool = True
+    network: Network = Network.LOOPBACK
 
 
 class Channels(Struct, frozen=True, kw_only=True):
@@ -298,7 +299,23 @@ mount {{ src: {_quote(place.source)} dst: "{SOURCE}" is_bind: true rw: true nosu
 nodev: true }}
 mount_proc: false
 seccomp_policy_file: "/proc/self/fd/{policy_fd}"
+{_network(place.network)}
 """
+
+
+def _network(network: Network) -> str:
+    match network:
+        case Network.NONE:
+            return "iface_no_lo: true"
+        case Network.LOOPBACK:
+            return ""  # what nsjail makes by itself
+        case Network.FULL:
+            names = "\n".join(
+                f"mount {{ src_content: {_quote(text)} dst: {_quote(path)} is_bind: true rw: false"
+                " nosuid: true nodev: true }"
+                for path, text in host_names().items()
+            )
+            return f"clone_newnet: false\n{names}"
 
 
 def _quote(text: str) -> str:

@@ -66,6 +66,7 @@ _OWN = ("proc", "sys", "dev", "tmp", "run", "box")
 _TOP_ENTRIES_MAX = 64
 _ETC_BYTES_MAX = 8 * MIB
 _ETC_ENTRIES_MAX = 4096
+_NAMES_BYTES_MAX = 256 * 1024
 _MOUNT_POINTS = ("proc", "tmp", "dev/shm", SOURCE.lstrip("/"))
 #: Mounted without nosuid, which nsjail could not repeat; it sets that for each jail.
 _ROOT_OPTIONS = "size=16m,nr_inodes=8192,mode=0755"
@@ -103,6 +104,24 @@ def taken_paths() -> tuple[str, ...]:
     """What every jail has, or does not have for a reason."""
     etc = (f"/etc/{name}" for name in ("alternatives", "ssl", *_ETC_TEXTS))
     return (*_SYSTEM, *etc, "/proc", "/dev", "/tmp", BOX)
+
+
+def host_names() -> dict[str, str]:
+    """Files of a jail with the host's network that say how names become addresses: read for each
+    jail, because the host's change with its networks."""
+    return {
+        "/etc/hosts": _ETC_TEXTS["hosts"] + _read("/etc/hosts"),
+        "/etc/resolv.conf": _read("/etc/resolv.conf"),
+        "/etc/nsswitch.conf": _ETC_TEXTS["nsswitch.conf"].rstrip("\n") + " dns\n",
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.read(_NAMES_BYTES_MAX))
+    except OSError:
+        return ""  # then only addresses work
 
 
 def stage_root(root: str, exposed: Sequence[Exposed]) -> None:

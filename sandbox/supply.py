@@ -10,6 +10,7 @@ from khala.model.errors import KhalaError
 from sandbox.group import Leaf
 from sandbox.host import Host
 from sandbox.jail import Jail
+from sandbox.job import PLAIN, Fit
 
 #: Leaves of cgroups are numbered, so that what is left of one is never in the way of the next.
 _numbers = count()
@@ -23,20 +24,20 @@ class Supply:
         self._slot = slot
         self._leaves: list[Leaf] = []
         self._made: Jail | None = None
-        self._image = ""
+        self._fit = PLAIN
         self._making: asyncio.Task[None] | None = None
 
-    def make(self, image: str = "") -> None:
+    def make(self, fit: Fit = PLAIN) -> None:
         """Make the next one here and now: in any thread, for some milliseconds."""
-        place = self._host.place(self._slot, image)
+        place = self._host.place(self._slot, fit)
         leaf = self._host.tree.leaf(f"{self._slot}-{next(_numbers)}")
         self._leaves.append(leaf)
-        self._made, self._image = Jail(place, leaf), image
+        self._made, self._fit = Jail(place, leaf), fit
 
-    def prepare(self, image: str) -> None:
+    def prepare(self, fit: Fit) -> None:
         """Have the next one made in the background. A failure shows when it is taken."""
         if self._made is None and self._making is None:
-            self._making = asyncio.ensure_future(asyncio.to_thread(self.make, image))
+            self._making = asyncio.ensure_future(asyncio.to_thread(self.make, fit))
 
     def watch(self) -> None:
         """Give one that was made in a thread to this loop."""
@@ -48,14 +49,14 @@ class Supply:
         """Whether a jail could be told to go right now."""
         return self._made is not None and self._made.waits
 
-    async def take(self, image: str) -> Jail:
+    async def take(self, fit: Fit) -> Jail:
         """The one that was made, or else one made now; it may not be ready yet. One that died
-        while it waited, or sees another image, is replaced. Raises OSError, Unavailable."""
+        while it waited, or was made for another fit, is replaced. Raises OSError, Unavailable."""
         await self._finish_making()
-        if self._made is not None and (self._made.over.done() or self._image != image):
+        if self._made is not None and (self._made.over.done() or self._fit != fit):
             await self.discard()
         if self._made is None:
-            self.prepare(image)
+            self.prepare(fit)
             await self._finish_making()
         jail, self._made = self._made, None
         if jail is None:

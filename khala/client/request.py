@@ -107,6 +107,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     resources: dict[str, float | str] = {}
     placement: PlacementOf | None = None
     image: str = ""
+    #: "none", "loopback" or "full"; what the cluster gives by itself if it is empty.
+    network: str = ""
     #: Whether an executor may answer the compile stage from its cache.
     cache: bool = True
     artifacts: ArtifactsOf | None = None
@@ -139,7 +141,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = [_source(source) for source in sources]
         if self.stdin is not None:
             document["stdin"] = _content(self.stdin)
-        for name in ("preset", "name", "labels", "priority", "resources", "image"):
+        for name in ("preset", "name", "labels", "priority", "resources", "image", "network"):
             if value := getattr(self, name):
                 document[name] = value
         if not self.cache:

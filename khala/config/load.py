@@ -25,6 +25,7 @@ from khala.config.values import Kind, Value, escape_item, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
 from khala.model.quota import Quota
+from khala.model.spec import Network
 
 #: Variables of the same prefix that are no settings; see `strays`.
 OTHER_VARIABLES = ("KHALA_CONFIG", "KHALA_DEBUG", "KHALA_URL")
@@ -222,10 +223,23 @@ def _check(role: str, origins: Origins) -> None:
             " 127.0.0.1",
             field=blame,
         )
+    _check_network(role, origins)
     _check_join(origins)
     _check_maxima(origins)
     _check_quotas(origins)
     _check_ports(role, origins)
+
+
+def _check_network(role: str, origins: Origins) -> None:
+    """Of all roles together: tasks with the host's network reach its gateway."""
+    open_gateway = role not in ALL and origins["gateway.token_file"].value is None
+    if open_gateway and origins["executor.allow_network"].value == Network.FULL:
+        blame = _blame(origins, "executor.allow_network")
+        raise Rejected(
+            f"{blame}: tasks with this host's network could ask its gateway for anything, in"
+            " anybody's name; give --token-file too",
+            field=blame,
+        )
 
 
 def _check_addresses(origins: Origins) -> None:

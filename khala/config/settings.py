@@ -32,6 +32,7 @@ class Executor(Struct, frozen=True, kw_only=True):
     warm_jails: int
     expose: tuple[str, ...]
     allow_degraded: bool
+    allow_network: str
     images: tuple[str, ...]
     resources: tuple[str, ...]
     labels: tuple[str, ...]

@@ -14,6 +14,7 @@ from khala.config.table_kept import QUOTAS, RETENTION
 from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
+from khala.model.spec import Network
 
 
 def _limit(key: str, kind: Kind, default: Value, text: str) -> Setting:
@@ -110,6 +111,16 @@ EXECUTOR = (
         kind=Kind.SWITCH,
         default=False,
         help="Run tasks where there are no cgroups: several limits then do not hold.",
+        roles=(E,),
+    ),
+    Setting(
+        key="executor.allow_network",
+        flag="--allow-network",
+        kind=Kind.TEXT,
+        default=Network.LOOPBACK.value,
+        choices=(Network.LOOPBACK.value, Network.FULL.value),
+        help="The most that tasks may ask for. full is this host's own network, its loopback"
+        " services included.",
         roles=(E,),
     ),
     Setting(

@@ -33,7 +33,7 @@ from khala.model.limits import (
     SPOOL_ITEMS,
 )
 from khala.model.outcome import Outcome
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.task import Progress
 from khala.model.wants import Amounts, Labels, shortages
 from khala.protocol.executor import (
@@ -96,6 +96,7 @@ class Identity:
     enforcement: str
     slots: int
     images: tuple[ImageInfo, ...] = ()
+    networks: tuple[Network, ...] = (Network.NONE, Network.LOOPBACK)
     #: Stamped on every result, too.
     enforces: Enforcement | None = None
     speaks: int = CAPABILITY
@@ -106,6 +107,8 @@ class Identity:
         """Why it cannot run one more, a task of this spec; None if it can."""
         if spec.image and all(image.name != spec.image for image in self.images):
             return f"it has no image {spec.image!r}"
+        if spec.network not in self.networks:
+            return f"it does not offer the network {spec.network.value!r}"
         if spec.needs > self.speaks:
             return "it is older than the task, and would ignore a part of it"
         taken = load.taken(running)
@@ -126,6 +129,7 @@ class Identity:
             running=running,
             spooled=spooled,
             images=self.images,
+            networks=self.networks,
             speaks=self.speaks,
             capacity=self.capacity,
             labels=self.labels,

@@ -20,11 +20,11 @@ from msgspec.structs import FieldInfo, fields
 from khala.model.cases import Case, Check
 from khala.model.depends import Predecessor
 from khala.model.retry import Retry
-from khala.model.spec import ArtifactRequest, StageLimits, TaskOptions, shape_of
+from khala.model.spec import ArtifactRequest, Network, StageLimits, TaskOptions, shape_of
 from khala.model.wants import Wants
 
 #: What the programs of this version know: the highest number below.
-CAPABILITY = 3
+CAPABILITY = 4
 #: That a task is a member of a job is written into its environment.
 MEMBER_SINCE = 3
 
@@ -36,6 +36,7 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "stage_environment": 1,
         # Whoever has the image knows the field.
         "image": 0,
+        "network": 4,
         "cache": 1,
         "artifacts": 1,
         "name": 0,
@@ -76,11 +77,24 @@ _LEFT_OUT: dict[type[Struct], list[tuple[str, int, object]]] = {
 }
 
 
-def shapes_of(images: Sequence[str], speaks: int) -> tuple[str, ...]:
-    """Of the tasks that an executor can run which has those images and speaks so much, as far as
-    this process knows them itself: it would pass others on without what it does not know."""
+#: Of no task that is older.
+_NETWORK_SINCE = KNOWN_SINCE[TaskOptions]["network"]
+
+
+def shapes_of(
+    images: Sequence[str], speaks: int, networks: Sequence[Network] = ()
+) -> tuple[str, ...]:
+    """Of the tasks that an executor can run which has those images, offers those networks and
+    speaks so much, as far as this process knows them itself: it would pass others on without what
+    it does not know."""
     known = range(min(speaks, CAPABILITY) + 1)
-    return tuple(shape_of(image, needs) for image in ("", *images) for needs in known)
+    return tuple(
+        shape_of(image, needs, network)
+        for image in ("", *images)
+        for needs in known
+        for network in (Network.LOOPBACK, Network.FULL)
+        if network is Network.LOOPBACK or (network in networks and needs >= _NETWORK_SINCE)
+    )
 
 
 def needs_of(options: TaskOptions) -> int:

@@ -39,6 +39,10 @@ class NoSuchImage(Rejected):
     """No executor that this cluster knows has the image."""
 
 
+class NoNetworkOffered(Rejected):
+    """No executor that this cluster knows offers the network."""
+
+
 class NoSuchBlob(Rejected):
     """A blob that the request names is not stored here."""
 

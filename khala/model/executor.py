@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
 from khala.model.ids import BootId, ExecutorName, Incarnation, JudicatorName, SessionNo
+from khala.model.spec import Network
 from khala.model.wants import Amounts, Labels
 
 
@@ -59,6 +60,8 @@ class ExecutorRecord(Struct, frozen=True, kw_only=True):
     enforcement: str
     seen_at: datetime
     images: tuple[ImageInfo, ...] = ()
+    #: That tasks may have there; none of a version that did not say.
+    networks: tuple[Network, ...] = ()
     #: What its host lets it enforce; None of a version that did not say.
     enforces: Enforcement | None = None
     #: Which fields of a task it knows (see `khala.model.capabilities`).

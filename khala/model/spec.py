@@ -52,6 +52,17 @@ class OnOutputLimit(StrEnum):
     TRUNCATE = "truncate"
 
 
+class Network(StrEnum):
+    """What of a network both stages of a task have."""
+
+    #: No interface that is up.
+    NONE = "none"
+    #: A loopback interface of their own, which leads nowhere.
+    LOOPBACK = "loopback"
+    #: Their executor's host's, where its operator allows that.
+    FULL = "full"
+
+
 class StageLimits(Struct, frozen=True, kw_only=True):
     """What one stage may use; every limit is positive and enforced by the executor."""
 
@@ -91,9 +102,10 @@ class ArtifactRequest(Struct, frozen=True, kw_only=True):
     max_files: int
 
 
-def shape_of(image: str, needs: int) -> str:
-    """See `TaskOptions.base`; no image has such a name."""
-    return f"{image}+{needs}" if needs else image
+def shape_of(image: str, needs: int, network: Network) -> str:
+    """See `TaskOptions.base`; no image has such a name. Every executor has the other networks."""
+    offered = f"@{network}" if network is Network.FULL else ""
+    return f"{image}+{needs}{offered}" if needs else image
 
 
 class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
@@ -114,6 +126,7 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     stage_environment: dict[Stage, dict[str, str]] = {}
     #: Label of the root file system to run in; empty: the executor's own programs.
     image: str = ""
+    network: Network = Network.LOOPBACK
     #: Whether a compile stage may be answered from an executor's cache.
     cache: bool = True
     artifacts: ArtifactRequest | None = None
@@ -147,8 +160,9 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
 
     @cached_property
     def base(self) -> str:
-        """The part of its shape that follows from its image and from what its readers know."""
-        return shape_of(self.image, self.needs)
+        """The part of its shape that follows from its image, its network and what its readers
+        know."""
+        return shape_of(self.image, self.needs, self.network)
 
     @cached_property
     def shape(self) -> str:

@@ -29,7 +29,7 @@ from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.order import Place, rank_of
 from khala.model.outcome import Cancellation, Chunked, Ending, Outcome, Reason
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.task import Progress, Task, TaskBrief, TaskState
 from khala.model.wants import Amounts, Labels
 
@@ -247,6 +247,7 @@ class OpenSession(Struct, frozen=True, kw_only=True):
     version: str
     enforcement: str
     images: tuple[ImageInfo, ...] = ()
+    networks: tuple[Network, ...] = ()
     enforces: Enforcement | None = None
     speaks: int = 0
     capacity: Amounts = {}

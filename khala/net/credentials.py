@@ -36,6 +36,11 @@ class Credentials:
             self._decided = self._identity is not None or self._has_secret()
         return self._identity
 
+    @property
+    def decided(self) -> bool:
+        """It is known which kind of cluster this is."""
+        return self.identity is not None or self._decided
+
     def _has_secret(self) -> bool:
         try:
             self._secret.read()

@@ -16,7 +16,7 @@ from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, ImageInfo
 from khala.model.ids import AttemptNo, BootId, ExecutorName, JudicatorName, SessionNo, TaskId
 from khala.model.outcome import Outcome
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.task import Progress
 from khala.model.wants import Amounts, Labels
 
@@ -37,6 +37,8 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
     spooled: list[Run] = []
     #: Root file systems it can run tasks in, beside its own programs.
     images: tuple[ImageInfo, ...] = ()
+    #: That tasks may have there; none of an executor that is too old to say.
+    networks: tuple[Network, ...] = ()
     enforces: Enforcement | None = None
     #: Which fields of a task it knows (see `khala.model.capabilities`).
     speaks: int = 0

@@ -297,6 +297,7 @@ def session_fields(item: OpenSession) -> Document:
         "version": item.version,
         "enforcement": item.enforcement,
         "images": msgspec.to_builtins(item.images),
+        "networks": msgspec.to_builtins(item.networks),
         "enforces": msgspec.to_builtins(item.enforces),
         "capacity": {name: Int64(amount) for name, amount in item.capacity.items()},
         "labels": item.labels,

@@ -94,6 +94,7 @@ class MemorySessions:
             enforces=item.enforces,
             seen_at=self._state.now(),
             images=item.images,
+            networks=item.networks,
             speaks=item.speaks,
             capacity=item.capacity,
             labels=item.labels,

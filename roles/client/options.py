@@ -189,6 +189,17 @@ _TRIES = (
 )
 
 
+#: What its programs find.
+_SURROUNDINGS = (
+    click.option("--image", metavar="LABEL", help="Programs to run with; see the nodes' images."),
+    click.option(
+        "--network",
+        metavar="NETWORK",
+        help="none, loopback (of its own), or full: its executor's, where that is offered.",
+    ),
+)
+
+
 def task_options(command: Decorated) -> Decorated:
     """What a task is made of, for `run` and `submit`."""
     options = (
@@ -221,9 +232,7 @@ def task_options(command: Decorated) -> Decorated:
         click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
         *_order_options(),
         *_TRIES,
-        click.option(
-            "--image", metavar="LABEL", help="Programs to run with; see the nodes' images."
-        ),
+        *_SURROUNDINGS,
         click.option(
             "--no-cache", is_flag=True, help="Compile anew, whatever an executor remembers."
         ),

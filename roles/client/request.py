@@ -62,6 +62,7 @@ class Options(Struct, frozen=True, kw_only=True):
     queue_ttl: str | None = None
     after: tuple[str, ...] = ()
     image: str | None = None
+    network: str | None = None
     no_cache: bool = False
     artifact: tuple[str, ...] = ()
     time: str | None = None
@@ -111,6 +112,7 @@ def task_of(options: Options) -> NewTask:
         depends_on=tuple(word for text in options.after for word in text.split(",")),
         queue_ttl_s=duration_of(options.queue_ttl, "--queue-ttl"),
         image=options.image or "",
+        network=options.network or "",
         cache=not options.no_cache,
         artifacts=artifacts,
         expected=_read(options.expect, "--expect") if options.expect is not None else None,

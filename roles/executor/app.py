@@ -7,6 +7,7 @@ from pathlib import Path
 
 from khala.config.settings import Settings
 from khala.model.ids import ExecutorName
+from khala.model.spec import Network
 from khala.pki.node import EXECUTOR
 from khala.supervise import binaries
 from roles.belonging import credentials_of, judicators_of
@@ -46,6 +47,7 @@ def sandbox_config(settings: Settings) -> SandboxConfig:
         uid_base=executor.uid_base,
         exposed=executor.expose,
         allow_degraded=executor.allow_degraded,
+        full_network=executor.allow_network == Network.FULL,
         images=executor.images,
     )
 

@@ -50,6 +50,7 @@ class Attempt:
             stage=stage,
             limits=self._limits(stage),
             image=self.spec.image,
+            network=self.spec.network,
             stdin=str(stdin) if stdin else None,
             stdout=str(self.folder / outputs[0]),
             stderr=str(self.folder / outputs[1]),

@@ -14,7 +14,7 @@ import structlog
 from khala.model.ids import TaskId
 from khala.model.live import Section
 from khala.model.outcome import CacheUse, Ending, Outcome, Reason, StageOutcome, Stream
-from khala.model.spec import Part, PartRef, Stage, TaskSpec
+from khala.model.spec import Network, Part, PartRef, Stage, TaskSpec
 from khala.model.task import Progress
 from roles.executor.attempt import Attempt, about_the_task, ended_by, unless_cancelled
 from roles.executor.cache import CompileCache, Lookup, NotRestored
@@ -96,7 +96,9 @@ class Builder:
             lookup.close()
 
     async def _look_up(self, spec: TaskSpec) -> Lookup:
-        if not (spec.compiles and spec.cache and self.cache.max_bytes):
+        # What a stage fetched from a network is not the same tomorrow.
+        cacheable = spec.compiles and spec.cache and spec.network is not Network.FULL
+        if not (cacheable and self.cache.max_bytes):
             return Lookup(CacheUse.OFF)
         toolchain = await self._sandbox.toolchain_identity(spec.image)
         return await self.cache.look_up(key_of(spec, toolchain, self._surroundings))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from khala.model.spec import Part, Stage, StageLimits, TaskSpec
+from khala.model.spec import Network, Part, Stage, StageLimits, TaskSpec
 from khala.version import VERSION
 
 #: Parts that are in the work directory when the compile stage runs, and may matter to it.
@@ -34,6 +34,7 @@ class _Key(Struct, frozen=True, kw_only=True):
     surroundings: Surroundings
     toolchain: str
     image: str
+    network: Network
     #: Digest and size of each part; None for one that is missing.
     parts: dict[str, tuple[str, int] | None]
     environment: list[tuple[str, str]]
@@ -53,6 +54,7 @@ def key_of(spec: TaskSpec, toolchain: str, surroundings: Surroundings) -> str:
         surroundings=surroundings,
         toolchain=toolchain,
         image=spec.image,
+        network=spec.network,
         parts={part: _digest(spec, part) for part in _PARTS},
         environment=sorted(spec.environment_of(Stage.COMPILE).items()),
         limits=spec.compile_limits,

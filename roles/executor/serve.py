@@ -34,6 +34,8 @@ from sandbox import Sandbox, SandboxConfig, enter
 
 log = structlog.get_logger()
 
+_LOOK_S = 0.2
+
 
 class ExecutorConfig(Struct, frozen=True, kw_only=True):
     """Everything the executor process is told."""
@@ -70,6 +72,8 @@ async def _main(config: ExecutorConfig) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if config.sandbox.full_network:
+            await _check_network(config.credentials, stop)
         sandbox = await Sandbox.open(config.sandbox)
         for warning in sandbox.warnings:
             log.warning("sandbox.warned", what=warning)
@@ -103,6 +107,20 @@ def _lock(folder: Path) -> int:
     return lock
 
 
+async def _check_network(credentials: Credentials, stop: asyncio.Event) -> None:
+    """Raise Rejected if tasks with this host's network would have the databases of their own
+    cluster before them. Its kind may be known only when the judicator of this host has begun."""
+    while not (credentials.decided or stop.is_set()):
+        await asyncio.sleep(_LOOK_S)
+    if credentials.decided and credentials.identity is None:
+        raise Rejected(
+            "--allow-network: this cluster was made without --init, so its databases listen on this"
+            " host's loopback and ask nobody who it is; tasks with the host's network could change"
+            " every result. Make a cluster with --init, or leave --allow-network out",
+            field="--allow-network",
+        )
+
+
 def _surroundings(config: SandboxConfig, enforcement: Enforcement) -> Surroundings:
     sizes = f"{config.box_bytes} {config.box_inodes} {config.tmp_bytes}"
     return surroundings_of(f"{enforcement}; {sizes}")
@@ -122,6 +140,7 @@ async def _serve(
         enforces=sandbox.enforcement,
         slots=config.slots,
         images=sandbox.images,
+        networks=sandbox.networks,
         capacity=config.capacity,
         labels=config.labels,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from khala.model.executor import SessionState
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.wants import Wants, shortages, show_amount
 from khala.protocol.v2 import Blocking, BlockingCode
 from roles.gateway.cluster import ExecutorSeen
@@ -17,6 +17,7 @@ STATIC = frozenset(
     {
         BlockingCode.CORDONED,
         BlockingCode.NO_IMAGE,
+        BlockingCode.NO_NETWORK,
         BlockingCode.OLD,
         BlockingCode.LABEL,
         BlockingCode.TOO_SMALL,
@@ -63,6 +64,8 @@ def _static_blocks(spec: TaskSpec, executor: ExecutorSeen) -> Iterator[tuple[Blo
         yield BlockingCode.CORDONED, f"cordoned{reason}"
     if spec.image and all(image.name != spec.image for image in record.images):
         yield BlockingCode.NO_IMAGE, f"has no image {spec.image}"
+    if spec.network is Network.FULL and spec.network not in record.networks:
+        yield BlockingCode.NO_NETWORK, f"does not offer the network {spec.network}"
     if record.speaks < spec.needs:
         yield BlockingCode.OLD, "is older than the task"
     yield from _label_blocks(spec.wants, record.labels)
@@ -89,7 +92,10 @@ def would_run_if(spec: TaskSpec, executors: Sequence[ExecutorSeen]) -> list[str]
             code, detail = blocks[0]
             place, remedy = _REMEDIES[code]
             what = detail.partition(" not ")[2] or detail.partition(" ")[2]
-            found[remedy.format(name=executor.record.name, what=what, image=spec.image)] = place
+            said = remedy.format(
+                name=executor.record.name, what=what, image=spec.image, network=spec.network
+            )
+            found[said] = place
     return sorted(found, key=lambda sentence: (found[sentence], sentence))[:NAMES]
 
 
@@ -100,7 +106,8 @@ _REMEDIES = {
     BlockingCode.CORDONED: (2, "{name} is uncordoned"),
     BlockingCode.OFFLINE: (3, "{name} is online again"),
     BlockingCode.NO_IMAGE: (4, "{name} has image {image}"),
-    BlockingCode.OLD: (5, "{name} is renewed"),
-    BlockingCode.TOO_SMALL: (6, "{name} has {what}, or less is asked for"),
-    BlockingCode.LABEL: (7, "labels of {name} and placement agree: {what}"),
+    BlockingCode.NO_NETWORK: (5, "{name} is started with --allow-network {network}"),
+    BlockingCode.OLD: (6, "{name} is renewed"),
+    BlockingCode.TOO_SMALL: (7, "{name} has {what}, or less is asked for"),
+    BlockingCode.LABEL: (8, "labels of {name} and placement agree: {what}"),
 }

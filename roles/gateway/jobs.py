@@ -92,6 +92,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
                 ProblemCode.QUOTA_EXCEEDED,
                 ProblemCode.VALIDATION_FAILED,
                 ProblemCode.NO_SUCH_IMAGE,
+                ProblemCode.NO_NETWORK_OFFERED,
                 ProblemCode.NO_SUCH_BLOB,
                 ProblemCode.NO_SUCH_TASK,
                 ProblemCode.IDEMPOTENCY_MISMATCH,

@@ -16,6 +16,7 @@ from khala.model.errors import (
     Conflict,
     CountDiffers,
     KhalaError,
+    NoNetworkOffered,
     NoSuchBlob,
     NoSuchImage,
     NoSuchTask,
@@ -40,6 +41,7 @@ NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 _CODES: tuple[tuple[type[KhalaError], ProblemCode], ...] = (
     (NotFound, ProblemCode.NOT_FOUND),
     (NoSuchImage, ProblemCode.NO_SUCH_IMAGE),
+    (NoNetworkOffered, ProblemCode.NO_NETWORK_OFFERED),
     (NoSuchBlob, ProblemCode.NO_SUCH_BLOB),
     (NoSuchTask, ProblemCode.NO_SUCH_TASK),
     (TooLarge, ProblemCode.TOO_LARGE),

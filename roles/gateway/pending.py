@@ -14,7 +14,7 @@ from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
 from khala.model.holds import Hold
 from khala.model.quota import QUOTA, Quota, Usage
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.task import Task, TaskState
 from khala.model.wants import shortages, show_amount
 from khala.protocol.v2 import BlockingCode, Pending, PendingCode
@@ -102,6 +102,12 @@ def _why_nowhere(spec: TaskSpec, online: list[ExecutorSeen]) -> Pending:
             detail=f"waiting for image {spec.image}: no online executor has it (images online:"
             f" {_some(names)})",
         )
+    if spec.network is Network.FULL and not any(_offers(each, spec.network) for each in online):
+        return Pending(
+            code=PendingCode.NO_NETWORK,
+            detail=f"waiting for an executor that offers the network {spec.network}: none that is"
+            " online does",
+        )
     found = find_blocking(spec, online)
     if {each.code for each in found} <= {BlockingCode.OLD, BlockingCode.NO_IMAGE}:
         return Pending(
@@ -143,6 +149,10 @@ def _some(names: list[str]) -> str:
 
 def _has(executor: ExecutorSeen, image: str) -> bool:
     return any(each.name == image for each in executor.record.images)
+
+
+def _offers(executor: ExecutorSeen, network: Network) -> bool:
+    return network in executor.record.networks
 
 
 def tag_with(tag: str, pending: Pending | None) -> str:

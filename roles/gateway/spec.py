@@ -43,7 +43,7 @@ from khala.model.limits import (
 )
 from khala.model.order import PRIORITY_MAX
 from khala.model.retry import RetryReason
-from khala.model.spec import OnOutputLimit
+from khala.model.spec import Network, OnOutputLimit
 from roles.gateway.bounds import chars, entries, items, told, within
 from roles.gateway.documents import parse_document
 from roles.gateway.submission import INTEGER_MAX, NAME_BYTES
@@ -261,6 +261,9 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Variables of both stages.
     env: Variables = {}
     image: Image = ""
+    #: What both stages have: nothing, a loopback interface of their own, or their executor's
+    #: network, of executors that offer it.
+    network: Network = Network.LOOPBACK
     cache: Literal["auto", "off"] = "auto"
     artifacts: ArtifactsSpec | None = None
     #: Tasks and jobs that have to end before it begins: ids, or ids with how they have to end.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from khala.model.spec import OnOutputLimit, Part, Stage, StageLimits
+from khala.model.spec import Network, OnOutputLimit, Part, Stage, StageLimits
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import Issue
 from roles.gateway.config import GatewayConfig
@@ -68,6 +68,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     env: Variables | None = None
     user: User | None = None
     image: Image | None = None
+    network: Network | None = None
     cache: Literal["auto", "off"] | None = None
     artifacts: ArtifactsSpec | None = None
     name: Name | None = None
@@ -124,6 +125,7 @@ def _merge(task: SubmitTask, checked: SubmitTask, overrides: Overrides) -> Submi
             "env": "environment",
             "user": "user",
             "image": "image",
+            "network": "network",
             "cache": "cache",
             "artifacts": "artifacts",
             "name": "name",

@@ -112,6 +112,7 @@ class _Check:
             environment=environment,
             stage_environment=of_stages,
             image=spec.image,
+            network=spec.network,
             cache=spec.cache == "auto",
             artifacts=artifacts,
             name=spec.name,

@@ -70,6 +70,7 @@ _MAKING = (
     ProblemCode.NOT_FOUND,
     ProblemCode.VALIDATION_FAILED,
     ProblemCode.NO_SUCH_IMAGE,
+    ProblemCode.NO_NETWORK_OFFERED,
     ProblemCode.NO_SUCH_BLOB,
     ProblemCode.NO_SUCH_TASK,
     ProblemCode.IDEMPOTENCY_MISMATCH,

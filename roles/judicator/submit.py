@@ -19,10 +19,18 @@ from khala.core.dispatch import Dispatcher
 from khala.model.blob import PREFIX, BlobName
 from khala.model.capabilities import CAPABILITY, needs_of
 from khala.model.dates import utc_now
-from khala.model.errors import KhalaError, NoSuchBlob, NoSuchImage, Rejected, TooLarge, Unavailable
+from khala.model.errors import (
+    KhalaError,
+    NoNetworkOffered,
+    NoSuchBlob,
+    NoSuchImage,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, KEY_CHARS, LIST_TASKS
-from khala.model.spec import Part, PartRef, TaskSpec
+from khala.model.spec import Network, Part, PartRef, TaskSpec
 from khala.model.statements import NewTask
 from khala.net.rpc_errors import body_of
 from khala.protocol.jobs import BatchAnswer
@@ -104,6 +112,8 @@ class Submissions:
         self._check(request, parts, size)
         if request.image and request.image not in self._dispatcher.sessions.shapes:
             await self._check_image(request.image)
+        if request.network is Network.FULL:
+            await self._check_network(request.network)
         await self._dependencies.check(request.depends_on)
         if self._in_flight + size > IN_FLIGHT_BYTES:
             raise Unavailable("too many large submissions at once; retry in a second")
@@ -138,6 +148,16 @@ class Submissions:
                 f"image: no executor has {image!r}; known are"
                 f" {', '.join(sorted(known)) or 'none'}; start one with --image {image}=PATH",
                 field="image",
+            )
+
+    async def _check_network(self, network: Network) -> None:
+        """The same of what operators have to allow first."""
+        records = await self._executors.list_executors()
+        if not any(network in record.networks for record in records):
+            raise NoNetworkOffered(
+                f"network: no executor offers {network.value!r}; an operator who wants tasks to"
+                f" have it starts one with --allow-network {network.value}",
+                field="network",
             )
 
     async def _refer(self, blobs: dict[Part, BlobName]) -> dict[Part, PartRef]:

@@ -13,6 +13,7 @@ from khala.config.settings import Settings
 from khala.model.errors import KhalaError
 from khala.model.executor import CacheCounts
 from khala.model.limits import MIB
+from khala.model.spec import Network
 from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import ClusterView
@@ -134,6 +135,8 @@ def _text(status: Status) -> str:
             f"  image {image.name}: {image.size_bytes / MIB:.0f} MiB, identity {image.identity}"
             for image in record.images
         ]
+        if Network.FULL in record.networks:
+            lines.append("  tasks may ask for its network")
         if record.enforces is not None and record.enforces.unenforced:
             lines.append(f"  WARNING: it does not enforce {record.enforces.gaps}")
     lines += [

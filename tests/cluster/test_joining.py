@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -63,6 +64,47 @@ def showing(node: Node) -> ssl.SSLContext:
 def test_a_task_runs(gateway: Khala) -> None:
     task = gateway.submit(execute_command="echo joined")
     assert gateway.wait_done(task)["result"]["execute_output"] == "joined\n"
+
+
+def test_a_task_has_the_network_of_an_executor_that_offers_it(
+    cluster: Cluster, gateway: Khala, tmp_path: Path
+) -> None:
+    """And of no other: one that does not offer it has slots to spare all the time."""
+
+    def post(network: str, command: str) -> tuple[int, dict[str, Any]]:
+        body = {"network": network, "stages": {"execute": {"command": command}}}
+        return gateway.send("POST", "/api/v2/tasks?wait=60", body)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        reach = f"(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo reached || echo alone"
+        status, problem = post("full", reach)
+        assert (status, problem["code"]) == (422, "no_network_offered"), problem
+        options = ("--allow-network", "full", "--slots", "1", "--task-uid-base", "1900200000")
+        cluster.join("open", "executor", *options)
+        wait_until(
+            lambda: "tasks may ask for its network" in cluster.run("status").stdout, 60, "an offer"
+        )
+        for network, said, where in (
+            ("full", "reached\n", {"open"}),
+            ("loopback", "alone\n", {"open", "e"}),
+            ("none", "alone\n", {"open", "e"}),
+        ):
+            status, task = post(network, reach)
+            assert (status, task["state"], task["network"]) == (200, "succeeded", network), task
+            assert task["stages"]["execute"]["result"]["stdout"]["text"] == said
+            assert task["executor"] in where
+    cluster.nodes.pop("open").stop()
+    body = {"network": "full", "stages": {"execute": {"command": "true"}}}
+    status, waiting = gateway.send("POST", "/api/v2/tasks", body)
+    assert status == 201, waiting
+    path = f"/api/v2/tasks/{waiting['id']}"
+    wait_until(
+        lambda: gateway.call("GET", path)[1]["pending"]["code"] == "no_network",
+        60,
+        "it waits for an offer",
+    )
+    assert gateway.call("POST", path + "/cancel")[0] == 200
 
 
 def listening(node: Node) -> set[tuple[str, int]]:

@@ -34,6 +34,19 @@ def test_second_up_in_the_same_directory(shared: Khala) -> None:
     assert shared.wait_done(shared.submit(execute_command="echo unharmed"))["status"] == 5
 
 
+def test_the_hosts_network_where_databases_ask_nobody_who_it_is(
+    shared: Khala, tmp_path: Path
+) -> None:
+    refused(
+        run("up", "--data-dir", str(tmp_path / "up"), "--allow-network", "full"),
+        "--allow-network",
+        "--token-file",
+    )
+    here = ("--secret-file", str(shared.data_dir / "secret"), "--data-dir", str(tmp_path / "e"))
+    join = ("--join", f"127.0.0.1:{shared.ports['rpc']}", "--name", "open")
+    refused(run("executor", *here, *join, "--allow-network", "full"), "--allow-network", "--init")
+
+
 def test_port_in_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

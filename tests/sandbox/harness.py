@@ -308,6 +308,7 @@ async def open_runner(folder: Path, warm: int, uid_base: int = UID_BASE) -> Asyn
         tmp_bytes=TMP_BYTES,
         exposed=(str(exposed),),
         allow_degraded=MODE is Mode.DEGRADED,
+        full_network=True,
     )
     sandbox = await Sandbox.open(config)
     assert MODE is None or sandbox.enforcement.mode is MODE

@@ -18,7 +18,7 @@ from khala.model.ids import (
     mint_task_id,
 )
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.spec import ArtifactRequest, Part, Stage, StageLimits, TaskSpec
+from khala.model.spec import ArtifactRequest, Network, Part, Stage, StageLimits, TaskSpec
 from khala.model.statements import FinishItem, Lease, LeaseItem, NewTask, OpenSession
 from khala.model.wants import Wants
 from khala.store.parts import plan_parts
@@ -108,6 +108,7 @@ def a_hello(name: str = "e1", boot: str = "b1", judicator: str = "j1") -> OpenSe
         version="1",
         enforcement="root, cgroup v1",
         images=(ImageInfo(name="gcc-13", identity="0f1e", size_bytes=5 << 30),),
+        networks=tuple(Network),
         enforces=Enforcement(mode=Mode.CGROUP_V1, root=True),
         speaks=1,
         capacity={"cpus": 4000, "memory": 8 << 30, "gpu": 1},

@@ -9,7 +9,14 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields, replace
 
 from khala.model.capabilities import CAPABILITY, KNOWN_SINCE, MEMBER_SINCE, needs_of, shapes_of
-from khala.model.spec import ArtifactRequest, OnOutputLimit, Stage, StageLimits, TaskOptions
+from khala.model.spec import (
+    ArtifactRequest,
+    Network,
+    OnOutputLimit,
+    Stage,
+    StageLimits,
+    TaskOptions,
+)
 from tests.unit.core.desk import SPEC
 
 
@@ -56,6 +63,8 @@ def limits(**changes: object) -> StageLimits:
         ({"environment": {"A": "b"}}, 1),
         ({"stage_environment": {Stage.EXECUTE: {"A": "b"}}}, 1),
         ({"cache": False}, 1),
+        ({"network": Network.NONE}, 4),
+        ({"network": Network.FULL}, 4),
         ({"artifacts": ArtifactRequest(globs=("*",), max_bytes=1, max_files=1)}, 1),
         ({"execute_limits": limits(cpus=2.0)}, 0),
         ({"execute_limits": limits(disk_files=1)}, 0),
@@ -74,4 +83,9 @@ def test_shapes_tell_what_an_executor_knows_apart() -> None:
     # A judicator that is older than the executor answers for no more than it knows itself.
     assert shapes_of(["a"], CAPABILITY + 1) == shapes_of(["a"], CAPABILITY)
     assert replace(SPEC, image="a", needs=1).shape in shapes_of(["a"], 1)
+    full = replace(SPEC, image="a", network=Network.FULL, needs=CAPABILITY)
+    assert full.shape not in shapes_of(["a"], CAPABILITY, (Network.NONE, Network.LOOPBACK))
+    assert full.shape in shapes_of(["a"], CAPABILITY, tuple(Network))
+    assert full.shape not in shapes_of(["a"], CAPABILITY - 1, tuple(Network))
+    assert replace(full, network=Network.NONE).shape in shapes_of(["a"], CAPABILITY)
     assert replace(SPEC, needs=CAPABILITY + 1).shape not in shapes_of(["a"], CAPABILITY + 1)

@@ -64,19 +64,14 @@ from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.quota import Quota, QuotaLine
 from khala.protocol.v2.tasks import (
-    Blocking,
-    BlockingCode,
     CaseDetail,
     Created,
-    Explanation,
     File,
     Gap,
     Inputs,
     Links,
     Output,
     Page,
-    Pending,
-    PendingCode,
     Place,
     Placement,
     Plan,
@@ -89,6 +84,7 @@ from khala.protocol.v2.tasks import (
     Task,
     Text,
 )
+from khala.protocol.v2.waiting import Blocking, BlockingCode, Explanation, Pending, PendingCode
 
 __all__ = [
     "PROBLEMS",

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, Cordon, ImageInfo, SessionState
+from khala.model.spec import Network
 
 
 class ExecutorNode(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,8 @@ class ExecutorNode(Struct, frozen=True, kw_only=True):
     cache: CacheCounts | None
     #: Root file systems that tasks may name.
     images: tuple[ImageInfo, ...]
+    #: Networks that tasks may ask for there; empty of an executor that is too old to say.
+    networks: tuple[Network, ...] = ()
     labels: dict[str, str] = {}
     #: What its tasks may take up together, by name: processors, bytes of memory, counts.
     resources: dict[str, float] = {}

@@ -55,6 +55,7 @@ class ProblemCode(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
     NO_SUCH_IMAGE = "no_such_image"
+    NO_NETWORK_OFFERED = "no_network_offered"
     NO_SUCH_BLOB = "no_such_blob"
     NO_SUCH_TASK = "no_such_task"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
@@ -135,6 +136,11 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         422,
         "No executor that the cluster knows has ever had this image.",
         "Look at `/api/v2/images`.",
+    ),
+    ProblemCode.NO_NETWORK_OFFERED: Meaning(
+        422,
+        "No executor that the cluster knows lets tasks have this network.",
+        "Look at `networks` of `/api/v2/nodes`; an operator offers more with `--allow-network`.",
     ),
     ProblemCode.NO_SUCH_BLOB: Meaning(
         422,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 
 from msgspec import Struct
 
@@ -11,11 +10,12 @@ from khala.model.cases import Verdict
 from khala.model.enforcement import Enforcement
 from khala.model.ids import JobId, TaskId
 from khala.model.outcome import CacheUse, Cancellation, Reason
-from khala.model.spec import StageLimits
+from khala.model.spec import Network, StageLimits
 from khala.model.task import TERMINAL, TaskState
-from khala.protocol.v2.attempts import Attempt, Predecessor, Retry
+from khala.protocol.v2.attempts import Predecessor, Retry
 from khala.protocol.v2.cases import Case, Check, Difference, Score
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
+from khala.protocol.v2.waiting import Pending
 
 
 class Gap(Struct, frozen=True, kw_only=True):
@@ -120,83 +120,6 @@ class Inputs(Struct, frozen=True, kw_only=True):
     execute_standard: Text
 
 
-class PendingCode(StrEnum):
-    """Why a task waits."""
-
-    #: It waits for a date, or for other tasks.
-    HELD = "held"
-    #: Its user has as much running, or used as much today, as its quota allows.
-    QUOTA = "quota"
-    #: No executor is online.
-    NO_EXECUTOR = "no_executor"
-    #: Executors are online, and none of them has the image.
-    NO_IMAGE = "no_image"
-    #: Those that could run it otherwise are older than something it makes use of.
-    OLD_EXECUTOR = "old_executor"
-    #: No online executor is what the task needs: labels, image, or all that one has to give.
-    NO_FIT = "no_fit"
-    #: Executors could run it, and all of their slots are taken.
-    NO_SLOT = "no_slot"
-    #: Slots are free, but not enough of something that it asks for.
-    NO_ROOM = "no_room"
-    #: A slot is free; it is about to be given one.
-    SOON = "soon"
-
-
-class BlockingCode(StrEnum):
-    """Why an executor is not given the task."""
-
-    OFFLINE = "offline"
-    #: An operator gives it no new work.
-    CORDONED = "cordoned"
-    NO_IMAGE = "no_image"
-    #: Older than something that the task makes use of.
-    OLD = "old"
-    #: A label that the task requires is missing, or one that it avoids is there.
-    LABEL = "label"
-    #: It has not as much as the task asks for, even if it had nothing else to do.
-    TOO_SMALL = "too_small"
-    NO_SLOT = "no_slot"
-    #: Others have taken too much of it.
-    NO_ROOM = "no_room"
-
-
-class Blocking(Struct, frozen=True, kw_only=True):
-    """What keeps executors from being given the task."""
-
-    code: str
-    #: What exactly: an image, a label, a resource.
-    detail: str
-    #: Which; the first few of them, and how many there are.
-    nodes: list[str]
-    count: int
-
-
-class Explanation(Struct, frozen=True, kw_only=True):
-    """Why a task does not run yet, or why it ended as it did."""
-
-    state: TaskState
-    #: In a sentence or two.
-    summary: str
-    #: By executor; empty for what does not wait for one.
-    blocking: list[Blocking] = []
-    #: Its place among all that wait, from 1, by date and by its own priority; null where that is
-    #: not known, or more than 10,000.
-    position: int | None = None
-    #: Any of these would let it run; the executors that lack one thing only.
-    would_run_if: list[str] = []
-    #: Its tries so far, the last 33 of them.
-    attempts: list[Attempt] = []
-
-
-class Pending(Struct, frozen=True, kw_only=True):
-    """Why a queued task waits; a hint, seconds old."""
-
-    #: A client meets words that it does not know.
-    code: str
-    detail: str
-
-
 class Place(Struct, frozen=True, kw_only=True):
     """Which one of a job's tasks a task is."""
 
@@ -252,6 +175,7 @@ class Task(Struct, frozen=True, kw_only=True):
     resources: dict[str, float] = {}
     placement: Placement = Placement()
     image: str
+    network: Network = Network.LOOPBACK
     #: "auto" or "off".
     cache: str
     #: Whether the output was right, of several cases the worst; null where nothing is expected, and
@@ -372,6 +296,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     placement: Placement = Placement()
     stages: PlannedStages
     image: str
+    network: Network = Network.LOOPBACK
     #: "auto" or "off".
     cache: str
     artifacts: ArtifactsRequest | None

@@ -16,7 +16,7 @@ import pytest
 
 from khala.model.limits import MIB
 from khala.model.outcome import Reason
-from khala.model.spec import Stage
+from khala.model.spec import Network, Stage
 from tests.sandbox.attacks.probe import PROBE
 from tests.sandbox.harness import Ran, Runner
 
@@ -37,6 +37,7 @@ class Attack:
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     stage: Stage = Stage.EXECUTE
+    network: Network = Network.LOOPBACK
 
 
 def cases(attacks: Iterable[Attack]) -> pytest.MarkDecorator:
@@ -47,7 +48,9 @@ async def strike(runner: Runner, attack: Attack, slot: int = 0) -> Ran:
     """Run it in the slot; assert how it ended and what it said."""
     job = runner.job("chmod +x probe\n" + attack.command, stage=attack.stage)
     limits = {"memory_bytes": 128 * MIB, **attack.limits}
-    job = msgspec.structs.replace(job, limits=msgspec.structs.replace(job.limits, **limits))
+    job = msgspec.structs.replace(
+        job, limits=msgspec.structs.replace(job.limits, **limits), network=attack.network
+    )
     async with runner.sandbox.box(slot) as box:
         await box.put("probe", PROBE.path())
         for name, content in attack.files.items():

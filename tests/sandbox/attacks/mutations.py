@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from khala.model.spec import Network
 from sandbox import box, cgroup_v1, cgroup_v2, folders, nsjail
 
 
@@ -27,6 +28,15 @@ def _configure(old: str, new: str) -> None:
         text = original(*arguments, **named)
         assert old in text
         return text.replace(old, new)
+
+    nsjail.configuration = changed
+
+
+def _every_network_is_a_loopback() -> None:
+    original = nsjail.configuration
+
+    def changed(place: nsjail.Place, **named: Any) -> str:
+        return original(msgspec.structs.replace(place, network=Network.LOOPBACK), **named)
 
     nsjail.configuration = changed
 
@@ -59,6 +69,7 @@ def _follow_links() -> None:
 MUTATIONS: dict[str, Callable[[], None]] = {
     "policy": _no_policy,
     "network": lambda: _configure("mode: ONCE", "mode: ONCE\nclone_newnet: false"),
+    "loopback": _every_network_is_a_loopback,
     "ipc": lambda: _configure("mode: ONCE", "mode: ONCE\nclone_newipc: false"),
     "pids": lambda: _limit(pids=4000),
     "memory": lambda: _limit(memory_bytes=1 << 33),

@@ -31,7 +31,11 @@ _CAUGHT = {
         "test_shared.py::test_shared[asynchronous requests]",
         "test_shared.py::test_the_host_keeps_its_share[inotify]",
     ],
-    "network": ["test_neighbours.py::test_services_of_the_host"],
+    "network": [
+        "test_neighbours.py::test_services_of_the_host[loopback]",
+        "test_neighbours.py::test_services_of_the_host[none]",
+    ],
+    "loopback": ["test_neighbours.py::test_none_is_less_than_a_loopback_interface"],
     "ipc": ["test_memory.py::test_objects_of_system_v_do_not_outlive_a_task"],
     "pids": ["test_processes.py::test_processes[threads]"],
     "memory": ["test_shared.py::test_shared[local datagrams that nobody reads]"],

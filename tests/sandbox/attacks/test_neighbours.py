@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from khala.model.outcome import Reason
+from khala.model.spec import Network
 from tests.sandbox.attacks.attack import Attack, cases, strike
 from tests.sandbox.attacks.host import MARK
 from tests.sandbox.harness import Runner
@@ -171,7 +172,10 @@ print("visited", [line.split(":")[0].strip() for line in open("/proc/net/dev") i
 """
 
 
-async def test_services_of_the_host(runner: Runner, listeners: dict[str, str]) -> None:
+@pytest.mark.parametrize("network", [Network.NONE, Network.LOOPBACK])
+async def test_services_of_the_host(
+    runner: Runner, listeners: dict[str, str], network: Network
+) -> None:
     addresses = "{" + ", ".join(f"{name!r}: {at}" for name, at in listeners.items()) + "}"
     own = ""
     with contextlib.suppress(socket.gaierror):  # a host that does not know its own name
@@ -183,8 +187,76 @@ async def test_services_of_the_host(runner: Runner, listeners: dict[str, str]) -
             command=f"python3 visit.py {own}",
             files={"visit.py": _VISIT.replace("ADDRESSES", addresses)},
             says=r"visited \['lo'\]",
+            network=network,
         ),
     )
+
+
+#: Each prints where it got, if anywhere, and then what it is worth: a jail without the host's
+#: network would pass for one that keeps everything else.
+_SHARING = """
+import os, socket, struct, sys
+host = dict(each.split("=") for each in sys.argv[1].split(","))
+for name, identity in host.items():
+    if (os.readlink("/proc/self/ns/" + name) == identity) != (name == "net"):
+        print("ESCAPE: namespace", name)
+for family, kind, protocol in ((2, 3, 1), (2, 3, 255), (10, 3, 58), (17, 3, 768), (17, 2, 768), (16, 3, 9), (16, 3, 4), (40, 1, 0)):
+    try:
+        socket.socket(family, kind, protocol)
+        print("ESCAPE: socket", family, kind, protocol)
+    except OSError:
+        pass
+for path in ("ipv4/ip_forward", "core/somaxconn", "ipv4/ip_local_port_range"):
+    try:
+        open("/proc/sys/net/" + path, "r+")
+        print("ESCAPE: setting", path)
+    except OSError:
+        pass
+status = open("/proc/self/status").read()
+for line in ("CapEff:\\t0000000000000000", "CapBnd:\\t0000000000000000", "NoNewPrivs:\\t1", "Seccomp:\\t2"):
+    if line not in status:
+        print("ESCAPE: not", line)
+with socket.create_connection(("127.0.0.1", int(sys.argv[2]))) as s:
+    s.sendall(b"I am there")
+print("shared")
+"""
+_CHANGES = (
+    "ip link add khala0 type dummy; ip addr add 198.51.100.7/32 dev lo; ip tuntap add khala1 mode tap;"
+    " ip route add 198.51.100.0/24 dev lo; ip neigh add 198.51.100.8 dev lo lladdr 02:00:00:00:00:01;"
+    " ls -d /sys/class/net /run/* /var/run/*; echo tried"
+)
+
+
+async def test_the_hosts_network_is_all_that_is_shared(runner: Runner) -> None:
+    host = ",".join(
+        f"{name}={os.readlink(f'/proc/self/ns/{name}')}"
+        for name in ("net", "pid", "mnt", "ipc", "uts", "user", "cgroup")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sharing = Attack(
+            name="sharing",
+            command=f"python3 sharing.py {host} {server.getsockname()[1]}",
+            files={"sharing.py": _SHARING},
+            says="shared",
+            network=Network.FULL,
+        )
+        await strike(runner, sharing)
+        server.settimeout(0)
+        with server.accept()[0] as visitor:
+            assert visitor.recv(100) == b"I am there"
+    await strike(
+        runner, Attack(name="changes", command=_CHANGES, says="tried", network=Network.FULL)
+    )
+
+
+async def test_none_is_less_than_a_loopback_interface(runner: Runner) -> None:
+    command = (
+        'python3 -c \'import socket\ns = socket.create_server(("0.0.0.0", 5005))\n'
+        'for at in ("127.0.0.1", "0.0.0.0"):\n'
+        '    if socket.socket().connect_ex((at, 5005)) == 0: print("ESCAPE", at)\n'
+        'a, b = socket.socketpair(); a.send(b"1"); print(b.recv(1))\''
+    )
+    await strike(runner, Attack(name="itself", command=command, says="b'1'", network=Network.NONE))
 
 
 async def test_interfaces_stay_as_they_are(runner: Runner) -> None:

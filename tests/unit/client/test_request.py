@@ -23,6 +23,7 @@ def test_a_document_holds_what_was_given_and_nothing_else() -> None:
         sources=(Source("main.py", b"print()"), Source("x.bin", b"\xff"), Source("", b"PK", "zip")),
         stdin=b"in",
         cache=False,
+        network="none",
         artifacts=ArtifactsOf(("*.log",), max_files=3),
     )
     document = task.document()
@@ -43,6 +44,7 @@ def test_a_document_holds_what_was_given_and_nothing_else() -> None:
         ],
         "stdin": {"text": "in"},
         "cache": "off",
+        "network": "none",
         "artifacts": {"collect": ("*.log",), "max_files": 3},
     }
 

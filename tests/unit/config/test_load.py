@@ -107,6 +107,7 @@ def test_every_setting_can_be_set_by_flag_by_variable_and_by_file(
         "quota.users": "7:running=1,8:queued=2",
         "gateway.bind": "127.0.0.8",
         "executor.uid_base": "70000",
+        "executor.allow_network": "loopback",
         "log.level": "error",
         "log.format": "json",
     }.get(setting.key)
@@ -223,6 +224,17 @@ def test_http_beyond_loopback_needs_a_token_file(bind: str) -> None:
     assert "--token-file" in message
     settings, _ = resolve({"gateway.bind": bind, "gateway.token_file": "/t"})
     assert settings.gateway.bind == bind
+
+
+def test_tasks_with_the_hosts_network_need_a_gateway_with_a_token() -> None:
+    allowed = {"executor.allow_network": "full"}
+    message = refusal(allowed)
+    assert message.startswith("--allow-network: tasks with this host's network")
+    assert "--token-file" in message
+    settings, _ = resolve({**allowed, "gateway.token_file": "/t"})
+    assert settings.executor.allow_network == "full"
+    assert resolve(allowed, role="executor")[0].executor.allow_network == "full"
+    assert "one of loopback, full" in refusal({"executor.allow_network": "none"})
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

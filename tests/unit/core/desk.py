@@ -32,7 +32,7 @@ from khala.model.ids import (
     TaskId,
 )
 from khala.model.outcome import Ending, Outcome, Reason
-from khala.model.spec import TaskSpec
+from khala.model.spec import Network, TaskSpec
 from khala.model.statements import AcceptResult, Candidate, ExpiredTask, NewTask
 from khala.model.task import Task, TaskBrief
 from khala.model.wants import Amounts, Labels
@@ -221,6 +221,7 @@ class Desk(Node):
         running: list[Run] | None = None,
         spooled: list[Run] | None = None,
         images: Sequence[str] = (),
+        networks: Sequence[Network] = (),
         speaks: int = CAPABILITY,
         capacity: Amounts | None = None,
         labels: Labels | None = None,
@@ -237,6 +238,7 @@ class Desk(Node):
                 running=running or [],
                 spooled=spooled or [],
                 images=tuple(ImageInfo(name=each, identity="", size_bytes=0) for each in images),
+                networks=tuple(networks),
                 speaks=speaks,
                 capacity=capacity or {},
                 labels=labels or {},

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.outcome import CacheUse, Reason, StageOutcome, Stream
-from khala.model.spec import Part, PartRef, StageLimits, TaskSpec
+from khala.model.spec import Network, Part, PartRef, StageLimits, TaskSpec
 from roles.executor import cache as module
 from roles.executor.attempt import unless_cancelled
 from roles.executor.cache import FREE_BYTES, CompileCache, Lookup, NotRestored
@@ -61,6 +61,7 @@ def with_part(name: Part, data: bytes) -> TaskSpec:
         replace(SPEC, environment={"A": "1"}),
         replace(SPEC, environment={"A": "2", "B": "1"}),
         replace(SPEC, image="gcc-13"),
+        replace(SPEC, network=Network.NONE),
         replace(SPEC, compile_limits=replace(LIMITS, memory_bytes=2)),
         replace(SPEC, compile_limits=replace(LIMITS, disk_files=2**20)),
         replace(SPEC, execute_limits=replace(LIMITS, disk_bytes=2**40)),

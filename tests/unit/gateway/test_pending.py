@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from khala.model.executor import Cordon, ImageInfo, SessionState
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, mint_task_id
+from khala.model.spec import Network
 from khala.model.task import Dispatch, Task
 from khala.model.wants import Amounts, Labels, Wants
 from khala.protocol.v2 import PendingCode
-from roles.gateway.blocking import would_run_if
+from roles.gateway.blocking import find_blocking, would_run_if
 from roles.gateway.cluster import ExecutorSeen, Seen
 from roles.gateway.pending import tag_of_task, tag_with, why_pending
 from roles.gateway.v2_images import view_images
@@ -122,6 +123,24 @@ def test_a_task_that_is_newer_than_the_executors_says_so() -> None:
     assert "a newer executor" in told.detail
     new = replace(new, record=replace(new.record, speaks=2))
     assert why_pending(task, seen(old, new)).code is PendingCode.NO_SLOT
+
+
+def test_a_network_that_nobody_offers_is_waited_for() -> None:
+    task = a_task()
+    task = replace(task, spec=replace(task.spec, network=Network.FULL))
+    plain, offering = executor("E", free=4), executor("F")
+    told = why_pending(task, seen(plain))
+    assert (told.code, told.detail) == (
+        "no_network",
+        "waiting for an executor that offers the network full: none that is online does",
+    )
+    offering = replace(offering, record=replace(offering.record, networks=tuple(Network)))
+    assert why_pending(task, seen(plain, offering)).code is PendingCode.NO_SLOT
+    assert [(block.code, block.nodes) for block in find_blocking(task.spec, [plain, offering])] == [
+        ("no_network", ["E"]),
+        ("no_slot", ["F"]),
+    ]
+    assert would_run_if(task.spec, [plain]) == ["E is started with --allow-network full"]
 
 
 def seen(*executors: ExecutorSeen) -> Seen:

@@ -18,7 +18,7 @@ from khala.model.limits import (
     ENVIRONMENT_VARIABLES,
     ISSUES,
 )
-from khala.model.spec import ArtifactRequest, Part, Stage
+from khala.model.spec import ArtifactRequest, Network, Part, Stage
 from roles.gateway.spec import parse_spec
 from tests.unit.gateway.conftest import MIB
 from tests.unit.gateway.documents import (
@@ -184,6 +184,14 @@ def test_variables_are_bounded_in_number_and_size() -> None:
 def test_an_image_label_that_is_none(label: str) -> None:
     issue = issue_of({**SMALLEST, "image": label})
     assert (issue.pointer, issue.code) == ("/image", "invalid_value")
+
+
+@pytest.mark.parametrize("network", Network)
+def test_a_network_is_one_of_three(network: Network) -> None:
+    assert task_of({**SMALLEST, "network": network.value}).network is network
+    assert task_of(SMALLEST).network is Network.LOOPBACK
+    issue = issue_of({**SMALLEST, "network": "host"})
+    assert (issue.pointer, issue.code) == ("/network", "invalid_value")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""A task waits for an executor that is away, but not for an image that nobody ever had."""
+"""A task waits for an executor that is away, but not for an image or a network that nobody ever
+had."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from khala.model.errors import NoSuchImage
+from khala.model.errors import NoNetworkOffered, NoSuchImage
 from khala.model.ids import ExecutorName, SessionNo
-from khala.model.spec import Part
+from khala.model.spec import Network, Part
 from khala.protocol.rpc import SubmitTask, Submitted
 from khala.store.memory import run_now
 from tests.sim.workload import LIMITS
@@ -23,7 +24,7 @@ def desk() -> Iterator[Desk]:
     desk.crash()
 
 
-def submit(desk: Desk, image: str) -> Submitted:
+def submit(desk: Desk, image: str = "", network: Network = Network.LOOPBACK) -> Submitted:
     answers: list[Submitted] = []
     submissions = submissions_to(desk)
     request = SubmitTask(
@@ -34,6 +35,7 @@ def submit(desk: Desk, image: str) -> Submitted:
         execute_limits=LIMITS,
         parts={Part.EXECUTE_COMMAND: b"true"},
         image=image,
+        network=network,
     )
 
     async def flow() -> None:
@@ -66,3 +68,18 @@ def test_an_image_of_an_executor_that_is_lost_is_waited_for(desk: Desk) -> None:
 
 def test_no_image_is_always_there(desk: Desk) -> None:
     assert desk.task(submit(desk, "").id).spec.image == ""
+
+
+def test_a_network_that_nobody_offers_is_refused_with_what_an_operator_can_do(desk: Desk) -> None:
+    desk.attach(1, networks=(Network.NONE, Network.LOOPBACK))
+    with pytest.raises(NoNetworkOffered) as refused:
+        submit(desk, network=Network.FULL)
+    assert refused.value.field == "network"
+    assert "--allow-network full" in refused.value.message
+    assert desk.task(submit(desk, network=Network.NONE).id).spec.network is Network.NONE
+
+
+def test_a_network_that_somebody_offers_is_given(desk: Desk) -> None:
+    desk.attach(1, networks=tuple(Network))
+    task = desk.task(submit(desk, network=Network.FULL).id)
+    assert (task.spec.network, task.attempt) == (Network.FULL, 1)

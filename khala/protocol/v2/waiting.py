@@ -1,0 +1,91 @@
+"""Why a task waits: in a word, and executor by executor."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from khala.model.task import TaskState
+from khala.protocol.v2.attempts import Attempt
+
+
+class PendingCode(StrEnum):
+    """Why a task waits."""
+
+    #: It waits for a date, or for other tasks.
+    HELD = "held"
+    #: Its user has as much running, or used as much today, as its quota allows.
+    QUOTA = "quota"
+    #: No executor is online.
+    NO_EXECUTOR = "no_executor"
+    #: Executors are online, and none of them has the image.
+    NO_IMAGE = "no_image"
+    #: Executors are online, and none of them offers the network.
+    NO_NETWORK = "no_network"
+    #: Those that could run it otherwise are older than something it makes use of.
+    OLD_EXECUTOR = "old_executor"
+    #: No online executor is what the task needs: labels, image, or all that one has to give.
+    NO_FIT = "no_fit"
+    #: Executors could run it, and all of their slots are taken.
+    NO_SLOT = "no_slot"
+    #: Slots are free, but not enough of something that it asks for.
+    NO_ROOM = "no_room"
+    #: A slot is free; it is about to be given one.
+    SOON = "soon"
+
+
+class Pending(Struct, frozen=True, kw_only=True):
+    """Why a queued task waits; a hint, seconds old."""
+
+    #: A client meets words that it does not know.
+    code: str
+    detail: str
+
+
+class BlockingCode(StrEnum):
+    """Why an executor is not given the task."""
+
+    OFFLINE = "offline"
+    #: An operator gives it no new work.
+    CORDONED = "cordoned"
+    NO_IMAGE = "no_image"
+    #: It does not offer the network.
+    NO_NETWORK = "no_network"
+    #: Older than something that the task makes use of.
+    OLD = "old"
+    #: A label that the task requires is missing, or one that it avoids is there.
+    LABEL = "label"
+    #: It has not as much as the task asks for, even if it had nothing else to do.
+    TOO_SMALL = "too_small"
+    NO_SLOT = "no_slot"
+    #: Others have taken too much of it.
+    NO_ROOM = "no_room"
+
+
+class Blocking(Struct, frozen=True, kw_only=True):
+    """What keeps executors from being given the task."""
+
+    code: str
+    #: What exactly: an image, a label, a resource.
+    detail: str
+    #: Which; the first few of them, and how many there are.
+    nodes: list[str]
+    count: int
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why a task does not run yet, or why it ended as it did."""
+
+    state: TaskState
+    #: In a sentence or two.
+    summary: str
+    #: By executor; empty for what does not wait for one.
+    blocking: list[Blocking] = []
+    #: Its place among all that wait, from 1, by date and by its own priority; null where that is
+    #: not known, or more than 10,000.
+    position: int | None = None
+    #: Any of these would let it run; the executors that lack one thing only.
+    would_run_if: list[str] = []
+    #: Its tries so far, the last 33 of them.
+    attempts: list[Attempt] = []
