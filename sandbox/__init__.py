@@ -31,6 +31,7 @@ It needs the standard library, msgspec and `khala.model`, and works under asynci
 from khala.model.outcome import StageOutcome
 from khala.model.spec import StageLimits
 from sandbox.api import Sandbox
+from sandbox.artifacts import Collector
 from sandbox.box import Box
 from sandbox.errors import BadArchive, BadInput, SandboxLost
 from sandbox.job import Growing, Job, SandboxConfig
@@ -44,6 +45,7 @@ __all__ = [
     "BadArchive",
     "BadInput",
     "Box",
+    "Collector",
     "Growing",
     "Job",
     "Sandbox",

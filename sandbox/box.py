@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from khala.model.limits import MIB
-from khala.model.outcome import Artifacts, Reason, StageOutcome
-from khala.model.spec import ArtifactRequest
+from khala.model.outcome import Reason, StageOutcome
 from sandbox import mounts
 from sandbox.archive import unpack
-from sandbox.artifacts import collect_artifacts
+from sandbox.artifacts import Collector
 from sandbox.collect import Bounds, Found, Walk
 from sandbox.errors import BadInput
 from sandbox.folders import create_file, open_folder, replace_file, split_name, write_all
@@ -205,10 +204,10 @@ class Box:
 
     # ---- what a stage left ------------------------------------------------------------------
 
-    async def collect(self, request: ArtifactRequest, target: Path) -> Artifacts:
-        """Write the files that `request` asks for to `target`, a file of the service. Only when
-        no stage runs. Raises OSError if `target` cannot be written."""
-        return await offload(partial(collect_artifacts, self._source.top_fd, request, target))
+    async def collect(self, collector: Collector, folder: bytes = b"") -> None:
+        """Let it take what it is to keep of the work directory. Only when no stage runs. Raises
+        OSError if its target cannot be written."""
+        await offload(partial(collector.add, self._source.top_fd, folder))
 
     def watch(self, name: str) -> Witness:
         """Of a file at the top of the work directory: whether a stage reads or changes it."""

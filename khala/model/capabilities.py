@@ -24,9 +24,11 @@ from khala.model.spec import ArtifactRequest, Network, StageLimits, TaskOptions,
 from khala.model.wants import Wants
 
 #: What the programs of this version know: the highest number below.
-CAPABILITY = 4
+CAPABILITY = 5
 #: That a task is a member of a job is written into its environment.
 MEMBER_SINCE = 3
+#: That files are kept of the cases of a task, too.
+CASE_ARTIFACTS_SINCE = 5
 
 #: Of every field that a task may leave out: the number it came with. 0: from before the numbers,
 #: or of no concern to executors.
@@ -99,7 +101,10 @@ def shapes_of(
 
 def needs_of(options: TaskOptions) -> int:
     """What an executor must speak for a task with these options."""
-    return _highest(options, TaskOptions)
+    needs = _highest(options, TaskOptions)
+    if options.cases and options.artifacts is not None:
+        needs = max(needs, CASE_ARTIFACTS_SINCE)
+    return needs
 
 
 def _highest(value: Struct, kind: type[Struct]) -> int:

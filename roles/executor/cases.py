@@ -32,6 +32,7 @@ from khala.model.spec import Stage
 from roles.executor.attempt import Attempt, about_the_task
 from roles.executor.compare import Stopped
 from roles.executor.judging import SKIPPED, Files, Judge, conclude
+from roles.executor.left import LeftFiles, folder_of
 from roles.executor.tree import Tree
 from sandbox import Sandbox, offload
 
@@ -54,6 +55,7 @@ class CaseRuns:
     command: bytes
     #: The part `cases`: its bytes, or a file with them.
     content: bytes | Path
+    left: LeftFiles
     #: How much of it is used.
     _at: int = 0
     _kept_bytes: int = 0
@@ -93,6 +95,7 @@ class CaseRuns:
             box.resize(*self.attempt.room)
             await self.tree.fill(box)
             executed = about_the_task(await box.run(job, self.attempt.cancel))
+            await self.left.add(box, folder_of(section.case))
         kept = self._keep(section, executed)
         judgement = None
         if self.attempt.spec.judged_by is not None:

@@ -16,16 +16,17 @@ import msgspec
 
 from khala.model.cases import Case
 from khala.model.live import Section
-from khala.model.outcome import Bundle, Ending, Outcome, Reason, Stream
+from khala.model.outcome import Ending, Outcome, Reason, Stream
 from khala.model.spec import Part, Stage
 from khala.model.task import Progress
-from roles.executor.attempt import Attempt, about_the_task, ended_by, unless_cancelled
+from roles.executor.attempt import Attempt, about_the_task, ended_by
 from roles.executor.building import Builder, Built, Parts, as_bytes, as_file
 from roles.executor.cache import CompileCache, Lookup
 from roles.executor.cache_key import Surroundings
 from roles.executor.cases import CaseRuns
 from roles.executor.compare import Stopped
 from roles.executor.judging import Files, Judge, conclude
+from roles.executor.left import COMPILED, LeftFiles
 from roles.executor.tree import copy_tree, not_copied
 from sandbox import Box, Sandbox
 
@@ -83,23 +84,25 @@ class Runner:
         self, attempt: Attempt, lookup: Lookup, journalled: asyncio.Future[None]
     ) -> Outcome:
         """In a box of its own. Raises NotRestored too."""
+        left = LeftFiles(attempt, self.cache.reserve)
         async with self._sandbox.box(attempt.slot) as box:
             built = await self._builder.build(attempt, lookup, box, journalled)
             if isinstance(built, Outcome):
-                outcome = conclude(attempt.spec, built)
-                return await self._collect(attempt, box, outcome) if outcome.compile else outcome
+                return await self._not_built(attempt, built, left, box)
             outcome = await self._execute(attempt, box, built)
-            outcome = await self._collect(attempt, box, outcome)
-        return await self._judge(attempt, built, outcome)
+            await left.add(box)
+        return await self._judge(attempt, built, left.named_in(outcome))
 
     async def _run_cases(
         self, attempt: Attempt, lookup: Lookup, journalled: asyncio.Future[None]
     ) -> Outcome:
         """In a box for each. Raises NotRestored too."""
+        left = LeftFiles(attempt, self.cache.reserve)
         async with self._sandbox.box(attempt.slot) as box:
             built = await self._builder.build(attempt, lookup, box, journalled)
             if isinstance(built, Outcome):
-                return conclude(attempt.spec, built)
+                return await self._not_built(attempt, built, left, box)
+            await left.add(box, COMPILED)
             tree = await copy_tree(attempt, box)
         if tree is None:
             return not_copied(built.compiled)
@@ -113,8 +116,19 @@ class Runner:
                 judge=judge,
                 command=as_bytes(built.parts[Part.EXECUTE_COMMAND]),
                 content=content,
+                left=left,
             )
-            return await runs.run(built.compiled)
+            return left.named_in(await runs.run(built.compiled))
+
+    async def _not_built(
+        self, attempt: Attempt, outcome: Outcome, left: LeftFiles, box: Box
+    ) -> Outcome:
+        """Ended before its execute stage."""
+        outcome = conclude(attempt.spec, outcome)
+        if outcome.compile is None:
+            return outcome
+        await left.add(box, COMPILED if attempt.spec.cases else b"")
+        return left.named_in(outcome)
 
     async def _execute(self, attempt: Attempt, box: Box, built: Built) -> Outcome:
         spec, parts = attempt.spec, built.parts
@@ -137,17 +151,6 @@ class Runner:
             compile=built.compiled,
             execute=executed,
         )
-
-    async def _collect(self, attempt: Attempt, box: Box, outcome: Outcome) -> Outcome:
-        """Of a task that failed too: what it left may say why. Nobody waits for a cancelled
-        one's."""
-        request = attempt.spec.artifacts
-        if request is None or outcome.reason is Reason.CANCELLED:
-            return outcome
-        async with self.cache.reserve.awaited(request.max_bytes):
-            collecting = box.collect(request, attempt.folder / Bundle.ARTIFACTS)
-            artifacts = await unless_cancelled(collecting, attempt.cancel)
-        return msgspec.structs.replace(outcome, artifacts=artifacts)
 
     async def _judge(self, attempt: Attempt, built: Built, outcome: Outcome) -> Outcome:
         """Of a task with a single output."""

@@ -81,9 +81,6 @@ def _refuse_beside_cases(spec: TaskSpecV2, issues: Issues) -> None:
         if getattr(spec, name) is not None:
             detail = f"a task with cases has its {name} in each case"
             issues.add(f"/{name}", IssueCode.INVALID_VALUE, detail)
-    if spec.artifacts is not None:
-        detail = "no files are kept of a task with cases; leave one of them out"
-        issues.add("/artifacts", IssueCode.INVALID_VALUE, detail)
 
 
 def _names(given: Sequence[CaseSpec], issues: Issues) -> list[str]:

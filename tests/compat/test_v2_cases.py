@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +197,40 @@ def test_what_is_not_there(stack: str) -> None:
             get(stack, f"{task['id']}/{path}")
         with caught.value as error:
             assert error.code == 404
+
+
+def test_files_of_cases_can_be_had_as_those_of_other_tasks(stack: str, tmp_path: Path) -> None:
+    task = run(
+        stack,
+        "mkdir out; cat >out/got; test $(cat out/got) != 2",
+        [case("1\n", ""), case("2\n", ""), case("3\n", "")],
+        stages={
+            "compile": {"command": "echo made >log"},
+            "execute": {"command": "mkdir out; cat >out/got; test $(cat out/got) != 2"},
+        },
+        artifacts={"collect": ["log", "out/**"]},
+    )
+    assert task["state"] == "failed"
+    assert (task["artifacts"]["files"], task["artifacts"]["size"]) == (4, 11)
+    listed = get(stack, f"{task['id']}/artifacts")["files"]
+    contents = {
+        "compile/log": b"made\n",
+        "cases/1/out/got": b"1\n",
+        "cases/2/out/got": b"2\n",
+        "cases/3/out/got": b"3\n",
+    }
+    assert [file["name"] for file in listed] == list(contents)
+    for name, content in contents.items():
+        assert read(stack, f"{task['id']}/artifacts/{name}") == content
+    archive = zipfile.ZipFile(io.BytesIO(read(stack, f"{task['id']}/artifacts.zip")))
+    assert {name: archive.read(name) for name in archive.namelist()} == contents
+    saved = tmp_path / "saved"
+    subprocess.run(
+        [sys.executable, "-m", "khala", "fetch", task["id"], "-d", str(saved)],
+        env={**os.environ, "KHALA_URL": stack, "HOME": str(tmp_path)},
+        capture_output=True,
+        timeout=90,
+        check=True,
+    )
+    files = [path for path in saved.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(saved)): path.read_bytes() for path in files} == contents

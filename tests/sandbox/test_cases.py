@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.cases import Case, Check, CheckMode, Difference, Verdict
+from khala.model.limits import MIB
 from khala.model.outcome import Bundle, CacheUse, Ending, Outcome, Reason
-from khala.model.spec import Part, PartRef, TaskSpec
+from khala.model.spec import ArtifactRequest, Part, PartRef, TaskSpec
 from tests.sandbox.harness import LIMITS, Runner
 from tests.sandbox.test_compile_cache import Executor, archive
 
@@ -308,3 +309,42 @@ async def test_patterns(executor: Executor) -> None:
         line=1, expected=r"answer: \d+", actual="answer: 42 or so\n"
     )
     assert "unterminated" in notes(outcome)[4] and "no answer within" in notes(outcome)[5]
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+async def test_what_every_case_left_is_kept_under_its_number(executor: Executor) -> None:
+    spec = task(
+        "mkdir -p out; read n; echo $n >out/n; [ $n = 2 ] && echo second >>kept; [ $n != 3 ]",
+        *(("1", ""), ("2", ""), ("3", ""), ("4", "")),
+        check=None,
+        compile_command="echo of the compiler >kept; echo main >main",
+    )
+    asked = ArtifactRequest(globs=("out/**", "kept"), max_bytes=MIB, max_files=10)
+    outcome = await executor.run(replace(spec, artifacts=asked))
+    assert outcome.reason is Reason.EXIT_NONZERO
+    assert outcome.artifacts is not None
+    assert [file.name for file in outcome.artifacts.files] == [
+        b"compile/kept",
+        b"cases/1/out/n",
+        b"cases/2/kept",
+        b"cases/2/out/n",
+        b"cases/3/out/n",
+        b"cases/4/out/n",
+    ]
+    assert (executor.folder / Bundle.ARTIFACTS).read_bytes() == (
+        b"of the compiler\n1\nof the compiler\nsecond\n2\n3\n4\n"
+    )
+    stopping = replace(spec, artifacts=asked, stop_on_first_failure=True)
+    outcome = await executor.run(stopping)
+    assert outcome.artifacts is not None
+    assert [file.name for file in outcome.artifacts.files][-1] == b"cases/3/out/n"
+
+
+async def test_what_a_compile_stage_left_that_failed_is_kept(executor: Executor) -> None:
+    spec = task("true", ("", ""), compile_command="echo why >log; exit 1")
+    asked = ArtifactRequest(globs=("log",), max_bytes=MIB, max_files=10)
+    outcome = await executor.run(replace(spec, artifacts=asked))
+    assert outcome.artifacts is not None
+    assert [file.name for file in outcome.artifacts.files] == [b"compile/log"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -15,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from khala.model.limits import ARTIFACT_FILES, ARTIFACT_NAMES_BYTES, MIB
-from khala.model.outcome import Artifacts, Omission
+from khala.model.outcome import Artifacts, LeftOut, Omission
 from khala.model.spec import ArtifactRequest
-from sandbox.artifacts import collect_artifacts
+from sandbox import artifacts as collecting
 from sandbox.collect import Bounds, Found, Obstacle, Walk
 from tests.sandbox.harness import ACL, Runner
 
@@ -35,7 +36,9 @@ class Collector:
 
     def __call__(self, *globs: str, max_bytes: int = MIB, max_files: int = 100) -> Artifacts:
         asked = request(*globs, max_bytes=max_bytes, max_files=max_files)
-        return collect_artifacts(self._open_top(), asked, self._target)
+        taking = collecting.Collector(asked, self._target)
+        taking.add(self._open_top())
+        return taking.done()
 
     def contents(self, found: Artifacts) -> dict[bytes, bytes]:
         """By name, cut out of the one file; checks sizes and sums on the way."""
@@ -248,7 +251,7 @@ def test_a_full_disk_of_the_service_is_its_own_trouble(collector: Collector) -> 
     (collector.top / "a").write_bytes(b"x")
     top_fd = os.open(collector.top, os.O_RDONLY)
     with pytest.raises(OSError, match="No space left"):
-        collect_artifacts(top_fd, request(), Path("/dev/full"))
+        collecting.Collector(request(), Path("/dev/full")).add(top_fd)
     os.close(top_fd)
 
 
@@ -264,7 +267,9 @@ async def test_what_a_task_left_in_its_box(runner: Runner, tmp_path: Path) -> No
     target = tmp_path / "artifacts"
     async with runner.sandbox.box(0) as box:
         await runner.finish(box, runner.job(command, file_bytes=1 << 41))
-        found = await box.collect(request("out/**"), target)
+        taking = collecting.Collector(request("out/**"), target)
+        await box.collect(taking)
+    found = taking.done()
     assert {file.name: file.size_bytes for file in found.files} == {
         b"out/a\nb": 1,
         b"out/again": 7,
@@ -285,8 +290,73 @@ async def test_rights_by_default_stay_in_the_box(runner: Runner, tmp_path: Path)
     async with runner.sandbox.box(0) as box:
         ran = await runner.finish(box, runner.job(command))
         assert ran.outcome.exit_code == 0, ran.stderr
-        found = await box.collect(request("out/**"), target)
+        taking = collecting.Collector(request("out/**"), target)
+        await box.collect(taking)
+    found = taking.done()
     assert [(file.name, file.executable) for file in found.files] == [(b"out/listed", True)]
     assert found.left_out == {}
     assert target.read_bytes() == b"x\n"
     assert os.listxattr(target) == []
+
+
+class Boxes:
+    """Folders that begin as copies of the first one, as the boxes of cases do."""
+
+    def __init__(self, top: Path, asked: ArtifactRequest) -> None:
+        self.top = top
+        self.target = top / "artifacts"
+        self.taking = collecting.Collector(asked, self.target)
+
+    def add(self, name: str, files: dict[str, str]) -> None:
+        folder = self.top / "boxes" / name
+        if name != "compile":
+            shutil.copytree(self.top / "boxes" / "compile", folder)
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        top_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.taking.add(top_fd, f"{name}/".encode())
+        finally:
+            os.close(top_fd)
+
+
+def test_of_further_boxes_only_what_is_new_or_other_is_taken(tmp_path: Path) -> None:
+    boxes = Boxes(tmp_path, request())
+    boxes.add("compile", {"main": "program", "log": "made"})
+    boxes.add("cases/1", {"out/1": "new", "log": "other"})
+    boxes.add("cases/2", {})
+    found = boxes.taking.done()
+    assert [file.name for file in found.files] == [
+        b"compile/log",
+        b"compile/main",
+        b"cases/1/log",
+        b"cases/1/out/1",
+    ]
+    assert boxes.target.read_bytes() == b"madeprogramothernew"
+    assert found.left_out == {}
+
+
+def test_bounds_are_for_all_boxes_together(tmp_path: Path) -> None:
+    boxes = Boxes(tmp_path, request(max_bytes=20, max_files=3))
+    boxes.add("compile", {"a": "x" * 8, "too large": "x" * 30})
+    boxes.add("cases/1", {"b": "y" * 8})
+    boxes.add("cases/2", {"b": "z" * 8, "c": "z" * 4})
+    boxes.add("cases/3", {"d": ""})
+    found = boxes.taking.done()
+    assert [file.name for file in found.files] == [b"compile/a", b"cases/1/b", b"cases/2/c"]
+    assert boxes.target.read_bytes() == b"x" * 8 + b"y" * 8 + b"z" * 4
+    assert found.left_out == {
+        Omission.TOO_LARGE: LeftOut(count=2, names=(b"compile/too large", b"cases/2/b")),
+        Omission.TOO_MANY: LeftOut(count=1, names=(b"cases/3/d",)),
+    }
+
+
+def test_time_is_for_all_boxes_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "ARTIFACT_SECONDS", 0.0)
+    boxes = Boxes(tmp_path, request())
+    boxes.add("compile", {"a": "x"})
+    boxes.add("cases/1", {"b": "y"})
+    found = boxes.taking.done()
+    assert found.files == ()
+    assert found.left_out[Omission.NOT_REACHED].count == 2

@@ -8,7 +8,15 @@ import pytest
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import FieldInfo, fields, replace
 
-from khala.model.capabilities import CAPABILITY, KNOWN_SINCE, MEMBER_SINCE, needs_of, shapes_of
+from khala.model.capabilities import (
+    CAPABILITY,
+    CASE_ARTIFACTS_SINCE,
+    KNOWN_SINCE,
+    MEMBER_SINCE,
+    needs_of,
+    shapes_of,
+)
+from khala.model.cases import Case
 from khala.model.spec import (
     ArtifactRequest,
     Network,
@@ -48,7 +56,7 @@ def test_every_field_that_may_be_left_out_has_a_number() -> None:
 
 def test_the_capability_is_the_highest_number() -> None:
     of_fields = (since for numbers in KNOWN_SINCE.values() for since in numbers.values())
-    assert max(*of_fields, MEMBER_SINCE) == CAPABILITY
+    assert max(*of_fields, MEMBER_SINCE, CASE_ARTIFACTS_SINCE) == CAPABILITY
 
 
 def limits(**changes: object) -> StageLimits:
@@ -66,6 +74,14 @@ def limits(**changes: object) -> StageLimits:
         ({"network": Network.NONE}, 4),
         ({"network": Network.FULL}, 4),
         ({"artifacts": ArtifactRequest(globs=("*",), max_bytes=1, max_files=1)}, 1),
+        ({"cases": (Case(name="1"),)}, 2),
+        (
+            {
+                "cases": (Case(name="1"),),
+                "artifacts": ArtifactRequest(globs=("*",), max_bytes=1, max_files=1),
+            },
+            5,
+        ),
         ({"execute_limits": limits(cpus=2.0)}, 0),
         ({"execute_limits": limits(disk_files=1)}, 0),
         ({"priority": 5, "name": "x", "labels": {"a": "b"}}, 0),
