@@ -33,6 +33,8 @@ PAGES = (
     "/tasks/<task_id:str>",
     "/jobs",
     "/jobs/<job_id:str>",
+    "/presets",
+    "/presets/edit",
     "/cluster",
 )
 CSP = (

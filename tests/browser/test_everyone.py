@@ -20,6 +20,7 @@ from tests.cluster.harness import Khala, wait_until
 
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text()
 LONG_LINE = "x" * 3000
+LONG_NAME = "p" * 63
 DESKTOP, PHONE = (1280, 800), (390, 844)
 
 Theme = Literal["light", "dark"]
@@ -35,6 +36,13 @@ class Tasks:
     judged: str
     retried: str
     job: str
+
+
+def put_preset(khala: Khala) -> None:
+    """One of a long name; that form does not show all of it."""
+    task = {"stages": {"execute": {"command": LONG_LINE}}, "env": {"A": LONG_LINE}}
+    said = {"description": LONG_LINE[:200], "task": task}
+    assert khala.send("PUT", f"/api/v2/presets/{LONG_NAME}", said)[0] == 200
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +68,7 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
     retried = submit(khala, f"echo {LONG_LINE}; exit 9", retry={"max_attempts": 2, "backoff_s": 0})
     khala.wait_done(retried)
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
+    put_preset(khala)
     job = submit_array(khala, "exit $KHALA_ARRAY_INDEX", "0-2", name=LONG_LINE[:120])
     wait_until(lambda: ask(khala, f"/jobs/{job}")["done"], 120, "the job has ended")
     khala.wait_done(succeeded)
@@ -100,6 +109,23 @@ class Visit:
         page.goto("/cluster")
         expect(page.get_by_test_id("executors")).to_be_visible()
         self._look("cluster")
+
+    def presets(self) -> None:
+        page = self._page
+        page.goto("/presets")
+        expect(page.locator(f"[data-name='{LONG_NAME}']")).to_be_visible()
+        self._look("presets")
+        page.get_by_role("button", name=f"Remove preset {LONG_NAME}").click()
+        expect(page.get_by_test_id("confirm")).to_be_visible()
+        self._look("question of a preset")
+        page.goto(f"/presets/edit?name={LONG_NAME}")
+        expect(page.get_by_test_id("preset-task").locator(".cm-content")).to_be_visible()
+        self._look("preset")
+        page.goto(f"/tasks/new?preset={LONG_NAME}")
+        page.get_by_label("Execute Command", exact=True).fill("true")
+        expect(page.get_by_test_id("preset-told")).to_contain_text("Overridden here")
+        self._look("overridden preset")
+        page.evaluate("localStorage.clear()")  # the draft
 
     def tasks(self) -> None:
         page, tasks = self._page, self._tasks
@@ -165,7 +191,7 @@ def test_every_page_in(page: Page, tasks: Tasks, theme: Theme, size: tuple[int, 
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     visit = Visit(page, tasks)
-    for visit_all in (visit.lists, visit.tasks, visit.form, visit.jobs):
+    for visit_all in (visit.lists, visit.tasks, visit.form, visit.jobs, visit.presets):
         visit_all()
     assert visit.found == []
 

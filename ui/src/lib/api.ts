@@ -20,6 +20,7 @@ import type {
   Limits,
   MemberState,
   Nodes,
+  Preset,
   StageName,
   Submitted,
   Task,
@@ -431,6 +432,40 @@ export async function retryJob(id: string, only: MemberState[]): Promise<string>
     body: JSON.stringify({ only }),
   });
   return (await bodyOf<{ id: string }>(response)).id;
+}
+
+/** All of them, by name. */
+export async function listPresets(signal?: AbortSignal): Promise<Preset[]> {
+  return (await getJson<{ presets: Preset[] }>("/api/v2/presets", signal)).presets;
+}
+
+function presetPath(name: string): string {
+  return `/api/v2/presets/${encodeURIComponent(name)}`;
+}
+
+export function getPreset(name: string, signal?: AbortSignal): Promise<Preset> {
+  return getJson<Preset>(presetPath(name), signal);
+}
+
+/** Makes it, or replaces what it says. */
+export async function putPreset(
+  name: string,
+  said: { description: string; task: unknown },
+): Promise<void> {
+  await request(presetPath(name), {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(said),
+  });
+}
+
+/** One that is gone already is removed. */
+export async function removePreset(name: string): Promise<void> {
+  try {
+    await request(presetPath(name), { method: "DELETE" });
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+  }
 }
 
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {

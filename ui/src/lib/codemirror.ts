@@ -18,7 +18,7 @@ import {
 } from "@codemirror/language";
 import { c, cpp, csharp, java, kotlin, scala } from "@codemirror/legacy-modes/mode/clike";
 import { go } from "@codemirror/legacy-modes/mode/go";
-import { javascript, typescript } from "@codemirror/legacy-modes/mode/javascript";
+import { javascript, json, typescript } from "@codemirror/legacy-modes/mode/javascript";
 import { python } from "@codemirror/legacy-modes/mode/python";
 import { ruby } from "@codemirror/legacy-modes/mode/ruby";
 import { rust } from "@codemirror/legacy-modes/mode/rust";
@@ -50,6 +50,7 @@ const MODES: Record<string, StreamParser<unknown>> = {
   js: javascript,
   mjs: javascript,
   ts: typescript,
+  json,
   py: python,
   rb: ruby,
   rs: rust,
@@ -157,7 +158,7 @@ export function createEditor(options: EditorOptions): Editor {
     },
     setFileName(name) {
       const mode = MODES[/\.(\w+)$/.exec(name)?.[1]?.toLowerCase() ?? ""];
-      view.dispatch({ effects: language.reconfigure(mode ? StreamLanguage.define(mode) : []) });
+      view.dispatch({ effects: language.reconfigure(mode ? languageOf(mode) : []) });
     },
     setProblem(problem, hint) {
       view.dispatch({
@@ -167,10 +168,19 @@ export function createEditor(options: EditorOptions): Editor {
     focus: () => view.focus(),
     select(from, to) {
       const end = view.state.doc.length;
-      view.dispatch({ selection: { anchor: Math.min(from, end), head: Math.min(to, end) } });
+      view.dispatch({
+        selection: { anchor: Math.min(from, end), head: Math.min(to, end) },
+        scrollIntoView: true,
+      });
     },
     destroy: () => view.destroy(),
   };
+}
+
+/** The modes of the C family call a property what the editor has another name for. */
+function languageOf(mode: StreamParser<unknown>) {
+  const tokenTable = { ...mode.tokenTable, property: tags.propertyName };
+  return StreamLanguage.define({ ...mode, tokenTable });
 }
 
 function attributesOf(label: string, problem: string, hint: string) {

@@ -144,7 +144,7 @@ export function pairsOf(text: string): Record<string, string> | null {
   return found;
 }
 
-function textOfPairs(pairs: Record<string, string>): string {
+export function textOfPairs(pairs: Record<string, string>): string {
   return Object.entries(pairs)
     .map(([name, value]) => `${name}=${value}`)
     .join("\n");

@@ -9,6 +9,8 @@ export type Route =
   | { name: "task"; id: string }
   | { name: "jobs" }
   | { name: "job"; id: string }
+  | { name: "presets" }
+  | { name: "preset" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -21,6 +23,10 @@ export function match(path: string): Route {
       return { name: "new" };
     case "/jobs":
       return { name: "jobs" };
+    case "/presets":
+      return { name: "presets" };
+    case "/presets/edit":
+      return { name: "preset" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

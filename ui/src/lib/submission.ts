@@ -37,6 +37,8 @@ export type Field = keyof Fields | "compile_source" | "execute_data";
 export type Via = "text" | "zip";
 
 export interface Draft {
+  /** The name of what it begins with; empty: nothing. */
+  preset: string;
   fields: Fields;
   sourceVia: Via;
   dataVia: Via;
@@ -77,6 +79,7 @@ const utf8 = new TextEncoder();
 
 export function emptyDraft(): Draft {
   return {
+    preset: "",
     fields: {
       user: "",
       compile_source_name: "",
@@ -103,7 +106,7 @@ export function isEmpty(draft: Draft): boolean {
 
 /** It says nothing that KV2's form cannot say. */
 export function isPlain(draft: Draft): boolean {
-  return !usesOptions(draft.options) && !usesCases(draft.cases);
+  return draft.preset === "" && !usesOptions(draft.options) && !usesCases(draft.cases);
 }
 
 /** The task of the README's first steps. */
@@ -157,8 +160,10 @@ export function validate(draft: Draft, archives: Archives): Problems {
     if (problem) problems[field] = problem;
   };
   add("user", integerProblem(fields.user, "a user number"));
-  add("compile_timeout", integerProblem(fields.compile_timeout, "a number of seconds"));
-  add("execute_timeout", integerProblem(fields.execute_timeout, "a number of seconds"));
+  // A preset may have said it in a way that the field cannot show, as 500ms.
+  for (const name of ["compile_timeout", "execute_timeout"] as const)
+    if (draft.preset === "" || fields[name].trim() !== "")
+      add(name, integerProblem(fields[name], "a number of seconds"));
   if (draft.sourceVia === "text") {
     add("compile_source_name", nameProblem(fields.compile_source_name, fields.compile_source_str));
     add("compile_source_str", textProblem(fields.compile_source_name, fields.compile_source_str));
@@ -294,10 +299,13 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
   return JSON.parse(JSON.stringify(spec)) as Record<string, unknown>;
 }
 
-/** The job that repeats the task for the indexes of its array; archives are written into it. */
-export async function jobSpec(draft: Draft, archives: Archives): Promise<Record<string, unknown>> {
-  const task = specOf(draft, archives);
-  for (const list of [task["sources"], task["data"]] as Record<string, unknown>[][])
+/** The job that repeats `task` for the indexes of its array; archives are written into it. */
+export async function jobSpec(
+  task: Record<string, unknown>,
+  draft: Draft,
+  archives: Archives,
+): Promise<Record<string, unknown>> {
+  for (const list of [task["sources"], task["data"]] as (Record<string, unknown>[] | undefined)[])
     for (const each of list ?? []) {
       const file = each["part"] === "compile_source" ? archives.source : archives.data;
       if (each["part"] === undefined || file === null) continue;
@@ -321,9 +329,14 @@ function base64(bytes: Uint8Array): string {
   return btoa(text);
 }
 
-export function specForm(draft: Draft, archives: Archives): FormData {
+/** `task` is the form's document. */
+export function specForm(
+  task: Record<string, unknown>,
+  draft: Draft,
+  archives: Archives,
+): FormData {
   const form = new FormData();
-  form.append("spec", JSON.stringify(specOf(draft, archives)));
+  form.append("spec", JSON.stringify(task));
   for (const [name, file] of sentArchives(draft, archives)) form.append(name, file, file.name);
   return form;
 }
@@ -333,11 +346,11 @@ export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The same submission as a command line. */
+/** The same submission as a command line; `task` is the form's document. */
 export function curlCommand(
   draft: Draft,
   archives: Archives,
-  to: { origin: string; token: boolean },
+  to: { origin: string; token: boolean; task?: Record<string, unknown> },
 ): string {
   const parts = ["curl --fail-with-body"];
   if (to.token) parts.push('--header "Authorization: Bearer $KHALA_TOKEN"');
@@ -345,7 +358,7 @@ export function curlCommand(
   const plain = isPlain(draft);
   const texts: [string, string][] = plain
     ? sentFields(draft)
-    : [["spec", JSON.stringify(specOf(draft, archives), null, 1)]];
+    : [["spec", JSON.stringify(to.task ?? specOf(draft, archives), null, 1)]];
   for (const [name, value] of texts) parts.push(`--form-string ${shellWord(`${name}=${value}`)}`);
   for (const [name, file] of sentArchives(draft, archives)) {
     const path = file.name.replaceAll("\\", "\\\\").replaceAll('"', '\\"');

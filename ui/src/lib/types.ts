@@ -383,6 +383,15 @@ export interface Nodes {
   judicators: JudicatorNode[];
 }
 
+/** What task documents may begin with. */
+export interface Preset {
+  name: string;
+  description: string;
+  /** A part of a task document. */
+  task: Record<string, unknown>;
+  updated_at: string;
+}
+
 export interface ClusterStatus {
   version: string;
   ready: boolean;
