@@ -32,7 +32,7 @@ def announce(
             attempt=run[1],
             submitted_at=task.submitted_at,
             updated_at=now,
-            executor=executor,
+            executor=executor or (outcome.executor if outcome else None),
             stage=outcome.stage if outcome else None,
             reason=outcome.reason if outcome else None,
             name=task.spec.name,

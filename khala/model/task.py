@@ -95,6 +95,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempt: AttemptNo
     submitted_at: datetime
     updated_at: datetime
+    #: That runs it, or ran it to its end.
     executor: ExecutorName | None = None
     stage: Stage | None = None
     reason: Reason | None = None
@@ -135,7 +136,7 @@ def brief_of(task: Task) -> TaskBrief:
         attempt=task.attempt,
         submitted_at=task.submitted_at,
         updated_at=task.updated_at,
-        executor=task.executor,
+        executor=task.executor or (outcome.executor if outcome else None),
         stage=outcome.stage if outcome else None,
         reason=outcome.reason if outcome else None,
         name=task.spec.name,

@@ -80,7 +80,7 @@ def test_filter_by_time(page: Page, three: list[str]) -> None:
 @pytest.mark.parametrize(
     ("label", "value", "said"),
     [
-        ("Task Id", "xyz", "A task id has 24 hexadecimal digits; this has 3 characters."),
+        ("Task Id", "xyz", "A task id has 24 hexadecimal digits, of which the first 6 will do"),
         ("User Id", "-1", "A user id is a whole number from 0 to 2147483647."),
     ],
 )
@@ -97,25 +97,85 @@ def test_filter_that_cannot_match_says_so(page: Page, label: str, value: str, sa
 def test_pager_shows_every_task_once(page: Page, khala: Khala) -> None:
     submitted = [khala.submit(user="302") for _ in range(26)]
     page.goto("/tasks?user=302")
+    expect(page.get_by_test_id("total")).to_have_text("26 tasks")
     pager = page.get_by_test_id("pager")
     pager.get_by_label("Rows").select_option("10")
     expect_settled(page, 10)
     seen = shown_ids(page)
     for number, count in ((2, 10), (3, 6)):
         pager.get_by_role("link", name="Next page").click()
-        expect(pager.get_by_label("Page", exact=True)).to_have_value(str(number))
+        expect(pager.get_by_test_id("page")).to_have_text(f"Page {number}")
         expect_settled(page, count)
         seen += shown_ids(page)
     assert seen == submitted[::-1]
     expect(pager.get_by_role("link", name="Next page")).to_have_count(0)
+    expect(page.get_by_test_id("total")).to_have_text("26 tasks")
 
-    pager.get_by_label("Page", exact=True).fill("1")
-    page.keyboard.press("Enter")
+    pager.get_by_role("link", name="Previous page").click()
+    expect(pager.get_by_test_id("page")).to_have_text("Page 2")
+    expect_settled(page, 10)
+    assert shown_ids(page) == submitted[6:16][::-1]
+    page.reload()  # the address holds the place
+    expect_settled(page, 10)
+    assert shown_ids(page) == submitted[6:16][::-1]
+    pager.get_by_role("link", name="First page").click()
     expect_settled(page, 10)
     page.get_by_role("link", name=re.compile("Created")).click()
     expect(page.locator("th[aria-sort=ascending]")).to_be_visible()
     expect_settled(page, 10)
     assert shown_ids(page) == submitted[:10]
+
+
+def test_filter_by_what_tasks_are_called_and_how_they_ended(page: Page, khala: Khala) -> None:
+    def submit(command: str, **more: object) -> str:
+        task = {"user": 305, "stages": {"execute": {"command": command}}, **more}
+        return str(khala.send("POST", "/api/v2/tasks?wait=60s", task)[1]["id"])
+
+    wrong = submit(
+        "echo 5",
+        name="Alpha one",
+        labels={"hw": "3"},
+        expect={"stdout": {"text": "4"}},
+    )
+    failed = submit("exit 3", name="alpha two", labels={"hw": "3", "set": "a"})
+    page.goto("/tasks?user=305")
+    expect_settled(page, 2)
+    # Where it ran is known of those that have ended, too.
+    executor = page.locator(f"[data-id='{failed}']").get_by_test_id("executor").inner_text()
+    assert executor == khala.explain(failed)["executor"]
+    expect(page.locator(f"[data-id='{wrong}']")).to_contain_text("Wrong answer")
+    expect(page.locator(f"[data-id='{failed}']")).to_contain_text("exit_nonzero")
+
+    page.get_by_test_id("states").get_by_role("link", name="Failed", exact=True).click()
+    expect_settled(page, 1)
+    assert shown_ids(page) == [failed]
+    expect(page.get_by_test_id("cancel-matching")).to_have_count(0)  # all have ended
+    page.get_by_test_id("states").get_by_role("link", name="All", exact=True).click()
+    expect_settled(page, 2)
+
+    page.get_by_text("Name, label, executor, outcome").click()
+    for label, value, expected in (
+        ("Name", "ALPHA", [failed, wrong]),
+        ("Label", "hw=3, set=a", [failed]),
+        ("Executor", executor, [failed]),
+    ):
+        page.get_by_label(label, exact=True).fill(value)
+        page.keyboard.press("Enter")
+        expect_settled(page, len(expected))
+        assert shown_ids(page) == expected
+    page.get_by_label("Label", exact=True).fill("hw")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filter-label-problem")).to_contain_text("KEY=value")
+    page.get_by_label("Label", exact=True).fill("")
+    page.get_by_label("Verdict", exact=True).select_option("WA")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect_settled(page, 1)
+    page.reload()  # the address holds all of them
+    expect_settled(page, 1)
+    assert shown_ids(page) == [wrong]
+    expect(page.get_by_label("Verdict", exact=True)).to_have_value("WA")
+    page.goto("/tasks?user=305&reason=memory")
+    expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
 
 
 def test_new_tasks_and_states_arrive_without_a_reload(page: Page, khala: Khala) -> None:

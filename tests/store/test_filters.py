@@ -63,6 +63,12 @@ async def filled(store: Store) -> list[TaskId]:
     return [task.id for task in tasks]
 
 
+async def test_rows_say_who_runs_them_or_ran_them_to_their_end(store: Store) -> None:
+    await filled(store)
+    rows = (await store.tasks.list_tasks(ListTasks(limit=9, oldest_first=True))).tasks
+    assert [row.executor for row in rows] == ["e1", "e1", "e2", "e1", None]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

@@ -22,6 +22,7 @@ import type {
   Nodes,
   Preset,
   StageName,
+  State,
   Submitted,
   Task,
   TaskPage,
@@ -210,31 +211,9 @@ function kv2Failure(result: number, what: string, detail: string | null = null):
   }
 }
 
-export interface ListQuery {
-  id: string;
-  user: string;
-  /** Naive ISO 8601 in UTC, or empty. */
-  start: string;
-  end: string;
-  oldToNew: boolean;
-  limit: number;
-  /** From 0. */
-  page: number;
-}
-
-export async function listTasks(query: ListQuery, signal?: AbortSignal): Promise<TaskPage> {
-  const parameters = new URLSearchParams({ limit: `${query.limit}`, page: `${query.page}` });
-  if (query.id) parameters.set("id", query.id);
-  if (query.user) parameters.set("user", query.user);
-  if (query.start) parameters.set("start_time", query.start);
-  if (query.end) parameters.set("end_time", query.end);
-  if (query.oldToNew) parameters.set("old_to_new", "1");
-  const answer = await getJson<TaskPage & { result: number }>(
-    `/api/task/list?${parameters}`,
-    signal,
-  );
-  if (answer.result !== 0) throw kv2Failure(answer.result, "The filter");
-  return answer;
+/** `parameters` are those of the address. */
+export function listTasks(parameters: URLSearchParams, signal?: AbortSignal): Promise<TaskPage> {
+  return getJson<TaskPage>(`/api/v2/tasks?${parameters}`, signal);
 }
 
 export function getTask(id: string, signal?: AbortSignal): Promise<Task> {
@@ -345,9 +324,14 @@ export async function cancelTask(id: string): Promise<boolean> {
 
 /** What an act on many tasks is for. */
 export interface Matching {
+  state?: State[];
+  id_prefix?: string;
   user?: number;
   created_after?: string;
   created_before?: string;
+  label?: string[];
+  name?: string;
+  node?: string;
 }
 
 /** Tasks that one act may be for; as the gateway's own bound. */
@@ -362,7 +346,7 @@ export async function countOpen(matching: Matching, signal?: AbortSignal): Promi
   for (const [name, value] of Object.entries(matching)) parameters.set(name, `${value}`);
   let count = 0;
   for (;;) {
-    const page = await getJson<Cursored<TaskRow>>(`/api/v2/tasks?${parameters}`, signal);
+    const page = await listTasks(parameters, signal);
     count += page.items.length;
     if (page.next_cursor === null || count > CANCEL_MAX) return count;
     parameters.set("cursor", page.next_cursor);

@@ -41,23 +41,6 @@ const BADGES: Record<State, Badge> = {
   error: { look: "error", word: "Error", tone: "warn" },
 };
 
-/** KV2's nine codes. 2 and 4 say which stage failed, 0 and 6 cover queued and starting alike. */
-const KV2_STATES: (State | undefined)[] = [
-  "queued",
-  "compiling",
-  "failed",
-  "running",
-  "failed",
-  "succeeded",
-  "queued",
-  "cancelled",
-  "error",
-];
-
-export function stateOfKv2(status: number): State | null {
-  return KV2_STATES[status] ?? null;
-}
-
 /** `state` as far as known, `status` as KV2 counts: together they name stage and retries too. */
 export function badge(state: State | null, status: number): Badge {
   if (state === null) return { look: "unknown", word: `Unknown (${status})`, tone: "warn" };

@@ -18,9 +18,11 @@ import { SseParser, type ServerEvent } from "./sse";
 export interface TaskEvent {
   id: string;
   user: number;
+  name: string;
   state: State;
   kv2_status: number;
   reason: string | null;
+  verdict: string | null;
   executor: string | null;
   attempt: number;
   created_at: string;

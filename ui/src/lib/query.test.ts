@@ -16,19 +16,31 @@ describe("the address of a view", () => {
   it.each([
     "/tasks",
     `/tasks?id=${ID}&user=3`,
-    "/tasks?start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A01Z&order=oldest&limit=100&page=7",
+    "/tasks?start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A01Z&order=oldest&limit=100&page=7&cursor=abc",
+    "/tasks?state=failed%2Cerror&reason=memory&verdict=MLE&label=hw%3D3&name=a%2Bb&node=e1",
   ])("%s survives a round trip", (href) => {
     expect(hrefOf(view(href.split("?")[1] ?? ""))).toBe(href);
   });
   it("falls back to sense for nonsense", () => {
     expect(hrefOf(view("page=-3&limit=7&start=soon&order=sideways"))).toBe("/tasks");
-    expect(view("page=1.5").page).toBe(1);
+    expect(view("page=1.5&cursor=c").page).toBe(1);
+    // An address of old, when pages were counted: no cursor says where that is.
+    expect(view("page=7").page).toBe(1);
   });
 });
 
-it("asks KV2 in naive UTC and counts pages from 0", () => {
-  const asked = requestOf(view("start=2026-01-01T02:00:00%2B02:00&page=3&order=oldest"));
-  expect(asked).toMatchObject({ start: "2026-01-01T00:00:00", page: 2, oldToNew: true, limit: 25 });
+it("asks in the words of the list", () => {
+  const asked = requestOf(
+    view("start=2026-01-01T02:00:00%2B02:00&id=6B04D4&label=hw%3D3,+a%3Db&order=oldest&cursor=c"),
+  );
+  expect(Object.fromEntries(asked)).toEqual({
+    limit: "25",
+    id_prefix: "6b04d4",
+    created_after: "2026-01-01T00:00:00Z",
+    label: "hw=3,a=b",
+    order: "oldest",
+    cursor: "c",
+  });
 });
 
 it("brings local times through the form unchanged", () => {
@@ -41,6 +53,8 @@ it("brings local times through the form unchanged", () => {
 it("names what cannot match", () => {
   expect(filterProblems(view(`id=${ID.toUpperCase()}&user=0`))).toEqual({});
   expect(filterProblems(view("id=12")).id).toContain("2 characters");
+  expect(filterProblems(view("id=6b04d4&label=hw%3D3,a%3D&node=e1"))).toEqual({});
+  expect(Object.keys(filterProblems(view("label=hw,a%3Db&node=%2F")))).toEqual(["label", "node"]);
   expect(Object.keys(filterProblems(view("user=2147483648")))).toEqual(["user"]);
   expect(Object.keys(filterProblems(view("start=2026-01-02Z&end=2026-01-01Z")))).toEqual(["end"]);
 });
@@ -51,5 +65,16 @@ it("names a filter as the second interface does", () => {
     created_after: "2026-01-01T00:00:00Z",
     created_before: "2026-01-02T00:00:00Z",
   });
-  expect(matchingOf(view(`id=${ID}`))).toEqual({});
+  expect(matchingOf(view("id=6b04d4&label=a%3Db,c%3Dd&name=x&node=e1"))).toEqual({
+    id_prefix: "6b04d4",
+    label: ["a=b", "c=d"],
+    name: "x",
+    node: "e1",
+  });
+});
+
+it("has open tasks to act on only where the filter can match any", () => {
+  expect(matchingOf(view("state=running,failed"))).toEqual({ state: ["running"] });
+  for (const ended of ["state=failed", "reason=memory", "verdict=WA"])
+    expect(matchingOf(view(ended))).toBeNull();
 });

@@ -1,33 +1,72 @@
 /** The task list's filters as they stand in the address, in the form, and in the request. */
 
-import type { ListQuery, Matching } from "./api";
+import type { Matching } from "./api";
+import type { State } from "./types";
 
 /** `start` and `end` are ISO 8601 with `Z`, or empty; `page` counts from 1, as people do. */
 export interface View {
+  /** The first digits of an id, or all of them. */
   id: string;
   user: string;
   start: string;
   end: string;
+  /** States with commas between them, as in the request; so the next two. */
+  state: string;
+  reason: string;
+  verdict: string;
+  /** `key=value`, with commas between several. */
+  label: string;
+  /** A part of it. */
+  name: string;
+  /** The executor. */
+  node: string;
   oldestFirst: boolean;
   limit: number;
+  /** A page is found by its cursor; its number is for people. */
   page: number;
+  cursor: string;
 }
 
 export const LIMITS = [10, 25, 50, 100];
 export const DEFAULT_LIMIT = 25;
 
+const WORDS = ["id", "user", "start", "end", "state", "reason", "verdict"] as const;
+const MORE_WORDS = ["label", "name", "node"] as const;
+export const FILTERS = [...WORDS, ...MORE_WORDS] as const;
+
+/** Links above the list: what an executor has is one thing to who looks for it. */
+export const STATE_LINKS: { word: string; state: string }[] = [
+  { word: "All", state: "" },
+  { word: "Queued", state: "queued" },
+  { word: "Running", state: "starting,compiling,running" },
+  { word: "Succeeded", state: "succeeded" },
+  { word: "Failed", state: "failed" },
+  { word: "Error", state: "error" },
+  { word: "Cancelled", state: "cancelled" },
+];
+const OPEN: State[] = ["queued", "starting", "compiling", "running"];
+
 export function parseView(parameters: URLSearchParams): View {
   const text = (name: string) => (parameters.get(name) ?? "").trim();
   const limit = Number(text("limit"));
   const page = Number(text("page"));
+  const cursor = text("cursor");
   return {
     id: text("id").toLowerCase(),
     user: text("user"),
     start: isoOrEmpty(text("start")),
     end: isoOrEmpty(text("end")),
+    state: text("state"),
+    reason: text("reason"),
+    verdict: text("verdict"),
+    label: text("label"),
+    name: text("name"),
+    node: text("node"),
     oldestFirst: text("order") === "oldest",
     limit: LIMITS.includes(limit) ? limit : DEFAULT_LIMIT,
-    page: Number.isSafeInteger(page) && page >= 1 ? page : 1,
+    // Without its cursor a page is nowhere: the first one is shown.
+    page: cursor && Number.isSafeInteger(page) && page > 1 ? page : 1,
+    cursor,
   };
 }
 
@@ -43,41 +82,72 @@ function iso(time: number): string {
 /** The address of a view, without what is default anyway. */
 export function hrefOf(view: View): string {
   const parameters = new URLSearchParams();
-  if (view.id) parameters.set("id", view.id);
-  if (view.user) parameters.set("user", view.user);
-  if (view.start) parameters.set("start", view.start);
-  if (view.end) parameters.set("end", view.end);
+  for (const name of FILTERS) if (view[name]) parameters.set(name, view[name]);
   if (view.oldestFirst) parameters.set("order", "oldest");
   if (view.limit !== DEFAULT_LIMIT) parameters.set("limit", `${view.limit}`);
   if (view.page > 1) parameters.set("page", `${view.page}`);
+  if (view.cursor) parameters.set("cursor", view.cursor);
   const search = parameters.toString();
   return search ? `/tasks?${search}` : "/tasks";
 }
 
-/** KV2 compares naive times in UTC. */
-export function requestOf(view: View): ListQuery {
-  return {
-    id: view.id,
-    user: view.user,
-    start: view.start.replace(/Z$/, ""),
-    end: view.end.replace(/Z$/, ""),
-    oldToNew: view.oldestFirst,
-    limit: view.limit,
-    page: view.page - 1,
-  };
+/** The same view, from its beginning. */
+export function firstPage(view: View): View {
+  return { ...view, page: 1, cursor: "" };
 }
 
-/** The same filter in the words of the second interface; the id is no part of it. */
-export function matchingOf(view: View): Matching {
+export function unfiltered(view: View): View {
+  return { ...firstPage(view), ...Object.fromEntries(FILTERS.map((name) => [name, ""])) };
+}
+
+/** Labels as the gateway takes them: without blanks around them. */
+function labelsOf(view: View): string[] {
+  return view.label
+    .split(",")
+    .map((label) => label.trim())
+    .filter(Boolean);
+}
+
+/** The parameters of `GET /api/v2/tasks`. */
+export function requestOf(view: View): URLSearchParams {
+  const parameters = new URLSearchParams({ limit: `${view.limit}` });
+  const put = (name: string, value: string) => value && parameters.set(name, value);
+  put("id_prefix", view.id);
+  put("user", view.user);
+  put("created_after", view.start);
+  put("created_before", view.end);
+  put("label", labelsOf(view).join(","));
+  for (const name of ["state", "reason", "verdict", "name", "node", "cursor"] as const)
+    put(name, view[name]);
+  if (view.oldestFirst) parameters.set("order", "oldest");
+  return parameters;
+}
+
+/** The open tasks of a filter, as an act names them; null if it is one for tasks that ended. */
+export function matchingOf(view: View): Matching | null {
+  const asked = view.state.split(",");
+  const states = OPEN.filter((state) => view.state === "" || asked.includes(state));
+  if (states.length === 0 || view.reason || view.verdict) return null;
   return {
+    ...(view.state && { state: states }),
+    ...(view.id && { id_prefix: view.id }),
     ...(view.user && { user: Number(view.user) }),
     ...(view.start && { created_after: view.start }),
     ...(view.end && { created_before: view.end }),
+    ...(view.label && { label: labelsOf(view) }),
+    ...(view.name && { name: view.name }),
+    ...(view.node && { node: view.node }),
   };
 }
 
 export function isFiltered(view: View): boolean {
-  return view.id !== "" || view.user !== "" || view.start !== "" || view.end !== "";
+  return FILTERS.some((name) => view[name] !== "");
+}
+
+/** An event does not say everything that a list can be filtered by. */
+export function isToldByEvents(view: View): boolean {
+  const { state, reason, verdict, label, node } = view;
+  return [state, reason, verdict, label, node].every((each) => each === "");
 }
 
 /** For `<input type="datetime-local">`, which speaks the reader's own time zone. */
@@ -98,15 +168,21 @@ export interface FilterProblems {
   id?: string;
   user?: string;
   end?: string;
+  label?: string;
+  node?: string;
 }
 
 export function filterProblems(view: View): FilterProblems {
   const problems: FilterProblems = {};
-  if (view.id && !/^[0-9a-f]{24}$/.test(view.id))
-    problems.id = `A task id has 24 hexadecimal digits; this has ${view.id.length} characters.`;
+  if (view.id && !/^[0-9a-f]{6,24}$/.test(view.id))
+    problems.id = `A task id has 24 hexadecimal digits, of which the first 6 will do; this has ${view.id.length} characters.`;
   if (view.user && (!/^\d+$/.test(view.user) || Number(view.user) > 2_147_483_647))
     problems.user = "A user id is a whole number from 0 to 2147483647.";
   if (view.start && view.end && view.start > view.end)
     problems.end = "The end is before the start.";
+  if (labelsOf(view).some((label) => !/^[^=]{1,63}=/.test(label)))
+    problems.label = "A label is KEY=value; between several stand commas.";
+  if (view.node && !/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(view.node))
+    problems.node = "A name of an executor has letters, digits, “.”, “_” and “-”.";
   return problems;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { TaskEvent } from "./live.svelte";
-import { applyEvents, mergeReread, newerIds, rowOf, type Row } from "./rows";
+import { applyEvents, mergeReread, newerIds, type Row } from "./rows";
 
 const at = (second: number) => new Date(Date.UTC(2026, 0, 1, 0, 0, second)).toISOString();
 
@@ -8,8 +8,11 @@ function row(id: string, created: number, more: Partial<Row> = {}): Row {
   return {
     id,
     user: 0,
+    name: "",
     state: "queued",
     status: 0,
+    reason: null,
+    verdict: null,
     executor: null,
     createdAt: Date.parse(at(created)),
     updatedAt: Date.parse(at(created)),
@@ -28,9 +31,11 @@ function event(
     id,
     job: null,
     user: 0,
+    name: "",
     state: "running",
     kv2_status: 3,
     reason: null,
+    verdict: null,
     executor: "e",
     attempt: 1,
     created_at: at(created),
@@ -40,7 +45,7 @@ function event(
   };
 }
 
-const ALL = { id: "", user: "", start: null, end: null };
+const ALL = { id: "", name: "", user: "", start: null, end: null };
 
 describe("applyEvents", () => {
   it("changes rows in place, in their order", () => {
@@ -60,10 +65,16 @@ describe("applyEvents", () => {
     const done = [row("a", 1, { done: true, state: "succeeded", status: 5 })];
     expect(applyEvents(done, [event("a", 1, 9)])).toBe(done);
   });
-  it("applies several events of one task in turn, and drops the executor at the end", () => {
-    const end = { state: "failed", kv2_status: 4, done: true } as const;
+  it("applies several events of one task in turn, up to how it ended and where", () => {
+    const end = { state: "failed", kv2_status: 4, reason: "memory", done: true } as const;
     const [next] = applyEvents([row("a", 1)], [event("a", 1, 2), event("a", 1, 3, end)]);
-    expect(next).toMatchObject({ state: "failed", status: 4, executor: null, done: true });
+    expect(next).toMatchObject({
+      state: "failed",
+      status: 4,
+      reason: "memory",
+      executor: "e",
+      done: true,
+    });
   });
 });
 
@@ -77,7 +88,11 @@ describe("newerIds", () => {
     const fresh = event("new", 20, 20, { user: 7 });
     expect(newerIds(rows, [fresh], { ...ALL, user: "7" })).toEqual(["new"]);
     expect(newerIds(rows, [fresh], { ...ALL, user: "8" })).toEqual([]);
+    expect(newerIds(rows, [fresh], { ...ALL, id: "ne" })).toEqual(["new"]);
     expect(newerIds(rows, [fresh], { ...ALL, id: "other" })).toEqual([]);
+    const named = { ...fresh, name: "Alpha" };
+    expect(newerIds(rows, [named], { ...ALL, name: "alp" })).toEqual(["new"]);
+    expect(newerIds(rows, [named], { ...ALL, name: "beta" })).toEqual([]);
     expect(newerIds(rows, [fresh], { ...ALL, start: Date.parse(at(21)) })).toEqual([]);
     expect(newerIds(rows, [fresh], { ...ALL, end: Date.parse(at(19)) })).toEqual([]);
   });
@@ -98,10 +113,4 @@ describe("mergeReread", () => {
     const ahead = row("a", 5, { updatedAt: Date.parse(at(9)), state: "running" });
     expect(mergeReread([ahead], [row("a", 5)]).rows).toEqual([ahead]);
   });
-});
-
-it("knows KV2's codes, and shows an unknown one as unknown", () => {
-  const brief = { id: "a", user: 1, done: false, executor: null, add_time: "2026-01-01T00:00:00" };
-  expect(rowOf({ ...brief, status: 6, report_time: brief.add_time }).state).toBe("queued");
-  expect(rowOf({ ...brief, status: 42, report_time: brief.add_time }).state).toBeNull();
 });

@@ -5,33 +5,39 @@
  * above the first row are only counted, until the reader asks for them.
  */
 
-import type { Brief, State } from "./types";
-import { stateOfKv2 } from "./describe";
+import type { State, TaskRow } from "./types";
 import { parseTime } from "./format";
 import type { TaskEvent } from "./live.svelte";
 
 export interface Row {
   id: string;
   user: number;
-  /** Null for a status this page does not know. */
-  state: State | null;
+  name: string;
+  state: State;
   status: number;
+  /** Why it ended, and whether its output was right. */
+  reason: string | null;
+  verdict: string | null;
   executor: string | null;
   createdAt: number;
   updatedAt: number;
   done: boolean;
 }
 
-export function rowOf(brief: Brief): Row {
+/** Events bring the same rows. */
+export function rowOf(row: TaskRow | TaskEvent): Row {
   return {
-    id: brief.id,
-    user: brief.user,
-    state: stateOfKv2(brief.status),
-    status: brief.status,
-    executor: brief.executor,
-    createdAt: parseTime(brief.add_time),
-    updatedAt: parseTime(brief.report_time),
-    done: brief.done,
+    id: row.id,
+    user: row.user,
+    name: row.name,
+    state: row.state,
+    status: row.kv2_status,
+    reason: row.reason,
+    verdict: row.verdict,
+    executor: row.executor,
+    createdAt: parseTime(row.created_at),
+    updatedAt: parseTime(row.updated_at),
+    done: row.done,
   };
 }
 
@@ -40,14 +46,7 @@ export function applyEvent(row: Row, event: TaskEvent): Row {
   const updatedAt = parseTime(event.updated_at);
   // A finished task never runs again, and events may overtake a re-read.
   if (updatedAt < row.updatedAt || (row.done && !event.done)) return row;
-  return {
-    ...row,
-    state: event.state,
-    status: event.kv2_status,
-    executor: event.done ? null : event.executor,
-    updatedAt,
-    done: event.done,
-  };
+  return rowOf(event);
 }
 
 /** The rows after a frame's events, and whether anything changed. */
@@ -70,7 +69,10 @@ export function applyEvents(rows: Row[], events: TaskEvent[]): Row[] {
 }
 
 export interface Filter {
+  /** The beginning of it. */
   id: string;
+  /** A part of it. */
+  name: string;
   user: string;
   /** ms since the epoch, or null for no bound. */
   start: number | null;
@@ -80,7 +82,8 @@ export interface Filter {
 function matches(event: TaskEvent, filter: Filter): boolean {
   const created = parseTime(event.created_at);
   return (
-    (filter.id === "" || filter.id === event.id) &&
+    event.id.startsWith(filter.id) &&
+    event.name.toLowerCase().includes(filter.name.toLowerCase()) &&
     (filter.user === "" || Number(filter.user) === event.user) &&
     (filter.start === null || created >= filter.start) &&
     (filter.end === null || created <= filter.end)

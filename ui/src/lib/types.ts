@@ -5,22 +5,6 @@ export type State =
 
 export type StageName = "compile" | "execute";
 
-/** One row of KV2's list; times are naive ISO 8601 in UTC. */
-export interface Brief {
-  id: string;
-  user: number;
-  status: number;
-  done: boolean;
-  executor: string | null;
-  add_time: string;
-  report_time: string;
-}
-
-export interface TaskPage {
-  tasks: Brief[];
-  pages: number;
-}
-
 export interface Limits {
   wall_ms: number;
   cpu_ms: number;
@@ -207,6 +191,14 @@ export interface Acted {
 export interface Cursored<Item> {
   items: Item[];
   next_cursor: string | null;
+}
+
+export interface TaskPage extends Cursored<TaskRow> {
+  /** Null on the first page. */
+  prev_cursor: string | null;
+  /** How many match; null where that would have to be counted one by one. */
+  total: number | null;
+  total_is_exact: boolean;
 }
 
 /** In the order of a bar: what is over, what is under way, what is to come. */

@@ -17,6 +17,8 @@ const BADGES: Record<string, Badge> = {
   IE: { look: "error", word: "Check failed", tone: "warn" },
 };
 
+export const VERDICTS = Object.keys(BADGES);
+
 export function verdictBadge(verdict: string): Badge {
   return BADGES[verdict] ?? { look: "unknown", word: verdict, tone: "warn" };
 }
