@@ -21,6 +21,7 @@ import type {
   MemberState,
   Nodes,
   Preset,
+  Quota,
   StageName,
   State,
   Submitted,
@@ -450,6 +451,10 @@ export async function removePreset(name: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
+}
+
+export function getQuota(user: string, signal?: AbortSignal): Promise<Quota> {
+  return getJson<Quota>(`/api/v2/quota?${new URLSearchParams({ user })}`, signal);
 }
 
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {

@@ -384,6 +384,16 @@ export interface Preset {
   updated_at: string;
 }
 
+/** What a user may have, and has; nulls where the operator has set no limit. */
+export interface Quota {
+  user: number;
+  queued: { limit: number | null; used: number | null };
+  running: { limit: number | null; used: number | null };
+  /** Since midnight, UTC. */
+  cpu_s: { limit: number | null; used: number | null };
+  stored_bytes: { limit: number | null; used: number | null };
+}
+
 export interface ClusterStatus {
   version: string;
   ready: boolean;
