@@ -209,8 +209,11 @@ def test_cancel_from_the_list_asks_first(page: Page, khala: Khala) -> None:
     assert khala.task(task)["done"] is False
 
     cancel.click()
+    page.get_by_test_id("confirm").get_by_label("Reason", exact=True).fill("wrong input")
     page.get_by_test_id("confirm-yes").click()
     expect(row).to_have_attribute("data-status", "7")
     expect(row).to_contain_text("Cancelled")
     expect(cancel).to_have_count(0)
     assert khala.wait_done(task)["status"] == 7
+    row.get_by_role("link").click()
+    expect(page.get_by_test_id("task-headline")).to_have_text("Cancelled: wrong input.")

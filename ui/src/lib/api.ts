@@ -314,13 +314,26 @@ export async function getDefaultLimits(
   return { compile: plan.stages.compile.limits, execute: plan.stages.execute.limits };
 }
 
-/** False when there was nothing left to cancel: the task had already ended. */
-export async function cancelTask(id: string): Promise<boolean> {
-  const response = await request(`/api/task?id=${encodeURIComponent(id)}`, { method: "DELETE" });
-  const answer = await bodyOf<{ result: number }>(response);
-  if (answer.result === 2) return false;
-  if (answer.result !== 0) throw kv2Failure(answer.result, "The cancellation");
-  return true;
+/** Why something is cancelled, in a line; empty: nobody said. */
+function because(reason: string): RequestInit {
+  if (reason === "") return {};
+  const headers = { "Content-Type": "application/json" };
+  return { headers, body: JSON.stringify({ reason }) };
+}
+
+/** False when there was nothing left to cancel. */
+async function cancelAt(path: string, reason: string): Promise<boolean> {
+  try {
+    await request(`${path}/cancel`, { method: "POST", ...because(reason) });
+    return true;
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "already_done") return false;
+    throw error;
+  }
+}
+
+export function cancelTask(id: string, reason: string): Promise<boolean> {
+  return cancelAt(`/api/v2/tasks/${encodeURIComponent(id)}`, reason);
 }
 
 /** What an act on many tasks is for. */
@@ -355,13 +368,22 @@ export async function countOpen(matching: Matching, signal?: AbortSignal): Promi
 }
 
 /** Refused with `count_differs` if they are not as many as expected. */
-export async function cancelMatching(matching: Matching, count: number): Promise<Acted> {
+export async function cancelMatching(
+  matching: Matching,
+  count: number,
+  reason: string,
+): Promise<Acted> {
   const response = await request(
     "/api/v2/tasks/actions",
     {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ action: "cancel", filter: matching, expect_count: count }),
+      body: JSON.stringify({
+        action: "cancel",
+        filter: matching,
+        expect_count: count,
+        ...(reason && { reason }),
+      }),
     },
     UPLOAD_DEADLINE_MS,
   );
@@ -398,15 +420,8 @@ export function listMembers(
   return getJson<Cursored<TaskRow>>(`${jobPath(id)}/tasks?${parameters}`, signal);
 }
 
-/** False when there was nothing left to cancel. */
-export async function cancelJob(id: string): Promise<boolean> {
-  try {
-    await request(`${jobPath(id)}/cancel`, { method: "POST" });
-    return true;
-  } catch (error) {
-    if (error instanceof ApiError && error.code === "already_done") return false;
-    throw error;
-  }
+export function cancelJob(id: string, reason: string): Promise<boolean> {
+  return cancelAt(jobPath(id), reason);
 }
 
 /** Those tasks of an ended job that ended so, as a new job, whose id this is. */

@@ -166,6 +166,14 @@ it("does not say that a cancelled task never ran", () => {
   expect(mayHaveRun({ ...running, state: "failed", stages: broken }, "execute")).toBe(false);
 });
 
+it.each([
+  ["cancelled by ann: wrong input", "Cancelled by ann: wrong input."],
+  ["cancelled: wrong input", "Cancelled: wrong input."],
+  [null, "Cancelled before it ran."],
+])("says who cancelled a task, and why: %s", (message, said) => {
+  expect(headline(task({ state: "cancelled", message, started_at: null }))).toBe(said);
+});
+
 it("shows unknown states as unknown", () => {
   expect(badge(null, 42)).toMatchObject({ look: "unknown", word: "Unknown (42)" });
   expect(taskBadge(task({ state: "hibernating" as never })).look).toBe("unknown");

@@ -175,7 +175,8 @@ export function headline(task: Task, waits = ""): string {
       return unexplained(task);
     }
     case "cancelled":
-      if (task.message) return sentence(task.message);
+      // "cancelled: why" would keep its small letter, as a name of a field does.
+      if (task.message) return sentence(task.message.replace(/^cancelled/, "Cancelled"));
       return task.started_at ? "Cancelled while it ran." : "Cancelled before it ran.";
     case "error":
       if (task.message) return sentence(task.message);

@@ -68,6 +68,13 @@ describe("a job's progress", () => {
       job({ succeeded: 46, cancelled: 954 }, { done: true, stopped: "cancelled" }),
       "Cancelled; 46 of 1,000 tasks had ended before.",
     ],
+    [
+      job(
+        { cancelled: 2 },
+        { done: true, stopped: "cancelled", cancellation: { by: "ann", reason: "wrong input" } },
+      ),
+      "Cancelled by ann: wrong input; 0 of 2 tasks had ended before.",
+    ],
   ])("is a sentence", (each, said) => expect(jobHeadline(each)).toBe(said));
 
   it("says that it is stopping while something still runs", () => {

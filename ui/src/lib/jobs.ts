@@ -71,7 +71,9 @@ export function jobHeadline(job: Job): string {
   }
   if (job.stopped === "cancelled") {
     const before = ended - job.counts.cancelled;
-    return `Cancelled; ${some(before)} of ${plural(job.size, "task")} had ended before.`;
+    const { by, reason } = job.cancellation ?? { by: "", reason: "" };
+    const who = `Cancelled${by && ` by ${by}`}${reason && `: ${reason}`}`;
+    return `${who}; ${some(before)} of ${plural(job.size, "task")} had ended before.`;
   }
   if (!job.done) {
     const so = failed > 0 ? `, ${some(failed)} of them not well` : "";

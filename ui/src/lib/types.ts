@@ -193,6 +193,12 @@ export interface Cursored<Item> {
   next_cursor: string | null;
 }
 
+/** Who cancelled something, and why, as far as they said. */
+export interface Cancellation {
+  by: string;
+  reason: string;
+}
+
 export interface TaskPage extends Cursored<TaskRow> {
   /** Null on the first page. */
   prev_cursor: string | null;
@@ -229,6 +235,8 @@ export interface Job {
   limit: number | null;
   max_fails: number | null;
   stopped: "cancelled" | "max_fails" | null;
+  /** Null if it was not cancelled, or if nobody said anything. */
+  cancellation?: Cancellation | null;
   /** The job whose tasks these are, once more. */
   retry_of: string | null;
   created_at: string;
