@@ -35,6 +35,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     page.locator("#try_attempts").fill("2")
     page.locator("#try_on").fill("signal")
     page.locator("#try_ttl").fill("2h")
+    page.locator("#network").select_option("none")
     page.get_by_test_id("submit-task").click()
 
     expect(page).to_have_url(TASK_ADDRESS)
@@ -46,6 +47,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.get_by_test_id("name")).to_have_text("third try")
     expect(page.get_by_test_id("labels")).to_have_text(re.compile(r"hw=3\s*set=a"))
     expect(page.get_by_test_id("priority")).to_have_text("-5")
+    expect(page.get_by_test_id("network")).to_have_text("none")
     expect(page.get_by_test_id("retry-policy")).to_have_text("up to 2 results, after signal")
     found = TASK_ADDRESS.search(page.url)
     assert found
@@ -64,6 +66,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.locator("#try_on")).to_have_value("signal")
     expect(page.locator("#try_ttl")).to_have_value("7200s")
     expect(page.locator("#try_after")).to_have_value("")
+    expect(page.locator("#network")).to_have_value("none")
     expect(page.locator("#execute_pids")).to_have_value("")
     expect(page.locator("#compile_memory")).to_have_value("")
 

@@ -145,6 +145,7 @@ describe("the document", () => {
     draft.options.name = " third try ";
     draft.options.labels = "hw=3\nset=a";
     draft.options.priority = "-5";
+    draft.options.network = "none";
     const source = new File(["PK"], "a.zip");
     expect(specOf(draft, { ...NONE, source })).toEqual({
       user: 7,
@@ -162,6 +163,7 @@ describe("the document", () => {
       name: "third try",
       labels: { hw: "3", set: "a" },
       priority: -5,
+      network: "none",
       cache: "auto",
       artifacts: { collect: ["out/**", "*.log"] },
     });

@@ -34,6 +34,14 @@ export interface StageOptions {
   truncate: boolean;
 }
 
+export const NETWORKS = [
+  { network: "loopback", word: "Loopback", hint: "An interface of its own that leads nowhere." },
+  { network: "none", word: "None", hint: "No interface at all." },
+  { network: "full", word: "Full", hint: "The executor's network, of executors that offer it." },
+] as const;
+
+export type Network = (typeof NETWORKS)[number]["network"];
+
 export interface Options {
   compile: StageOptions;
   execute: StageOptions;
@@ -42,6 +50,7 @@ export interface Options {
   labels: string;
   priority: string;
   image: string;
+  network: Network;
   cacheOff: boolean;
   /** One pattern a line. */
   collect: string;
@@ -82,6 +91,7 @@ export function emptyOptions(): Options {
     labels: "",
     priority: "",
     image: "",
+    network: "loopback",
     cacheOff: false,
     collect: "",
     resources: "",
@@ -121,6 +131,7 @@ export function usesOptions(options: Options): boolean {
     usesStage(options.compile) ||
     usesStage(options.execute) ||
     options.cacheOff ||
+    options.network !== "loopback" ||
     usesTries(options.tries) ||
     TEXTS.some((name) => options[name].trim() !== "")
   );
@@ -206,7 +217,7 @@ function controlOf(pointer: string): string | null {
   if (limit) return limit[2] === "wall_s" ? `${limit[1]}_timeout` : `${limit[1]}_${limit[2]}`;
   const inStage = /^\/stages\/(compile|execute)\/(env|command)/.exec(pointer);
   if (inStage) return `${inStage[1]}_${inStage[2]}`;
-  const whole = /^\/(image|name|labels|priority|resources|array|max_fails)\b/.exec(pointer);
+  const whole = /^\/(image|network|name|labels|priority|resources|array|max_fails)\b/.exec(pointer);
   if (whole) return whole[1] ?? null;
   const place = /^\/placement\/(require|avoid|prefer)\b/.exec(pointer);
   if (place) return place[1] ?? null;
@@ -290,6 +301,7 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   options.labels = textOfPairs(task.labels);
   options.priority = task.priority === 0 ? "" : `${task.priority}`;
   options.image = task.image;
+  options.network = task.network ?? "loopback";
   options.cacheOff = task.cache === "off";
   options.resources = textOfPairs(
     Object.fromEntries(

@@ -8,7 +8,7 @@
 
 import { CHECK_MODES, emptyCase, type CaseDraft, type CasesDraft } from "./cases";
 import { stageWord } from "./describe";
-import { LIMITS, sizeText, STAGES, textOfPairs, type StageOptions } from "./options";
+import { LIMITS, NETWORKS, sizeText, STAGES, textOfPairs, type StageOptions } from "./options";
 import { emptyDraft, LABELS, specOf, type Archives, type Draft, type Field } from "./submission";
 import { TRY_FIELDS } from "./tries";
 import type { Preset } from "./types";
@@ -85,6 +85,8 @@ export function draftOfPreset(task: Document): Draft {
   options.labels = pairs(task["labels"]);
   options.priority = word(task["priority"]);
   options.image = word(task["image"]);
+  options.network =
+    NETWORKS.find((each) => each.network === task["network"])?.network ?? options.network;
   options.cacheOff = task["cache"] === "off";
   options.collect = lines(part(task, "artifacts")["collect"]);
   options.resources = Object.entries(part(task, "resources"))

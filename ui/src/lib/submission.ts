@@ -292,6 +292,7 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
     labels: options.labels.trim() === "" ? undefined : (pairsOf(options.labels) ?? {}),
     priority: Number(options.priority) || undefined,
     image: options.image.trim() || undefined,
+    network: options.network === "loopback" ? undefined : options.network,
     cache: options.cacheOff ? "off" : "auto",
     artifacts: collect.length > 0 ? { collect } : undefined,
   };

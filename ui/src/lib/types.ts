@@ -99,6 +99,8 @@ export interface Task {
   labels: Record<string, string>;
   priority: number;
   image: string;
+  /** Missing from a gateway that knows of none. */
+  network?: "none" | "loopback" | "full";
   /** What it takes up of its executor beside a slot. */
   resources: Record<string, number>;
   placement: Record<"require" | "avoid" | "prefer", Record<string, string>>;
