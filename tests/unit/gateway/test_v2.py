@@ -273,6 +273,7 @@ async def test_events(site: Site) -> None:
             "verdict": None,
             "score": None,
             "finished_at": None,
+            "cancellation": None,
             "job": None,
         }
         await events.aclose()  # type: ignore[attr-defined]
