@@ -78,7 +78,7 @@ class Site:
             *("--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN"),
             *("--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"),
             *("--tmpfs", "/run", "--tmpfs", "/run/lock", "-e", "container=docker"),
-            *(os.environ["KHALA_HOST_IMAGE"], "sh", "-c", _INIT),
+            *(os.environ["HOST_IMAGE"], "sh", "-c", _INIT),
         )
         docker("exec", container, "mkdir", "-p", "-m", "700", "/root/.ssh")
         docker("cp", f"{key}.pub", f"{container}:/root/.ssh/authorized_keys")

@@ -44,7 +44,7 @@ class Hosts:
                 *("-v", f"{PEX}:/usr/local/bin/khala.pex:ro", "-w", "/root"),
                 # Where the fault table's hosts have it: what is unpacked knows its own path.
                 *("-v", f"{PEX_CACHE}:/root/.cache/pex"),
-                *(os.environ["KHALA_HOST_IMAGE"], "sh", "-c", _BARE),
+                *(os.environ["HOST_IMAGE"], "sh", "-c", _BARE),
             )
         self.run("a", "khala.pex version")
 

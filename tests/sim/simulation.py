@@ -24,9 +24,9 @@ from tests.sim.workload import IMAGES, LATE, OLD, Client, Kind, kind_at
 TASKS = 60
 STORM_S = 90.0
 #: By then everything that was accepted has ended, whatever the storm did.
-CALM_S = 400.0
+CALM_S = 500.0
 #: The same for what waits for an image that comes only then.
-LATE_S = 700.0
+LATE_S = 800.0
 #: A cancel that any judicator took reaches the run: by the owner's audit, at the latest.
 KILL_S = AUDIT_INTERVAL_S + HEARTBEAT_S
 

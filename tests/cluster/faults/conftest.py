@@ -53,8 +53,8 @@ def docker_cleanup() -> list[str]:
 
 @pytest.fixture(scope="module")
 def docker_compose_file(files: Path) -> str:
-    assert os.environ.get("KHALA_HOST_IMAGE"), "KHALA_HOST_IMAGE is not set: run build/test cluster"
-    os.environ["KHALA_HOST_FILES"] = str(files)
+    assert os.environ.get("HOST_IMAGE"), "HOST_IMAGE is not set: run build/test cluster"
+    os.environ["HOST_FILES"] = str(files)
     return str(Path(__file__).with_name("compose.yml"))
 
 
