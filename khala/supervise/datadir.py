@@ -166,11 +166,15 @@ def keep_member_address(path: Path, address: str) -> None:
 def _write_durably(file: Path, content: bytes) -> None:
     """All of it or nothing, and after a power cut still: without its identity the data is lost."""
     draft = file.with_suffix(".new")
-    with draft.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
+    try:
+        with draft.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
     folder = os.open(file.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
