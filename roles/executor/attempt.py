@@ -56,7 +56,7 @@ class Attempt:
             stderr=str(self.folder / outputs[1]),
             environment={
                 **self.spec.environment_of(stage),
-                **variables_of(self.run, self.spec, stage),
+                **variables_of(self.run, self.spec, section),
             },
             on_start=partial(self.live.began, section),
         )

@@ -67,6 +67,8 @@ _ZIPS = {Part.COMPILE_SOURCE, Part.EXECUTE_DATA}
 _PARTS = {part.value: part for part in Part}
 _STREAMS = {stream.value: stream for stream in Stream}
 _JSON = "application/json"
+#: Where the second API has the same: `successor-version` of RFC 5829.
+_TASKS, _NODES = "/api/v2/tasks", "/api/v2/nodes"
 
 Answer = Callable[[Request], Coroutine[object, object, HTTPResponse | None]]
 
@@ -82,13 +84,16 @@ class Kv2(Struct, frozen=True, kw_only=True):
 
     def register(self, routes: Routes) -> None:
         task = "/api/task"
+        listed: Mapping[str, Json] = {"pages": 0, "tasks": []}
+        executors: Mapping[str, Json] = {"executors": []}
+        judicators: Mapping[str, Json] = {"judicators": []}
         routes.add("GET", "/api/test", self.answer_test)
-        routes.add("POST", task, _answering({"id": None}, self.add), stream=True)
-        routes.add("DELETE", task, _answering({}, self.cancel))
-        routes.add("GET", task, _answering({"task": None}, self.get))
-        routes.add("GET", "/api/task/list", _answering({"pages": 0, "tasks": []}, self.list))
-        routes.add("GET", "/api/executors", _answering({"executors": []}, self.list_executors))
-        routes.add("GET", "/api/judicators", _answering({"judicators": []}, self.list_judicators))
+        routes.add("POST", task, _answering({"id": None}, self.add, _TASKS), stream=True)
+        routes.add("DELETE", task, _answering({}, self.cancel, _TASKS))
+        routes.add("GET", task, _answering({"task": None}, self.get, _TASKS))
+        routes.add("GET", "/api/task/list", _answering(listed, self.list, _TASKS))
+        routes.add("GET", "/api/executors", _answering(executors, self.list_executors, _NODES))
+        routes.add("GET", "/api/judicators", _answering(judicators, self.list_judicators, _NODES))
 
     async def answer_test(self, _: Request) -> HTTPResponse:
         return HTTPResponse(
@@ -280,16 +285,21 @@ _RESULTS: tuple[tuple[type[KhalaError], int], ...] = (
 )
 
 
-def _answering(empty: Mapping[str, Json], answer: Answer) -> Answer:
-    """Turns errors into `result` codes beside the `empty` fields of this address."""
+def _answering(empty: Mapping[str, Json], answer: Answer, successor: str) -> Answer:
+    """Turns errors into `result` codes beside the `empty` fields of this address, and says where
+    the `successor` is."""
+    link = f'<{successor}>; rel="successor-version"'
 
     async def answer_always(request: Request) -> HTTPResponse | None:
         try:
-            return await answer(request)
+            response = await answer(request)
         except _NoFile:
             raise
         except (Rejected, Unavailable, OutcomeUnknown) as error:
-            return _refuse(empty, error)
+            response = _refuse(empty, error)
+        if response is not None:
+            response.headers["Link"] = link
+        return response
 
     return answer_always
 

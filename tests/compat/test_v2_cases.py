@@ -91,6 +91,11 @@ def test_compiled_once_and_judged_case_by_case(stack: str) -> None:
     assert task["stages"]["execute"]["result"]["wall_ms"] >= wrong["wall_ms"]
 
 
+def test_a_program_finds_which_case_it_is_run_for(stack: str) -> None:
+    task = run(stack, 'echo "$KHALA_CASE"', [case("", "1\n"), case("", "2\n")])
+    assert verdicts(task) == ["AC", "AC"]
+
+
 def test_each_way_to_fail_has_its_verdict(stack: str) -> None:
     limits = {"wall_s": 1, "memory": "64MiB", "output": "64KiB"}
     task = run(

@@ -114,6 +114,20 @@ async def test_the_answer_is_golden(site: Site) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "successor"),
+    [
+        ("/api/task?id=nonsense", "/api/v2/tasks"),
+        ("/api/task/list", "/api/v2/tasks"),
+        ("/api/executors", "/api/v2/nodes"),
+        ("/api/judicators", "/api/v2/nodes"),
+    ],
+)
+async def test_answers_name_their_successor(site: Site, address: str, successor: str) -> None:
+    async with site.http.get(site.url(address)) as response:
+        assert response.headers["Link"] == f'<{successor}>; rel="successor-version"'
+
+
 @pytest.mark.parametrize("user", [" 5 ", "+5", "1_0", "٣", "0", "2147483647"])
 async def test_integers_as_python_reads_them(site: Site, user: str) -> None:
     assert (await post(site, {**FORM, "user": user}))[1]["result"] == 0
