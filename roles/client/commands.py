@@ -28,7 +28,6 @@ from roles.client.options import (
 )
 
 if TYPE_CHECKING:
-    from khala.client import NewTask
     from khala.model.outcome import Cancellation
     from roles.client.connection import Connection
 
@@ -49,10 +48,11 @@ def run(connection: Connection, idempotency_key: str | None, dry_run: bool, **op
     task. What Khala has to say goes to stderr.
     """
     from roles.client import acts
-    from roles.client.request import key_of
+    from roles.client.directives import with_directives
+    from roles.client.request import Options, key_of, task_of
 
     key = key_of(idempotency_key)
-    task = task_with_directives(options)
+    task = task_of(Options(**with_directives(run, options)))
     if dry_run:
         act(connection, lambda khala: acts.plan(khala, connection, task))
     act(connection, lambda khala: acts.run(khala, connection, task, key=key))
@@ -70,13 +70,15 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     With --array, --each-line or --from-json it is submitted as a job of many tasks, which find
     out which one they are from KHALA_ARRAY_INDEX and KHALA_ENTRY."""
     from roles.client import acts, job_acts
-    from roles.client.request import key_of
+    from roles.client.directives import with_directives
+    from roles.client.request import Options, key_of, task_of
 
+    options = with_directives(submit, options)
     options.pop("parsable")
     key, dry_run = key_of(options.pop("idempotency_key")), options.pop("dry_run")
     array, fails, draw = (options.pop(name) for name in ("array", "max_fails", "progress"))
     entries = job_acts.read_entries(options.pop("each_line"), options.pop("from_json"))
-    task = task_with_directives(options)
+    task = task_of(Options(**options))
     sending = acts.Sending(key=key, wait=wait, draw=draw)
     if dry_run:
         if array is not None or entries is not None:
@@ -370,24 +372,3 @@ COMMANDS = (
     *JOB_COMMANDS,
     *own.COMMANDS,
 )
-
-
-def task_with_directives(options: dict[str, Any]) -> NewTask:
-    """The options of the command line, over those of a script's own lines."""
-    from roles.client.request import Options, directives_of, read_script, task_of
-
-    given = options
-    if options["file"] and options["file"] != "-":
-        directives = directives_of(read_script(options["file"]))
-        if directives:
-            context = run.make_context("#KHALA", [*directives, "--"], resilient_parsing=False)
-            given = {
-                name: context.params.get(name, value) if _is_absent(value) else value
-                for name, value in options.items()
-            }
-    return task_of(Options(**given))
-
-
-def _is_absent(value: object) -> bool:
-    """As click gives an option that was not; the number 0 was."""
-    return value is None or value is False or value == ()

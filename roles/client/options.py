@@ -142,6 +142,21 @@ def complete_task(_: click.Context, __: click.Parameter, begun: str) -> list[str
     return [word for word in ("last", *remembered_tasks()) if word.startswith(begun)]
 
 
+#: What is run, where it is no command.
+_SCRIPT = (
+    click.option(
+        "-f",
+        "--file",
+        help="A script to run; it may carry options as #KHALA lines. - is stdin.",
+    ),
+    click.option(
+        "--directives",
+        type=click.Choice(["khala", "sbatch"]),
+        default="khala",
+        help="sbatch: the script is one of Slurm's, with #SBATCH lines.",
+    ),
+)
+
 #: What a task should write, and for which inputs.
 _JUDGED = (
     click.option("--expect", metavar="FILE", help="What it should write; gives a verdict."),
@@ -204,11 +219,7 @@ def task_options(command: Decorated) -> Decorated:
     """What a task is made of, for `run` and `submit`."""
     options = (
         click.argument("command", nargs=-1, type=click.UNPROCESSED),
-        click.option(
-            "-f",
-            "--file",
-            help="A script to run; it may carry options as #KHALA lines. - is stdin.",
-        ),
+        *_SCRIPT,
         click.option(
             "--preset", metavar="NAME", help="What it begins with; see khala.pex preset ls."
         ),

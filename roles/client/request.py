@@ -1,8 +1,4 @@
-"""From the options of `run` and `submit` to a task.
-
-A script may carry its own options in its first lines, `#KHALA --time=10m --mem 1GiB`; what the
-command line says wins, because it was typed later.
-"""
+"""From the options of `run` and `submit` to a task."""
 
 from __future__ import annotations
 
@@ -22,11 +18,8 @@ from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, Retr
 from khala.model.errors import Rejected
 from khala.model.limits import KEY_CHARS
 
-DIRECTIVE = "#KHALA"
 #: Directives are looked for here only: before the first command, and not in megabytes of data.
 DIRECTIVE_BYTES = 32 * 1024
-
-
 #: The label that every executor has of itself: its name.
 NODE_LABEL = "executor"
 
@@ -35,7 +28,6 @@ class Options(Struct, frozen=True, kw_only=True):
     """Of the command line; what was not given is None, or empty."""
 
     command: tuple[str, ...] = ()
-    file: str | None = None
     preset: str | None = None
     compile: str | None = None
     source: tuple[str, ...] = ()
@@ -162,28 +154,8 @@ def _expected_beside(path: Path) -> bytes | None:
     return None
 
 
-def directives_of(script: str) -> list[str]:
-    """The arguments of its `#KHALA` lines, which end with the first line that is a command."""
-    arguments: list[str] = []
-    for line in script[:DIRECTIVE_BYTES].splitlines():
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            break
-        word, _, rest = stripped.partition(" ")
-        if word == DIRECTIVE:
-            try:
-                arguments += shlex.split(rest)
-            except ValueError as error:
-                raise Rejected(f"{DIRECTIVE}: {rest[:80]!r} cannot be read: {error}") from error
-    return arguments
-
-
 def _command_of(options: Options) -> str:
     """One argument is a script as it stands; several are words, quoted so that they stay words."""
-    if options.file is not None:
-        if options.command:
-            raise Rejected("-f: give a script file or a command, not both", field="-f")
-        return read_script(options.file)
     if not options.command and options.preset:
         return ""
     if not options.command:
@@ -191,6 +163,23 @@ def _command_of(options: Options) -> str:
     if len(options.command) == 1:
         return options.command[0]
     return shlex.join(options.command)
+
+
+def directives_of(script: str, prefix: str) -> list[str]:
+    """The arguments of its lines with this prefix, which end with the first line that is a
+    command."""
+    arguments: list[str] = []
+    for line in script[:DIRECTIVE_BYTES].splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            break
+        word, _, rest = stripped.partition(" ")
+        if word == prefix:
+            try:
+                arguments += shlex.split(rest)
+            except ValueError as error:
+                raise Rejected(f"{prefix}: {rest[:80]!r} cannot be read: {error}") from error
+    return arguments
 
 
 def read_script(path: str) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
 from khala.model.errors import Rejected
-from roles.client.commands import run, task_with_directives
+from roles.client.commands import run
+from roles.client.directives import PREFIX, with_directives
 from roles.client.request import Options, directives_of, parse_duration, task_of
 
 
@@ -116,7 +117,6 @@ def test_what_can_be_run_can_be_run_there(tmp_path: Path, monkeypatch: pytest.Mo
     ("options", "word"),
     [
         (Options(), "command"),
-        (Options(command=("true",), file="x.sh"), "-f"),
         (Options(command=("true",), source=("/nowhere/x",)), "--source"),
         (Options(command=("true",), stdin="/nowhere/x"), "--stdin"),
         (Options(command=("true",), env=("A",)), "--env"),
@@ -130,16 +130,21 @@ def test_what_cannot_be_is_named(options: Options, word: str) -> None:
 
 def test_directives_end_with_the_first_command() -> None:
     script = "#!/bin/sh\n\n#KHALA --time 5s\n# KHALA -x\n  #KHALA --env 'A=b c'\ntrue\n#KHALA -y\n"
-    assert directives_of(script) == ["--time", "5s", "--env", "A=b c"]
+    assert directives_of(script, PREFIX) == ["--time", "5s", "--env", "A=b c"]
     with pytest.raises(Rejected):
-        directives_of("#KHALA --env 'A\n")
+        directives_of("#KHALA --env 'A\n", PREFIX)
+
+
+def task_given(*arguments: str) -> NewTask:
+    """What `run` makes of them."""
+    given = with_directives(run, run.make_context("run", list(arguments)).params)
+    return task_of(Options(**{name: given[name] for name in Options.__struct_fields__}))
 
 
 def test_a_zero_on_the_command_line_wins_over_the_script(tmp_path: Path) -> None:
     script = tmp_path / "job.sh"
     script.write_text("#KHALA --user 7 --no-cache\ntrue\n")
-    given = run.make_context("run", ["-f", str(script), "--user", "0"]).params
-    task = task_with_directives({name: given[name] for name in Options.__struct_fields__})
+    task = task_given("-f", str(script), "--user", "0")
     assert (task.user, task.cache) == (0, False)
 
 
