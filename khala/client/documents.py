@@ -12,10 +12,11 @@ from msgspec import Struct
 from khala.client.jobs import JSON, JobCalls, parse
 from khala.client.request import Json
 from khala.client.transport import Call
-from khala.protocol.v2 import Acted, Batch, Created, CreatedJob, Preset, Presets
+from khala.protocol.v2 import Acted, Batch, BatchPlan, Created, CreatedJob, Preset, Presets
 
 #: Fields that only the document of a job has.
 _OF_JOBS = ("task", "tasks", "array", "entries")
+_BATCH = "/api/v2/tasks/batch"
 _PRESETS = "/api/v2/presets"
 
 
@@ -48,8 +49,14 @@ class DocumentCalls(JobCalls):
         """Up to 1000 documents of tasks; each is accepted or refused by itself."""
         headers = {**JSON, "Idempotency-Key": key or secrets.token_hex(16)}
         body = msgspec.json.encode({"tasks": documents})
-        answer = await self._ask("POST", "/api/v2/tasks/batch", body=body, headers=headers)
+        answer = await self._ask("POST", _BATCH, body=body, headers=headers)
         return parse(Batch, answer)
+
+    async def plan_batch(self, documents: Sequence[Mapping[str, object]]) -> BatchPlan:
+        """What each of them would get; nothing is submitted."""
+        fields = {"body": msgspec.json.encode({"tasks": documents}), "headers": JSON}
+        answer = await self._ask("POST", _BATCH, query={"dry_run": "true"}, **fields)
+        return parse(BatchPlan, answer)
 
     async def presets(self) -> list[Preset]:
         """What documents may begin with, by name."""

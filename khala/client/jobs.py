@@ -18,7 +18,7 @@ from khala.client.request import Json, NewTask
 from khala.client.transport import Call, Transport
 from khala.model.errors import Unavailable
 from khala.model.task import TaskState
-from khala.protocol.v2 import Blob, CreatedJob, Job, JobPage, Page, Row
+from khala.protocol.v2 import Blob, CreatedJob, Job, JobPage, JobPlan, Page, Row
 
 Answer = TypeVar("Answer")
 #: Between two looks at a job that is waited for.
@@ -65,6 +65,12 @@ class JobCalls:
         body = msgspec.json.encode(job.document())
         answer = await self._ask("POST", "/api/v2/jobs", body=body, headers=headers)
         return parse(CreatedJob, answer).id
+
+    async def plan_job(self, job: NewJob) -> JobPlan:
+        """What it would be, with every default and bound; nothing is submitted."""
+        fields = {"body": msgspec.json.encode(job.document()), "headers": JSON}
+        answer = await self._ask("POST", "/api/v2/jobs", query={"dry_run": "true"}, **fields)
+        return parse(JobPlan, answer)
 
     async def get_job(self, job: str) -> Job:
         return parse(Job, await self._ask("GET", _path(job)))

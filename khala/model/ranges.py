@@ -26,6 +26,15 @@ class Indexes(Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         return sum((last - first) // step + 1 for first, last, step in self.ranges)
 
+    @property
+    def text(self) -> str:
+        """As people write them."""
+        words = []
+        for first, last, step in self.ranges:
+            word = str(first) if first == last else f"{first}-{last}"
+            words.append(word if step == 1 or first == last else f"{word}:{step}")
+        return ",".join(words)
+
     def at(self, position: int) -> int:
         """The index of the member at `position`, counted from 1."""
         left = position - 1

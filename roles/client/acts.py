@@ -68,10 +68,13 @@ class Sending(Struct, frozen=True, kw_only=True):
 
 async def plan(khala: AsyncKhala, connection: Connection, task: NewTask) -> int:
     """Print what a task would be, and submit nothing."""
-    found = await khala.plan(await select_predecessors(khala, connection, task))
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    click.echo("khala: it would be accepted; nothing was submitted", err=True)
+    show_plan(await khala.plan(await select_predecessors(khala, connection, task)))
     return 0
+
+
+def show_plan(plan: msgspec.Struct) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=2).decode())
+    click.echo("khala: it would be accepted; nothing was submitted", err=True)
 
 
 async def run(

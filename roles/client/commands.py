@@ -80,13 +80,13 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     entries = job_acts.read_entries(options.pop("each_line"), options.pop("from_json"))
     task = task_of(Options(**options))
     sending = acts.Sending(key=key, wait=wait, draw=draw)
-    if dry_run:
-        if array is not None or entries is not None:
-            raise click.UsageError("--dry-run: of one task; leave out --array and its like")
-        act(connection, lambda khala: acts.plan(khala, connection, task))
     if array is not None or entries is not None:
         job = job_acts.job_of(task, array, entries, fails)
+        if dry_run:
+            act(connection, lambda khala: job_acts.plan(khala, connection, job))
         act(connection, lambda khala: job_acts.submit(khala, connection, job, sending))
+    if dry_run:
+        act(connection, lambda khala: acts.plan(khala, connection, task))
     act(connection, lambda khala: acts.submit(khala, connection, task, sending))
 
 

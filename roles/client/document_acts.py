@@ -16,6 +16,7 @@ from khala.model.errors import Rejected
 from khala.model.limits import LIST_LIMIT_MAX, LIST_TASKS
 from khala.model.outcome import Cancellation
 from khala.model.task import TERMINAL, TaskState
+from khala.protocol.v2 import Problem
 from roles.client import exits
 from roles.client.connection import Connection
 from roles.client.selectors import parameters_of
@@ -42,19 +43,43 @@ async def apply(khala: AsyncKhala, connection: Connection, file: str) -> int:
 async def batch(khala: AsyncKhala, connection: Connection, file: str) -> int:
     """Print the id of each task that was accepted; 2 if one was not."""
     code = 0
-    numbered = list(_lines(file))
-    for start in range(0, len(numbered), LIST_TASKS):
-        part = numbered[start : start + LIST_TASKS]
+    for part in _portions(file):
         answer = await khala.submit_batch([document for _, document in part])
         for (number, _), item in zip(part, answer.items, strict=True):
             if item.id is not None:
                 connection.remember(item.id)
                 click.echo(item.id)
             else:
-                why = item.problem.detail if item.problem else "it was refused"
-                click.echo(f"khala: {file}:{number}: {why}", err=True)
+                _refused(file, number, item.problem)
                 code = exits.USAGE
     return code
+
+
+async def plan_batch(khala: AsyncKhala, file: str) -> int:
+    """Say which would be refused, and submit nothing; 2 if one would be."""
+    code = accepted = 0
+    for part in _portions(file):
+        answer = await khala.plan_batch([document for _, document in part])
+        accepted += answer.accepted
+        for (number, _), item in zip(part, answer.items, strict=True):
+            if item.plan is None:
+                _refused(file, number, item.problem)
+                code = exits.USAGE
+    tasks = "1 task" if accepted == 1 else f"{accepted} tasks"
+    click.echo(f"khala: {tasks} would be accepted; nothing was submitted", err=True)
+    return code
+
+
+def _refused(file: str, number: int, problem: Problem | None) -> None:
+    why = problem.detail if problem else "it was refused"
+    click.echo(f"khala: {file}:{number}: {why}", err=True)
+
+
+def _portions(file: str) -> Iterator[list[tuple[int, Json]]]:
+    """As many documents as one request takes, with their lines."""
+    numbered = list(_lines(file))
+    for start in range(0, len(numbered), LIST_TASKS):
+        yield numbered[start : start + LIST_TASKS]
 
 
 def _documents(file: str) -> list[Json]:

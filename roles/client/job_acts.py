@@ -20,7 +20,7 @@ from khala.model.outcome import Cancellation
 from khala.model.task import TaskState
 from khala.protocol.v2 import Job
 from roles.client import exits, tables
-from roles.client.acts import Sending
+from roles.client.acts import Sending, show_plan
 from roles.client.connection import Connection
 from roles.client.selectors import select_job, select_predecessors
 from roles.client.tables import DOCUMENTS, Form
@@ -59,10 +59,21 @@ def _read(name: str, option: str) -> str:
         raise Rejected(f"{option}: {name!r} cannot be read: {error}") from error
 
 
+async def plan(khala: AsyncKhala, connection: Connection, job: NewJob) -> int:
+    """Print what a job would be, and submit nothing."""
+    show_plan(await khala.plan_job(await _select(khala, connection, job)))
+    return 0
+
+
+async def _select(khala: AsyncKhala, connection: Connection, job: NewJob) -> NewJob:
+    """The same, with ids in the place of words such as `last`."""
+    if job.task is None:
+        return job
+    return replace(job, task=await select_predecessors(khala, connection, job.task))
+
+
 async def submit(khala: AsyncKhala, connection: Connection, job: NewJob, sending: Sending) -> int:
-    if job.task is not None:
-        task = await select_predecessors(khala, connection, job.task)
-        job = replace(job, task=task)
+    job = await _select(khala, connection, job)
     job_id = await khala.submit_job(job, key=sending.key)
     connection.remember(job_id)
     click.echo(job_id)

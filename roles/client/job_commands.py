@@ -160,12 +160,15 @@ def apply(connection: Connection, file: str) -> None:
 
 @click.command(short_help="Submit many tasks, one document a line.")
 @click.option("-f", "--file", required=True, metavar="FILE", help="JSON lines; - is stdin.")
+@click.option("--dry-run", is_flag=True, help="Say what would be refused, and submit nothing.")
 @connected
-def batch(connection: Connection, file: str) -> None:
+def batch(connection: Connection, file: str, dry_run: bool) -> None:
     """Submit the documents of a file and print the ids of their tasks. Each is accepted or refused
     by itself; 2 if one was refused."""
     from roles.client import document_acts
 
+    if dry_run:
+        act(connection, lambda khala: document_acts.plan_batch(khala, file))
     act(connection, lambda khala: document_acts.batch(khala, connection, file))
 
 

@@ -17,13 +17,13 @@ from khala.model.errors import Conflict, KhalaError, NotFound, Rejected
 from khala.model.ids import JobId, parse_task_id
 from khala.model.job import is_job_id, state_of
 from khala.model.limits import LIST_TASKS
-from khala.model.ranges import Indexes
 from khala.model.task import TERMINAL, TaskState
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure, failure_of
 from khala.net.rpc_errors import error_of
 from khala.protocol import v2
 from khala.protocol.jobs import BatchAnswer, JobView, ListJobs, ListMembers, SubmitBatch
+from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import (
     LARGE_BYTES,
@@ -39,6 +39,7 @@ from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
+from roles.gateway.plans import PlanQuery, plan_batch, plan_job
 from roles.gateway.presets import Presets
 from roles.gateway.queries import read_query
 from roles.gateway.rows import row_of
@@ -85,9 +86,13 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             method="POST",
             path=JOBS,
             tag="Jobs",
+            query=PlanQuery,
             headers=("Idempotency-Key",),
             request={JSON: JobSpecV2},
-            answers={201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed"))},
+            answers={
+                200: Answer(v2.JobPlan),
+                201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed")),
+            },
             problems=(
                 ProblemCode.QUOTA_EXCEEDED,
                 ProblemCode.VALIDATION_FAILED,
@@ -102,11 +107,14 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
     )
     async def create_job(self, request: Request) -> HTTPResponse:
         """Submit an array, or a list of tasks. It is accepted as a whole, and its tasks begin while
-        there is room for them."""
+        there is room for them. With `dry_run`: 200 and what would hold."""
         try:
             key = parse_key(request) or secrets.token_hex(16)
+            dry_run = read_query(request, PlanQuery).dry_run
             spec, _ = await self._read(request, _job_decoder)
             job = await self._builder.build(spec, key)
+            if dry_run:
+                return _json(await plan_job(self.client, job), 200, {})
             submitted = await self.client.submit_job(job)
         except KhalaError as error:
             return await _refuse(request, error)
@@ -123,31 +131,39 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             method="POST",
             path="/api/v2/tasks/batch",
             tag="Tasks",
+            query=PlanQuery,
             headers=("Idempotency-Key",),
             request={JSON: BatchSpecV2},
-            answers={200: Answer(v2.Batch)},
+            answers={200: Answer((v2.Batch, v2.BatchPlan))},
             problems=(ProblemCode.VALIDATION_FAILED,),
             stream=True,
         )
     )
     async def create_batch(self, request: Request) -> HTTPResponse:
         """Submit up to 1000 tasks. Each is accepted or refused by itself; with a key, all of them
-        may be repeated together."""
+        may be repeated together. With `dry_run` nothing is created, and each is told what it would
+        get."""
         try:
             key = parse_key(request) or secrets.token_hex(16)
+            dry_run = read_query(request, PlanQuery).dry_run
             spec, body = await self._read(request, _batch_decoder)
             if not 1 <= len(spec.tasks) <= LIST_TASKS:
                 raise wrong_count(len(spec.tasks))
-            return _json(await self._submit(spec, key, hashlib.sha256(body).digest()), 200, {})
+            made = await self._make(spec, key)
+            if dry_run:
+                return _json(await plan_batch(self.client, made), 200, {})
+            return _json(await self._submit(made, hashlib.sha256(body).digest()), 200, {})
         except KhalaError as error:
             return await _refuse(request, error)
 
-    async def _submit(self, spec: BatchSpecV2, key: str, context: bytes) -> v2.Batch:
+    async def _make(self, spec: BatchSpecV2, key: str) -> list[SubmitTask | Invalid]:
         prefix = hashlib.sha256(key.encode()).hexdigest()[:40]
-        made = [
+        return [
             await self._builder.build_task(document, f"{prefix}.{index}")
             for index, document in enumerate(spec.tasks)
         ]
+
+    async def _submit(self, made: list[SubmitTask | Invalid], context: bytes) -> v2.Batch:
         sound = [
             msgspec.structs.replace(task, context=context)
             for task in made
@@ -277,7 +293,7 @@ def job_view(seen: JobView) -> v2.Job:
         done=not left,
         size=job.size,
         counts=v2.counts_of(seen.counts),
-        array=None if spec.task is None else _written(spec.indexes),
+        array=None if spec.task is None else spec.indexes.text,
         limit=spec.limit,
         max_fails=spec.max_fails,
         stopped=job.stop,
@@ -287,14 +303,6 @@ def job_view(seen: JobView) -> v2.Job:
         finished_at=None if job.done_at is None else v2.stamp(job.done_at),
         retry_of=spec.retry_of,
     )
-
-
-def _written(indexes: Indexes) -> str:
-    words = []
-    for first, last, step in indexes.ranges:
-        word = str(first) if first == last else f"{first}-{last}"
-        words.append(word if step == 1 or first == last else f"{word}:{step}")
-    return ",".join(words)
 
 
 def parse_job_id(text: str, field: str) -> JobId:

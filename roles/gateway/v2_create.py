@@ -11,12 +11,10 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import Conflict, KhalaError, Rejected
-from khala.model.spec import Stage
 from khala.model.task import TERMINAL
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
-from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import (
     LARGE_BYTES,
@@ -35,17 +33,14 @@ from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending
+from roles.gateway.plans import PlanQuery, plan_of
 from roles.gateway.presets import Presets
 from roles.gateway.queries import read_query
 from roles.gateway.spec import TaskSpecV2, parse_spec
-from roles.gateway.spec_blobs import KnownBlobs, load_blobs
-from roles.gateway.spec_depends import view_predecessors
+from roles.gateway.spec_blobs import load_blobs
 from roles.gateway.spec_files import inflates
-from roles.gateway.spec_order import view_amounts, view_placement
 from roles.gateway.spec_task import TaskDocument, task_of_spec
-from roles.gateway.spec_tries import view_retry
 from roles.gateway.submission import parse_key, parse_traceparent
-from roles.gateway.v2_view import view_artifacts_request
 from roles.gateway.waiting import Wait, answer_task, parse_wait, wait_end
 
 TASKS = "/api/v2/tasks"
@@ -54,11 +49,9 @@ JSON_FACTOR = 3
 _MULTIPART = "multipart/form-data"
 
 
-class CreateQuery(Struct, frozen=True, kw_only=True):
+class CreateQuery(PlanQuery, frozen=True, kw_only=True):
     #: So long at the most, for the end of the task.
     wait: Wait | None = None
-    #: Nothing is created; the answer says what would be.
-    dry_run: bool = False
 
 
 class _OtherType(Rejected):
@@ -133,7 +126,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
             large = large or bool(blobs.contents) or inflates(document.spec)
             task = await off_loop(large, task_of_spec, document, blobs, self.config, key)
             if query.dry_run:
-                return _json(_plan_of(task, blobs), 200, {})
+                return _json(plan_of(task, blobs.sizes), 200, {})
             task = replace(task, traceparent=parse_traceparent(request))
             submitted = await self.client.submit(task)
         if not submitted.replay:
@@ -172,38 +165,6 @@ def _parts_of_body(content_type: str, body: bytes) -> tuple[bytes, dict[str, byt
     if spec is None:
         raise Rejected("spec: the body has no part of this name; it holds the task document")
     return spec, parts
-
-
-def _plan_of(task: SubmitTask, blobs: KnownBlobs) -> v2.Plan:
-    limits = {Stage.COMPILE: task.compile_limits, Stage.EXECUTE: task.execute_limits}
-    return v2.Plan(
-        user=task.user,
-        stages=v2.PlannedStages(
-            **{
-                stage.value: v2.PlannedStage(
-                    limits=limits[stage],
-                    env={**task.environment, **task.stage_environment.get(stage, {})},
-                )
-                for stage in Stage
-                if f"{stage}_command" in task.parts
-            }
-        ),
-        name=task.name,
-        labels=task.labels,
-        priority=task.priority,
-        resources=view_amounts(task.wants.amounts),
-        placement=view_placement(task.wants),
-        image=task.image,
-        network=task.network,
-        cache="auto" if task.cache else "off",
-        artifacts=view_artifacts_request(task.artifacts),
-        depends_on=view_predecessors(task.depends_on),
-        retry=view_retry(task.retry),
-        max_crashes=task.max_crashes,
-        queue_ttl_s=task.queue_ttl_s,
-        inputs={str(part): len(data) for part, data in task.parts.items() if data}
-        | {str(part): blobs.sizes[name] for part, name in task.blobs.items()},
-    )
 
 
 def _json(body: Struct, status: int, headers: dict[str, str]) -> HTTPResponse:

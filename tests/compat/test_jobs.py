@@ -133,6 +133,28 @@ def test_a_batch_answers_item_by_item(stack: str) -> None:
     assert codes == ["idempotency_mismatch", None, "idempotency_mismatch"]
 
 
+def test_a_dry_run_of_many_tasks_creates_none(stack: str) -> None:
+    broken = {"stages": {"execute": {"command": "x", "limits": {"memory": 1}}}}
+    status, plan = ask(
+        stack, "POST", "/api/v2/tasks/batch?dry_run=true", {"tasks": [broken, HELLO]}
+    )
+    assert (status, plan["accepted"]) == (200, 1)
+    first, second = plan["items"]
+    assert first["plan"] is None
+    assert first["problem"]["errors"][0]["pointer"] == "/stages/execute/limits/memory"
+    assert list(second["plan"]["stages"]) == ["execute"] and second["problem"] is None
+    array = {"name": "never", "task": HELLO, "array": "10-48:2%5", "max_fails": 3}
+    status, plan = ask(stack, "POST", "/api/v2/jobs?dry_run=true", array)
+    assert (status, plan["name"], plan["size"]) == (200, "never", 20)
+    assert (plan["array"], plan["limit"], plan["max_fails"]) == ("10-48:2", 5, 3)
+    assert plan["task"] == second["plan"] and plan["tasks"] == []
+    status, plan = ask(stack, "POST", "/api/v2/jobs?dry_run=true", {"tasks": [HELLO, HELLO]})
+    assert (status, plan["size"], plan["task"]) == (200, 2, None)
+    assert ask(stack, "POST", "/api/v2/jobs?dry_run=true", {"tasks": [HELLO, broken]})[0] == 422
+    _, page = ask(stack, "GET", "/api/v2/jobs?limit=500")
+    assert "never" not in [each["name"] for each in page["items"]]
+
+
 def test_an_array_from_the_command_line(stack: str, tmp_path: Path) -> None:
     """Submitted, followed, looked at and cancelled, as the documents show it."""
 

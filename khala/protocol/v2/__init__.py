@@ -39,7 +39,18 @@ from khala.protocol.v2.files import (
     Blob,
     LeftOut,
 )
-from khala.protocol.v2.jobs import Batch, BatchItem, Counts, CreatedJob, Job, JobPage, counts_of
+from khala.protocol.v2.jobs import (
+    Batch,
+    BatchItem,
+    BatchPlan,
+    Counts,
+    CreatedJob,
+    Job,
+    JobPage,
+    JobPlan,
+    PlannedItem,
+    counts_of,
+)
 from khala.protocol.v2.logs import (
     LogAlive,
     LogAttempt,
@@ -98,6 +109,7 @@ __all__ = [
     "Attempts",
     "Batch",
     "BatchItem",
+    "BatchPlan",
     "Blob",
     "Blocking",
     "BlockingCode",
@@ -133,6 +145,7 @@ __all__ = [
     "IssueCode",
     "Job",
     "JobPage",
+    "JobPlan",
     "JudicatorNode",
     "LeftOut",
     "Links",
@@ -151,6 +164,7 @@ __all__ = [
     "Place",
     "Placement",
     "Plan",
+    "PlannedItem",
     "PlannedStage",
     "PlannedStages",
     "Predecessor",

@@ -11,7 +11,7 @@ from khala.model.job import JobState, Stop
 from khala.model.outcome import Cancellation
 from khala.model.task import TaskState
 from khala.protocol.v2.problems import Problem
-from khala.protocol.v2.tasks import Links
+from khala.protocol.v2.tasks import Links, Plan
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -71,6 +71,20 @@ class CreatedJob(Struct, frozen=True, kw_only=True):
     links: Links
 
 
+class JobPlan(Struct, frozen=True, kw_only=True):
+    """What a job of this document would be."""
+
+    name: str
+    size: int
+    #: Of an array: its indexes, and what each of its tasks would get.
+    array: str | None = None
+    task: Plan | None = None
+    #: Of a list: what each of them would get.
+    tasks: list[Plan] = []
+    limit: int | None
+    max_fails: int | None
+
+
 class BatchItem(Struct, frozen=True, kw_only=True):
     """What became of one task of a batch: either it has an id, or there is a problem."""
 
@@ -83,6 +97,22 @@ class Batch(Struct, frozen=True, kw_only=True):
     """In the order of the request."""
 
     items: list[BatchItem]
+    accepted: int
+
+
+class PlannedItem(Struct, frozen=True, kw_only=True):
+    """What one task of a batch would get, or the problem that it has."""
+
+    index: int
+    plan: Plan | None = None
+    problem: Problem | None = None
+
+
+class BatchPlan(Struct, frozen=True, kw_only=True):
+    """In the order of the request."""
+
+    items: list[PlannedItem]
+    #: Those that would be.
     accepted: int
 
 

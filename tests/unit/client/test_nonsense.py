@@ -47,7 +47,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("diff last --case x", "--case"),
         ("open zz", "'zz' names no task"),
         ("run --dry-run", "a command is missing; try: run -- echo hello"),
-        ("submit --dry-run --array 1-3 true", "--dry-run: of one task; leave out --array"),
         ("submit --idempotency-key '' true", "--idempotency-key: 1 to 128 printable ASCII"),
         ("run --idempotency-key '\a' true", "--idempotency-key: 1 to 128 printable ASCII"),
         ("submit --node a --require executor=b true", "--node: 'a' and --require executor=b"),
