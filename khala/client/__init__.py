@@ -14,6 +14,7 @@ key of its own, so it is repeated safely whatever happens to the connection.
 
 from khala.client.aio import AsyncKhala
 from khala.client.events import Event, EventQuery
+from khala.client.jobs import NewJob
 from khala.client.logs import LogEvent, LogQuery, bytes_of
 from khala.client.request import (
     ArtifactsOf,
@@ -52,6 +53,7 @@ __all__ = [
     "Limits",
     "LogEvent",
     "LogQuery",
+    "NewJob",
     "NewTask",
     "NotFound",
     "OutcomeUnknown",

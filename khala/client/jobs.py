@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -91,7 +91,7 @@ class JobCalls:
 
     async def job_tasks(
         self, job: str, *, states: tuple[TaskState, ...] = ()
-    ) -> AsyncIterator[Row]:
+    ) -> AsyncGenerator[Row, None]:
         """Its tasks in the order of their indexes, page by page."""
         query = {"limit": str(_PAGE_ITEMS)} | ({"state": ",".join(states)} if states else {})
         while True:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from khala.client.aio import PATIENCE_S, AsyncKhala
 from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask
+from khala.client.sync_jobs import BlockingJobs
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol.v2 import (
@@ -19,19 +19,18 @@ from khala.protocol.v2 import (
     Attempts,
     CaseDetail,
     CaseDiff,
+    Explanation,
     Nodes,
+    Page,
     Plan,
-    Preset,
     Quota,
     Row,
     Status,
     Task,
 )
 
-Answer = TypeVar("Answer")
 
-
-class Khala:
+class Khala(BlockingJobs):
     """A gateway at `url`; use it in `with`. Every method blocks until it is answered; see
     `AsyncKhala` for what each does. Not for threads that share one object."""
 
@@ -86,11 +85,27 @@ class Khala:
     def forget(self, task: str) -> None:
         self._do(self._inner.forget(task))
 
+    def explain(self, task: str) -> Explanation:
+        return self._do(self._inner.explain(task))
+
+    def list_page(
+        self,
+        *,
+        user: int | None = None,
+        states: tuple[TaskState, ...] = (),
+        filters: Mapping[str, str] = {},
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        page = self._inner.list_page(
+            user=user, states=states, filters=filters, limit=limit, cursor=cursor
+        )
+        return self._do(page)
+
     def tasks(
         self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
     ) -> Generator[Row, None, None]:
-        rows = self._inner.tasks(user=user, states=states)
-        return self._each(rows)
+        return self._each(self._inner.tasks(user=user, states=states))
 
     def read_output(
         self, task: str, stream: StreamName = "stdout", stage: Stage = Stage.EXECUTE
@@ -111,7 +126,7 @@ class Khala:
 
     def read_artifact(self, artifact: Artifact) -> bytes:
         """All of it at once; it is as large as the task was allowed to leave."""
-        return self._do(_joined(self._inner.open_artifact(artifact)))
+        return self._joined(self._inner.open_artifact(artifact))
 
     def status(self) -> Status:
         return self._do(self._inner.status())
@@ -122,35 +137,8 @@ class Khala:
     def quota(self, user: int = 0) -> Quota:
         return self._do(self._inner.quota(user))
 
-    def presets(self) -> list[Preset]:
-        return self._do(self._inner.presets())
-
-    def put_preset(self, name: str, task: Mapping[str, object], *, description: str = "") -> Preset:
-        return self._do(self._inner.put_preset(name, task, description=description))
-
-    def remove_preset(self, name: str) -> Preset:
-        return self._do(self._inner.remove_preset(name))
-
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))
 
     def metrics(self) -> str:
         return self._do(self._inner.metrics())
-
-    def _do(self, call: Coroutine[object, object, Answer]) -> Answer:
-        return self._runner.run(call)
-
-    def _each(self, items: AsyncGenerator[Answer, None]) -> Generator[Answer, None, None]:
-        async def following() -> Answer | None:
-            return await anext(items, None)
-
-        try:
-            while (item := self._do(following())) is not None:
-                yield item
-        finally:
-            self._do(items.aclose())
-
-
-async def _joined(opened: AbstractAsyncContextManager[AsyncIterator[bytes]]) -> bytes:
-    async with opened as pieces:
-        return b"".join([piece async for piece in pieces])

@@ -12,8 +12,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from khala.client import AsyncKhala, NewTask
-from khala.client.jobs import NewJob
+from khala.client import AsyncKhala, NewJob, NewTask
 from khala.model.errors import Rejected
 from khala.model.job import JobState
 from khala.model.outcome import Cancellation
