@@ -6,11 +6,13 @@ import msgspec
 
 from khala.model.errors import (
     AlreadyDone,
+    Changed,
     Conflict,
     CountDiffers,
     KhalaError,
     NotDone,
     NotFound,
+    NotWaiting,
     OutcomeUnknown,
     QuotaExceeded,
     Rejected,
@@ -32,6 +34,8 @@ _BY_CODE: dict[str, type[KhalaError]] = {
     "already_done": AlreadyDone,
     "not_done": NotDone,
     "count_differs": CountDiffers,
+    "not_waiting": NotWaiting,
+    "precondition_failed": Changed,
     "quota_exceeded": QuotaExceeded,
     "conflict": Conflict,
     "idempotency_mismatch": Conflict,

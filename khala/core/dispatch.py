@@ -18,6 +18,7 @@ from khala.core.holding import Holding
 from khala.core.keeping import Keeping
 from khala.core.leasing import Leasing
 from khala.core.news import announce
+from khala.core.patching import Patching
 from khala.core.ports import Comm, Conn, Store
 from khala.core.ready import Ready
 from khala.core.recent import Recent
@@ -67,6 +68,7 @@ class Dispatcher:
         self.holding = Holding(self.leasing, store, comm)
         self._keeping = Keeping(self.leasing, comm)
         self._results = Results(self.leasing, store, comm)
+        self.patching = Patching(self.leasing, store, comm, self._results.recent)
 
     @property
     def sessions(self) -> Sessions:

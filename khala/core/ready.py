@@ -41,10 +41,12 @@ class Line:
         return self._order[self._first]
 
     def add(self, task: Candidate) -> None:
-        if task.id in self._tasks:
+        """Also one that is here in another place: somebody has changed its priority."""
+        known = self._tasks.get(task.id)
+        entry = (task.place, task)
+        if known is not None and known.place == entry[0]:
             return
         self._tasks[task.id] = task
-        entry = (task.place, task)
         if self._order and self._order[-1][0] > entry[0]:
             insort(self._order, entry, lo=self._first, key=_place)
         else:

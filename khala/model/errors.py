@@ -63,6 +63,14 @@ class NotDone(Rejected):
     """The task has not ended yet."""
 
 
+class NotWaiting(Rejected):
+    """The task does not wait any more, or does not yet."""
+
+
+class Changed(Rejected):
+    """What is stored is not what the request was made for."""
+
+
 class CountDiffers(Rejected):
     """There are more or fewer tasks than the request expects."""
 

@@ -11,9 +11,13 @@ from datetime import datetime
 from typing import NewType
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 #: One condition, such as "after-ok:65f0...": unique per thing that is waited for.
 HoldKey = NewType("HoldKey", str)
+
+#: A person holds it: it comes true when a person says so.
+RELEASE = HoldKey("release")
 
 
 class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,3 +31,11 @@ class Hold(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def open(self) -> bool:
         """Something of it is left."""
         return self.until is not None or bool(self.keys)
+
+    def without(self, key: HoldKey) -> Hold:
+        return replace(self, keys=tuple(each for each in self.keys if each != key))
+
+
+def held_by(hold: Hold | None, key: HoldKey) -> Hold:
+    """The same, by that condition too."""
+    return Hold(keys=(key,)) if hold is None else replace(hold, keys=(*hold.without(key).keys, key))

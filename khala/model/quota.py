@@ -8,9 +8,8 @@ from the queue, so they stand in nobody's way.
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from khala.model.holds import Hold, HoldKey
+from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
 
 #: The condition of what its user's quota keeps from running.
@@ -62,8 +61,3 @@ class Quotas(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def on(self) -> bool:
         return any(each != Quota() for each in (self.default, *self.users.values()))
-
-
-def held_by_quota(hold: Hold | None) -> Hold:
-    """The same, until there is room, too."""
-    return Hold(keys=(QUOTA,)) if hold is None else replace(hold, keys=(*hold.keys, QUOTA))

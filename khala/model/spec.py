@@ -1,8 +1,9 @@
 """What a task is asked to do: its stages, their limits, and the bytes they work on.
 
-A spec is immutable after acceptance. Its fields travel unchanged from the gateway's request to the
-stored document to the executor, so each is written down once, in `TaskOptions`; a field that only
-one of them had would be lost on the way without a word.
+A spec is immutable after acceptance, but for what a person may change (`khala.model.patch`), which
+no executor acts on. Its fields travel unchanged from the gateway's request to the stored document
+to the executor, so each is written down once, in `TaskOptions`; a field that only one of them had
+would be lost on the way without a word.
 """
 
 from __future__ import annotations

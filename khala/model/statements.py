@@ -103,6 +103,27 @@ class HeldTask(Struct, frozen=True, kw_only=True):
     hold: Hold
 
 
+class PatchItem(Struct, frozen=True, kw_only=True):
+    """A change of a task by a person (S23): what it is from then on, whatever it was."""
+
+    id: TaskId
+    #: The claim of the change before it; None: there was none. Nothing else writes these fields, so
+    #: what stays as it is was read with it.
+    after: str | None
+    #: A nonce: after an unknown outcome it tells whose write it was.
+    claim: str
+    name: str
+    labels: Labels
+    priority: int
+    rank: datetime
+    #: Whether a person holds it; None: as before.
+    held: bool | None = None
+    #: Only while no executor has it, and it has not ended.
+    waits: bool = False
+    #: Only if it has not changed at all since then.
+    updated_at: datetime | None = None
+
+
 class LeaseItem(Struct, frozen=True, kw_only=True):
     """Lease a queued task (S2). `attempt` is the number before; the lease makes it one more."""
 

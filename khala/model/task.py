@@ -1,6 +1,7 @@
 """A task from its acceptance to its end, and how it is shown.
 
-A task's spec (`khala.model.spec`) is immutable. What changes is its *dispatch*:
+A task's spec (`khala.model.spec`) is immutable, but for name, labels and priority, which a person
+may change (`khala.model.patch`). What changes is its *dispatch*:
 `held -> queued -> leased -> done`, with the attempt number as fencing token, and at the end its
 outcome (`khala.model.outcome`). Everything finer (starting, compiling, running, succeeded, ...) is
 a projection of (dispatch, progress, ending) and never stored on its own, so that no two places can
@@ -79,6 +80,13 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Results that were not its last, and the attempt that brought the latest of them.
     retries: int = 0
     retried: AttemptNo | None = None
+    #: Of the latest change of it by a person, its claim.
+    patch: str | None = None
+
+    @property
+    def waits(self) -> bool:
+        """No executor has it, and it has not ended."""
+        return self.dispatch in (Dispatch.QUEUED, Dispatch.HELD)
 
     @property
     def state(self) -> TaskState:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 
 import msgspec
 
@@ -12,6 +13,7 @@ from khala.model.cases import Span
 from khala.model.errors import AlreadyDone, KhalaError, OutcomeUnknown
 from khala.model.ids import AttemptNo, TaskId
 from khala.model.outcome import Cancellation, Chunked, Stream
+from khala.model.patch import Patch
 from khala.model.spec import Part
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
 from khala.net.blob_client import BlobClient
@@ -23,6 +25,8 @@ from khala.protocol.rpc import (
     ClusterView,
     ListTasks,
     MetricsView,
+    Patched,
+    PatchTask,
     SearchTasks,
     SubmitTask,
     Submitted,
@@ -96,6 +100,32 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
             total_s=WRITE_TOTAL_S,
         )
         await self._call(call)
+        for address in self.book.addresses:
+            with suppress(KhalaError):
+                await self._try(address, call, WRITE_S)
+
+    async def patch(self, task: TaskId, patch: Patch, updated_at: datetime | None = None) -> Task:
+        """The task as it is then. `updated_at`: only if it was last changed at that time. Raise
+        `NotWaiting`, `Changed`; tell the judicators with `tell_patched`."""
+        call = Call(
+            method="POST",
+            path=f"/rpc/v1/tasks/{task}/patch",
+            body=_encode(PatchTask(patch=patch, updated_at=updated_at)),
+            # Made again, it is another change of the same content.
+            repeatable=updated_at is None,
+            try_s=WRITE_S,
+            total_s=WRITE_TOTAL_S,
+        )
+        return parse(_decode_task, await self._call(call))
+
+    async def tell_patched(self, tasks: Sequence[TaskId]) -> None:
+        """Judicators that remember them are told. One that cannot be told keeps the old name of a
+        task that it ended for half a minute, and the old place of one that waits for a moment."""
+        call = Call(
+            method="POST",
+            path="/rpc/v1/tasks/patched",
+            body=_encode(Patched(tasks=tuple(tasks))),
+        )
         for address in self.book.addresses:
             with suppress(KhalaError):
                 await self._try(address, call, WRITE_S)

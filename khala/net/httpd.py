@@ -39,6 +39,7 @@ from sanic.server import AsyncioServer
 
 from khala.model.errors import (
     AlreadyDone,
+    Changed,
     Conflict,
     CountDiffers,
     InvariantBroken,
@@ -49,6 +50,7 @@ from khala.model.errors import (
     NoSuchTask,
     NotDone,
     NotFound,
+    NotWaiting,
     OutcomeUnknown,
     QuotaExceeded,
     Rejected,
@@ -100,6 +102,8 @@ _STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
     (Conflict, 409),
     (NotDone, 409),
     (CountDiffers, 409),
+    (NotWaiting, 409),
+    (Changed, 412),
     (QuotaExceeded, 429),
     (Rejected, 400),
     (Unavailable, 503),

@@ -9,6 +9,8 @@ exceptions.
     GET    /rpc/v1/tasks/<id>                     -> Task
     DELETE /rpc/v1/tasks/<id>                     Cancel, or nothing -> Cancelled
     POST   /rpc/v1/tasks/<id>/forget              nothing; of a task that has ended
+    POST   /rpc/v1/tasks/<id>/patch               PatchTask -> Task
+    POST   /rpc/v1/tasks/patched                  Patched: forget what is remembered of these
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part;
@@ -53,6 +55,7 @@ from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, TaskId
 from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
 from khala.model.outcome import Cancellation, Reason
+from khala.model.patch import Patch
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
 from khala.model.wants import Amounts
@@ -91,6 +94,20 @@ class Cancel(Struct, frozen=True, kw_only=True):
 
 class Cancelled(Struct, frozen=True, kw_only=True):
     task: TaskBrief
+
+
+class PatchTask(Struct, frozen=True, kw_only=True):
+    """What a person wants to be another of a task."""
+
+    patch: Patch
+    #: Only if it was last changed at that time.
+    updated_at: datetime | None = None
+
+
+class Patched(Struct, frozen=True, kw_only=True):
+    """Told to judicators that may remember these tasks as they were."""
+
+    tasks: tuple[TaskId, ...]
 
 
 class SearchTasks(Struct, frozen=True, kw_only=True):

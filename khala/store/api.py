@@ -35,6 +35,7 @@ from khala.model.statements import (
     NewTask,
     OpenedSession,
     OpenSession,
+    PatchItem,
     ProgressItem,
     RequeueItem,
     RequeueResult,
@@ -135,6 +136,9 @@ class DispatchStore:
                 )
         outcome = replace(item.outcome, streams=streams)
         return await self._tasks.retry_if_attempt(replace(item, outcome=outcome))
+
+    async def patch_if_next(self, item: PatchItem) -> Task | None:
+        return await self._tasks.patch_if_next(item)
 
     async def lift_if_held(self, items: Sequence[Lift]) -> None:
         await self._holds.lift_if_held(items)

@@ -167,7 +167,7 @@ def new_task_doc(item: NewTask) -> Document:
     if item.spec.shape:
         doc["shape"] = item.spec.shape
     if item.spec.labels:
-        doc["labels"] = sorted(map(label_text, item.spec.labels.items()))
+        doc["labels"] = label_texts(item.spec.labels)
     if item.key is not None:
         doc["idem"] = item.key
         doc["idem_fp"] = Binary(item.fingerprint)
@@ -188,9 +188,9 @@ def new_task_doc(item: NewTask) -> Document:
     return doc
 
 
-def label_text(label: tuple[str, str]) -> str:
-    """A label as the index has it."""
-    return "=".join(label)
+def label_texts(labels: Mapping[str, str]) -> list[str]:
+    """As the index has them."""
+    return sorted(map("=".join, labels.items()))
 
 
 def _hold_doc(hold: Hold) -> Document:
@@ -237,6 +237,7 @@ def task_of(doc: Mapping[str, Any]) -> Task:
         past=_past_of(doc),
         retries=doc.get("retries", 0),
         retried=_attempt_of(doc, "retried"),
+        patch=doc.get("patch"),
     )
 
 

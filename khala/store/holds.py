@@ -34,8 +34,8 @@ _NOT_BEGUN: Document = {
 _KEPT: Document = {
     "$or": [{"$ne": ["$hold.keys", []]}, {"$ne": [{"$type": "$hold.until"}, "missing"]}]
 }
-#: The second half of a lift.
-_RELEASE_IF_LAST: Document = {
+#: The second half of whatever takes something off a hold.
+RELEASE_IF_LAST: Document = {
     "$set": {
         "state": {"$cond": [_KEPT, HELD, Dispatch.QUEUED.value]},
         "hold": {"$cond": [_KEPT, "$hold", "$$REMOVE"]},
@@ -128,4 +128,4 @@ def _lifting(item: Lift) -> Document:
         condition["hold.keys"] = item.key
         others = {"$ne": ["$$this", {"$literal": item.key}]}
         less = {"$set": {"hold.keys": {"$filter": {"input": "$hold.keys", "cond": others}}}}
-    return {"q": condition, "u": [less, _RELEASE_IF_LAST, {"$set": {"updated_at": now}}]}
+    return {"q": condition, "u": [less, RELEASE_IF_LAST, {"$set": {"updated_at": now}}]}

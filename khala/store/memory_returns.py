@@ -49,10 +49,15 @@ class MemoryReturns(MemoryReads):
         if row is None:
             return False
         task = row.task
-        open_still = task.dispatch in {Dispatch.QUEUED, Dispatch.LEASED}
-        if not open_still or task.attempt != item.attempt or task.retried == item.attempt:
+        if (
+            task.dispatch is Dispatch.DONE
+            or task.attempt != item.attempt
+            or task.retried == item.attempt
+        ):
             return task.retried == item.attempt
-        hold = None if item.until is None else Hold(until=to_ms(item.until))
+        hold = task.hold
+        if item.until is not None:
+            hold = replace(hold or Hold(), until=to_ms(item.until))
         row.lease = None
         row.task = replace(
             _without_run(task),

@@ -28,11 +28,11 @@ from khala.model.statements import (
 )
 from khala.model.task import Dispatch, Task, brief_of
 from khala.store.dates import to_ms
-from khala.store.memory_returns import MemoryReturns
+from khala.store.memory_patches import MemoryPatches
 from khala.store.memory_state import MemoryRow
 
 
-class MemoryTasks(MemoryReturns):
+class MemoryTasks(MemoryPatches):
     """`TaskStore`."""
 
     async def insert_if_new(self, items: Sequence[NewTask]) -> list[AcceptResult | Exception]:

@@ -64,23 +64,25 @@ class TaskReturns(TaskReads):
         return answer if result.matched_count == 1 else RequeueResult.STALE
 
     async def retry_if_attempt(self, item: RetryItem) -> bool:
-        """S21. Precondition: `attempt` is the item's, leased or queued, and not retried yet. True
-        also if an earlier try of this statement did it."""
+        """S21. Precondition: `attempt` is the item's, the task is not done, and that attempt was
+        not retried yet. True also if an earlier try of this statement did it."""
         standing: Document = {
             "_id": object_id(item.id),
             "attempt": Int64(item.attempt),
             "retried": {"$ne": Int64(item.attempt)},
-            "state": {"$in": [_QUEUED, _LEASED]},
+            "state": {"$in": [_QUEUED, _HELD, _LEASED]},
         }
         fields: Document = {
-            "state": _QUEUED,
+            # A person may hold it since it was taken back from an executor that was not lost.
+            "state": {"$cond": [{"$eq": ["$state", _HELD]}, _HELD, _QUEUED]},
             "updated_at": item.at,
             "retried": Int64(item.attempt),
             "retries": {"$add": [{"$ifNull": ["$retries", 0]}, 1]},
             "past": _remembering(item.past),
         }
         if item.until is not None:
-            fields |= {"state": _HELD, "hold": {"keys": [], "until": to_ms(item.until)}}
+            keys = {"$ifNull": ["$hold.keys", []]}
+            fields |= {"state": _HELD, "hold": {"keys": keys, "until": to_ms(item.until)}}
         update: list[Document] = [{"$set": fields}, {"$unset": ["lease", "progress", "started_at"]}]
         with changing():
             result = await self._tasks.update_one(standing, update)

@@ -1,4 +1,5 @@
-"""Statements on tasks: S1 to S5 and S7; S8 and S21 are in `khala.store.returns`.
+"""Statements on tasks: S1 to S5 and S7; S8 and S21 are in `khala.store.returns`, S23 in
+`khala.store.patches`.
 
 A task document moves `held -> queued -> leased -> done`; `attempt` is its fencing token. The rules
 that every statement here keeps, and that all of Khala's promises rest on:
@@ -7,7 +8,7 @@ that every statement here keeps, and that all of Khala's promises rest on:
   it expects, so a stale caller changes nothing.
 - Only a lease (S1 fused, S2) makes `attempt` greater.
 - `done` is absorbing: every filter excludes it.
-- Nothing but S1 writes `spec`; a status update never rewrites payload bytes.
+- Nothing but S1 writes `spec`, but for what S23 may; a status update never rewrites payload bytes.
 - All are repeatable. A write whose answer was lost may land late, even after a later read, so a
   repetition does not ask "did it happen" but states it again and then reads whose write stands:
   the claim for a lease, `result_attempt` for a result, the id for an insert.
@@ -54,7 +55,7 @@ from khala.store.codec import (
 from khala.store.dates import to_ms, utc_now
 from khala.store.endings import ending
 from khala.store.failures import DUPLICATE_KEY, changing, item_failure, settling
-from khala.store.returns import TaskReturns
+from khala.store.patches import TaskPatches
 from khala.store.schema import TASKS
 
 QUEUED, HELD, LEASED = (each.value for each in (Dispatch.QUEUED, Dispatch.HELD, Dispatch.LEASED))
@@ -63,7 +64,7 @@ _OPEN = {"$in": [QUEUED, HELD, LEASED]}
 _BEFORE_FIELDS = {name: 1 for name in BRIEF_FIELDS if name != "lease.executor"} | {"lease": 1}
 
 
-class MongoTasks(TaskReturns):
+class MongoTasks(TaskPatches):
     """`TaskStore` on MongoDB."""
 
     def __init__(self, database: Database) -> None:

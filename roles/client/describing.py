@@ -94,6 +94,8 @@ def summary_of(task: Task) -> Iterator[str]:
 def why_waiting(seen: Explanation) -> Iterator[str]:
     """Executors by what they lack, its place in line, and what would help."""
     for block in seen.blocking:
+        if not block.count:
+            continue  # the task itself, which the sentence on it says
         count = "1 node" if block.count == 1 else f"{block.count} nodes"
         names = tables.plain(", ".join(block.nodes))
         more = ", ..." if block.count > len(block.nodes) else ""

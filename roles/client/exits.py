@@ -5,7 +5,7 @@
     2  the command line, or the request, is wrong
     3  there is no such task
     4  the gateway does not take this token
-    5  it conflicts with what is: the task has ended already, or has not
+    5  it conflicts with what is: the task has ended already, or has not, or does not wait
     6  the cluster cannot be reached, or cannot answer now
     7  the time to wait is over, and the task has not ended
   130  interrupted
@@ -18,11 +18,13 @@ from __future__ import annotations
 from khala.client.failures import Denied
 from khala.model.errors import (
     AlreadyDone,
+    Changed,
     Conflict,
     CountDiffers,
     KhalaError,
     NotDone,
     NotFound,
+    NotWaiting,
     OutcomeUnknown,
     Unavailable,
 )
@@ -42,6 +44,8 @@ _CODES: tuple[tuple[type[KhalaError], int], ...] = (
     (AlreadyDone, CONFLICT),
     (NotDone, CONFLICT),
     (CountDiffers, CONFLICT),
+    (NotWaiting, CONFLICT),
+    (Changed, CONFLICT),
     (Conflict, CONFLICT),
     (Unavailable, UNREACHABLE),
     (OutcomeUnknown, UNREACHABLE),

@@ -44,6 +44,7 @@ from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_nodes import NodeActs
+from roles.gateway.v2_patch import TaskPatches
 from roles.gateway.v2_presets import PresetRoutes
 from roles.gateway.v2_quota import QuotaRoutes
 
@@ -66,6 +67,7 @@ HANDLERS = (
     JobActs,
     JobRoutes,
     TaskActs,
+    TaskPatches,
     NodeActs,
     Reference,
 )
@@ -153,6 +155,7 @@ class Gateway:
             QuotaRoutes(client=self._client),
             PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),
+            TaskPatches(client=self._client, cluster=self._cluster),
             NodeActs(client=self._client),
             self._logs,
             JobActs(client=self._client),

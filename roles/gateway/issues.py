@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from khala.model.errors import Rejected
 from khala.model.limits import ISSUES
 from khala.protocol.v2 import Issue, IssueCode, Scalar
@@ -51,9 +53,10 @@ class Issues:
             )
             self.found.append(issue)
 
-    def raise_if_any(self) -> None:
+    def raise_if_any(self, pointer: str = "") -> None:
+        """`pointer`: where what was looked at stands in its document."""
         if self.found:
-            raise Invalid(self.found)
+            raise Invalid([replace(each, pointer=pointer + each.pointer) for each in self.found])
 
 
 def step(name: str | int) -> str:

@@ -60,6 +60,10 @@ _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {
         {"type": "string"},
         "W3C's Trace Context; kept with the task. One that cannot be read is as none.",
     ),
+    "If-Match": (
+        {"type": "string"},
+        "The `ETag` of an answer: nothing is done if what is stored has changed since.",
+    ),
     "If-None-Match": ({"type": "string"}, "Tags of earlier answers; 304 if nothing has changed."),
     "Range": ({"type": "string"}, "One range of bytes, as `bytes=0-99`."),
     "Last-Event-ID": ({"type": "string"}, "Of an event stream: the last `id` that arrived."),

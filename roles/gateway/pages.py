@@ -13,6 +13,7 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import (
     AlreadyDone,
+    Changed,
     Conflict,
     CountDiffers,
     KhalaError,
@@ -22,6 +23,7 @@ from khala.model.errors import (
     NoSuchTask,
     NotDone,
     NotFound,
+    NotWaiting,
     OutcomeUnknown,
     QuotaExceeded,
     Rejected,
@@ -48,6 +50,8 @@ _CODES: tuple[tuple[type[KhalaError], ProblemCode], ...] = (
     (AlreadyDone, ProblemCode.ALREADY_DONE),
     (NotDone, ProblemCode.NOT_DONE),
     (CountDiffers, ProblemCode.COUNT_DIFFERS),
+    (NotWaiting, ProblemCode.NOT_WAITING),
+    (Changed, ProblemCode.PRECONDITION_FAILED),
     (QuotaExceeded, ProblemCode.QUOTA_EXCEEDED),
     (Conflict, ProblemCode.IDEMPOTENCY_MISMATCH),
     (Invalid, ProblemCode.VALIDATION_FAILED),

@@ -12,7 +12,8 @@ from datetime import UTC
 from khala.model.depends import On, predecessor_of
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
-from khala.model.holds import Hold
+from khala.model.holds import RELEASE, Hold
+from khala.model.ids import TaskId
 from khala.model.quota import QUOTA, Quota, Usage
 from khala.model.spec import Network, TaskSpec
 from khala.model.task import Task, TaskState
@@ -46,7 +47,7 @@ def why_pending(task: Task, seen: Seen) -> Pending:
             f" processor time was used today, as it may have; /api/v2/quota?user={user} shows both",
         )
     if task.hold is not None:
-        return Pending(code=PendingCode.HELD, detail=_why_held(task.hold))
+        return Pending(code=PendingCode.HELD, detail=_why_held(task.id, task.hold))
     spec = task.spec
     online = [each for each in seen.executors if each.record.state is SessionState.ONLINE]
     if not online:
@@ -130,16 +131,24 @@ def _shortage(name: str, spec: TaskSpec, able: list[ExecutorSeen]) -> str:
     return f"{name}: it needs {wanted}, the most that is free at one executor is {free}"
 
 
-def _why_held(hold: Hold) -> str:
+def why_held_by_person(task: TaskId) -> str:
+    return f"held until it is released (khala release {task})"
+
+
+def _why_held(task: TaskId, hold: Hold) -> str:
     reasons = [f"until {hold.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"] if hold.until else []
     for on, what in ((On.OK, "the success"), (On.ANY, "the end")):
         waits = [str(each.id) for each in map(predecessor_of, hold.keys) if each and each.on is on]
         if waits:
             reasons.append(f"for {what} of {_some(waits)}")
-    others = [str(key) for key in hold.keys if predecessor_of(key) is None and key != QUOTA]
+    told = (QUOTA, RELEASE)
+    others = [str(key) for key in hold.keys if predecessor_of(key) is None and key not in told]
     if others:
         reasons.append(f"for {_some(others)}")
-    return "waiting " + " and ".join(reasons)
+    waiting = ["waiting " + " and ".join(reasons)] if reasons else []
+    if RELEASE in hold.keys:
+        waiting.insert(0, why_held_by_person(task))
+    return "; ".join(waiting)
 
 
 def _some(names: list[str]) -> str:

@@ -9,7 +9,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError
-from khala.model.ids import parse_task_id
+from khala.model.holds import RELEASE, Hold
+from khala.model.ids import TaskId, parse_task_id
 from khala.model.order import rank_of
 from khala.model.task import Task, TaskState
 from khala.net.client import JudicatorClient
@@ -21,7 +22,7 @@ from roles.gateway.cluster import Cluster
 from roles.gateway.kv2_view import explain
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
-from roles.gateway.pending import held_by_quota_alone, why_pending, why_quota
+from roles.gateway.pending import held_by_quota_alone, why_held_by_person, why_pending, why_quota
 from roles.gateway.v2_quota import load_quota
 from roles.gateway.view_attempts import view_attempts
 
@@ -93,6 +94,14 @@ def _json(view: Struct) -> HTTPResponse:
     return HTTPResponse(v2.encode(view), headers=headers, content_type=JSON)
 
 
+def _blocks_of(task: TaskId, hold: Hold) -> list[v2.Blocking]:
+    """Of what no executor stands in the way."""
+    if RELEASE not in hold.keys:
+        return []
+    detail = why_held_by_person(task)
+    return [v2.Blocking(code=v2.BlockingCode.HELD, detail=detail, nodes=[], count=0)]
+
+
 async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:
     """By what the judicators know of executors now."""
     if task.outcome is not None:
@@ -108,7 +117,9 @@ async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:
         return v2.Explanation(state=task.state, summary=f"Nobody can say: {error.message}")
     pending = why_pending(task, seen)
     if task.hold is not None:
-        return v2.Explanation(state=task.state, summary=pending.detail)
+        return v2.Explanation(
+            state=task.state, summary=pending.detail, blocking=_blocks_of(task.id, task.hold)
+        )
     return v2.Explanation(
         state=task.state,
         summary=pending.detail,

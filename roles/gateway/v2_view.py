@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from khala.model.holds import RELEASE
 from khala.model.outcome import Artifacts, Ending, Outcome, StageOutcome, Stream, StreamCut
 from khala.model.spec import ArtifactRequest, Part, Stage
 from khala.model.task import Task
@@ -87,6 +88,7 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         labels=task.spec.labels,
         job=place_of(task.spec.member),
         priority=task.spec.priority,
+        held=task.hold is not None and RELEASE in task.hold.keys,
         resources=view_amounts(task.spec.wants.amounts),
         placement=view_placement(task.spec.wants),
         image=task.spec.image,

@@ -46,6 +46,7 @@ from roles.judicator.job_routes import JobRoutes
 from roles.judicator.jobs import Jobs
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.metrics import Metrics
+from roles.judicator.patch_routes import PatchRoutes
 from roles.judicator.submit import Submissions
 
 #: Who waited for a task asks for it at once; later, only the store knows whether it is still there.
@@ -104,6 +105,7 @@ class Api:
         BlobRoutes(self._s.blobs).register(routes)
         self._s.logs.register(routes)
         JobRoutes(self._s.jobs, self._s.metrics).register(routes)
+        PatchRoutes(self._s.dispatcher.patching, self._s.jobs).register(routes)
         routes.add("GET", "/rpc/v1/cluster", self.view_cluster)
         routes.add("GET", "/rpc/v1/metrics", self.view_metrics)
         routes.add("GET", "/livez", self.probe_live)

@@ -23,9 +23,9 @@ from khala.core.dispatch import Dispatcher
 from khala.core.quotas import QuotaLifting
 from khala.model.depends import hold_of
 from khala.model.errors import KhalaError, QuotaExceeded
-from khala.model.holds import Hold
+from khala.model.holds import Hold, held_by
 from khala.model.limits import MIB, QUOTA_PORTION, QUOTA_USERS
-from khala.model.quota import QUOTA, Quotas, Usage, held_by_quota
+from khala.model.quota import QUOTA, Quotas, Usage
 from khala.model.spec import TaskSpec
 from khala.model.statements import Lift
 from khala.model.task import TaskBrief, TaskState
@@ -178,7 +178,7 @@ class Admission:
     def hold(self, spec: TaskSpec) -> Hold | None:
         """What a new task is accepted with."""
         hold = hold_of(spec.depends_on)
-        return held_by_quota(hold) if self._quotas.of(spec.user).holds else hold
+        return held_by(hold, QUOTA) if self._quotas.of(spec.user).holds else hold
 
     def on_changed(self, brief: TaskBrief) -> None:
         """One that was accepted may be let go, one that ended has made room."""

@@ -1,9 +1,11 @@
 """What really happened, kept outside the system, and what must be true of it.
 
-I2 `done` never changes; I3 a recorded result is a run of the attempt that was current when it was
-recorded; I4 no (task, attempt) is started twice; I5 attempts and sessions only grow; I6 one task
-per idempotency key; I7 everything accepted ends. Beside them: a cancel that was answered stands,
-an answered submission exists, a cancelled run dies, and after the storm nothing is left over.
+I2 `done` never changes, but for what a person may call it; I3 a recorded result is a run of the
+attempt that was current when it was recorded; I4 no (task, attempt) is started twice; I5 attempts
+and sessions only grow; I6 one task per idempotency key; I7 everything accepted ends; I8 a person's
+change lands once, on the one it follows, and never behind a later one that was answered, and what a
+person holds no executor gets. Beside them: a cancel that was answered stands, an answered
+submission exists, a cancelled run dies, and after the storm nothing is left over.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+from msgspec.structs import replace
+
 from khala.model.depends import On, Predecessor, predecessor_of
 from khala.model.errors import NotFound
-from khala.model.holds import Hold, HoldKey
+from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
 from khala.model.limits import PAST_ATTEMPTS
 from khala.model.outcome import Cancellation, Ending, Outcome, Reason
+from khala.model.statements import PatchItem
 from khala.model.task import Dispatch, Task, TaskState
 from khala.protocol.executor import Run
 from khala.store.memory import MemoryStore, run_now
@@ -61,6 +66,48 @@ class Try:
 
 
 @dataclass(slots=True)
+class Patches:
+    """What persons asked to be changed, and what became of it."""
+
+    #: By their claims, and when they were asked for.
+    asked: dict[str, tuple[PatchItem, float]] = field(default_factory=dict)
+    #: By task: the latest that was answered was asked for then.
+    settled: dict[TaskId, float] = field(default_factory=dict)
+
+    def answered(self, task: Task) -> None:
+        _, at = self.asked[task.patch or ""]
+        self.settled[task.id] = max(at, self.settled.get(task.id, 0.0))
+
+    def check(self, before: Task, now: Task) -> bool:
+        """Whether a person changed it; it is as was asked for then, and else as it was."""
+        if before.dispatch is Dispatch.DONE:
+            patched = {"spec": now.spec, "patch": now.patch, "updated_at": now.updated_at}
+            require(now == replace(before, **patched), "I2 a done task changed", before, now)
+        if before.dispatch is Dispatch.HELD:
+            require(now.dispatch is not Dispatch.LEASED, "I8 leased as held", before, now)
+        if now.patch == before.patch:
+            require(now.spec == before.spec, "the spec changed", before, now)
+            ended = now.dispatch is Dispatch.DONE
+            require(ended or _by_person(now) == _by_person(before), "held by nobody", before, now)
+            return False
+        item, at = self.asked[now.patch or ""]
+        require(item.after == before.patch, "I8 a change landed on another", before, now)
+        require(at >= self.settled.get(now.id, 0.0), "I8 a change landed too late", before, now)
+        require(not item.waits or before.waits, "I8 changed, and did not wait", before, now)
+        asked = {"name": item.name, "labels": item.labels, "priority": item.priority}
+        require(now.spec == replace(before.spec, **asked), "I8 not what was asked", before, now)
+        held = _by_person(before) if item.held is None else item.held
+        require(_by_person(now) == held, "I8 held, or not, against its person", before, now)
+        require(now.waits == before.waits, "I8 a change gave it away", before, now)
+        require(now.updated_at > before.updated_at, "I8 a change that nobody sees", before, now)
+        return True
+
+
+def _by_person(task: Task) -> bool:
+    return task.hold is not None and RELEASE in task.hold.keys
+
+
+@dataclass(slots=True)
 class History:
     """Fed by the nodes; `saw` after every landing of a statement."""
 
@@ -77,6 +124,7 @@ class History:
     said: defaultdict[TaskId, set[Cancellation]] = field(default_factory=lambda: defaultdict(set))
     #: Conditions of holds that the clients have told of.
     lifted: set[tuple[TaskId, HoldKey]] = field(default_factory=set)
+    patches: Patches = field(default_factory=Patches)
     counts: Counter[str] = field(default_factory=Counter)
     tries: list[Try] = field(default_factory=list)
     _last: dict[TaskId, Task] = field(default_factory=dict)
@@ -108,9 +156,8 @@ class History:
             self._check_limit(now)
         else:
             require(now.attempt >= before.attempt, "I5 attempt shrank", before, now)
-            require(now.spec == before.spec, "the spec changed", before, now)
+            self.counts["patched"] += self.patches.check(before, now)
             if before.dispatch is Dispatch.DONE:
-                require(now == before, "I2 a done task changed", before, now)
                 return
             self._released(before, now)
             self._tried_again(before, now)
@@ -136,7 +183,7 @@ class History:
         if before.hold is None or now.dispatch is Dispatch.DONE:
             return
         left = now.hold or Hold()
-        for key in set(before.hold.keys) - set(left.keys):
+        for key in set(before.hold.keys) - {*left.keys, RELEASE}:
             predecessor = predecessor_of(key)
             if predecessor is None:
                 require((now.id, key) in self.lifted, "lifted by nobody", before, now)

@@ -37,6 +37,7 @@ from tests.sim.executor import SimExecutor
 from tests.sim.job_mutations import JOB_MUTATIONS
 from tests.sim.mutation import Mutation, Patch, without, without_flow
 from tests.sim.order_mutations import ORDER_MUTATIONS
+from tests.sim.patch_mutations import PATCH_MUTATIONS
 from tests.sim.retry_mutations import RETRY_MUTATIONS
 
 
@@ -301,4 +302,5 @@ MUTATIONS: dict[str, Mutation] = {
     **ORDER_MUTATIONS,
     **JOB_MUTATIONS,
     **RETRY_MUTATIONS,
+    **PATCH_MUTATIONS,
 }

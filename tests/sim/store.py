@@ -34,6 +34,7 @@ from khala.model.statements import (
     NewTask,
     OpenedSession,
     OpenSession,
+    PatchItem,
     ProgressItem,
     RequeueItem,
     RequeueResult,
@@ -172,6 +173,10 @@ class DoubtfulStore:
     async def lift_if_held(self, items: Sequence[Lift]) -> None:
         for item in items:  # each lands by itself
             await self.do(partial(self._store.lift_if_held, [item]), item.id)
+
+    async def patch_if_next(self, item: PatchItem) -> Task | None:
+        self._history.patches.asked[item.claim] = item, self._node.clock.now
+        return await self.do(lambda: self._store.patch_if_next(item), item.id)
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         return await self.do(lambda: self._store.end_if_waiting(task, outcome), task)

@@ -21,6 +21,7 @@ from khala.model.wants import Wants
 from tests.sim.clock import Clock
 from tests.sim.history import History, Try, require
 from tests.sim.judicator import ANY, SimJudicator, wall_of
+from tests.sim.persons import Persons
 
 #: Longer than an executor waits for a judicator before it gives its runs up.
 LONG_S = 60.0
@@ -129,6 +130,7 @@ class Client:
         self._minted = 0
         self.submissions: list[Submission] = []
         clock.after(1.0, self._lift_some)
+        self._persons = Persons(clock, judicators, history)
 
     def _pick(self) -> SimJudicator | None:
         serving = [j for j in self._judicators if j.up and j.dispatcher.serving]

@@ -51,6 +51,8 @@ class ProblemCode(StrEnum):
     ALREADY_DONE = "already_done"
     NOT_DONE = "not_done"
     COUNT_DIFFERS = "count_differs"
+    NOT_WAITING = "not_waiting"
+    PRECONDITION_FAILED = "precondition_failed"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
@@ -111,6 +113,17 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         409,
         "The filter matches more or fewer tasks than the request expects. Nothing was done.",
         "Look at the list again, and repeat it with the number that is there now.",
+    ),
+    ProblemCode.NOT_WAITING: Meaning(
+        409,
+        "The task does not wait: it runs, has ended, or is a part of a job that is not made yet."
+        " Nothing was changed.",
+        "Name and labels can be changed at any time; for the rest, submit it again.",
+    ),
+    ProblemCode.PRECONDITION_FAILED: Meaning(
+        412,
+        "The task has changed since the answer whose `ETag` is in `If-Match`. Nothing was done.",
+        "Read it again, and decide anew.",
     ),
     ProblemCode.TOO_LARGE: Meaning(
         413,

@@ -171,6 +171,8 @@ class Task(Struct, frozen=True, kw_only=True):
     job: Place | None = None
     labels: dict[str, str] = {}
     priority: int = 0
+    #: A person holds it: it does not begin before it is released.
+    held: bool = False
     #: What it takes up of its executor beside a slot.
     resources: dict[str, float] = {}
     placement: Placement = Placement()

@@ -13,7 +13,7 @@ from khala.protocol.v2.attempts import Attempt
 class PendingCode(StrEnum):
     """Why a task waits."""
 
-    #: It waits for a date, or for other tasks.
+    #: It waits for a date, for other tasks, or for a person to release it.
     HELD = "held"
     #: Its user has as much running, or used as much today, as its quota allows.
     QUOTA = "quota"
@@ -46,6 +46,8 @@ class Pending(Struct, frozen=True, kw_only=True):
 class BlockingCode(StrEnum):
     """Why an executor is not given the task."""
 
+    #: A person holds it, from all of them: no executor is named.
+    HELD = "held"
     OFFLINE = "offline"
     #: An operator gives it no new work.
     CORDONED = "cordoned"

@@ -63,6 +63,7 @@ from roles.judicator.events import Events
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.metrics import Metrics
+from tests.unit.gateway.patches_double import PatchesDouble
 
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
 
@@ -124,11 +125,14 @@ def logs_of(memory: MemoryStore) -> LogRoutes:
     )
 
 
-def register_real(routes: Routes, memory: MemoryStore) -> None:
-    """What is not worth a double of its own: a judicator's routes on the memory store."""
+def register_rest(routes: Routes, memory: MemoryStore, tasks: dict[TaskId, Task]) -> PatchesDouble:
+    """A judicator's routes on the memory store, which are not worth a double of their own; and
+    changes of tasks."""
     BlobRoutes(memory.blobs).register(routes)
     logs_of(memory).register(routes)
+    patches = PatchesDouble(routes, tasks)
     routes.finish()
+    return patches
 
 
 def followed(frame: bytes) -> list[TaskId]:
@@ -191,7 +195,7 @@ class JudicatorDouble:
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
-        register_real(Routes(app), self.memory)
+        self.patches = register_rest(Routes(app), self.memory, self.tasks)
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, request: Request) -> None:

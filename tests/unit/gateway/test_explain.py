@@ -7,6 +7,7 @@ import asyncio
 from msgspec.structs import replace
 
 from khala.model.errors import Unavailable
+from khala.model.holds import RELEASE, Hold
 from khala.model.task import Dispatch, Task
 from khala.protocol.v2 import Blocking
 from roles.gateway.blocking import find_blocking
@@ -72,3 +73,10 @@ def test_it_says_where_a_task_stands() -> None:
     assert summary(task, None) == "Nobody can say: no judicator answers"
     assert summary(running, None) == "It runs on E, as attempt 0."
     assert summary(ended, None) == "The task ended with: ok."
+
+
+def test_a_person_who_holds_it_is_in_the_way_of_every_executor() -> None:
+    task = replace(a_task(), dispatch=Dispatch.HELD, hold=Hold(keys=(RELEASE,)))
+    view = asyncio.run(explain_now(FakeCluster(seen(executor("E"))), task))
+    assert view.summary == f"held until it is released (khala release {task.id})"
+    assert view.blocking == [Blocking(code="held", detail=view.summary, nodes=[], count=0)]

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.executor import Cordon, ImageInfo, SessionState
-from khala.model.holds import Hold, HoldKey
+from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import AttemptNo, mint_task_id
+from khala.model.quota import QUOTA
 from khala.model.spec import Network
 from khala.model.task import Dispatch, Task
 from khala.model.wants import Amounts, Labels, Wants
@@ -197,3 +198,14 @@ def test_images_are_listed_by_name() -> None:
     ]
     assert [holder.executor for holder in images[0].executors] == ["E", "F"]
     assert view_images(seen()).images == []
+
+
+def test_it_says_that_a_person_holds_it() -> None:
+    task = replace(a_task(), dispatch=Dispatch.HELD, hold=Hold(keys=(RELEASE,)))
+    pending = why_pending(task, seen(executor("E")))
+    assert pending.code is PendingCode.HELD
+    assert pending.detail == f"held until it is released (khala release {task.id})"
+    both = replace(task, hold=Hold(until=START, keys=(QUOTA, RELEASE)))
+    assert why_pending(both, seen(executor("E"))).detail == (
+        f"held until it is released (khala release {task.id}); waiting until 2026-11-24T00:04:08Z"
+    )

@@ -1,0 +1,130 @@
+"""A task that exists is called otherwise, moved in the queue, held and released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from khala.model.limits import LABELS
+from khala.model.task import Dispatch, Task
+from roles.gateway.v2_view import etag_of
+from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.test_kv2 import UNKNOWN, task_of
+from tests.unit.gateway.test_v2_acts import ended
+
+MERGE_PATCH = "application/merge-patch+json"
+
+
+async def patch(
+    site: Site, task: str, body: object, *, kind: str = MERGE_PATCH, **headers: str
+) -> tuple[int, Any, str | None]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with site.http.patch(
+        site.url(f"/api/v2/tasks/{task}"), json=body, headers={"Content-Type": kind, **named}
+    ) as response:
+        return response.status, await response.json(content_type=None), response.headers.get("ETag")
+
+
+async def waiting(site: Site, **fields: Any) -> Task:
+    return site.judicator.add(replace(task_of(execute_command=b"./a"), **fields))
+
+
+@pytest.mark.parametrize("kind", ["application/json", MERGE_PATCH])
+async def test_what_is_given_changes_and_the_rest_stays(site: Site, kind: str) -> None:
+    task = await waiting(site, name="old", labels={"a": "1", "b": "2"}, priority=3)
+    wanted = {"labels": {"b": None, "c/d": "3"}, "held": True}
+    status, found, tag = await patch(site, task.id, wanted, kind=kind)
+    assert status == 200
+    assert (found["name"], found["priority"], found["held"]) == ("old", 3, True)
+    assert found["labels"] == {"a": "1", "c/d": "3"}
+    assert found["pending"]["code"] == "held"
+    assert found["pending"]["detail"] == f"held until it is released (khala release {task.id})"
+    stored = site.judicator.tasks[task.id]
+    assert stored.dispatch is Dispatch.HELD
+    assert site.judicator.patches.told[-1] == (task.id,)
+    async with site.http.get(site.url(f"/api/v2/tasks/{task.id}")) as response:
+        assert response.headers["ETag"] == tag
+        assert await response.json() == found
+
+
+async def test_null_is_the_default(site: Site) -> None:
+    task = await waiting(site, name="old", labels={"a": "1"}, priority=3)
+    status, found, _ = await patch(
+        site, task.id, {"name": None, "labels": None, "priority": None, "held": False}
+    )
+    assert status == 200
+    assert (found["name"], found["labels"], found["priority"]) == ("", {}, 0)
+
+
+async def test_what_has_ended_can_be_called_otherwise_and_nothing_else(site: Site) -> None:
+    task = ended(site, name="old")
+    status, found, _ = await patch(site, task.id, {"name": "new", "labels": {"a": "b"}})
+    assert (status, found["name"], found["labels"]) == (200, "new", {"a": "b"})
+    for body in ({"held": True}, {"held": False}, {"priority": 1, "name": "newer"}):
+        status, problem, _ = await patch(site, task.id, body)
+        assert (status, problem["code"]) == (409, "not_waiting")
+    assert site.judicator.tasks[task.id].spec.name == "new"
+    status, problem, _ = await patch(site, UNKNOWN, {"held": True})
+    assert (status, problem["code"]) == (404, "not_found")
+
+
+async def test_only_what_was_seen_is_changed(site: Site) -> None:
+    task = await waiting(site)
+    tag = etag_of(task)
+    # What follows from the queue is in the tag, and is not compared.
+    for form in ('"{}"', '"{}~1f"', '"x", "{}"', "*"):
+        given = form.format(tag)
+        status, found, new = await patch(site, task.id, {"name": given}, If_Match=given)
+        assert (status, found.get("name")) == (200, given), found
+        assert new is not None
+        tag = new.strip('"')
+    for given in ('"x"', f'W/"{tag}"', f'"{etag_of(task)}"'):
+        status, problem, _ = await patch(site, task.id, {"held": True}, If_Match=given)
+        assert (status, problem["code"], problem["field"]) == (
+            412, "precondition_failed", "If-Match",
+        )  # fmt: skip
+    status, problem, _ = await patch(site, task.id, {"held": True}, If_Match=tag)
+    assert (status, problem["code"], problem["field"]) == (400, "invalid_request", "If-Match")
+    assert site.judicator.tasks[task.id].dispatch is Dispatch.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "limit", "given"),
+    [
+        ({"hold": True}, "/hold", None, None),
+        ({"held": None}, "/held", None, None),
+        ({"priority": 101}, "/priority", 100, 101),
+        ({"name": "n" * 129}, "/name", 128, 129),
+        ({"labels": {"a b": "1"}}, "/labels/a b", None, "a b"),
+        ({"labels": {"a b": None}}, "/labels/a b", None, "a b"),
+        ({"labels": {"a": 1}}, "/labels/a", None, 1),
+        ({"labels": {str(n): "" for n in range(LABELS + 1)}}, "/labels", LABELS, LABELS + 1),
+    ],
+)
+async def test_a_fault_is_named(
+    site: Site, body: object, pointer: str, limit: int | None, given: object
+) -> None:
+    task = await waiting(site)
+    status, problem, _ = await patch(site, task.id, body)
+    issue = problem["errors"][0]
+    assert (status, issue["pointer"]) == (422, pointer)
+    assert (issue.get("limit"), issue.get("given")) == (limit, given)
+    assert site.judicator.tasks[task.id] == task
+
+
+async def test_labels_are_counted_with_those_that_it_has(site: Site) -> None:
+    task = await waiting(site, labels={f"old{n}": "" for n in range(LABELS)})
+    status, problem, _ = await patch(site, task.id, {"labels": {"one": "more"}})
+    issue = problem["errors"][0]
+    assert (status, issue["pointer"], issue["limit"]) == (422, "/labels", LABELS)
+    assert str(LABELS + 1) in issue["detail"]
+
+
+async def test_a_document_that_is_none_is_refused(site: Site) -> None:
+    task = await waiting(site)
+    bodies: tuple[object, ...] = ([], "x", 3)
+    for body in bodies:
+        status, problem, _ = await patch(site, task.id, body)
+        assert (status, problem["code"]) == (422, "validation_failed")
