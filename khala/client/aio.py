@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from khala.client.documents import DocumentCalls
 from khala.client.events import Event, EventQuery, read_events
 from khala.client.jobs import cancelling
+from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
@@ -46,7 +46,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(DocumentCalls):
+class AsyncKhala(LoadCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(

@@ -23,6 +23,7 @@ from khala.protocol.v2 import (
     Nodes,
     Page,
     Plan,
+    Queue,
     Quota,
     Row,
     Status,
@@ -136,6 +137,9 @@ class Khala(BlockingJobs):
 
     def quota(self, user: int = 0) -> Quota:
         return self._do(self._inner.quota(user))
+
+    def queue(self, *, user: int | None = None, limit: int = 50) -> Queue:
+        return self._do(self._inner.queue(user=user, limit=limit))
 
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))

@@ -280,8 +280,16 @@ LEADER_TTL_S = 5.0
 
 # --- public API ------------------------------------------------------------------------------
 LIST_LIMIT_MAX = 10_000
-#: Tasks of a list are counted up to this many.
+#: Tasks of a list are counted up to this many, and those before one in the queue.
 LIST_TOTAL_MAX = 10_000
+#: Of the queue: tasks that one answer shows; lines (one for each shape) that are looked at, and
+#: those whose order is known (MongoDB merges up to 200 ranges of an index, and two stand for "no
+#: shape"); tasks that are looked through for one user's, or counted by user; users that are shown.
+QUEUE_SHOWN = 500
+QUEUE_LINES = 1000
+QUEUE_LINES_MERGED = 128
+QUEUE_WALK = 5000
+QUEUE_USERS = 100
 LONG_POLL_MAX_S = 60.0
 #: Event streams of one gateway; the next one is answered with 503.
 EVENT_STREAMS = 1024

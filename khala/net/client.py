@@ -20,6 +20,7 @@ from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
 from khala.net.job_client import JobClient, cancel_body
 from khala.net.log_client import LogClient
+from khala.protocol.queue import QueuePlace, QueueView, ReadQueue
 from khala.protocol.rpc import (
     Cancelled,
     ClusterView,
@@ -40,6 +41,8 @@ _decode_submitted = msgspec.msgpack.Decoder(Submitted)
 _decode_cancelled = msgspec.msgpack.Decoder(Cancelled)
 _decode_rows = msgspec.msgpack.Decoder(TaskRows)
 _decode_page = msgspec.msgpack.Decoder(TaskPage)
+_decode_queue = msgspec.msgpack.Decoder(QueueView)
+_decode_place = msgspec.msgpack.Decoder(QueuePlace)
 _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
@@ -137,6 +140,17 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
     async def list_tasks(self, query: ListTasks) -> TaskRows:
         call = Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query), reads=True)
         return parse(_decode_rows, await self._call(call))
+
+    # ---- the queue --------------------------------------------------------------------------
+
+    async def read_queue(self, query: ReadQueue) -> QueueView:
+        call = Call(method="POST", path="/rpc/v1/queue", body=_encode(query), reads=True)
+        return parse(_decode_queue, await self._call(call))
+
+    async def find_place(self, task: TaskId) -> QueuePlace:
+        """Raise `NotFound` also of a judicator that is older than the question."""
+        call = Call(method="GET", path=f"/rpc/v1/queue/{task}")
+        return parse(_decode_place, await self._call(call))
 
     # ---- bytes ------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from khala.store.outputs import MongoOutputs
 from khala.store.payloads import MongoPayloads
 from khala.store.predecessors import Predecessors
 from khala.store.presets import MongoPresets
+from khala.store.queue import MongoQueue
 from khala.store.quotas import MongoQuotas
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
@@ -46,6 +47,7 @@ class MongoStore:
         self.forgetting = MongoForgetting(database)
         self.retention = MongoRetention(database, self.forgetting)
         self.quotas = MongoQuotas(database)
+        self.queue = MongoQueue(database)
         self.outputs = MongoOutputs(database)
         self.presets = MongoPresets(database)
         self.live = MongoLive(database)

@@ -12,6 +12,7 @@ import click
 from roles.client import own
 from roles.client.job_commands import JOB_COMMANDS, array_options
 from roles.client.live_commands import LIVE_COMMANDS
+from roles.client.load_commands import LOAD_COMMANDS
 from roles.client.options import (
     SELECTORS,
     STATES,
@@ -369,6 +370,7 @@ COMMANDS = (
     nodes,
     quota,
     *LIVE_COMMANDS,
+    *LOAD_COMMANDS,
     *JOB_COMMANDS,
     *own.COMMANDS,
 )

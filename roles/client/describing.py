@@ -101,7 +101,8 @@ def why_waiting(seen: Explanation) -> Iterator[str]:
         more = ", ..." if block.count > len(block.nodes) else ""
         yield f"  {count:8}  {block.code}: {tables.plain(block.detail)} ({names}{more})"
     if seen.position is not None:
-        yield f"  place {seen.position} in the queue"
+        beyond = "" if seen.position_is_exact else "more than "
+        yield f"  place {beyond}{seen.position} in the queue"
     if seen.would_run_if:
         yield f"  would run if {tables.plain(' or '.join(seen.would_run_if))}"
 

@@ -120,12 +120,16 @@ def _date(moment: datetime) -> str:
 
 
 def age(moment: datetime) -> str:
+    return span((datetime.now(UTC) - moment).total_seconds())
+
+
+def span(seconds: float) -> str:
     """`37s`, `12m`, `3h`, `9d`."""
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    whole = max(0, int(seconds))
     for step, letter in _STEPS:
-        if seconds >= step:
-            return f"{seconds // step}{letter}"
-    return f"{seconds}s"
+        if whole >= step:
+            return f"{whole // step}{letter}"
+    return f"{whole}s"
 
 
 def duration(milliseconds: int) -> str:

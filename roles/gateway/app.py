@@ -46,6 +46,7 @@ from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_nodes import NodeActs
 from roles.gateway.v2_patch import TaskPatches
 from roles.gateway.v2_presets import PresetRoutes
+from roles.gateway.v2_queue import QueueRoutes
 from roles.gateway.v2_quota import QuotaRoutes
 
 log = structlog.get_logger()
@@ -62,6 +63,7 @@ HANDLERS = (
     LogRoutes,
     TaskLists,
     Explanations,
+    QueueRoutes,
     QuotaRoutes,
     PresetRoutes,
     JobActs,
@@ -152,6 +154,7 @@ class Gateway:
             DiffRoutes(client=self._client),
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
+            QueueRoutes(client=self._client),
             QuotaRoutes(client=self._client),
             PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),

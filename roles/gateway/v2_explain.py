@@ -11,11 +11,10 @@ from sanic.response import HTTPResponse
 from khala.model.errors import KhalaError
 from khala.model.holds import RELEASE, Hold
 from khala.model.ids import TaskId, parse_task_id
-from khala.model.order import rank_of
 from khala.model.task import Task, TaskState
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
-from khala.protocol.rpc import ListTasks
+from khala.protocol.queue import QueuePlace
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.blocking import find_blocking, would_run_if
 from roles.gateway.cluster import Cluster
@@ -64,7 +63,8 @@ class Explanations(Struct, frozen=True, kw_only=True):
             view = replace(view, summary=await self._why_quota(task) or view.summary)
         view = replace(view, attempts=view_attempts(task).attempts)
         if task.state is TaskState.QUEUED and task.hold is None:
-            view = replace(view, position=await self._position(task))
+            place = await self._place(task)
+            view = replace(view, position=place.position, position_is_exact=place.exact)
         return _json(view)
 
     async def _why_quota(self, task: Task) -> str | None:
@@ -74,19 +74,12 @@ class Explanations(Struct, frozen=True, kw_only=True):
             return None
         return why_quota(seen.user, seen.limits, seen.used)
 
-    async def _position(self, task: Task) -> int | None:
-        """One of a higher priority goes before what was submitted some time before it."""
-        rank = rank_of(task.submitted_at, task.spec.priority)
-        before = ListTasks(
-            states=(TaskState.QUEUED,), created=(None, rank), oldest_first=True, count=True, limit=1
-        )
+    async def _place(self, task: Task) -> QueuePlace:
+        """It has none before its job has made it."""
         try:
-            rows = await self.client.list_tasks(before)
+            return await self.client.find_place(task.id)
         except KhalaError:
-            return None
-        if rows.total is None or not rows.total_is_exact:
-            return None
-        return rows.total + (rank < task.submitted_at) or 1
+            return QueuePlace(position=None)
 
 
 def _json(view: Struct) -> HTTPResponse:

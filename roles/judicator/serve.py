@@ -57,6 +57,7 @@ from roles.judicator.members import Members
 from roles.judicator.metrics import Metrics
 from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.preset_routes import PresetRoutes
+from roles.judicator.queue import QueueRoutes
 from roles.judicator.quotas import Admission
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
@@ -258,11 +259,7 @@ class Judicator:
             render_rpc_failure,
             body_bytes=max(limit, BLOB_CHUNK_BYTES) + ENVELOPE_BYTES,
         )
-        if self._config.identity is not None:
-            require_certificate(app, render_rpc_failure)
-        else:
-            secret = SecretFile(self._config.secret_file, flag="--secret-file")
-            require_secret(app, secret, render_rpc_failure)
+        _require_proof(app, self._config)
         store = self._store
         parts = SubmitParts(
             dependencies=self._dependencies,
@@ -301,6 +298,7 @@ class Judicator:
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
         PresetRoutes(store.presets).register(routes)
+        QueueRoutes(store.queue).register(routes)
         self._retaining.register(routes)
         self._admission.register(routes)
         if self._config.identity is not None:
@@ -331,6 +329,15 @@ class Judicator:
         await server.close(STOP_S / 2)
         await self._world.drain(STOP_S / 4)
         await self._store.committer.drain(STOP_S / 4)
+
+
+def _require_proof(app: App, config: ServeConfig) -> None:
+    """Of who calls: a certificate, or what every process of the cluster shares."""
+    if config.identity is not None:
+        require_certificate(app, render_rpc_failure)
+    else:
+        secret = SecretFile(config.secret_file, flag="--secret-file")
+        require_secret(app, secret, render_rpc_failure)
 
 
 def _logs(

@@ -19,6 +19,7 @@ from khala.model.ids import JobId
 from khala.model.job import Stop
 from khala.model.ranges import parse_array
 from khala.model.task import TaskState
+from khala.protocol.queue import ReadQueue
 from khala.protocol.rpc import ListTasks, SortKey
 from khala.store.listing import WINDOW_DOCS, WINDOWS
 from khala.store.mongo import MongoStore
@@ -78,6 +79,10 @@ async def _next(store: MongoStore, filling: Filling) -> None:
     assert await store.dispatch.find_shapes("", PAGE)
 
 
+async def _head(store: MongoStore, filling: Filling) -> None:
+    assert len((await store.queue.read(ReadQueue(limit=PAGE))).tasks) == PAGE
+
+
 async def _array(store: MongoStore, filling: Filling) -> None:
     """Accepted, its first and its last page, stopped."""
     new = replace(a_job(parse_array(f"1-{ARRAY}").indexes))
@@ -106,6 +111,7 @@ PROBES = (
     Probe(name="first page and how many", ask=_page(count=True), counts=True),
     Probe(name="one task's life", ask=_life),
     Probe(name="the next to be given", ask=_next),
+    Probe(name="head of the queue", ask=_head),
     Probe(name="array of 100,000", ask=_array),
     Probe(name="retention's next look", ask=_retention),
     Probe(name="how many wait and run", ask=lambda store, _: store.tasks.counts(), counts=True),

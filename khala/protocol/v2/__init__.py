@@ -73,6 +73,7 @@ from khala.protocol.v2.nodes import (
 )
 from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
+from khala.protocol.v2.queue import Queue, QueueItem, UserLoad
 from khala.protocol.v2.quota import Quota, QuotaLine
 from khala.protocol.v2.tasks import (
     CaseDetail,
@@ -172,7 +173,9 @@ __all__ = [
     "Presets",
     "Problem",
     "ProblemCode",
+    "Queue",
     "QueueChange",
+    "QueueItem",
     "Quota",
     "QuotaLine",
     "Reset",
@@ -188,6 +191,7 @@ __all__ = [
     "Task",
     "Text",
     "Usage",
+    "UserLoad",
     "counts_of",
     "encode",
     "stamp",

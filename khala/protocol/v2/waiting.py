@@ -84,9 +84,11 @@ class Explanation(Struct, frozen=True, kw_only=True):
     summary: str
     #: By executor; empty for what does not wait for one.
     blocking: list[Blocking] = []
-    #: Its place among all that wait, from 1, by date and by its own priority; null where that is
-    #: not known, or more than 10,000.
+    #: Its place among all that wait, from 1, in the order in which they are taken; null where it is
+    #: in no queue, or nobody can say.
     position: int | None = None
+    #: False: it is further behind than `position`, which is counted up to 10,000.
+    position_is_exact: bool = True
     #: Any of these would let it run; the executors that lack one thing only.
     would_run_if: list[str] = []
     #: Its tries so far, the last 33 of them.

@@ -24,6 +24,7 @@ TASK = "/rpc/v1/tasks/6b04d4787d852fb9eb7f7a4e"
         ("GET", "/rpc/v1/cluster", "EGJ"),
         ("POST", "/rpc/v1/certificate", "EGJ"),
         ("GET", TASK, "GJ"),
+        ("POST", "/rpc/v1/queue", "GJ"),
         ("GET", f"{TASK}/streams/stdout", "GJ"),
         ("DELETE", TASK, "GJ"),
         ("POST", "/rpc/v1/tasks", "GJ"),
