@@ -28,6 +28,7 @@ from roles.admin.commands import ADMIN_COMMANDS
 from roles.backup.commands import backup
 from roles.client.commands import COMMANDS
 from roles.recover.commands import recover
+from roles.replay.commands import replay
 
 EXIT_REFUSED = 2
 EXIT_UNAVAILABLE = 69
@@ -67,6 +68,9 @@ the options of a command.
 """
 
 
+_OF_USERS = (*COMMANDS, replay)
+
+
 class _Group(click.Group):
     """Lists commands by what they are for, in the order in which they were added."""
 
@@ -74,7 +78,7 @@ class _Group(click.Group):
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        users = {command.name for command in COMMANDS}
+        users = {command.name for command in _OF_USERS}
         for title, of_users in (("Tasks (any host)", True), ("Roles and operations", False)):
             rows = [
                 (name, command.get_short_help_str(80))
@@ -95,7 +99,7 @@ def cli() -> None:
     """Overridden by `_HELP`."""
 
 
-for _command in COMMANDS:
+for _command in _OF_USERS:
     cli.add_command(_command)
 
 

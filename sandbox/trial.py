@@ -89,7 +89,7 @@ def _mount_in_child() -> int:
 
 def try_cgroups(config: SandboxConfig) -> Enforcement:
     """What can be enforced with cgroups. Raises Rejected as the sandbox's start does."""
-    with _put_back(config.name):
+    with put_back(config.name):
         tree, enforcement = modes.open_tree(msgspec.structs.replace(config, allow_degraded=False))
         tree.close()
     return enforcement
@@ -107,7 +107,7 @@ def try_jail(config: SandboxConfig) -> Trial:
     """Open a sandbox, which runs a jail with the real profile, and close it; where there are no
     cgroups, without. Raises Rejected as the sandbox's start does."""
     config = msgspec.structs.replace(config, allow_degraded=True)
-    with _put_back(config.name):
+    with put_back(config.name):
         modes.enter(config)
         return asyncio.run(_open_and_close(config))
 
@@ -121,7 +121,7 @@ async def _open_and_close(config: SandboxConfig) -> Trial:
 
 
 @contextmanager
-def _put_back(name: str) -> Iterator[None]:
+def put_back(name: str) -> Iterator[None]:
     """Remove what a sandbox of that name leaves behind, and give back the group it takes."""
     taken = _Taken.look()
     try:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from khala.client.events import Event, EventQuery, read_events
+from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
@@ -46,7 +47,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(LoadCalls):
+class AsyncKhala(FileCalls, LoadCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(

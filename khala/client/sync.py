@@ -20,6 +20,7 @@ from khala.protocol.v2 import (
     CaseDetail,
     CaseDiff,
     Explanation,
+    InputFile,
     Nodes,
     Page,
     Plan,
@@ -28,6 +29,7 @@ from khala.protocol.v2 import (
     Row,
     Status,
     Task,
+    TaskInputs,
 )
 
 
@@ -121,6 +123,16 @@ class Khala(BlockingJobs):
 
     def logs(self, task: str, query: LogQuery | None = None) -> Generator[LogEvent, None, None]:
         return self._each(self._inner.logs(task, query))
+
+    def get_inputs(self, task: str) -> TaskInputs:
+        return self._do(self._inner.get_inputs(task))
+
+    def read_case_output(self, task: str, number: int, stream: StreamName = "stdout") -> bytes:
+        return self._joined(self._inner.open_case_output(task, number, stream))
+
+    def read_input(self, file: InputFile) -> bytes:
+        """All of it at once."""
+        return self._joined(self._inner.open_input(file))
 
     def list_artifacts(self, task: str) -> list[Artifact]:
         return self._do(self._inner.list_artifacts(task))

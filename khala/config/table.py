@@ -296,9 +296,19 @@ SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for 
 BY_KEY = {setting.key: setting for setting in SETTINGS}
 #: What a command needs that asks a judicator of this host, or one named by --join.
 _ASKING = ("data_dir", "bind", "join", "secret_file", "rpc.port", "log.level", "log.format")
+#: What a sandbox is set up by that runs no tasks of others.
+_OF_JAILS = (
+    "executor.expose",
+    "executor.images",
+    "executor.allow_degraded",
+    "executor.allow_network",
+    "executor.uid_base",
+    "nsjail.bin",
+)
 #: Commands that read less than everything; `up` and `config` take every setting.
 _READ_BY_COMMAND = {
     "bench": ("executor.slots", "log.level", "log.format"),
+    "replay": _OF_JAILS,
     "status": _ASKING,
     "admin": _ASKING,
     "gc": (*_ASKING, *(each.key for each in RETENTION)),

@@ -101,13 +101,13 @@ def show_structs(items: Sequence[Struct], form: Form) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(list(items)), indent=2).decode())
 
 
-def show_table(head: list[str] | None, rows: list[list[str]]) -> None:
+def show_table(head: list[str] | None, rows: list[list[str]], *, err: bool = False) -> None:
     """Columns as wide as they must be; the last one is not filled up."""
     lines = rows if head is None else [head, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+        click.echo("  ".join(cells).rstrip(), err=err)
 
 
 def plain(text: str) -> str:

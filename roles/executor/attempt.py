@@ -64,12 +64,17 @@ class Attempt:
     @property
     def room(self) -> tuple[int, int]:
         """Bytes and files of the work directory, which both stages share."""
-        limits = (self.spec.compile_limits, self.spec.execute_limits)
-        return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
+        return room_of(self.spec)
 
     def _limits(self, stage: Stage) -> StageLimits:
         spec = self.spec
         return spec.compile_limits if stage is Stage.COMPILE else spec.execute_limits
+
+
+def room_of(spec: TaskSpec) -> tuple[int, int]:
+    """Bytes and files of the work directory."""
+    limits = (spec.compile_limits, spec.execute_limits)
+    return max(each.disk_bytes for each in limits), max(each.disk_files for each in limits)
 
 
 async def unless_cancelled(

@@ -96,7 +96,7 @@ class Parts:
         if they cannot be had."""
         if not ref.blob:
             async with self._payloads.open_part(task, part) as pieces:
-                await _receive(pieces, ref, path)
+                await receive(pieces, ref, path)
             return
         name = BlobName(ref.sha256)
         busy = self._busy.setdefault(name, _Busy())
@@ -137,7 +137,7 @@ class Parts:
         draft = self._folder / f"{next(self._numbers)}{_DRAFT}"
         try:
             async with self._payloads.open_blob(name) as pieces:
-                await _receive(pieces, ref, draft)
+                await receive(pieces, ref, draft)
             if ref.size_bytes > self._max_bytes:
                 draft.rename(path)
                 return
@@ -161,7 +161,7 @@ class Parts:
             (self._folder / name).unlink()
 
 
-async def _receive(pieces: AsyncIterator[bytes], ref: PartRef, path: Path) -> None:
+async def receive(pieces: AsyncIterator[bytes], ref: PartRef, path: Path) -> None:
     """Write them to `path`; raise `Unavailable` if they are not the part's bytes."""
     digest = hashlib.sha256()
     received = 0
@@ -173,9 +173,9 @@ async def _receive(pieces: AsyncIterator[bytes], ref: PartRef, path: Path) -> No
             digest.update(piece)
             file.write(piece)
     if received != ref.size_bytes:
-        raise Unavailable(f"{received} of {ref.size_bytes} bytes arrived from the judicator")
+        raise Unavailable(f"{received} of {ref.size_bytes} bytes arrived")
     if digest.hexdigest() != ref.sha256:
-        raise Unavailable(f"other bytes than those of {ref.sha256} arrived from the judicator")
+        raise Unavailable(f"other bytes than those of {ref.sha256} arrived")
 
 
 def _hash_of(path: Path) -> str | None:

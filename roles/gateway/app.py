@@ -41,6 +41,7 @@ from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_explain import Explanations
+from roles.gateway.v2_inputs import InputRoutes
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_nodes import NodeActs
@@ -60,6 +61,7 @@ HANDLERS = (
     ArtifactRoutes,
     CaseRoutes,
     DiffRoutes,
+    InputRoutes,
     LogRoutes,
     TaskLists,
     Explanations,
@@ -152,6 +154,7 @@ class Gateway:
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
             DiffRoutes(client=self._client),
+            InputRoutes(client=self._client),
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
             QueueRoutes(client=self._client),

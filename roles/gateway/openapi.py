@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from khala.model.limits import CASES
+from khala.model.spec import Part
 from khala.protocol.v2 import Problem
 from khala.protocol.v2.problems import PROBLEMS, ProblemCode
 from khala.version import VERSION
@@ -41,6 +42,7 @@ _PATHS: dict[str, tuple[Json, str]] = {
     ),
     "number": ({"type": "integer", "minimum": 1, "maximum": CASES}, "A case of a task, from 1."),
     "stream": ({"enum": ["stdout", "stderr"]}, "An output."),
+    "part": ({"enum": [part.value for part in Part]}, "A part of what the task was given."),
     "path": ({"type": "string", "minLength": 1}, "Relative to the work directory."),
     "preset": (
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},

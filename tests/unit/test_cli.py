@@ -49,6 +49,8 @@ ROLES_OF_COMMANDS = {
     "roles.client.own",
     "roles.recover",
     "roles.recover.commands",
+    "roles.replay",
+    "roles.replay.commands",
 }
 
 Run = Callable[..., tuple[int, str, str]]

@@ -39,6 +39,7 @@ from khala.protocol.v2.files import (
     Blob,
     LeftOut,
 )
+from khala.protocol.v2.inputs import CaseInput, InputFile, TaskInputs
 from khala.protocol.v2.jobs import (
     Batch,
     BatchItem,
@@ -117,6 +118,7 @@ __all__ = [
     "Case",
     "CaseDetail",
     "CaseDiff",
+    "CaseInput",
     "CaseOutput",
     "Cases",
     "Check",
@@ -141,6 +143,7 @@ __all__ = [
     "Image",
     "ImageHolder",
     "Images",
+    "InputFile",
     "Inputs",
     "Issue",
     "IssueCode",
@@ -189,6 +192,7 @@ __all__ = [
     "Stages",
     "Status",
     "Task",
+    "TaskInputs",
     "Text",
     "Usage",
     "UserLoad",

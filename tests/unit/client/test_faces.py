@@ -9,7 +9,9 @@ import pytest
 from khala.client import AsyncKhala, Khala
 
 #: What is read piece by piece there is read as a whole here.
-WHOLE = {"open_output": "read_output", "open_artifact": "read_artifact", "open_blob": "read_blob"}
+WHOLE = {
+    name: name.replace("open_", "read_") for name in dir(AsyncKhala) if name.startswith("open_")
+}
 METHODS = [name for name in dir(AsyncKhala) if not name.startswith("_")]
 
 
