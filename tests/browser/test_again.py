@@ -105,8 +105,7 @@ def test_all_open_tasks_of_a_filter_are_cancelled(page: Page, khala: Khala, watc
     ended = submit(khala, "true", user=user)
     other = submit(khala, "true", user=user + 1, placement=NO_SUCH_PLACE)
     khala.wait_done(ended)
-    for _ in range(3):
-        submit(khala, "true", user=user, placement=NO_SUCH_PLACE)
+    first, *_ = [submit(khala, "true", user=user, placement=NO_SUCH_PLACE) for _ in range(3)]
     page.goto("/tasks")
     expect(page.get_by_test_id("task-row").first).to_be_visible()
     expect(page.get_by_test_id("cancel-matching")).to_have_count(0)  # nothing is filtered
@@ -117,6 +116,8 @@ def test_all_open_tasks_of_a_filter_are_cancelled(page: Page, khala: Khala, watc
     submit(khala, "true", user=user, placement=NO_SUCH_PLACE)  # nobody has seen this one
     page.get_by_role("button", name="Cancel 3 tasks").click()
     expect(page.get_by_test_id("confirm")).to_contain_text("Their number has changed")
+    reason = page.get_by_test_id("confirm").get_by_label("Reason", exact=True)
+    reason.fill("no such machine")
     page.get_by_role("button", name="Cancel 4 tasks").click()
     expect(page.get_by_test_id("confirm")).to_have_count(0)
     expect(page.locator("[data-testid=task-row][data-status='7']")).to_have_count(4)
@@ -126,6 +127,7 @@ def test_all_open_tasks_of_a_filter_are_cancelled(page: Page, khala: Khala, watc
         "No task that matches is open: all have ended."
     )
     expect(page.get_by_test_id("confirm-yes")).to_be_disabled()
+    assert ask(khala, f"/tasks/{first}")["message"] == "cancelled: no such machine"
     assert ask(khala, f"/tasks/{other}")["state"] == "queued"
     khala.call("DELETE", f"/api/task?id={other}")
     wait_until(

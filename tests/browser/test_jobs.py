@@ -100,11 +100,14 @@ def test_large_job_is_read_by_the_page_and_cancelled_as_one(page: Page, khala: K
     expect(page.get_by_test_id("cancel-job")).to_be_focused()
     page.get_by_test_id("cancel-job").click()
     expect(page.get_by_test_id("confirm")).to_contain_text("100,000 tasks have not ended")
+    page.get_by_test_id("confirm").get_by_label("Reason", exact=True).fill("wrong input")
     page.get_by_test_id("confirm-yes").click()
     state = page.get_by_test_id("job-state")
     expect(state).to_have_attribute("data-state", "cancelled", timeout=60_000)
     expect(page.get_by_test_id("cancel-job")).to_have_count(0)
-    expect(page.get_by_test_id("job-headline")).to_contain_text("Cancelled; 0 of 100,000")
+    expect(page.get_by_test_id("job-headline")).to_contain_text(
+        "Cancelled: wrong input; 0 of 100,000"
+    )
     expect(page.get_by_test_id("member-filters")).to_contain_text("Cancelled 100,000")
     assert ask(khala, f"/jobs/{job}")["stopped"] == "cancelled"
 

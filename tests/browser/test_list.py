@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.conftest import BOUNDED_USER
 from tests.cluster.harness import Khala
 
 
@@ -176,6 +177,24 @@ def test_filter_by_what_tasks_are_called_and_how_they_ended(page: Page, khala: K
     expect(page.get_by_label("Verdict", exact=True)).to_have_value("WA")
     page.goto("/tasks?user=305&reason=memory")
     expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
+
+
+def test_list_of_a_user_shows_its_quota(page: Page, khala: Khala) -> None:
+    page.goto(f"/tasks?user={BOUNDED_USER}")
+    quota = page.get_by_test_id("quota")
+    expect(quota).to_contain_text("0 of 2")
+    expect(quota).not_to_contain_text("Tasks that run")  # nobody bounds them
+    nowhere = {"user": BOUNDED_USER, "placement": {"require": {"arch": "z80"}}}
+    document = {**nowhere, "stages": {"execute": {"command": "true"}}}
+    waiting = [khala.send("POST", "/api/v2/tasks", document)[1]["id"] for _ in range(2)]
+    expect(quota).to_contain_text("2 of 2, used up")
+    with page.expect_response(re.compile("quota.user=307")) as answered:
+        page.goto("/tasks?user=307")
+    assert answered.value.json()["queued"]["limit"] is None
+    expect(page.get_by_test_id("no-tasks")).to_be_visible()
+    expect(quota).to_have_count(0)
+    for task in waiting:
+        khala.call("DELETE", f"/api/task?id={task}")
 
 
 def test_new_tasks_and_states_arrive_without_a_reload(page: Page, khala: Khala) -> None:

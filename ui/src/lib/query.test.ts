@@ -7,6 +7,8 @@ import {
   matchingOf,
   parseView,
   requestOf,
+  typedOf,
+  viewOf,
 } from "./query";
 
 const ID = "6b04d4787d852fb9eb7f7a4e";
@@ -41,6 +43,14 @@ it("asks in the words of the list", () => {
     order: "oldest",
     cursor: "c",
   });
+});
+
+it("takes a view through the form unchanged, from its first page", () => {
+  const search = "start=2026-01-01T00:00:00Z&state=failed&label=hw%3D3&limit=100&order=oldest";
+  const shown = view(`${search}&page=3&cursor=c`);
+  expect(viewOf(typedOf(shown), shown)).toEqual(view(search));
+  const typed = { ...typedOf(view("")), id: ` ${ID.toUpperCase()}`, name: " a b ", end: "soon" };
+  expect(viewOf(typed, view(""))).toEqual({ ...view(""), id: ID, name: "a b" });
 });
 
 it("brings local times through the form unchanged", () => {

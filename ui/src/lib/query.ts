@@ -164,13 +164,23 @@ export function fromLocalInput(value: string): string {
   return Number.isNaN(time) ? "" : iso(time);
 }
 
-export interface FilterProblems {
-  id?: string;
-  user?: string;
-  end?: string;
-  label?: string;
-  node?: string;
+/** A view as it stands in the fields of the form, which name times in the reader's own zone. */
+export type Typed = Record<(typeof FILTERS)[number], string>;
+
+export function typedOf(view: View): Typed {
+  const { id, user, state, reason, verdict, label, name, node } = view;
+  const [start, end] = [localInput(view.start), localInput(view.end)];
+  return { id, user, start, end, state, reason, verdict, label, name, node };
 }
+
+/** The first page of what is typed, in the order and size of `view`. */
+export function viewOf(typed: Typed, view: View): View {
+  const texts = Object.fromEntries(FILTERS.map((each) => [each, typed[each].trim()]));
+  const [start, end] = [fromLocalInput(typed.start), fromLocalInput(typed.end)];
+  return { ...firstPage(view), ...texts, id: typed.id.trim().toLowerCase(), start, end };
+}
+
+export type FilterProblems = Partial<Record<(typeof FILTERS)[number], string>>;
 
 export function filterProblems(view: View): FilterProblems {
   const problems: FilterProblems = {};
