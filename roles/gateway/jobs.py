@@ -37,7 +37,7 @@ from roles.gateway.bodies import (
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
-from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
 from roles.gateway.plans import PlanQuery, plan_batch, plan_job
 from roles.gateway.presets import Presets
@@ -93,15 +93,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
                 200: Answer(v2.JobPlan),
                 201: Answer(v2.CreatedJob, headers=("Location", "Idempotency-Replayed")),
             },
-            problems=(
-                ProblemCode.QUOTA_EXCEEDED,
-                ProblemCode.VALIDATION_FAILED,
-                ProblemCode.NO_SUCH_IMAGE,
-                ProblemCode.NO_NETWORK_OFFERED,
-                ProblemCode.NO_SUCH_BLOB,
-                ProblemCode.NO_SUCH_TASK,
-                ProblemCode.IDEMPOTENCY_MISMATCH,
-            ),
+            problems=SUBMITTING,
             stream=True,
         )
     )

@@ -23,6 +23,16 @@ from roles.gateway.bodies import drop_body
 Described: TypeAlias = Any
 
 JSON = "application/json"
+#: What any document of a task may be refused for.
+SUBMITTING = (
+    ProblemCode.QUOTA_EXCEEDED,
+    ProblemCode.VALIDATION_FAILED,
+    ProblemCode.NO_SUCH_IMAGE,
+    ProblemCode.NO_NETWORK_OFFERED,
+    ProblemCode.NO_SUCH_BLOB,
+    ProblemCode.NO_SUCH_TASK,
+    ProblemCode.IDEMPOTENCY_MISMATCH,
+)
 #: Parameters of every address: the guard's.
 _EVERYWHERE = ("token",)
 

@@ -33,7 +33,7 @@ from roles.gateway.documents import parse_document
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
-from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_cancel import CancelSpec, cancellation_of
 from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
@@ -65,16 +65,7 @@ class ActionSpec(CancelSpec, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 _action_decoder = msgspec.json.Decoder(ActionSpec)
 _MADE = {201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed"))}
-_MAKING = (
-    ProblemCode.QUOTA_EXCEEDED,
-    ProblemCode.NOT_FOUND,
-    ProblemCode.VALIDATION_FAILED,
-    ProblemCode.NO_SUCH_IMAGE,
-    ProblemCode.NO_NETWORK_OFFERED,
-    ProblemCode.NO_SUCH_BLOB,
-    ProblemCode.NO_SUCH_TASK,
-    ProblemCode.IDEMPOTENCY_MISMATCH,
-)
+_MAKING = (*SUBMITTING, ProblemCode.NOT_FOUND)
 
 
 class TaskActs(Struct, frozen=True, kw_only=True):

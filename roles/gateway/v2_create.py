@@ -30,7 +30,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
-from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending
 from roles.gateway.plans import PlanQuery, plan_of
@@ -80,16 +80,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
                 201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed")),
                 202: Answer(v2.Task, headers=("Location", "Idempotency-Replayed")),
             },
-            problems=(
-                ProblemCode.QUOTA_EXCEEDED,
-                ProblemCode.UNSUPPORTED_MEDIA_TYPE,
-                ProblemCode.VALIDATION_FAILED,
-                ProblemCode.NO_SUCH_IMAGE,
-                ProblemCode.NO_NETWORK_OFFERED,
-                ProblemCode.NO_SUCH_BLOB,
-                ProblemCode.NO_SUCH_TASK,
-                ProblemCode.IDEMPOTENCY_MISMATCH,
-            ),
+            problems=(*SUBMITTING, ProblemCode.UNSUPPORTED_MEDIA_TYPE),
             stream=True,
         )
     )
