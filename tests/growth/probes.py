@@ -129,6 +129,7 @@ async def work_of(probe: Probe, store: MongoStore, filling: Filling) -> Work:
     finally:
         await database.command("profile", 0)
     done = await database["system.profile"].find({"planSummary": {"$exists": True}}).to_list()
+    await database["system.profile"].drop()
     assert not any("COLLSCAN" in each["planSummary"] for each in done), probe.name
     return Work(
         keys=sum(each.get("keysExamined", 0) for each in done),
