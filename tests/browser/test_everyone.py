@@ -33,6 +33,7 @@ class Tasks:
     succeeded: str
     failed: str
     running: str
+    waiting: str
     judged: str
     retried: str
     job: str
@@ -68,13 +69,17 @@ def tasks(khala: Khala) -> Iterator[Tasks]:
     retried = submit(khala, f"echo {LONG_LINE}; exit 9", retry={"max_attempts": 2, "backoff_s": 0})
     khala.wait_done(retried)
     running = khala.submit(user="601", execute_command="sleep 100", execute_timeout="110")
+    waiting = submit(
+        khala, "true", user=602, name=LONG_LINE[:120], placement={"require": {"a" * 63: "b" * 63}}
+    )
     put_preset(khala)
     job = submit_array(khala, "exit $KHALA_ARRAY_INDEX", "0-2", name=LONG_LINE[:120])
     wait_until(lambda: ask(khala, f"/jobs/{job}")["done"], 120, "the job has ended")
     khala.wait_done(succeeded)
     khala.wait_done(failed)
-    yield Tasks(succeeded, failed, running, judged, retried, job)
-    khala.call("DELETE", f"/api/task?id={running}")
+    yield Tasks(succeeded, failed, running, waiting, judged, retried, job)
+    for task in (running, waiting):
+        khala.call("DELETE", f"/api/task?id={task}")
 
 
 class Visit:
@@ -110,6 +115,15 @@ class Visit:
         page.goto("/tasks?user=x")
         expect(page.get_by_text("These filters cannot match anything")).to_be_visible()
         self._look("refused filter")
+        page.goto("/queue")
+        expect(
+            page.locator(f"[data-testid=queue-row][data-id='{self._tasks.waiting}']")
+        ).to_be_visible()
+        expect(page.get_by_test_id("queue-users")).to_be_visible()
+        self._look("queue")
+        page.goto("/queue?user=699")
+        expect(page.get_by_test_id("no-queue")).to_be_visible()
+        self._look("empty queue")
         page.goto("/cluster")
         expect(page.get_by_test_id("executors")).to_be_visible()
         self._look("cluster")

@@ -21,6 +21,7 @@ import type {
   MemberState,
   Nodes,
   Preset,
+  Queue,
   Quota,
   StageName,
   State,
@@ -470,6 +471,16 @@ export async function removePreset(name: string): Promise<void> {
 
 export function getQuota(user: string, signal?: AbortSignal): Promise<Quota> {
   return getJson<Quota>(`/api/v2/quota?${new URLSearchParams({ user })}`, signal);
+}
+
+/** The head of what waits; `user` empty: of everybody. */
+export function getQueue(
+  query: { user: string; limit: number },
+  signal?: AbortSignal,
+): Promise<Queue> {
+  const parameters = new URLSearchParams({ limit: `${query.limit}` });
+  if (query.user) parameters.set("user", query.user);
+  return getJson<Queue>(`/api/v2/queue?${parameters}`, signal);
 }
 
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {

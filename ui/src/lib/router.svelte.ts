@@ -11,6 +11,7 @@ export type Route =
   | { name: "job"; id: string }
   | { name: "presets" }
   | { name: "preset" }
+  | { name: "queue" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -27,6 +28,8 @@ export function match(path: string): Route {
       return { name: "presets" };
     case "/presets/edit":
       return { name: "preset" };
+    case "/queue":
+      return { name: "queue" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

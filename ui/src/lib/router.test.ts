@@ -21,6 +21,7 @@ it.each([
   `/tasks/${ID}`,
   "/executors",
   "/judicators",
+  "/queue",
   "/cluster",
   "/jobs",
   `/jobs/${ID}`,

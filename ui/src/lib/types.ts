@@ -103,7 +103,7 @@ export interface Task {
   network?: "none" | "loopback" | "full";
   /** What it takes up of its executor beside a slot. */
   resources: Record<string, number>;
-  placement: Record<"require" | "avoid" | "prefer", Record<string, string>>;
+  placement: Placement;
   cache: "auto" | "off";
   /** Null where nothing is expected. */
   check: { mode: string; absolute: number | null; relative: number | null } | null;
@@ -285,6 +285,8 @@ export interface Explanation {
   blocking: { code: string; detail: string; nodes: string[]; count: number }[];
   /** Its place among all that wait, from 1; null where nobody can say. */
   position: number | null;
+  /** False: it is further behind, which nobody counted. Missing from an older gateway. */
+  position_is_exact?: boolean;
   /** Any of these would let it run. */
   would_run_if: string[];
 }
@@ -402,6 +404,49 @@ export interface Quota {
   /** Since midnight, UTC. */
   cpu_s: { limit: number | null; used: number | null };
   stored_bytes: { limit: number | null; used: number | null };
+}
+
+/** Labels of executors. */
+export type Placement = Record<"require" | "avoid" | "prefer", Record<string, string>>;
+
+/** What waits, in the order in which it is taken. */
+export interface Queue {
+  /** What an executor could have now. */
+  queued: number;
+  /** What waits for more than an executor. */
+  held: number;
+  oldest_queued_s: number | null;
+  items: QueueItem[];
+  /** Those with the most first. */
+  users: QueueUser[];
+  /** There are tasks behind the last of `items`, or may be. */
+  more: boolean;
+  /** False: there are more, which nobody counted. */
+  queued_is_exact: boolean;
+  held_is_exact: boolean;
+  users_are_exact: boolean;
+}
+
+export interface QueueItem {
+  position: number;
+  id: string;
+  name: string;
+  user: number;
+  priority: number;
+  job: Place | null;
+  created_at: string;
+  waited_s: number;
+  /** What it takes up of an executor beside a slot. */
+  needs: Record<string, number>;
+  image: string;
+  placement: Placement;
+}
+
+export interface QueueUser {
+  user: number;
+  queued: number;
+  held: number;
+  running: number;
 }
 
 export interface ClusterStatus {
