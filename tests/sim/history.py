@@ -17,6 +17,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from khala.model.attempts import AttemptEnd
 from khala.model.depends import On, Predecessor, predecessor_of
 from khala.model.errors import NotFound
 from khala.model.holds import RELEASE, Hold, HoldKey
@@ -213,7 +214,8 @@ class History:
         if now.retries == before.retries:
             return
         policy, brought = now.spec.retry, self.produced.get((now.id, before.attempt))
-        require(now.retries == before.retries + 1, "one result counted twice", before, now)
+        known = (before.attempt, AttemptEnd.RETRIED) in ((p.attempt, p.end) for p in before.past)
+        require(not known and now.retries == before.retries + 1, "a result counted twice", now)
         require(now.attempt == before.attempt, "retried out of turn", before, now)
         require(policy is not None and brought is not None, "retried for nothing", before, now)
         if policy is not None and brought is not None:
