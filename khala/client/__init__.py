@@ -25,6 +25,7 @@ from khala.client.request import (
     RetryOf,
     Source,
     StageOf,
+    TaskPatch,
 )
 from khala.client.sync import Khala
 from khala.model.errors import (
@@ -32,6 +33,7 @@ from khala.model.errors import (
     Conflict,
     KhalaError,
     NotFound,
+    NotWaiting,
     OutcomeUnknown,
     Rejected,
     TooLarge,
@@ -56,6 +58,7 @@ __all__ = [
     "NewJob",
     "NewTask",
     "NotFound",
+    "NotWaiting",
     "OutcomeUnknown",
     "Page",
     "PlacementOf",
@@ -67,6 +70,7 @@ __all__ = [
     "Stage",
     "StageOf",
     "Task",
+    "TaskPatch",
     "TooLarge",
     "Unavailable",
     "bytes_of",

@@ -1,4 +1,4 @@
-"""Documents as they are written, and acts on many tasks, as methods of the client."""
+"""Documents as they are written, changes of tasks, and acts on many, as methods of the client."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import msgspec
 from msgspec import Struct
 
 from khala.client.jobs import JSON, JobCalls, parse
-from khala.client.request import Json
+from khala.client.request import Json, TaskPatch
 from khala.client.transport import Call
-from khala.protocol.v2 import Acted, Batch, BatchPlan, Created, CreatedJob, Preset, Presets
+from khala.protocol.v2 import (
+    Acted,
+    Batch,
+    BatchPlan,
+    Created,
+    CreatedJob,
+    Preset,
+    Presets,
+    Task,
+)
 
 #: Fields that only the document of a job has.
 _OF_JOBS = ("task", "tasks", "array", "entries")
@@ -73,6 +82,14 @@ class DocumentCalls(JobCalls):
     async def remove_preset(self, name: str) -> Preset:
         """What it said. Raise `NotFound`."""
         return parse(Preset, await self._ask("DELETE", f"{_PRESETS}/{quote(name, safe='')}"))
+
+    async def patch_task(self, task: str, patch: TaskPatch) -> Task:
+        """Change it, all or nothing; as it is then. Raise `NotWaiting` if it does not wait and the
+        patch is about that."""
+        path = f"/api/v2/tasks/{quote(task, safe='')}"
+        headers = {"Content-Type": "application/merge-patch+json"}
+        body = msgspec.json.encode(patch)
+        return parse(Task, await self._ask("PATCH", path, body=body, headers=headers))
 
     async def cancel_matching(
         self, matching: Json, expect_count: int, *, reason: str = "", by: str = ""

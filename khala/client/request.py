@@ -10,7 +10,7 @@ import base64
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 Json: TypeAlias = dict[str, Any]
 
@@ -90,6 +90,10 @@ class RetryOf(Struct, frozen=True, kw_only=True):
     backoff_max_s: float | str | None = None
 
 
+#: Fields of a task that its document has as they are, unless they are empty.
+_PLAIN = ("preset", "name", "labels", "priority", "held", "resources", "image", "network")
+
+
 class NewTask(Struct, frozen=True, kw_only=True):
     """A task to create; at least one of the two stages, here or in its preset."""
 
@@ -103,6 +107,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
+    #: It does not begin before it is released, with `patch_task`.
+    held: bool = False
     #: What it takes up of its executor: {"cpus": 2, "memory": "8GiB", "gpu": 1}.
     resources: dict[str, float | str] = {}
     placement: PlacementOf | None = None
@@ -141,7 +147,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = [_source(source) for source in sources]
         if self.stdin is not None:
             document["stdin"] = _content(self.stdin)
-        for name in ("preset", "name", "labels", "priority", "resources", "image", "network"):
+        for name in _PLAIN:
             if value := getattr(self, name):
                 document[name] = value
         if not self.cache:
@@ -167,6 +173,18 @@ class NewTask(Struct, frozen=True, kw_only=True):
             document["check"] = {"mode": self.check} if by_mode else self.check
         if self.stop_on_first_failure:
             document["stop_on_first_failure"] = True
+
+
+class TaskPatch(Struct, frozen=True, kw_only=True):
+    """What is to be another of a task that exists; what is not given stays, None is the default."""
+
+    name: str | UnsetType | None = UNSET
+    #: Added or replaced; None takes one away, and None alone all of them.
+    labels: dict[str, str | None] | UnsetType | None = UNSET
+    #: Only while it waits.
+    priority: int | UnsetType | None = UNSET
+    #: Only while it waits: whether it is held, until it is released with False.
+    held: bool | UnsetType = UNSET
 
 
 def _predecessor(text: str) -> Json:

@@ -10,7 +10,7 @@ from typing import Self
 from khala.client.aio import PATIENCE_S, AsyncKhala
 from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
-from khala.client.request import NewTask
+from khala.client.request import NewTask, TaskPatch
 from khala.client.sync_jobs import BlockingJobs
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -78,6 +78,9 @@ class Khala(BlockingJobs):
 
     def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
         return self._do(self._inner.cancel(task, reason=reason, by=by))
+
+    def patch_task(self, task: str, patch: TaskPatch) -> Task:
+        return self._do(self._inner.patch_task(task, patch))
 
     def rerun(self, task: str, *, key: str | None = None) -> str:
         return self._do(self._inner.rerun(task, key=key))

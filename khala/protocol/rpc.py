@@ -71,6 +71,8 @@ class SubmitTask(TaskOptions, frozen=True, kw_only=True):
     context: bytes = b""
     #: Retrying with the same key (per user) yields the same task.
     key: str | None = None
+    #: It is accepted as held by a person.
+    held: bool = False
 
 
 class TouchBlobs(Struct, frozen=True, kw_only=True):

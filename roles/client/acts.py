@@ -272,7 +272,7 @@ async def cancel(
         await khala.cancel(task, reason=said.reason, by=said.by)
         return f"{task} cancelled"
 
-    return await _each(await select(khala, connection, words), cancel_one)
+    return await each_of(await select(khala, connection, words), cancel_one)
 
 
 async def again(
@@ -285,7 +285,7 @@ async def again(
         connection.remember(made)
         return made
 
-    return await _each(await select(khala, connection, words), submit_again)
+    return await each_of(await select(khala, connection, words), submit_again)
 
 
 async def forget(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> int:
@@ -293,10 +293,10 @@ async def forget(khala: AsyncKhala, connection: Connection, words: tuple[str, ..
         await khala.forget(task)
         return f"{task} removed"
 
-    return await _each(await select(khala, connection, words), forget_one)
+    return await each_of(await select(khala, connection, words), forget_one)
 
 
-async def _each(tasks: Sequence[str], work: Callable[[str], Awaitable[str]]) -> int:
+async def each_of(tasks: Sequence[str], work: Callable[[str], Awaitable[str]]) -> int:
     """Print what `work` says of each. All are tried; the code is that of the first that failed."""
     code = 0
     for task in tasks:

@@ -27,6 +27,7 @@ from roles.client.options import (
     some_tasks,
     task_options,
 )
+from roles.client.patch_commands import PATCH_COMMANDS
 
 if TYPE_CHECKING:
     from khala.model.outcome import Cancellation
@@ -369,6 +370,7 @@ COMMANDS = (
     fetch,
     nodes,
     quota,
+    *PATCH_COMMANDS,
     *LIVE_COMMANDS,
     *LOAD_COMMANDS,
     *JOB_COMMANDS,

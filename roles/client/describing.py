@@ -40,6 +40,11 @@ def described(task: Task) -> list[str]:
         f"Created   {task.created_at:%Y-%m-%d %H:%M:%S} UTC ({tables.age(task.created_at)} ago)",
         f"Attempt   {task.attempt}" + (f", {task.crashes} lost" if task.crashes else ""),
     ]
+    if task.labels:
+        named = ", ".join(f"{key}={value}" for key, value in task.labels.items())
+        lines.append(f"Labels    {tables.plain(named)}")
+    if task.priority:
+        lines.append(f"Priority  {task.priority}")
     if task.executor:
         lines.append(f"Executor  {task.executor}")
     if task.verdict is not None:

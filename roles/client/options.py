@@ -277,6 +277,7 @@ def _order_options() -> tuple[Callable[[Decorated], Decorated], ...]:
         click.option(
             "--priority", type=int, help="-100 to 100: a point is worth a minute of waiting."
         ),
+        click.option("--hold", is_flag=True, help="It does not begin before `release`."),
         click.option(
             "--resource",
             multiple=True,

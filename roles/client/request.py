@@ -42,6 +42,7 @@ class Options(Struct, frozen=True, kw_only=True):
     name: str | None = None
     label: tuple[str, ...] = ()
     priority: int | None = None
+    hold: bool = False
     resource: tuple[str, ...] = ()
     require: tuple[str, ...] = ()
     avoid: tuple[str, ...] = ()
@@ -97,6 +98,7 @@ def task_of(options: Options) -> NewTask:
         name=options.name or "",
         labels=dict(pair_of(text, "--label", "KEY") for text in options.label),
         priority=options.priority or 0,
+        held=options.hold,
         resources=dict(_resource(text) for text in options.resource),
         placement=_placement(options),
         retry=_retry(options),

@@ -44,6 +44,7 @@ def plan_of(task: SubmitTask, sizes: Mapping[BlobName, int]) -> v2.Plan:
         name=task.name,
         labels=task.labels,
         priority=task.priority,
+        held=task.held,
         resources=view_amounts(task.wants.amounts),
         placement=view_placement(task.wants),
         image=task.image,

@@ -244,6 +244,8 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Labels = {}
     #: A point is worth a minute of waiting.
     priority: Priority = 0
+    #: It does not begin before it is released, with `PATCH`.
+    held: bool = False
     #: What it takes up of its executor: `cpus`, `memory`, and counters of the operator's.
     resources: Amounts = {}
     placement: PlacementSpec = PlacementSpec()

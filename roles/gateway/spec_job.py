@@ -74,6 +74,9 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
         tasks: list[SubmitTask] = []
         found: list[Issue] = issues.found
         for document, pointer in zip(listed, pointers, strict=False):
+            if document.held:
+                detail = "tasks of a job are accepted together; hold one of them once it is there"
+                issues.add(f"{pointer}/held", IssueCode.INVALID_VALUE, detail, given=True)
             made = await self.build_task(document, key="")
             if isinstance(made, Invalid):
                 found += [replace(each, pointer=pointer + each.pointer) for each in made.issues]

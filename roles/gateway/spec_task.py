@@ -71,12 +71,7 @@ class _Check:
 
     def task(self, spec: TaskSpecV2, key: str) -> SubmitTask:
         check_range(spec.user, 0, INTEGER_MAX, "/user", self._issues)
-        stages = {Stage.COMPILE: spec.stages.compile, Stage.EXECUTE: spec.stages.execute}
-        given = {stage: each for stage, each in stages.items() if each is not None}
-        if not given:
-            self._issues.add(
-                "/stages", IssueCode.MISSING_FIELD, "a task has a compile or an execute stage"
-            )
+        given = self._stages(spec)
         given_parts = self._parts(spec, given)
         cases = check_cases(spec, self._files, self._issues)
         given_parts |= cases.parts
@@ -127,8 +122,17 @@ class _Check:
             retry=retry,
             max_crashes=max_crashes,
             queue_ttl_s=queue_ttl_s,
+            held=spec.held,
             key=key,
         )
+
+    def _stages(self, spec: TaskSpecV2) -> dict[Stage, StageSpec]:
+        stages = {Stage.COMPILE: spec.stages.compile, Stage.EXECUTE: spec.stages.execute}
+        given = {stage: each for stage, each in stages.items() if each is not None}
+        if not given:
+            detail = "a task has a compile or an execute stage"
+            self._issues.add("/stages", IssueCode.MISSING_FIELD, detail)
+        return given
 
     def _parts(self, spec: TaskSpecV2, given: Mapping[Stage, StageSpec]) -> dict[Part, Content]:
         """Those of the document, but for its cases."""

@@ -28,6 +28,7 @@ from khala.model.errors import (
     TooLarge,
     Unavailable,
 )
+from khala.model.holds import RELEASE, Hold, held_by
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, KEY_CHARS, LIST_TASKS
 from khala.model.spec import Network, Part, PartRef, TaskSpec
@@ -77,13 +78,17 @@ class Submissions:
                     spec=spec,
                     submitted_at=utc_now(),
                     key=request.key,
-                    fingerprint=fingerprint_of(spec, request.context) if request.key else b"",
-                    hold=self.admission.hold(spec),
+                    fingerprint=_fingerprint(spec, request) if request.key else b"",
+                    hold=self._hold(spec, request),
                 )
             )
         if spec.depends_on:
             self._dependencies.hurry()
         return Submitted(id=result.id, replay=result.replay)
+
+    def _hold(self, spec: TaskSpec, request: SubmitTask) -> Hold | None:
+        hold = self.admission.hold(spec)
+        return held_by(hold, RELEASE) if request.held else hold
 
     async def submit_batch(self, requests: Sequence[SubmitTask]) -> list[BatchAnswer]:
         """Each has its own answer. They travel to the store together."""
@@ -189,6 +194,11 @@ def no_such_blob(name: BlobName, field: str) -> NoSuchBlob:
         f"{field}: there is no blob {PREFIX}{name}; send it with PUT /api/v2/blobs/{name}",
         field=field,
     )
+
+
+def _fingerprint(spec: TaskSpec, request: SubmitTask) -> bytes:
+    """With what is asked for beside the task itself."""
+    return fingerprint_of(spec, request.context + (b"held" if request.held else b""))
 
 
 def fingerprint_of(spec: TaskSpec, context: bytes = b"") -> bytes:

@@ -293,6 +293,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
+    #: It does not begin before it is released.
+    held: bool = False
     #: What it takes up of its executor beside a slot.
     resources: dict[str, float] = {}
     placement: Placement = Placement()

@@ -128,3 +128,21 @@ async def test_a_document_that_is_none_is_refused(site: Site) -> None:
     for body in bodies:
         status, problem, _ = await patch(site, task.id, body)
         assert (status, problem["code"]) == (422, "validation_failed")
+
+
+async def test_a_task_may_be_submitted_as_held(site: Site) -> None:
+    document = {"stages": {"execute": {"command": "true"}}, "held": True}
+    async with site.http.post(site.url("/api/v2/tasks?dry_run=true"), json=document) as response:
+        assert (response.status, (await response.json())["held"]) == (200, True)
+    for held in (True, False):
+        document["held"] = held
+        async with site.http.post(site.url("/api/v2/tasks"), json=document) as response:
+            assert response.status == 201
+        assert site.judicator.submitted[-1].held is held
+    for job, pointer in (
+        ({"task": {**document, "held": True}, "array": "0-3"}, "/task/held"),
+        ({"tasks": [document, {**document, "held": True}]}, "/tasks/1/held"),
+    ):
+        async with site.http.post(site.url("/api/v2/jobs"), json=job) as response:
+            problem = await response.json(content_type=None)
+            assert (response.status, problem["errors"][0]["pointer"]) == (422, pointer)

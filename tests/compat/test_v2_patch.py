@@ -1,0 +1,106 @@
+"""Tasks that are changed on the real stack, by the client and over the wire."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from khala.client import AlreadyDone, Khala, NewTask, NotWaiting, StageOf, Task, TaskPatch
+from khala.model.task import TaskState
+from tests.compat.conftest import SLOTS
+
+BEFORE_S = 120.0
+
+
+@pytest.fixture
+def khala(stack: str) -> Iterator[Khala]:
+    with Khala(stack) as khala:
+        yield khala
+
+
+def wait_until(khala: Khala, task: str, state: TaskState) -> Task:
+    deadline = time.monotonic() + BEFORE_S
+    while (found := khala.get(task)).state is not state:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def hold(khala: Khala, task: str) -> None:
+    """Also one that was given ahead to an executor without a free slot, which gives it back."""
+    deadline = time.monotonic() + BEFORE_S
+    while True:
+        try:
+            assert khala.patch_task(task, TaskPatch(held=True)).held
+            return
+        except NotWaiting:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def explained(stack: str, task: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{stack}/api/v2/tasks/{task}/explain", timeout=90) as response:
+        found: dict[str, Any] = json.load(response)
+        return found
+
+
+def echo(word: str, **chosen: Any) -> NewTask:
+    return NewTask(execute=StageOf(f"echo {word}"), **chosen)
+
+
+def test_what_is_submitted_as_held_begins_when_it_is_released(stack: str, khala: Khala) -> None:
+    task = khala.submit(echo("begun", held=True, labels={"draft": "1", "course": "cs101"}))
+    other = khala.wait(khala.submit(echo("other")))
+    assert other.state is TaskState.SUCCEEDED
+    found = khala.get(task)
+    assert (found.state, found.held, found.attempt) == (TaskState.QUEUED, True, 0)
+    seen = explained(stack, task)
+    assert seen["summary"] == f"held until it is released (khala release {task})"
+    assert [block["code"] for block in seen["blocking"]] == ["held"]
+    changed = khala.patch_task(task, TaskPatch(name="later", labels={"draft": None, "n": "2"}))
+    assert (changed.name, changed.labels) == ("later", {"course": "cs101", "n": "2"})
+    assert changed.held
+    released = khala.patch_task(task, TaskPatch(held=False))
+    assert not released.held
+    ended = khala.wait(task)
+    assert (ended.state, ended.name) == (TaskState.SUCCEEDED, "later")
+    assert khala.read_output(task) == b"begun\n"
+    with pytest.raises(NotWaiting):
+        khala.patch_task(task, TaskPatch(held=True, name="no"))
+    # It has ended a moment ago, and is in the memory of whoever ended it.
+    assert khala.patch_task(task, TaskPatch(name="old", labels=None)).name == "old"
+    again = khala.get(task)
+    assert (again.name, again.labels, again.state) == ("old", {}, TaskState.SUCCEEDED)
+
+
+def test_others_overtake_what_is_held_and_the_urgent_goes_first(khala: Khala) -> None:
+    busy = [khala.submit(NewTask(execute=StageOf("sleep 600"))) for _ in range(SLOTS)]
+    for task in busy:
+        wait_until(khala, task, TaskState.RUNNING)
+    held, plain, urgent = (khala.submit(echo(word)) for word in ("held", "plain", "urgent"))
+    try:
+        for task in (held, plain, urgent):
+            hold(khala, task)
+        assert khala.patch_task(urgent, TaskPatch(priority=5)).priority == 5
+        for task in (plain, urgent):
+            assert not khala.patch_task(task, TaskPatch(held=False)).held
+        with pytest.raises(NotWaiting):
+            khala.patch_task(busy[0], TaskPatch(priority=1))
+        khala.cancel(busy[0])
+        first, second = khala.wait(urgent, BEFORE_S), khala.wait(plain, BEFORE_S)
+        assert first.started_at is not None
+        assert second.started_at is not None
+        assert first.started_at < second.started_at
+        assert khala.get(held).state is TaskState.QUEUED
+        khala.patch_task(held, TaskPatch(held=False))
+        assert khala.wait(held, BEFORE_S).state is TaskState.SUCCEEDED
+    finally:
+        for task in busy[1:]:
+            khala.cancel(task)
+    with pytest.raises(AlreadyDone):
+        khala.cancel(held)
