@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from khala.client.documents import DocumentCalls
 from khala.client.jobs import parse
-from khala.protocol.v2 import Queue
+from khala.protocol.v2 import Queue, Stats
 
 
 class LoadCalls(DocumentCalls):
@@ -14,3 +16,13 @@ class LoadCalls(DocumentCalls):
         """What is next, up to 500 tasks of all users or of one, how much waits, and whose it is."""
         query = {"limit": str(limit)} | ({"user": str(user)} if user is not None else {})
         return parse(Queue, await self._ask("GET", "/api/v2/queue", query=query))
+
+    async def stats(
+        self, *, start: datetime | None = None, end: datetime | None = None, step: str = "1h"
+    ) -> Stats:
+        """What ended, by steps of `1m`, `5m`, `1h` or `1d`; of the last day unless told otherwise.
+        A date without a zone is one of this host."""
+        dates = {"from": start, "to": end}
+        query = {name: at.astimezone(UTC).isoformat() for name, at in dates.items() if at}
+        answer = await self._ask("GET", "/api/v2/stats", query={"step": step, **query})
+        return parse(Stats, answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ from khala.protocol.v2 import (
     Queue,
     Quota,
     Row,
+    Stats,
     Status,
     Task,
     TaskInputs,
@@ -155,6 +157,11 @@ class Khala(BlockingJobs):
 
     def queue(self, *, user: int | None = None, limit: int = 50) -> Queue:
         return self._do(self._inner.queue(user=user, limit=limit))
+
+    def stats(
+        self, *, start: datetime | None = None, end: datetime | None = None, step: str = "1h"
+    ) -> Stats:
+        return self._do(self._inner.stats(start=start, end=end, step=step))
 
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))

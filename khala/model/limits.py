@@ -290,6 +290,13 @@ QUEUE_LINES = 1000
 QUEUE_LINES_MERGED = 128
 QUEUE_WALK = 5000
 QUEUE_USERS = 100
+#: Of statistics: steps that one answer has; tasks that ended and are added up by one statement, and
+#: by one question of those that nobody has added up yet. A minute is added up when it has been over
+#: for so long: an end is recorded by then under the date it came with.
+STATISTICS_STEPS = 500
+STATISTICS_PORTION = 2000
+STATISTICS_RECENT = 20_000
+STATISTICS_SETTLE_S = 120.0
 LONG_POLL_MAX_S = 60.0
 #: Event streams of one gateway; the next one is answered with 503.
 EVENT_STREAMS = 1024

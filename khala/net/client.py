@@ -34,6 +34,7 @@ from khala.protocol.rpc import (
     TaskPage,
     TaskRows,
 )
+from khala.protocol.statistics import ReadStatistics, StatisticsView
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_task = msgspec.msgpack.Decoder(Task)
@@ -43,6 +44,7 @@ _decode_rows = msgspec.msgpack.Decoder(TaskRows)
 _decode_page = msgspec.msgpack.Decoder(TaskPage)
 _decode_queue = msgspec.msgpack.Decoder(QueueView)
 _decode_place = msgspec.msgpack.Decoder(QueuePlace)
+_decode_statistics = msgspec.msgpack.Decoder(StatisticsView)
 _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
@@ -141,7 +143,7 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
         call = Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query), reads=True)
         return parse(_decode_rows, await self._call(call))
 
-    # ---- the queue --------------------------------------------------------------------------
+    # ---- the queue, and what ended ------------------------------------------------------------
 
     async def read_queue(self, query: ReadQueue) -> QueueView:
         call = Call(method="POST", path="/rpc/v1/queue", body=_encode(query), reads=True)
@@ -151,6 +153,10 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
         """Raise `NotFound` also of a judicator that is older than the question."""
         call = Call(method="GET", path=f"/rpc/v1/queue/{task}")
         return parse(_decode_place, await self._call(call))
+
+    async def read_statistics(self, query: ReadStatistics) -> StatisticsView:
+        call = Call(method="POST", path="/rpc/v1/statistics", body=_encode(query), reads=True)
+        return parse(_decode_statistics, await self._call(call))
 
     # ---- bytes ------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def names_to_copy() -> tuple[str, ...]:
     """
     first = (schema.JOBS, schema.TASKS)
     others = [name for name in schema.COLLECTIONS if name not in (*first, schema.TOKENS)]
-    return (*first, *others)
+    return (*first, *others, schema.STATISTICS)
 
 
 async def count(database: Database, name: str, *, exactly: bool) -> int:

@@ -27,6 +27,7 @@ from khala.store.queue import MongoQueue
 from khala.store.quotas import MongoQuotas
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
+from khala.store.statistics import MongoStatistics
 from khala.store.tasks import MongoTasks
 
 
@@ -48,6 +49,7 @@ class MongoStore:
         self.retention = MongoRetention(database, self.forgetting)
         self.quotas = MongoQuotas(database)
         self.queue = MongoQueue(database)
+        self.statistics = MongoStatistics(database)
         self.outputs = MongoOutputs(database)
         self.presets = MongoPresets(database)
         self.live = MongoLive(database)

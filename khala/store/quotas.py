@@ -70,7 +70,7 @@ def _stage_ms(stage: str) -> Document:
 
 
 #: Of a task: that of its result, and of those that were tried again.
-_TASK_MS: Document = {
+TASK_MS: Document = {
     "$add": [
         _cpu_ms("$outcome"),
         {"$sum": {"$map": {"input": {"$ifNull": ["$past", []]}, "in": _cpu_ms("$$this.outcome")}}},
@@ -134,7 +134,7 @@ class MongoQuotas:
         settled = max(known.until, now - _SETTLED)
         pipeline: list[Document] = [
             {"$match": {"user": user, "state": _DONE, "done_at": {"$gte": known.until}}},
-            {"$group": {"_id": {"$lt": ["$done_at", settled]}, "ms": {"$sum": _TASK_MS}}},
+            {"$group": {"_id": {"$lt": ["$done_at", settled]}, "ms": {"$sum": TASK_MS}}},
         ]
         with reading():
             docs = await (await self._tasks.aggregate(pipeline, hint="spent")).to_list()

@@ -58,6 +58,9 @@ META = "meta"
 TOKENS = "tokens"
 #: Made by its first document; what stands in it is of use for a moment.
 QUOTA_TURNS = "quota_turns"
+#: Made by its first document, without an index but that of ids: an older Khala can be started on
+#: it, and one that joins a running cluster needs no new schema.
+STATISTICS = "statistics"
 JUDICATORS = "judicators"
 
 _ABSENT: Document = {"$exists": False}

@@ -32,4 +32,31 @@ def queue(connection: Connection, form: str, user: int | None, limit: int) -> No
     act(connection, lambda khala: show_queue(khala, Form(form), user=user, limit=limit))
 
 
-LOAD_COMMANDS = (queue,)
+@click.command(short_help="What ended, step by step.")
+@click.option(
+    "--since", metavar="DURATION", default="24h", show_default=True, help="How far back: 2h, 30d."
+)
+@click.option(
+    "--step", type=click.Choice(["1m", "5m", "1h", "1d"]), default="1h", show_default=True
+)
+@formed
+@connected
+def stats(connection: Connection, form: str, since: str, step: str) -> None:
+    """Show how many tasks ended in each step and how, after which wait, which run (half and 95 %
+    of them took no longer) and with which processor time. It is known when the tasks are gone.
+
+    \b
+      khala.pex stats
+      khala.pex stats --since 2h --step 5m
+      khala.pex stats --since 30d --step 1d -o json | jq '.[0].buckets'
+
+    A bar is as long as its share of the longest; what did not succeed is the x at its end."""
+    from roles.client.request import duration_of
+    from roles.client.stats import show_stats
+    from roles.client.tables import Form
+
+    since_s = duration_of(since, "--since") or 0.0
+    act(connection, lambda khala: show_stats(khala, Form(form), since_s=since_s, step=step))
+
+
+LOAD_COMMANDS = (queue, stats)

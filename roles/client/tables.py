@@ -42,7 +42,7 @@ CLEAR = "\x1b[H\x1b[2J"
 _WIDE: dict[str, Cell] = {
     "ATTEMPT": lambda row: str(row.attempt),
     "EXECUTOR": lambda row: row.executor or "-",
-    "CREATED": lambda row: _date(row.created_at),
+    "CREATED": lambda row: date(row.created_at),
 }
 #: Shown when they are asked for.
 _MORE: dict[str, Cell] = {
@@ -50,8 +50,8 @@ _MORE: dict[str, Cell] = {
     "SCORE": lambda row: f"{row.score.got:g}/{row.score.of}" if row.score else "-",
     "JOB": lambda row: row.job.id if row.job else "-",
     "INDEX": lambda row: str(row.job.index) if row.job else "-",
-    "UPDATED": lambda row: _date(row.updated_at),
-    "FINISHED": lambda row: _date(row.finished_at) if row.finished_at else "-",
+    "UPDATED": lambda row: date(row.updated_at),
+    "FINISHED": lambda row: date(row.finished_at) if row.finished_at else "-",
 }
 _ALL = _COLUMNS | _WIDE | _MORE
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"))
@@ -115,7 +115,7 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _date(moment: datetime) -> str:
+def date(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

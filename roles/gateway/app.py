@@ -49,6 +49,7 @@ from roles.gateway.v2_patch import TaskPatches
 from roles.gateway.v2_presets import PresetRoutes
 from roles.gateway.v2_queue import QueueRoutes
 from roles.gateway.v2_quota import QuotaRoutes
+from roles.gateway.v2_stats import StatsRoutes
 
 log = structlog.get_logger()
 
@@ -66,6 +67,7 @@ HANDLERS = (
     TaskLists,
     Explanations,
     QueueRoutes,
+    StatsRoutes,
     QuotaRoutes,
     PresetRoutes,
     JobActs,
@@ -158,6 +160,7 @@ class Gateway:
             TaskLists(client=self._client),
             Explanations(client=self._client, cluster=self._cluster),
             QueueRoutes(client=self._client),
+            StatsRoutes(client=self._client),
             QuotaRoutes(client=self._client),
             PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),

@@ -168,8 +168,9 @@ def _describe(schema: Json, kind: type) -> None:
     if kind.__doc__:
         schema["description"] = " ".join(inspect.cleandoc(kind.__doc__).split())
     for name, text in texts_of(kind).items():
-        if name in schema.get("properties", {}):
-            schema["properties"][name].setdefault("description", text)
+        written = _written_names(kind).get(name, name)
+        if written in schema.get("properties", {}):
+            schema["properties"][written].setdefault("description", text)
     if "enum" in schema:
         meanings = {
             member.value: texts_of(kind)[member.name]
@@ -179,6 +180,13 @@ def _describe(schema: Json, kind: type) -> None:
         if meanings:
             lines = "; ".join(f"`{value}`: {text}" for value, text in meanings.items())
             schema["description"] = f"{schema.get('description', '')} {lines}".strip()
+
+
+def _written_names(kind: type) -> dict[str, str]:
+    """Of the fields of a Struct: `from` is no name in Python."""
+    if not issubclass(kind, msgspec.Struct):
+        return {}
+    return dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
 
 
 def _bound(schema: Json, config: GatewayConfig) -> None:
@@ -231,7 +239,7 @@ def _parameters(operation: Operation, by_type: dict[Any, Json]) -> Iterator[Json
     query = operation.query
     for field in msgspec.structs.fields(query) if query else ():
         schema = _required(by_type[field.type])
-        parameter: Json = {"name": field.name, "in": "query", "schema": schema}
+        parameter: Json = {"name": field.encode_name, "in": "query", "schema": schema}
         if query is not None and field.name in texts_of(query):
             parameter["description"] = texts_of(query)[field.name]
         if schema.get("type") == "array":

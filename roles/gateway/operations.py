@@ -139,7 +139,7 @@ def register(routes: Routes, handlers: object) -> None:
 
 def _strict(handler: Handler, operation: Operation) -> Handler:
     """A parameter that is not known is refused: a typing error must not pass for "no filter"."""
-    fields = operation.query.__struct_fields__ if operation.query else ()
+    fields = operation.query.__struct_encode_fields__ if operation.query else ()
     known = frozenset((*fields, *_EVERYWHERE))
 
     async def checked(request: Request, **arguments: object) -> HTTPResponse | None:

@@ -44,9 +44,9 @@ def parse_query(given: dict[str, str], kind: type[Query]) -> Query:
     """Names that `kind` does not have are none of its business."""
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
-        text = given.get(field.name)
+        text = given.get(field.encode_name)
         if text is not None:
-            values[field.name] = _parse(text, field.name, _present(field.type))
+            values[field.name] = _parse(text, field.encode_name, _present(field.type))
     return kind(**values)
 
 

@@ -61,6 +61,7 @@ from roles.judicator.queue import QueueRoutes
 from roles.judicator.quotas import Admission
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
+from roles.judicator.statistics import Statistics
 from roles.judicator.submit import Submissions, SubmitParts
 from roles.judicator.world import World
 
@@ -143,6 +144,7 @@ class Judicator:
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
         self._retaining = Retaining(config.retention, store.retention, self._metrics)
+        self._statistics = Statistics(store.statistics)
         self._live_runs = LiveRuns(store.live)
         self._world = World(self._publish, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
@@ -215,6 +217,7 @@ class Judicator:
             chores.touch(),
             chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
             self._retaining.run(self._membership),
+            self._statistics.run(self._membership),
             self._admission.run(),
             self._live_runs.serve(),
             self._membership.run(),
@@ -300,6 +303,7 @@ class Judicator:
         PresetRoutes(store.presets).register(routes)
         QueueRoutes(store.queue).register(routes)
         self._retaining.register(routes)
+        self._statistics.register(routes)
         self._admission.register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)

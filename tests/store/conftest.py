@@ -25,6 +25,7 @@ from khala.store.schema import (
     PAYLOADS,
     PRESETS,
     QUOTA_TURNS,
+    STATISTICS,
     TASKS,
     ensure_schema,
 )
@@ -69,7 +70,7 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
     of_tasks = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS)
-    for name in (*of_tasks, EXECUTORS, PRESETS, QUOTA_TURNS):
+    for name in (*of_tasks, EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
     return shared

@@ -76,6 +76,7 @@ from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.queue import Queue, QueueItem, UserLoad
 from khala.protocol.v2.quota import Quota, QuotaLine
+from khala.protocol.v2.statistics import EndedCounts, Percentiles, Stats, StatsBucket
 from khala.protocol.v2.tasks import (
     CaseDetail,
     Created,
@@ -126,6 +127,7 @@ __all__ = [
     "Created",
     "CreatedJob",
     "Difference",
+    "EndedCounts",
     "EventAlive",
     "EventExecutor",
     "EventHello",
@@ -165,6 +167,7 @@ __all__ = [
     "Page",
     "Pending",
     "PendingCode",
+    "Percentiles",
     "Place",
     "Placement",
     "Plan",
@@ -190,6 +193,8 @@ __all__ = [
     "Stage",
     "StageWord",
     "Stages",
+    "Stats",
+    "StatsBucket",
     "Status",
     "Task",
     "TaskInputs",
