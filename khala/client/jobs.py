@@ -18,7 +18,7 @@ from khala.client.request import Json, NewTask
 from khala.client.transport import Call, Transport
 from khala.model.errors import Unavailable
 from khala.model.task import TaskState
-from khala.protocol.v2 import Blob, CreatedJob, Job, JobPage, JobPlan, Page, Row
+from khala.protocol.v2 import Blob, CreatedJob, Job, JobGraph, JobPage, JobPlan, Page, Row
 
 Answer = TypeVar("Answer")
 #: Between two looks at a job that is waited for.
@@ -101,6 +101,10 @@ class JobCalls:
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
+
+    async def job_graph(self, job: str) -> JobGraph:
+        """What it waits for and what waits for it, one step in each direction."""
+        return parse(JobGraph, await self._ask("GET", f"{_path(job)}/graph"))
 
     async def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
         """As `cancel`; its tasks have the reason, too."""

@@ -25,6 +25,7 @@ from khala.protocol.v2 import (
     BatchPlan,
     CreatedJob,
     Job,
+    JobGraph,
     JobPage,
     JobPlan,
     Preset,
@@ -83,6 +84,9 @@ class BlockingJobs(Blocking):
         self, job: str, *, states: tuple[TaskState, ...] = ()
     ) -> Generator[Row, None, None]:
         return self._each(self._inner.job_tasks(job, states=states))
+
+    def job_graph(self, job: str) -> JobGraph:
+        return self._do(self._inner.job_graph(job))
 
     def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
         return self._do(self._inner.cancel_job(job, reason=reason, by=by))

@@ -290,6 +290,12 @@ QUEUE_LINES = 1000
 QUEUE_LINES_MERGED = 128
 QUEUE_WALK = 5000
 QUEUE_USERS = 100
+#: Of the graph of a job: edges, and jobs outside it, whose tasks are counted. Of the archive of its
+#: logs: bytes of them, and tasks that left any; the archive says what it lacks.
+GRAPH_EDGES = 1000
+GRAPH_JOBS = 50
+JOB_LOGS_BYTES = 1024 * MIB
+JOB_LOGS_TASKS = 10_000
 #: Of statistics: steps that one answer has; tasks that ended and are added up by one statement, and
 #: by one question of those that nobody has added up yet. A minute is added up when it has been over
 #: for so long: an end is recorded by then under the date it came with.

@@ -9,6 +9,7 @@ from khala.model.ids import JobId
 from khala.model.job import Stop
 from khala.model.outcome import Cancellation
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, Calls, parse
+from khala.protocol.graph import JobGraph
 from khala.protocol.jobs import (
     JobPage,
     JobView,
@@ -29,6 +30,7 @@ _decode_submitted = msgspec.msgpack.Decoder(Submitted)
 _decode_view = msgspec.msgpack.Decoder(JobView)
 _decode_page = msgspec.msgpack.Decoder(JobPage)
 _decode_retried = msgspec.msgpack.Decoder(Retried)
+_decode_graph = msgspec.msgpack.Decoder(JobGraph)
 _decode_members = msgspec.msgpack.Decoder(MemberRows)
 
 
@@ -45,6 +47,10 @@ class JobClient(Calls):
 
     async def get_job(self, job: JobId) -> JobView:
         return parse(_decode_view, await self._call(Call(method="GET", path=f"/rpc/v1/jobs/{job}")))
+
+    async def get_graph(self, job: JobId) -> JobGraph:
+        call = Call(method="GET", path=f"/rpc/v1/jobs/{job}/graph")
+        return parse(_decode_graph, await self._call(call))
 
     async def list_jobs(self, query: ListJobs) -> JobPage:
         call = Call(method="POST", path="/rpc/v1/jobs/list", body=_encode(query), reads=True)

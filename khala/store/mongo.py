@@ -28,6 +28,7 @@ from khala.store.quotas import MongoQuotas
 from khala.store.retention import MongoRetention
 from khala.store.sessions import MongoSessions
 from khala.store.statistics import MongoStatistics
+from khala.store.successors import MongoSuccessors
 from khala.store.tasks import MongoTasks
 
 
@@ -50,6 +51,7 @@ class MongoStore:
         self.quotas = MongoQuotas(database)
         self.queue = MongoQueue(database)
         self.statistics = MongoStatistics(database)
+        self.successors = MongoSuccessors(database)
         self.outputs = MongoOutputs(database)
         self.presets = MongoPresets(database)
         self.live = MongoLive(database)

@@ -88,6 +88,18 @@ def list_job_tasks(connection: Connection, job: str, form: str, states: tuple[st
     )
 
 
+@job.command("graph")
+@_JOB
+@formed
+@connected
+def show_job_graph(connection: Connection, job: str, form: str) -> None:
+    """Show what JOB or its tasks wait for, and what waits for them."""
+    from roles.client.graph import show_graph
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: show_graph(khala, connection, job, Form(form)))
+
+
 @job.command("cancel")
 @_JOB
 @reasoned

@@ -27,6 +27,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
 from roles.gateway.job_acts import JobActs
+from roles.gateway.job_graph import JobGraphs
 from roles.gateway.jobs import JobRoutes
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
@@ -71,6 +72,7 @@ HANDLERS = (
     QuotaRoutes,
     PresetRoutes,
     JobActs,
+    JobGraphs,
     JobRoutes,
     TaskActs,
     TaskPatches,
@@ -168,6 +170,7 @@ class Gateway:
             NodeActs(client=self._client),
             self._logs,
             JobActs(client=self._client),
+            JobGraphs(client=self._client),
             self._events,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,

@@ -48,6 +48,7 @@ from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
+from roles.judicator.graph import GraphRoutes
 from roles.judicator.jobs import Jobs, JobStores
 from roles.judicator.joining import JoiningRoutes, Terms
 from roles.judicator.log_routes import LogRoutes
@@ -300,8 +301,7 @@ class Judicator:
         routes = Routes(app)
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
-        PresetRoutes(store.presets).register(routes)
-        QueueRoutes(store.queue).register(routes)
+        _register_views(routes, store, services.jobs)
         self._retaining.register(routes)
         self._statistics.register(routes)
         self._admission.register(routes)
@@ -333,6 +333,13 @@ class Judicator:
         await server.close(STOP_S / 2)
         await self._world.drain(STOP_S / 4)
         await self._store.committer.drain(STOP_S / 4)
+
+
+def _register_views(routes: Routes, store: MongoStore, jobs: Jobs) -> None:
+    """What needs nothing but what is stored."""
+    PresetRoutes(store.presets).register(routes)
+    QueueRoutes(store.queue).register(routes)
+    GraphRoutes(jobs, store.successors).register(routes)
 
 
 def _require_proof(app: App, config: ServeConfig) -> None:

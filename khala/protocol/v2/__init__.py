@@ -39,6 +39,7 @@ from khala.protocol.v2.files import (
     Blob,
     LeftOut,
 )
+from khala.protocol.v2.graph import GraphEdge, GraphNode, JobGraph
 from khala.protocol.v2.inputs import CaseInput, InputFile, TaskInputs
 from khala.protocol.v2.jobs import (
     Batch,
@@ -141,6 +142,8 @@ __all__ = [
     "Explanation",
     "File",
     "Gap",
+    "GraphEdge",
+    "GraphNode",
     "Hello",
     "Image",
     "ImageHolder",
@@ -150,6 +153,7 @@ __all__ = [
     "Issue",
     "IssueCode",
     "Job",
+    "JobGraph",
     "JobPage",
     "JobPlan",
     "JudicatorNode",
