@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -40,6 +40,8 @@ log = structlog.get_logger()
 COUNT_AGE_S = 1.0
 SIZE_AGE_S = 10.0
 SHARE = 20.0
+#: A count waits so long at the most for what is being stored, which would be in it or not.
+STORING_S = 1.0
 
 Count = Callable[[int], Awaitable[int]]
 #: Told of each refusal: by which quota.
@@ -56,6 +58,29 @@ class _Count:
     #: Accepted here since.
     added: int = 0
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: Admitted, and not known to be stored; and that there are none.
+    storing: int = 0
+    quiet: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @contextmanager
+    def adding(self, count: int) -> Iterator[None]:
+        """Around the storing of so many."""
+        self.storing += 1
+        self.quiet.clear()
+        try:
+            yield
+            self.added += count
+        finally:
+            self.storing -= 1
+            if not self.storing:
+                self.quiet.set()
+
+    async def settle(self) -> None:
+        """Nothing more is admitted while `asking` is held, so this ends with what is under way."""
+        if self.storing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STORING_S):
+                    await self.quiet.wait()
 
 
 @dataclass(slots=True)
@@ -77,9 +102,10 @@ class _Counts:
         """As it was a moment ago; `anew`: without what was added by guess."""
         known = self.of(user)
         async with known.asking:
-            began_at = time.monotonic()
-            if began_at < known.until and not (anew and known.added):
+            if time.monotonic() < known.until and not (anew and known.added):
                 return known
+            await known.settle()
+            began_at = time.monotonic()
             known.added = 0
             known.value = await self.ask(user)
             known.at = time.monotonic()
@@ -126,8 +152,8 @@ class Admission:
             except QuotaExceeded:
                 if key is None or not await self._store.knows(user, key):
                     raise
-            yield
-            self._queued.of(user).added += count
+            with self._queued.of(user).adding(count):
+                yield
         finally:
             self._under_way[user] -= count
             if not self._under_way[user]:

@@ -177,6 +177,34 @@ async def test_more_than_may_wait_is_refused_by_name(counted: MongoStore) -> Non
     assert (await door.view(7)).used == Usage(queued=3)
 
 
+async def enters(door: Admission, counted: MongoStore) -> bool:
+    try:
+        async with door.admitted(7, 1, None):
+            await waiting(counted)
+    except QuotaExceeded:
+        return False
+    return True
+
+
+async def test_what_is_stored_while_it_is_counted_counts_once(
+    counted: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roles.judicator.quotas.COUNT_AGE_S", 0.0)
+    monkeypatch.setattr("roles.judicator.quotas.SHARE", 0.0)
+    door = at_the_door(counted, Quota(queued=20))
+    for _ in range(5):
+        assert sum(await asyncio.gather(*(enters(door, counted) for _ in range(4)))) == 4
+    assert not await enters(door, counted)
+    # One is stored, and not over: it is in the count, and in what was added since.
+    door = at_the_door(counted, Quota(queued=22))
+    async with door.admitted(7, 1, None):
+        await waiting(counted)
+        last = asyncio.ensure_future(enters(door, counted))
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+    assert await last
+
+
 async def test_what_is_accepted_here_counts_before_the_store_is_asked_again(
     counted: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,12 +223,7 @@ async def test_what_is_accepted_here_counts_before_the_store_is_asked_again(
     door = at_the_door(counted, Quota(queued=20))
 
     async def submit() -> bool:
-        try:
-            async with door.admitted(7, 1, None):
-                await waiting(counted)
-        except QuotaExceeded:
-            return False
-        return True
+        return await enters(door, counted)
 
     assert sum(await asyncio.gather(*(submit() for _ in range(50)))) == 20
     assert asked <= 3
