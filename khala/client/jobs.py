@@ -106,6 +106,13 @@ class JobCalls:
         """What it waits for and what waits for it, one step in each direction."""
         return parse(JobGraph, await self._ask("GET", f"{_path(job)}/graph"))
 
+    def open_job_logs(
+        self, job: str, *, after: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """What those of its tasks wrote that have ended, as a zip archive, in pieces. An archive
+        that lacks some has a note in it, which says what `after` the next one begins with."""
+        return self._transport.open(f"{_path(job)}/logs.zip", {"after": str(after)})
+
     async def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
         """As `cancel`; its tasks have the reason, too."""
         said = cancelling(reason, by)

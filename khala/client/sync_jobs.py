@@ -88,6 +88,10 @@ class BlockingJobs(Blocking):
     def job_graph(self, job: str) -> JobGraph:
         return self._do(self._inner.job_graph(job))
 
+    def read_job_logs(self, job: str, *, after: int = 0) -> bytes:
+        """All of the archive at once."""
+        return self._joined(self._inner.open_job_logs(job, after=after))
+
     def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
         return self._do(self._inner.cancel_job(job, reason=reason, by=by))
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from khala.client import Artifact, AsyncKhala, LogQuery, NewTask, Row, Task
+from khala.client import AsyncKhala, LogQuery, NewTask, Row, Task
 from khala.model.cases import Verdict
 from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Cancellation
@@ -24,6 +24,7 @@ from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection, login_name
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
 from roles.client.output import Output, show_log
+from roles.client.saving import save
 from roles.client.selectors import select, select_one, select_predecessors
 from roles.client.tables import Form
 from roles.client.watching import Watch, watch_list
@@ -319,27 +320,9 @@ async def fetch(khala: AsyncKhala, connection: Connection, word: str, into: Path
         path = (into / artifact.name).resolve()
         if not path.is_relative_to(root):
             raise Rejected(f"{artifact.name!r} would be saved outside {into}; it is not")
-        await _save(khala, artifact, path)
+        await save(khala.open_artifact(artifact), path, "another folder with -d")
         click.echo(f"{tables.plain(str(path))}  {tables.size(artifact.size)}")
     return 0
-
-
-async def _save(khala: AsyncKhala, artifact: Artifact, path: Path) -> None:
-    """As a whole or not at all: half a file under the name of the whole would be taken for it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "xb") as file:
-            try:
-                async with khala.open_artifact(artifact) as pieces:
-                    async for piece in pieces:
-                        file.write(piece)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise Rejected(f"{str(path)!r} exists; give another folder with -d") from None
-    except OSError as error:
-        raise Rejected(f"{str(path)!r} cannot be written: {error.strerror}") from error
 
 
 async def _wait_all(khala: AsyncKhala, ids: Sequence[str], timeout_s: float | None) -> int:

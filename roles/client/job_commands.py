@@ -88,6 +88,36 @@ def list_job_tasks(connection: Connection, job: str, form: str, states: tuple[st
     )
 
 
+@job.command("logs")
+@_JOB
+@click.option("--zip", "file", metavar="FILE", help="Save all of it as an archive, show nothing.")
+@click.option(
+    "--after",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    help="With --zip: begin behind this task, as an archive says that lacks some.",
+)
+@connected
+def show_job_logs(connection: Connection, job: str, file: str | None, after: int) -> None:
+    """Show what those tasks of JOB wrote that have ended, one after the other: each stream to its
+    own, and which task it is to stderr.
+
+    \b
+      khala.pex job logs last
+      khala.pex job logs last --zip logs.zip"""
+    from pathlib import Path
+
+    from roles.client import job_logs
+
+    if file is None:
+        if after:
+            raise click.UsageError("--after: where an archive begins; add --zip FILE")
+        act(connection, lambda khala: job_logs.show_logs(khala, connection, job))
+    else:
+        into = Path(file)
+        act(connection, lambda khala: job_logs.save_logs(khala, connection, job, into, after))
+
+
 @job.command("graph")
 @_JOB
 @formed

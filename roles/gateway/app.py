@@ -28,6 +28,7 @@ from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
 from roles.gateway.job_acts import JobActs
 from roles.gateway.job_graph import JobGraphs
+from roles.gateway.job_logs import JobLogs
 from roles.gateway.jobs import JobRoutes
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
@@ -73,6 +74,7 @@ HANDLERS = (
     PresetRoutes,
     JobActs,
     JobGraphs,
+    JobLogs,
     JobRoutes,
     TaskActs,
     TaskPatches,
@@ -171,6 +173,7 @@ class Gateway:
             self._logs,
             JobActs(client=self._client),
             JobGraphs(client=self._client),
+            JobLogs(client=self._client),
             self._events,
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,
