@@ -36,6 +36,7 @@ PAGES = (
     "/presets",
     "/presets/edit",
     "/queue",
+    "/stats",
     "/cluster",
 )
 CSP = (

@@ -25,6 +25,7 @@ import type {
   Quota,
   StageName,
   State,
+  Stats,
   Submitted,
   Task,
   TaskPage,
@@ -481,6 +482,15 @@ export function getQueue(
   const parameters = new URLSearchParams({ limit: `${query.limit}` });
   if (query.user) parameters.set("user", query.user);
   return getJson<Queue>(`/api/v2/queue?${parameters}`, signal);
+}
+
+/** `from` in ms since the epoch, up to now; `step` as the gateway names them. */
+export function getStats(
+  query: { from: number; step: string },
+  signal?: AbortSignal,
+): Promise<Stats> {
+  const from = new Date(query.from).toISOString();
+  return getJson<Stats>(`/api/v2/stats?${new URLSearchParams({ from, step: query.step })}`, signal);
 }
 
 export function getNodes(signal?: AbortSignal): Promise<Nodes> {

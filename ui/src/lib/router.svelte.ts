@@ -12,6 +12,7 @@ export type Route =
   | { name: "presets" }
   | { name: "preset" }
   | { name: "queue" }
+  | { name: "stats" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -30,6 +31,8 @@ export function match(path: string): Route {
       return { name: "preset" };
     case "/queue":
       return { name: "queue" };
+    case "/stats":
+      return { name: "stats" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

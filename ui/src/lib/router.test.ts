@@ -22,6 +22,7 @@ it.each([
   "/executors",
   "/judicators",
   "/queue",
+  "/stats",
   "/cluster",
   "/jobs",
   `/jobs/${ID}`,

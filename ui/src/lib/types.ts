@@ -449,6 +449,36 @@ export interface QueueUser {
   running: number;
 }
 
+/** What ended in a time, and how. */
+export interface Stats {
+  from: string;
+  to: string;
+  step_s: number;
+  /** Also those in which nothing ended. */
+  buckets: StatsBucket[];
+  /** What ended before it is counted; of what came later some may be missing. */
+  complete_to: string;
+}
+
+/** Nulls where nothing is known, because nothing ended. */
+export interface Quantiles {
+  p50: number | null;
+  p95: number | null;
+}
+
+export interface StatsBucket {
+  /** Its beginning. */
+  at: string;
+  ended: Record<"succeeded" | "failed" | "cancelled" | "error", number>;
+  verdicts: Record<string, number>;
+  wait_s: Quantiles;
+  run_s: Quantiles;
+  cpu_s: number;
+  retries: number;
+  /** Executors that were lost with a task. */
+  losses: number;
+}
+
 export interface ClusterStatus {
   version: string;
   ready: boolean;
