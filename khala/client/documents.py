@@ -102,6 +102,20 @@ class DocumentCalls(JobCalls):
             "reason": reason,
             "by": by,
         }
+        return await self._act(document)
+
+    async def patch_matching(self, matching: Json, expect_count: int, patch: TaskPatch) -> Acted:
+        """Change all tasks of a filter, each by itself; those that wait, if the patch is about
+        that. Raise `CountDiffers` if they are not as many."""
+        document = {
+            "action": "patch",
+            "patch": patch,
+            "filter": matching,
+            "expect_count": expect_count,
+        }
+        return await self._act(document)
+
+    async def _act(self, document: Mapping[str, object]) -> Acted:
         body = msgspec.json.encode(document)
         answer = await self._ask("POST", "/api/v2/tasks/actions", body=body, headers=JSON)
         return parse(Acted, answer)

@@ -186,6 +186,11 @@ class TaskPatch(Struct, frozen=True, kw_only=True):
     #: Only while it waits: whether it is held, until it is released with False.
     held: bool | UnsetType = UNSET
 
+    @property
+    def of_waiting(self) -> bool:
+        """It is about waiting."""
+        return self.priority is not UNSET or self.held is not UNSET
+
 
 def _predecessor(text: str) -> Json:
     task, _, on = text.partition(":")

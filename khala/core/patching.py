@@ -13,7 +13,7 @@ told finds out at a lease that fails, or when it reads the queue.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ from khala.core.recent import Recent
 from khala.core.session import Held, Session
 from khala.model.errors import Changed, KhalaError, NotWaiting, Unavailable
 from khala.model.ids import TaskId, mint_nonce
-from khala.model.limits import PATCH_TRIES
+from khala.model.limits import PATCH_TRIES, PATCHES_KNOWN
 from khala.model.patch import Patch
 from khala.model.statements import candidate_of
 from khala.model.task import Dispatch, Task, brief_of
@@ -39,6 +39,8 @@ class Patching:
         self._store = store
         self._comm = comm
         self._recent = recent
+        #: Claims of the latest changes that were made here: these tasks are where they belong.
+        self._own: dict[TaskId, str] = {}
 
     async def patch(
         self, task_id: TaskId, patch: Patch, updated_at: datetime | None = None
@@ -66,18 +68,26 @@ class Patching:
 
     def _place(self, task: Task) -> None:
         """Where it belongs now, as if it had been submitted here."""
-        self.forget([task.id])
+        self._own.pop(task.id, None)
+        self._own[task.id] = task.patch or ""
+        if len(self._own) > PATCHES_KNOWN:
+            del self._own[next(iter(self._own))]
+        self._forget([task.id])
         if task.dispatch is Dispatch.QUEUED and not self._leasing.refusals.of(task.id):
             self._leasing.ready.add(candidate_of(task))
             self._leasing.dispatch()
 
-    def forget(self, tasks: Collection[TaskId]) -> None:
-        """They were changed, here or elsewhere: what is remembered of them is from before."""
+    def told(self, patched: Mapping[TaskId, str]) -> None:
+        """They were changed, by somebody: the claims of that."""
+        self._forget({task for task, claim in patched.items() if self._own.get(task) != claim})
+
+    def _forget(self, tasks: Collection[TaskId]) -> None:
+        """What is remembered of them is from before they were changed."""
         for task in tasks:
             self._recent.forget(task)
             self._leasing.ready.discard(task)
         # Where they are in the queue now, or whether they are, is known to the index.
-        self._leasing.returns.unscanned = True
+        self._leasing.returns.unscanned |= bool(tasks)
         for session in self._leasing.sessions.values():
             for run, held in session.held.items():
                 if run[0] in tasks and held.task is not None:

@@ -210,6 +210,8 @@ DUE_INTERVAL_S = 0.5
 DUE_ITEMS = 500
 #: So often a person's change of a task is made again because another one was faster.
 PATCH_TRIES = 8
+#: Changes that a judicator knows to be its own when it is told of them.
+PATCHES_KNOWN = 10_000
 #: An executor that refused or lost a task is not given the same one again for this long.
 REFUSAL_PAUSE_S = 5.0
 #: Attempts lost in a row, without a result between them, after which an executor rests: a host

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 
@@ -123,13 +123,14 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
         )
         return parse(_decode_task, await self._call(call))
 
-    async def tell_patched(self, tasks: Sequence[TaskId]) -> None:
-        """Judicators that remember them are told. One that cannot be told keeps the old name of a
-        task that it ended for half a minute, and the old place of one that waits for a moment."""
+    async def tell_patched(self, tasks: Mapping[TaskId, str]) -> None:
+        """Judicators that remember them are told, with the claims of the changes. One that cannot
+        be told keeps the old name of a task that it ended for half a minute, and the old place of
+        one that waits for a moment."""
         call = Call(
             method="POST",
             path="/rpc/v1/tasks/patched",
-            body=_encode(Patched(tasks=tuple(tasks))),
+            body=_encode(Patched(tasks=dict(tasks))),
         )
         for address in self.book.addresses:
             with suppress(KhalaError):

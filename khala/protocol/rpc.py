@@ -107,9 +107,10 @@ class PatchTask(Struct, frozen=True, kw_only=True):
 
 
 class Patched(Struct, frozen=True, kw_only=True):
-    """Told to judicators that may remember these tasks as they were."""
+    """Told to judicators that may remember these tasks as they were; and the claims of the changes,
+    by which one knows those that it made itself."""
 
-    tasks: tuple[TaskId, ...]
+    tasks: dict[TaskId, str]
 
 
 class SearchTasks(Struct, frozen=True, kw_only=True):

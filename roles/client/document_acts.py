@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from roles.client import exits
 from roles.client.connection import Connection
 from roles.client.selectors import parameters_of
 
+OPEN = frozenset(TaskState) - TERMINAL
 _PAGE = 500
 
 
@@ -115,16 +116,12 @@ async def cancel_matching(
     khala: AsyncKhala, matching: Json, said: Cancellation, *, sure: bool
 ) -> int:
     """Cancel all open tasks of a filter, after their number was confirmed."""
-    count = await _count_open(khala, matching)
+    count = await count_in(khala, matching, OPEN)
     if not count:
         click.echo("khala: no task that has not ended matches", err=True)
         return 0
-    tasks = "1 task" if count == 1 else f"{count} tasks"
-    if not sure:
-        if not sys.stdin.isatty():
-            raise Rejected(f"--filter: {tasks} would be cancelled; say --yes", field="--filter")
-        if not click.confirm(f"Cancel {tasks}?", err=True):
-            return exits.FAILED
+    if not sure and not confirmed("Cancel", "cancelled", count):
+        return exits.FAILED
     acted = await khala.cancel_matching(matching, count, reason=said.reason, by=said.by)
     for failure in acted.failures:
         click.echo(f"khala: {failure.id}: {failure.detail}", err=True)
@@ -132,12 +129,21 @@ async def cancel_matching(
     return exits.UNREACHABLE if acted.failed else 0
 
 
-async def _count_open(khala: AsyncKhala, matching: Json) -> int:
-    wanted = set(matching.get("state") or TaskState)
-    open_states = [state for state in TaskState if state not in TERMINAL and state in wanted]
-    if not open_states:
+def confirmed(act: str, done: str, count: int) -> bool:
+    """Whoever is asked wants it done to so many tasks."""
+    tasks = "1 task" if count == 1 else f"{count} tasks"
+    if not sys.stdin.isatty():
+        raise Rejected(f"--filter: {tasks} would be {done}; say --yes", field="--filter")
+    return click.confirm(f"{act} {tasks}?", err=True)
+
+
+async def count_in(khala: AsyncKhala, matching: Json, states: Collection[TaskState]) -> int:
+    """Tasks of a filter that are in one of these states."""
+    given = set(matching.get("state") or TaskState)
+    wanted = [state for state in TaskState if state in states and state in given]
+    if not wanted:
         return 0
-    filters = parameters_of({**matching, "state": open_states})
+    filters = parameters_of({**matching, "state": wanted})
     count, cursor = 0, None
     while count <= LIST_LIMIT_MAX:
         page = await khala.list_page(filters=filters, limit=_PAGE, cursor=cursor)

@@ -38,6 +38,7 @@ from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.v2 import V2
+from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
@@ -77,6 +78,7 @@ HANDLERS = (
     JobLogs,
     JobRoutes,
     TaskActs,
+    TaskActions,
     TaskPatches,
     NodeActs,
     Reference,
@@ -168,6 +170,7 @@ class Gateway:
             QuotaRoutes(client=self._client),
             PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),
+            TaskActions(client=self._client),
             TaskPatches(client=self._client, cluster=self._cluster),
             NodeActs(client=self._client),
             self._logs,

@@ -1,4 +1,4 @@
-"""What is done with tasks that exist: run again, forgotten, cancelled by the hundred.
+"""What is done with tasks that exist: run again, forgotten.
 
 Running again makes a new task, also as `retry`: a result is recorded once, and whoever read it must
 be able to rely on that. The new one names the old one.
@@ -6,64 +6,37 @@ be able to rely on that. The new one names the old one.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from enum import StrEnum
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.blob import BlobName
-from khala.model.errors import AlreadyDone, CountDiffers, KhalaError, NotDone, TooLarge
-from khala.model.ids import TaskId, parse_task_id
-from khala.model.limits import LIST_LIMIT_MAX
-from khala.model.outcome import Cancellation
+from khala.model.errors import NotDone
+from khala.model.ids import parse_task_id
 from khala.model.spec import Part, TaskOptions
-from khala.model.task import TERMINAL, Task, TaskState
+from khala.model.task import TERMINAL, Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
-from khala.protocol.rpc import ListTasks, SubmitTask
+from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
-from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec_cancel import CancelSpec, cancellation_of
 from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
 from roles.gateway.submission import parse_key
 
-#: Cancellations of one request that are under way at once.
-AT_ONCE = 32
-#: Failures of one request that are named.
-FAILURES_SHOWN = 20
-_OPEN = tuple(state for state in TaskState if state not in TERMINAL)
 _TASK = "/api/v2/tasks/<task_id:str>"
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 _rerun_decoder = msgspec.json.Decoder(RerunSpec)
 
 
-class Action(StrEnum):
-    CANCEL = "cancel"
-
-
-class ActionSpec(CancelSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One act on all tasks of a filter."""
-
-    action: Action
-    #: Of the tasks that have not ended.
-    filter: FilterSpec
-    #: Nothing is done if there are more or fewer.
-    expect_count: Annotated[int, Meta(ge=0, le=LIST_LIMIT_MAX)]
-
-
-_action_decoder = msgspec.json.Decoder(ActionSpec)
 _MADE = {201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed"))}
 _MAKING = (*SUBMITTING, ProblemCode.NOT_FOUND)
 
@@ -159,75 +132,3 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         one is cancelled."""
         await self.client.forget(parse_task_id(task_id))
         return HTTPResponse(None, status=204, headers=_HEADERS)
-
-    @declare(
-        Operation(
-            method="POST",
-            path="/api/v2/tasks/actions",
-            tag="Tasks",
-            request={JSON: ActionSpec},
-            answers={200: Answer(v2.Acted)},
-            problems=(ProblemCode.VALIDATION_FAILED, ProblemCode.COUNT_DIFFERS),
-        )
-    )
-    async def act_on_tasks(self, request: Request) -> HTTPResponse:
-        """Cancel all tasks of a filter, if they are as many as expected."""
-        try:
-            given = parse_document(_action_decoder, request.body)
-            cancellation = cancellation_of(given)
-        except Invalid as error:
-            return problem(Failure(status=422, error=error))
-        tasks = await self._matching(given.filter)
-        if len(tasks) != given.expect_count:
-            raise CountDiffers(
-                f"expect_count: {given.expect_count} tasks are expected, {len(tasks)} that have not"
-                " ended match the filter",
-                field="expect_count",
-            )
-        acted = await self._cancel_all(tasks, cancellation)
-        return HTTPResponse(v2.encode(acted), headers=_HEADERS, content_type=JSON)
-
-    async def _matching(self, given: FilterSpec) -> list[TaskId]:
-        """All of them that are open."""
-        asked = msgspec.structs.asdict(filter_of(given))
-        asked["states"] = tuple(each for each in given.state or _OPEN if each in _OPEN)
-        found: list[TaskId] = []
-        after = None
-        while asked["states"]:
-            page = await self.client.list_tasks(ListTasks(**asked, after=after, limit=1000))
-            found += [task.id for task in page.tasks]
-            if len(found) > LIST_LIMIT_MAX:
-                raise TooLarge(
-                    f"filter: more than {LIST_LIMIT_MAX} tasks match; narrow it", field="filter"
-                )
-            after = page.next
-            if after is None:
-                break
-        return found
-
-    async def _cancel_all(self, tasks: list[TaskId], cancellation: Cancellation | None) -> v2.Acted:
-        gate = asyncio.Semaphore(AT_ONCE)
-        failures: list[v2.ActFailure] = []
-        cancelled = ended = 0
-
-        async def cancel(task: TaskId) -> None:
-            nonlocal cancelled, ended
-            async with gate:
-                try:
-                    await self.client.cancel(task, cancellation)
-                    cancelled += 1
-                except AlreadyDone:
-                    ended += 1
-                except KhalaError as error:
-                    failures.append(v2.ActFailure(id=task, detail=error.message))
-
-        async with asyncio.TaskGroup() as group:
-            for task in tasks:
-                group.create_task(cancel(task))
-        return v2.Acted(
-            matched=len(tasks),
-            cancelled=cancelled,
-            already_done=ended,
-            failed=len(failures),
-            failures=failures[:FAILURES_SHOWN],
-        )

@@ -74,7 +74,7 @@ class TaskPatches(Struct, frozen=True, kw_only=True):
             if error.field != "/labels":
                 raise
             return problem(Failure(status=422, error=_too_many(error)))
-        await self.client.tell_patched([known])
+        await self.client.tell_patched({known: task.patch or ""})
         pending = await load_pending(self.cluster, task)
         etag = f'"{tag_with(etag_of(task), pending)}"'
         headers = {**NOSNIFF, "Cache-Control": "no-store", "ETag": etag}

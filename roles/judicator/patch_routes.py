@@ -59,5 +59,5 @@ class PatchRoutes:
             raise TooLarge(
                 f"tasks: {len(told.tasks)}, the limit is {LIST_LIMIT_MAX}", field="tasks"
             )
-        self._patching.forget(frozenset(told.tasks))
+        self._patching.told(told.tasks)
         return done()

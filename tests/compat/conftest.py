@@ -25,7 +25,6 @@ MARKER = "KHALA_COMPAT_MARKER"
 #: Of users whom one test module alone knows.
 QUOTAS = "4001:running=1;queued=4,4002:cpu=1s,4003:bytes=4KiB"
 STOP_S = 60.0
-SLOTS = 2
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +34,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     peer, client, mongodb, rpc, http = free_ports(5)
     argv = [
         *(sys.executable, "-m", "khala", "up", "--data-dir", str(folder / "data")),
-        *("--name", f"compat-{secrets.token_hex(4)}", "--slots", str(SLOTS)),
+        *("--name", f"compat-{secrets.token_hex(4)}", "--slots", "2"),
         *("--etcd-peer-port", str(peer), "--etcd-client-port", str(client)),
         *("--mongodb-port", str(mongodb), "--rpc-port", str(rpc), "--http-port", str(http)),
         *("--quota-user", QUOTAS),

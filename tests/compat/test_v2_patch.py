@@ -12,7 +12,6 @@ import pytest
 
 from khala.client import AlreadyDone, Khala, NewTask, NotWaiting, StageOf, Task, TaskPatch
 from khala.model.task import TaskState
-from tests.compat.conftest import SLOTS
 
 BEFORE_S = 120.0
 
@@ -29,18 +28,6 @@ def wait_until(khala: Khala, task: str, state: TaskState) -> Task:
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
     return found
-
-
-def hold(khala: Khala, task: str) -> None:
-    """Also one that was given ahead to an executor without a free slot, which gives it back."""
-    deadline = time.monotonic() + BEFORE_S
-    while True:
-        try:
-            assert khala.patch_task(task, TaskPatch(held=True)).held
-            return
-        except NotWaiting:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 def explained(stack: str, task: str) -> dict[str, Any]:
@@ -78,29 +65,48 @@ def test_what_is_submitted_as_held_begins_when_it_is_released(stack: str, khala:
     assert (again.name, again.labels, again.state) == ("old", {}, TaskState.SUCCEEDED)
 
 
-def test_others_overtake_what_is_held_and_the_urgent_goes_first(khala: Khala) -> None:
-    busy = [khala.submit(NewTask(execute=StageOf("sleep 600"))) for _ in range(SLOTS)]
-    for task in busy:
-        wait_until(khala, task, TaskState.RUNNING)
-    held, plain, urgent = (khala.submit(echo(word)) for word in ("held", "plain", "urgent"))
+def released(stack: str, label: str) -> dict[str, Any]:
+    """The one task with it."""
+    document = {
+        "action": "patch",
+        "patch": {"held": False},
+        "filter": {"label": [label]},
+        "expect_count": 1,
+    }
+    request = urllib.request.Request(
+        f"{stack}/api/v2/tasks/actions",
+        data=json.dumps(document).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=90) as response:
+        acted: dict[str, Any] = json.load(response)
+        return acted
+
+
+def test_others_overtake_what_is_held_and_the_urgent_goes_first(stack: str, khala: Khala) -> None:
+    # One at a time, and none is given ahead of its turn.
+    [node] = khala.nodes().executors
+    whole: dict[str, float | str] = {"cpus": node.resources["cpus"]}
+    busy = khala.submit(NewTask(execute=StageOf("sleep 600"), resources=whole))
+    wait_until(khala, busy, TaskState.RUNNING)
+    held, plain, urgent = (
+        khala.submit(echo(word, labels={"go": word}, resources=whole))
+        for word in ("held", "plain", "urgent")
+    )
     try:
-        for task in (held, plain, urgent):
-            hold(khala, task)
+        assert khala.patch_task(held, TaskPatch(held=True)).held
         assert khala.patch_task(urgent, TaskPatch(priority=5)).priority == 5
-        for task in (plain, urgent):
-            assert not khala.patch_task(task, TaskPatch(held=False)).held
         with pytest.raises(NotWaiting):
-            khala.patch_task(busy[0], TaskPatch(priority=1))
-        khala.cancel(busy[0])
-        first, second = khala.wait(urgent, BEFORE_S), khala.wait(plain, BEFORE_S)
-        assert first.started_at is not None
-        assert second.started_at is not None
-        assert first.started_at < second.started_at
-        assert khala.get(held).state is TaskState.QUEUED
-        khala.patch_task(held, TaskPatch(held=False))
-        assert khala.wait(held, BEFORE_S).state is TaskState.SUCCEEDED
+            khala.patch_task(busy, TaskPatch(priority=1))
     finally:
-        for task in busy[1:]:
-            khala.cancel(task)
+        khala.cancel(busy)
+    first, second = khala.wait(urgent, BEFORE_S), khala.wait(plain, BEFORE_S)
+    assert first.started_at is not None
+    assert second.started_at is not None
+    assert first.started_at < second.started_at
+    assert khala.get(held).state is TaskState.QUEUED
+    acted = released(stack, "go=held")
+    assert (acted["matched"], acted["patched"]) == (1, 1)
+    assert khala.wait(held, BEFORE_S).state is TaskState.SUCCEEDED
     with pytest.raises(AlreadyDone):
         khala.cancel(held)

@@ -70,4 +70,4 @@ class Persons:
         self._history.patches.answered(patched)
         for other in self._judicators:
             if other is not judicator and other.up and self._random.random() < 0.7:
-                other.dispatcher.patching.forget([task])
+                other.dispatcher.patching.told({task: patched.patch or ""})

@@ -17,7 +17,7 @@ class ActFailure(Struct, frozen=True, kw_only=True):
 class Acted(Struct, frozen=True, kw_only=True):
     """What became of an act on many tasks."""
 
-    #: Tasks of the filter that had not ended.
+    #: Tasks of the filter, of those that the act is for.
     matched: int
     cancelled: int
     #: They ended meanwhile.
@@ -26,3 +26,7 @@ class Acted(Struct, frozen=True, kw_only=True):
     failed: int
     #: The first few.
     failures: list[ActFailure]
+    #: They are as the patch says.
+    patched: int = 0
+    #: They began, or ended, meanwhile: the patch is for tasks that wait.
+    not_waiting: int = 0

@@ -21,7 +21,7 @@ class PatchesDouble:
     def __init__(self, routes: Routes, tasks: dict[TaskId, Task]) -> None:
         self._tasks = tasks
         #: Tasks that are to be forgotten as they were, by request.
-        self.told: list[tuple[TaskId, ...]] = []
+        self.told: list[dict[TaskId, str]] = []
         routes.add("POST", "/rpc/v1/tasks/<task_id:str>/patch", self.patch)
         routes.add("POST", "/rpc/v1/tasks/patched", self.patched)
 

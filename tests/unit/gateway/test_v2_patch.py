@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from khala.model.limits import LABELS
 from khala.model.task import Dispatch, Task
+from khala.net.client import JudicatorClient
+from khala.protocol.rpc import ListTasks, TaskRows
 from roles.gateway.v2_view import etag_of
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import UNKNOWN, task_of
@@ -43,7 +45,7 @@ async def test_what_is_given_changes_and_the_rest_stays(site: Site, kind: str) -
     assert found["pending"]["detail"] == f"held until it is released (khala release {task.id})"
     stored = site.judicator.tasks[task.id]
     assert stored.dispatch is Dispatch.HELD
-    assert site.judicator.patches.told[-1] == (task.id,)
+    assert site.judicator.patches.told[-1] == {task.id: stored.patch}
     async with site.http.get(site.url(f"/api/v2/tasks/{task.id}")) as response:
         assert response.headers["ETag"] == tag
         assert await response.json() == found
@@ -146,3 +148,68 @@ async def test_a_task_may_be_submitted_as_held(site: Site) -> None:
         async with site.http.post(site.url("/api/v2/jobs"), json=job) as response:
             problem = await response.json(content_type=None)
             assert (response.status, problem["errors"][0]["pointer"]) == (422, pointer)
+
+
+async def act(site: Site, **document: Any) -> tuple[int, Any]:
+    url = site.url("/api/v2/tasks/actions")
+    async with site.http.post(url, json={"action": "patch", **document}) as response:
+        return response.status, await response.json(content_type=None)
+
+
+async def test_all_tasks_of_a_filter_are_changed_each_by_itself(site: Site) -> None:
+    full = {f"old{n}": "" for n in range(LABELS)}
+    some = [await waiting(site, user=94) for _ in range(2)]
+    others = [await waiting(site, user=94, labels=full), ended(site, user=94)]
+    wanted: dict[str, Any] = {"filter": {"user": 94}, "expect_count": 3}
+    status, problem = await act(site, patch={"labels": {"a": "b"}}, **wanted)
+    assert (status, problem["code"]) == (409, "count_differs")
+    wanted["expect_count"] = 4
+    status, acted = await act(site, patch={"labels": {"a": "b"}}, **wanted)
+    assert status == 200
+    assert (acted["matched"], acted["patched"], acted["failed"]) == (4, 3, 1)
+    assert acted["failures"][0]["id"] == others[0].id
+    assert site.judicator.tasks[some[0].id].spec.labels == {"a": "b"}
+    assert set(site.judicator.patches.told[-1]) >= {each.id for each in (*some, others[1])}
+    # The double knows no states: what has ended is not asked for, and says that it does not wait.
+    status, acted = await act(site, patch={"held": True}, **wanted)
+    assert (acted["patched"], acted["not_waiting"], acted["already_done"]) == (3, 1, 0)
+    held = [site.judicator.tasks[each.id].dispatch is Dispatch.HELD for each in (*some, *others)]
+    assert held == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        ({}, "/patch"),
+        ({"patch": {"priority": 101}}, "/patch/priority"),
+        ({"patch": {"labels": {"a b": ""}}}, "/patch/labels/a b"),
+        ({"patch": {}, "reason": "why"}, "/reason"),
+        ({"patch": {}, "by": "ann"}, "/by"),
+        ({"patch": {"held": True}, "action": "cancel"}, "/patch"),
+    ],
+)
+async def test_a_fault_of_an_act_is_named(
+    site: Site, document: dict[str, Any], pointer: str
+) -> None:
+    status, problem = await act(site, filter={}, expect_count=0, **document)
+    assert (status, problem["errors"][0]["pointer"]) == (422, pointer)
+
+
+async def test_the_states_that_are_meant(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the filter's own, those that the act is for."""
+    asked: list[tuple[str, ...]] = []
+    list_tasks = JudicatorClient.list_tasks
+
+    async def noted(self: JudicatorClient, query: ListTasks) -> TaskRows:
+        asked.append(tuple(query.states))
+        return await list_tasks(self, query)
+
+    monkeypatch.setattr(JudicatorClient, "list_tasks", noted)
+    for patch_, states in (
+        ({"held": True}, []),
+        ({"priority": None}, ["queued", "running"]),
+        ({"name": "x"}, ["failed", "queued"]),
+        ({"held": True}, ["running"]),
+    ):
+        await act(site, patch=patch_, filter={"user": 95, "state": states}, expect_count=0)
+    assert asked == [("queued",), ("queued",), ("failed", "queued")]
