@@ -14,12 +14,12 @@ from urllib.parse import quote
 import msgspec
 
 from khala.client.events import Event, EventQuery, read_events
-from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
+from khala.client.uploads import UploadCalls
 from khala.model.errors import Unavailable
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -47,7 +47,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(FileCalls, LoadCalls):
+class AsyncKhala(UploadCalls, LoadCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(
@@ -76,14 +76,14 @@ class AsyncKhala(FileCalls, LoadCalls):
         """Create it and return its id. Repeated until answered: the key, one of its own if none is
         given, makes that safe."""
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
-        body = msgspec.json.encode(task.document())
+        body = msgspec.json.encode(task.document(await self._send_ahead([task])))
         headers["Content-Type"] = "application/json"
         answer = await self._ask("POST", "/api/v2/tasks", body=body, headers=headers)
         return _parse(Created, answer).id
 
     async def plan(self, task: NewTask) -> Plan:
         """What it would be, with every default and bound; nothing is submitted."""
-        body = msgspec.json.encode(task.document())
+        body = msgspec.json.encode(task.document(await self._send_ahead([task])))
         headers = {"Content-Type": "application/json"}
         query = {"dry_run": "true"}
         answer = await self._ask("POST", "/api/v2/tasks", query=query, body=body, headers=headers)

@@ -13,6 +13,7 @@ from khala.model.errors import (
     NotDone,
     NotFound,
     NotWaiting,
+    OffsetDiffers,
     OutcomeUnknown,
     QuotaExceeded,
     Rejected,
@@ -36,6 +37,7 @@ _BY_CODE: dict[str, type[KhalaError]] = {
     "count_differs": CountDiffers,
     "not_waiting": NotWaiting,
     "precondition_failed": Changed,
+    "offset_differs": OffsetDiffers,
     "quota_exceeded": QuotaExceeded,
     "conflict": Conflict,
     "idempotency_mismatch": Conflict,
@@ -51,6 +53,8 @@ def failure_of(status: int, body: bytes, url: str) -> KhalaError:
     try:
         problem = _decode(body)
     except msgspec.MsgspecError:
+        if status == 404 and not body:  # to a HEAD
+            return NotFound(f"there is no such thing at {url}")
         if status >= 500:
             return Unavailable(f"{url} answered with status {status}")
         return Rejected(f"{url} answered with status {status}, and not as a gateway of Khala does")

@@ -7,6 +7,7 @@ second set of rules in the client could only contradict.
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -134,8 +135,17 @@ class NewTask(Struct, frozen=True, kw_only=True):
     check: str | Json | None = None
     stop_on_first_failure: bool = False
 
-    def document(self) -> Json:
-        """The body of `POST /api/v2/tasks`."""
+    @property
+    def contents(self) -> Iterator[bytes]:
+        """All bytes of its files and texts."""
+        for source in (*self.sources, *self.data):
+            yield source.content
+        given = [self.stdin, self.expected]
+        given += [each for case in self.cases for each in (case.stdin, case.expected)]
+        yield from (each for each in given if each is not None)
+
+    def document(self, blobs: Mapping[bytes, str] = {}) -> Json:
+        """The body of `POST /api/v2/tasks`; `blobs` has the names of contents that were sent."""
         stages = {"compile": self.compile, "execute": self.execute}
         document: Json = {
             "user": self.user,
@@ -144,9 +154,9 @@ class NewTask(Struct, frozen=True, kw_only=True):
         }
         for name, sources in (("sources", self.sources), ("data", self.data)):
             if sources:
-                document[name] = [_source(source) for source in sources]
+                document[name] = [_source(source, blobs) for source in sources]
         if self.stdin is not None:
-            document["stdin"] = _content(self.stdin)
+            document["stdin"] = _content(self.stdin, blobs)
         for name in _PLAIN:
             if value := getattr(self, name):
                 document[name] = value
@@ -160,14 +170,14 @@ class NewTask(Struct, frozen=True, kw_only=True):
         for name in ("max_crashes", "queue_ttl_s"):
             if (value := getattr(self, name)) is not None:
                 document[name] = value
-        self._judge(document)
+        self._judge(document, blobs)
         return document
 
-    def _judge(self, document: Json) -> None:
+    def _judge(self, document: Json, blobs: Mapping[bytes, str]) -> None:
         if self.expected is not None:
-            document["expect"] = {"stdout": _content(self.expected)}
+            document["expect"] = {"stdout": _content(self.expected, blobs)}
         if self.cases:
-            document["cases"] = [_case(case) for case in self.cases]
+            document["cases"] = [_case(case, blobs) for case in self.cases]
         if self.check is not None:
             by_mode = isinstance(self.check, str)
             document["check"] = {"mode": self.check} if by_mode else self.check
@@ -197,12 +207,12 @@ def _predecessor(text: str) -> Json:
     return {"id": task, "on": on or "ok"}
 
 
-def _case(case: CaseOf) -> Json:
+def _case(case: CaseOf, blobs: Mapping[bytes, str]) -> Json:
     document: Json = {"name": case.name, "weight": case.weight}
     if case.stdin is not None:
-        document["stdin"] = _content(case.stdin)
+        document["stdin"] = _content(case.stdin, blobs)
     if case.expected is not None:
-        document["expect"] = {"stdout": _content(case.expected)}
+        document["expect"] = {"stdout": _content(case.expected, blobs)}
     return document
 
 
@@ -211,15 +221,18 @@ def _stage(stage: StageOf) -> Json:
     return {**command, "limits": _given(stage.limits), "env": stage.env}
 
 
-def _source(source: Source) -> Json:
-    document: Json = {"path": source.path, **_content(source.content)}
+def _source(source: Source, blobs: Mapping[bytes, str]) -> Json:
+    document: Json = {"path": source.path, **_content(source.content, blobs)}
     if source.unpack is not None:
         document["unpack"] = source.unpack
     return document
 
 
-def _content(data: bytes) -> Json:
-    """As text where it is text, which stays readable in logs and costs a quarter less."""
+def _content(data: bytes, blobs: Mapping[bytes, str]) -> Json:
+    """By name if it was sent ahead; as text where it is text, which stays readable in logs and
+    costs a quarter less."""
+    if data in blobs:
+        return {"blob": blobs[data]}
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:

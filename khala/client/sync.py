@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask, TaskPatch
 from khala.client.sync_jobs import BlockingJobs
+from khala.client.uploads import Progress
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol.v2 import (
@@ -128,6 +130,9 @@ class Khala(BlockingJobs):
 
     def logs(self, task: str, query: LogQuery | None = None) -> Generator[LogEvent, None, None]:
         return self._each(self._inner.logs(task, query))
+
+    def put_file(self, path: Path, *, progress: Progress | None = None) -> str:
+        return self._do(self._inner.put_file(path, progress=progress))
 
     def get_inputs(self, task: str) -> TaskInputs:
         return self._do(self._inner.get_inputs(task))

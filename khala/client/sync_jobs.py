@@ -17,7 +17,7 @@ from typing import TypeVar
 from khala.client.aio import AsyncKhala
 from khala.client.documents import Applied
 from khala.client.jobs import NewJob
-from khala.client.request import Json
+from khala.client.request import Json, TaskPatch
 from khala.model.task import TaskState
 from khala.protocol.v2 import (
     Acted,
@@ -120,6 +120,9 @@ class BlockingJobs(Blocking):
         self, matching: Json, expect_count: int, *, reason: str = "", by: str = ""
     ) -> Acted:
         return self._do(self._inner.cancel_matching(matching, expect_count, reason=reason, by=by))
+
+    def patch_matching(self, matching: Json, expect_count: int, patch: TaskPatch) -> Acted:
+        return self._do(self._inner.patch_matching(matching, expect_count, patch))
 
     def presets(self) -> list[Preset]:
         return self._do(self._inner.presets())

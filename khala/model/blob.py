@@ -27,7 +27,15 @@ UploadId = NewType("UploadId", str)
 BLOB_AGE = timedelta(hours=24)
 
 _NAME = re.compile(r"(?:sha256:)?([0-9a-f]{64})\Z")
+_UPLOAD = re.compile(r"[0-9a-f]{24}\Z")
 PREFIX = "sha256:"
+
+
+def parse_upload_id(text: str) -> UploadId:
+    """Raise `Rejected` for anything else."""
+    if not _UPLOAD.match(text):
+        raise Rejected(f"upload: 24 digits of 0-9 and a-f; {text[:40]!r} is not", field="upload")
+    return UploadId(text)
 
 
 class NewBlob(Struct, frozen=True, kw_only=True):

@@ -75,6 +75,10 @@ class CountDiffers(Rejected):
     """There are more or fewer tasks than the request expects."""
 
 
+class OffsetDiffers(Rejected):
+    """More or fewer bytes of the upload are stored than the request expects."""
+
+
 class QuotaExceeded(Rejected):
     """The user has as much as its quota allows."""
 

@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import NewType
 
 from khala.model.errors import Rejected
@@ -44,6 +45,12 @@ def mint_task_id() -> TaskId:
     seconds = int(time.time()).to_bytes(4, "big")
     serial = (next(_counter) & 0xFFFFFF).to_bytes(3, "big")
     return TaskId((seconds + _process + serial).hex())
+
+
+def id_date(minted: str) -> datetime:
+    """When a task's id, or another one of its form, was minted, to the second, by the clock of
+    whoever did."""
+    return datetime.fromtimestamp(int(minted[:8], 16), UTC)
 
 
 def parse_task_id(text: str, *, field: str = "id") -> TaskId:

@@ -28,6 +28,12 @@ exceptions.
     POST   /rpc/v1/jobs/<id>/tasks                ListMembers -> MemberRows
     POST   /rpc/v1/jobs/<id>/retry                RetryJob -> Retried
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
+    POST   /rpc/v1/uploads                        NewUpload -> Upload: bit by bit (idempotent)
+    GET    /rpc/v1/uploads/<upload>               -> Upload
+    PATCH  /rpc/v1/uploads/<upload>/from/<offset> the bytes behind it -> Upload
+    GET    /rpc/v1/uploads/<upload>/bytes         -> all of them, once they are there
+    POST   /rpc/v1/uploads/<upload>/blob          CloseUpload: it is this blob now (idempotent)
+    DELETE /rpc/v1/uploads/<upload>               nothing; it is given up
     POST   /rpc/v1/blobs                          NewBlob: these chunks are one now
     POST   /rpc/v1/blobs/touch                    TouchBlobs -> BlobSizes
     GET    /rpc/v1/blobs/<name>                   -> the bytes of a blob
@@ -79,6 +85,12 @@ class TouchBlobs(Struct, frozen=True, kw_only=True):
     """Keep those that are there for whoever is about to name them."""
 
     names: tuple[BlobName, ...]
+
+
+class CloseUpload(Struct, frozen=True, kw_only=True):
+    """All bytes of an upload are there, and this is their name."""
+
+    blob: BlobName
 
 
 class Submitted(Struct, frozen=True, kw_only=True):

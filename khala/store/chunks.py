@@ -54,12 +54,21 @@ class Chunks:
         self._chunks = database[collection]
         self._swept_to: Document | None = None
 
-    async def put(self, docs: Sequence[Document]) -> None:
-        """Store chunks that are not there yet."""
+    async def put(self, docs: Sequence[Document]) -> bool:
+        """Store chunks that are not there yet; False if one was there already."""
         reply = await change(self._database, {"insert": self._name, "documents": list(docs)})
         for error in reply.get("writeErrors", []):
             if error["code"] != DUPLICATE_KEY:
                 raise item_failure(error["code"], error["errmsg"])
+        return not reply.get("writeErrors")
+
+    async def put_same(self, key: Document, data: bytes) -> bool:
+        """Store one chunk, unless there is one of that key; False if that has other data."""
+        if await self.put([{"_id": key, "data": data}]):
+            return True
+        with reading():
+            found = await self._chunks.find_one({"_id": key})
+        return found is None or bytes(found["data"]) == data
 
     async def read(self, key: Document, first: int) -> AsyncIterator[bytes]:
         """The data of chunks `first`, `first + 1`, ... until one is not there."""

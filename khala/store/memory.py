@@ -31,6 +31,7 @@ from khala.model.ids import (
     SessionNo,
     TaskId,
     Term,
+    id_date,
     mint_task_id,
 )
 from khala.model.limits import NAME_HELD_S
@@ -44,7 +45,7 @@ from khala.model.statements import (
 )
 from khala.model.task import Dispatch
 from khala.store.api import Direct, DispatchStore
-from khala.store.dates import id_date, utc_now
+from khala.store.dates import utc_now
 from khala.store.expansion import ExpansionStore
 from khala.store.members import Members
 from khala.store.memory_blobs import MemoryBlobs
@@ -53,6 +54,7 @@ from khala.store.memory_jobs import MemoryJobs
 from khala.store.memory_live import MemoryLive
 from khala.store.memory_state import MemoryState, Wall
 from khala.store.memory_tasks import MemoryTasks
+from khala.store.memory_uploads import MemoryUploads
 from khala.store.predecessors import Predecessors
 
 Result = TypeVar("Result")
@@ -252,6 +254,7 @@ class MemoryStore:
         self.sessions = MemorySessions(state)
         self.holds = MemoryHolds(state)
         self.blobs = MemoryBlobs(state)
+        self.uploads = MemoryUploads(state)
         self.jobs = MemoryJobs(state)
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)

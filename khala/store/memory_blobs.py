@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from khala.model.blob import BlobName, NewBlob, UploadId
 from khala.model.errors import NotFound
-from khala.store.dates import id_date
+from khala.model.ids import id_date
 from khala.store.memory_state import MemoryBlob, MemoryState
 
 

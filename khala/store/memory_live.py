@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from khala.model.ids import AttemptNo, TaskId
+from khala.model.ids import AttemptNo, TaskId, id_date
 from khala.model.live import LiveChunk, Section, Source
-from khala.store.dates import id_date, to_ms
+from khala.store.dates import to_ms
 from khala.store.memory_state import MemoryState
 
 

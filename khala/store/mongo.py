@@ -30,6 +30,7 @@ from khala.store.sessions import MongoSessions
 from khala.store.statistics import MongoStatistics
 from khala.store.successors import MongoSuccessors
 from khala.store.tasks import MongoTasks
+from khala.store.uploads import MongoUploads
 
 
 class MongoStore:
@@ -41,6 +42,7 @@ class MongoStore:
         self.sessions = MongoSessions(database)
         self.holds = MongoHolds(database)
         self.blobs = MongoBlobs(database)
+        self.uploads = MongoUploads(database)
         self.jobs = MongoJobs(database)
         self.members = Members(self.blobs)
         self.expansion = ExpansionStore(self.jobs, self.members, self.tasks)
@@ -55,5 +57,7 @@ class MongoStore:
         self.outputs = MongoOutputs(database)
         self.presets = MongoPresets(database)
         self.live = MongoLive(database)
+        #: What has chunks, or is about to, that nothing may ever name.
+        self.collectors = (self.payloads, self.outputs, self.live, self.uploads)
         self.committer = Committer(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)

@@ -61,6 +61,9 @@ QUOTA_TURNS = "quota_turns"
 #: Made by its first document, without an index but that of ids: an older Khala can be started on
 #: it, and one that joins a running cluster needs no new schema.
 STATISTICS = "statistics"
+#: The same, and of use for some hours; their ids have their dates.
+UPLOADS = "uploads"
+UPLOADERS = "uploaders"
 JUDICATORS = "judicators"
 
 _ABSENT: Document = {"$exists": False}

@@ -27,6 +27,7 @@ from roles.client.output import Output, show_log
 from roles.client.saving import save
 from roles.client.selectors import select, select_one, select_predecessors
 from roles.client.tables import Form
+from roles.client.uploading import Uploading
 from roles.client.watching import Watch, watch_list
 
 _SIGNAL_BASE = 128
@@ -44,6 +45,7 @@ def act(
         async with AsyncKhala(
             connection.url, token=connection.token, patience_s=patience_s
         ) as khala:
+            khala.on_progress = Uploading()
             return await work(khala)
 
     try:

@@ -37,6 +37,7 @@ from roles.gateway.pages import render_failure
 from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
 from roles.gateway.static import StaticSite, find_built_site
+from roles.gateway.uploads import UploadRoutes
 from roles.gateway.v2 import V2
 from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
@@ -62,6 +63,7 @@ HANDLERS = (
     V2,
     EventRoutes,
     BlobRoutes,
+    UploadRoutes,
     ArtifactRoutes,
     CaseRoutes,
     DiffRoutes,
@@ -148,6 +150,7 @@ class Gateway:
             budget=budget,
             hub=self._hub,
         ).register(routes)
+        blobs = Budget(BLOBS_BYTES)
         reference = Reference(HANDLERS, config)
         for handlers in (
             V2Create(
@@ -158,7 +161,8 @@ class Gateway:
                 hub=self._hub,
             ),
             V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token),
-            BlobRoutes(client=self._client, config=config, budget=Budget(BLOBS_BYTES)),
+            BlobRoutes(client=self._client, config=config, budget=blobs),
+            UploadRoutes(client=self._client, config=config, budget=blobs),
             ArtifactRoutes(client=self._client),
             CaseRoutes(client=self._client),
             DiffRoutes(client=self._client),

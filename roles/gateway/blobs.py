@@ -105,19 +105,21 @@ class BlobRoutes(Struct, frozen=True, kw_only=True):
     async def _store(self, request: Request, name: BlobName) -> int:
         limit_bytes = self.config.max_blob_bytes
         if announced_bytes(request, limit_bytes) > limit_bytes:
-            raise _too_large(limit_bytes)
+            raise blob_too_large(limit_bytes)
         upload = UploadId(mint_task_id())
         digest = hashlib.sha256()
         size = 0
         with self.budget.reserve(2 * BLOB_CHUNK_BYTES):
             n = 0
-            async for chunk in _chunks(request):
+            async for chunk in Cut(request).pieces():
                 size += len(chunk)
                 if size > limit_bytes:
-                    raise _too_large(limit_bytes)
+                    raise blob_too_large(limit_bytes)
                 digest.update(chunk)
                 await self.client.put_blob_chunk(upload, n, chunk)
                 n += 1
+            if not n:  # an empty blob has a chunk, too
+                await self.client.put_blob_chunk(upload, n, b"")
         if digest.hexdigest() != name:
             raise Rejected(
                 f"sha256: the {size} bytes that arrived have the SHA-256 {digest.hexdigest()}, not"
@@ -128,27 +130,42 @@ class BlobRoutes(Struct, frozen=True, kw_only=True):
         return size
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body in chunks of one size, but for the last; one that is empty for an empty body."""
-    waiting = bytearray()
-    sent = False
-    pieces = pieces_of(request)
-    while True:
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                piece = await anext(pieces, None)
-        except TimeoutError as error:
-            raise Rejected(f"body: nothing arrived for {SILENCE_S:.0f} s") from error
-        if piece is None:
-            break
-        waiting += piece
-        while len(waiting) >= BLOB_CHUNK_BYTES:
-            yield bytes(waiting[:BLOB_CHUNK_BYTES])
-            del waiting[:BLOB_CHUNK_BYTES]
-            sent = True
-    if waiting or not sent:
-        yield bytes(waiting)
+class Cut:
+    """A body in pieces that end where chunks do."""
+
+    def __init__(self, request: Request, first_bytes: int = BLOB_CHUNK_BYTES) -> None:
+        self._request = request
+        self._next_bytes = first_bytes
+        self._waiting = bytearray()
+
+    @property
+    def waiting(self) -> bytes:
+        """What has arrived and was not part of a piece."""
+        return bytes(self._waiting)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The first one of `first_bytes`, the others of a chunk; the last one may be smaller."""
+        arriving = pieces_of(self._request)
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    piece = await anext(arriving, None)
+            except TimeoutError as error:
+                raise Rejected(f"body: nothing arrived for {SILENCE_S:.0f} s") from error
+            if piece is None:
+                break
+            self._waiting += piece
+            while len(self._waiting) >= self._next_bytes:
+                yield self._take(self._next_bytes)
+        if self._waiting:
+            yield self._take(len(self._waiting))
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._waiting[:size])
+        del self._waiting[:size]
+        self._next_bytes = BLOB_CHUNK_BYTES
+        return taken
 
 
-def _too_large(limit_bytes: int) -> TooLarge:
+def blob_too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"body: it is larger than the limit of {limit_bytes} bytes (--max-blob)")

@@ -40,6 +40,7 @@ _PATHS: dict[str, tuple[Json, str]] = {
         {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"},
         "The SHA-256 of the bytes.",
     ),
+    "upload": ({"type": "string", "pattern": "^[0-9a-f]{24}$"}, "An upload."),
     "number": ({"type": "integer", "minimum": 1, "maximum": CASES}, "A case of a task, from 1."),
     "stream": ({"enum": ["stdout", "stderr"]}, "An output."),
     "part": ({"enum": [part.value for part in Part]}, "A part of what the task was given."),
@@ -70,6 +71,7 @@ _REQUEST_HEADERS: dict[str, tuple[Json, str]] = {
     "Range": ({"type": "string"}, "One range of bytes, as `bytes=0-99`."),
     "Last-Event-ID": ({"type": "string"}, "Of an event stream: the last `id` that arrived."),
     "If-Range": ({"type": "string"}, "The tag that `Range` belongs to."),
+    "Upload-Offset": ({"type": "integer", "minimum": 0}, "How many bytes are stored already."),
 }
 _ANSWER_HEADERS: dict[str, tuple[Json, str]] = {
     "Location": ({"type": "string"}, "The address of what was made."),
@@ -78,6 +80,7 @@ _ANSWER_HEADERS: dict[str, tuple[Json, str]] = {
     "Idempotency-Replayed": ({"const": "true"}, "The key was used before; nothing was created."),
     "Content-Disposition": ({"type": "string"}, "The file's name."),
     "Content-Range": ({"type": "string"}, "Which bytes these are."),
+    "Upload-Offset": ({"type": "integer"}, "How many bytes of an upload are stored for good."),
     "Set-Cookie": ({"type": "string"}, "The session."),
     "Retry-After": ({"type": "integer"}, "Seconds to wait before repeating."),
     "WWW-Authenticate": ({"type": "string"}, "`Bearer`."),

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.blob import BlobSizes, NewBlob, UploadId, parse_blob_name
-from khala.model.errors import NotFound, Rejected, TooLarge
+from khala.model.blob import BlobSizes, NewBlob, parse_blob_name, parse_upload_id
+from khala.model.errors import NotFound, TooLarge
 from khala.model.limits import BLOB_CHUNK_BYTES
 from khala.net.httpd import Routes
 from khala.protocol.rpc import TouchBlobs
 from khala.store.protocols import BlobStore
 from roles.judicator.answers import answer, decode, done, send
 
-_UPLOAD = re.compile(r"[0-9a-f]{24}\Z")
 _decode_new = msgspec.msgpack.Decoder(NewBlob).decode
 _decode_touch = msgspec.msgpack.Decoder(TouchBlobs).decode
 
@@ -34,13 +31,12 @@ class BlobRoutes:
         routes.add("GET", "/rpc/v1/blobs/<name:str>", self.read)
 
     async def put_chunk(self, request: Request, upload: str, n: int) -> HTTPResponse:
-        if not _UPLOAD.match(upload):
-            raise Rejected(f"upload: 24 digits of 0-9 and a-f; {upload[:40]!r} is not")
+        known = parse_upload_id(upload)
         if len(request.body) > BLOB_CHUNK_BYTES:
             raise TooLarge(
                 f"chunk: {len(request.body)} bytes, the limit is {BLOB_CHUNK_BYTES}", field="chunk"
             )
-        await self._blobs.put_chunk(UploadId(upload), n, request.body)
+        await self._blobs.put_chunk(known, n, request.body)
         return done()
 
     async def add(self, request: Request) -> HTTPResponse:

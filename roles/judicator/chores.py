@@ -57,7 +57,7 @@ class Leadership(Protocol):
 
 
 class Collector(Protocol):
-    """A collection of chunks; removes those that nothing will ever name."""
+    """A collection of chunks, or of what has some; removes those that nothing will ever name."""
 
     async def collect_orphans(self, older_than: timedelta) -> int: ...
 

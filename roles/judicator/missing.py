@@ -6,9 +6,8 @@ from datetime import timedelta
 
 from khala.model.dates import utc_now
 from khala.model.errors import NotFound
-from khala.model.ids import JobId, TaskId
+from khala.model.ids import JobId, TaskId, id_date
 from khala.model.retention import KEPT_S, Retention
-from khala.store.dates import id_date
 
 
 def missing(what: str, known: TaskId | JobId, keep: Retention) -> NotFound:

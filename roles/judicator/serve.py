@@ -64,6 +64,7 @@ from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
 from roles.judicator.statistics import Statistics
 from roles.judicator.submit import Submissions, SubmitParts
+from roles.judicator.uploads import UploadRoutes
 from roles.judicator.world import World
 
 log = structlog.get_logger()
@@ -216,7 +217,7 @@ class Judicator:
             chores.tick(self._expansion, self._dependencies),
             chores.pulse(self._config.name),
             chores.touch(),
-            chores.lead(self._membership, store.blobs, (store.payloads, store.outputs, store.live)),
+            chores.lead(self._membership, store.blobs, store.collectors),
             self._retaining.run(self._membership),
             self._statistics.run(self._membership),
             self._admission.run(),
@@ -263,7 +264,7 @@ class Judicator:
             render_rpc_failure,
             body_bytes=max(limit, BLOB_CHUNK_BYTES) + ENVELOPE_BYTES,
         )
-        _require_proof(app, self._config)
+        _require_callers(app, self._config)
         store = self._store
         parts = SubmitParts(
             dependencies=self._dependencies,
@@ -340,9 +341,10 @@ def _register_views(routes: Routes, store: MongoStore, jobs: Jobs) -> None:
     PresetRoutes(store.presets).register(routes)
     QueueRoutes(store.queue).register(routes)
     GraphRoutes(jobs, store.successors).register(routes)
+    UploadRoutes(store.uploads).register(routes)
 
 
-def _require_proof(app: App, config: ServeConfig) -> None:
+def _require_callers(app: App, config: ServeConfig) -> None:
     """Of who calls: a certificate, or what every process of the cluster shares."""
     if config.identity is not None:
         require_certificate(app, render_rpc_failure)

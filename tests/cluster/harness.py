@@ -222,7 +222,7 @@ class Khala:
     def call(self, method: str, path: str, form: Form | None = None) -> tuple[int, Any]:
         """Status and decoded JSON (or text) of one request."""
         body = urllib.parse.urlencode(form).encode() if form is not None else None
-        return _ask(urllib.request.Request(self.url + path, data=body, method=method))
+        return ask(urllib.request.Request(self.url + path, data=body, method=method))
 
     def send(self, method: str, path: str, document: dict[str, Any]) -> tuple[int, Any]:
         """The same with a body of JSON."""
@@ -230,7 +230,7 @@ class Khala:
             self.url + path, data=json.dumps(document).encode(), method=method
         )
         request.add_header("Content-Type", "application/json")
-        return _ask(request)
+        return ask(request)
 
     def submit(self, **fields: str) -> str:
         """A task's id; retries while the service says that nothing happened."""
@@ -286,7 +286,8 @@ def running(data_dir: Path, **options: Any) -> Iterator[Khala]:
         khala.destroy()
 
 
-def _ask(request: urllib.request.Request) -> tuple[int, Any]:
+def ask(request: urllib.request.Request) -> tuple[int, Any]:
+    """Status and decoded JSON, or text."""
     try:
         with urllib.request.urlopen(request, timeout=40) as response:
             status, text = response.status, response.read()

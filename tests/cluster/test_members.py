@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from khala.net.ports import free_ports
 from khala.version import VERSION
-from tests.cluster.harness import Khala, wait_until
+from tests.cluster.harness import Khala, ask, wait_until
 from tests.cluster.newer import NEXT, make_newer
 from tests.cluster.nodes import Cluster, Node, gateway_of, growing, stranger, wait_ready
 
@@ -143,6 +145,53 @@ def test_any_judicator_may_be_killed_in_the_middle_of_tasks(
         found = gateways[0].wait_done(task, 90)
         assert found["status"] == 5, found
         assert found["result"]["execute_output"] == "done\n"
+
+
+def test_an_upload_goes_on_at_another_gateway_when_a_judicator_is_killed(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    """What was acknowledged is on a majority, less than a chunk of it included."""
+    data = os.urandom(9_000_000)
+    name = hashlib.sha256(data).hexdigest()
+    status, upload = gateways[0].send(
+        "POST", "/api/v2/uploads", {"size": len(data), "sha256": name}
+    )
+    assert status == 201, upload
+    path = f"/api/v2/uploads/{upload['id']}"
+    assert send_bytes(gateways[0], path, 0, data[:5_000_000]) == (204, "")
+    cluster.nodes["b"].kill9()
+    try:
+        found = wait_until(lambda: told_offset(gateways[1], path), 60, "the offset is known")
+        assert found == 5_000_000
+
+        def sent() -> Any:
+            with contextlib.suppress(OSError):
+                status, answer = send_bytes(gateways[1], path, 5_000_000, data[5_000_000:])
+                assert status in {201, 409, 503, 504}, answer
+                return answer if status == 201 else None
+
+        made = wait_until(sent, 60, "the rest of it is taken")
+        assert made == {"blob": f"sha256:{name}", "size": len(data)}
+    finally:
+        cluster.nodes["b"].start()
+        cluster.wait_serving("b")
+    request = urllib.request.Request(f"{gateways[0].url}/api/v2/blobs/{name}")
+    with urllib.request.urlopen(request, timeout=60) as response:
+        assert hashlib.sha256(response.read()).hexdigest() == name
+    wait_until(lambda: settled(cluster, 3), 90, "b is back")
+
+
+def send_bytes(gateway: Khala, path: str, offset: int, data: bytes) -> tuple[int, Any]:
+    headers = {"Upload-Offset": str(offset), "Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(gateway.url + path, data=data, headers=headers, method="PATCH")
+    return ask(request)
+
+
+def told_offset(gateway: Khala, path: str) -> int | None:
+    with contextlib.suppress(OSError):
+        status, answer = gateway.call("GET", path)
+        return int(answer["offset"]) if status == 200 else None
+    return None
 
 
 def test_who_joined_by_one_judicator_finds_the_others_without_it(

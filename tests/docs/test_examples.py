@@ -166,6 +166,10 @@ def test_api_patch(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "hw 3, again"), tmp_path) == 3
 
 
+def test_api_uploads(fresh: Khala, tmp_path: Path) -> None:
+    assert follow(fresh, the_block("docs/api.md", "letters.txt"), tmp_path) == 4
+
+
 def test_api_token(tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)

@@ -27,6 +27,8 @@ from khala.store.schema import (
     QUOTA_TURNS,
     STATISTICS,
     TASKS,
+    UPLOADERS,
+    UPLOADS,
     ensure_schema,
 )
 from tests.store.mongod import Mongod, temporary_directory
@@ -70,7 +72,8 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
     of_tasks = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS)
-    for name in (*of_tasks, EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS):
+    others = (EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS, UPLOADS, UPLOADERS)
+    for name in (*of_tasks, *others):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})
     return shared

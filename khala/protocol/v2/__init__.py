@@ -38,6 +38,7 @@ from khala.protocol.v2.files import (
     ArtifactsSummary,
     Blob,
     LeftOut,
+    Upload,
 )
 from khala.protocol.v2.graph import GraphEdge, GraphNode, JobGraph
 from khala.protocol.v2.inputs import CaseInput, InputFile, TaskInputs
@@ -203,6 +204,7 @@ __all__ = [
     "Task",
     "TaskInputs",
     "Text",
+    "Upload",
     "Usage",
     "UserLoad",
     "counts_of",

@@ -30,6 +30,19 @@ class Blob(Struct, frozen=True, kw_only=True):
     size: int
 
 
+class Upload(Struct, frozen=True, kw_only=True):
+    """Bytes that arrive bit by bit, until they are a blob."""
+
+    id: str
+    #: Bytes that are stored for good; the next one has this place.
+    offset: int
+    size: int
+    #: What has not become a blob by then is gone.
+    expires_at: datetime
+    #: What it has become; null until then.
+    blob: str | None = None
+
+
 class LeftOut(Struct, frozen=True, kw_only=True):
     """Files that were asked for and not kept."""
 

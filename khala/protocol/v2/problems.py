@@ -53,6 +53,7 @@ class ProblemCode(StrEnum):
     COUNT_DIFFERS = "count_differs"
     NOT_WAITING = "not_waiting"
     PRECONDITION_FAILED = "precondition_failed"
+    OFFSET_DIFFERS = "offset_differs"
     TOO_LARGE = "too_large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     VALIDATION_FAILED = "validation_failed"
@@ -124,6 +125,11 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         412,
         "The task has changed since the answer whose `ETag` is in `If-Match`. Nothing was done.",
         "Read it again, and decide anew.",
+    ),
+    ProblemCode.OFFSET_DIFFERS: Meaning(
+        409,
+        "Not as many bytes of the upload are stored as the request says. Nothing was done.",
+        "Go on at the `Upload-Offset` of this answer.",
     ),
     ProblemCode.TOO_LARGE: Meaning(
         413,

@@ -63,6 +63,7 @@ from roles.judicator.events import Events
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.metrics import Metrics
+from roles.judicator.uploads import UploadRoutes
 from tests.unit.gateway.patches_double import PatchesDouble
 
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
@@ -129,6 +130,7 @@ def register_rest(routes: Routes, memory: MemoryStore, tasks: dict[TaskId, Task]
     """A judicator's routes on the memory store, which are not worth a double of their own; and
     changes of tasks."""
     BlobRoutes(memory.blobs).register(routes)
+    UploadRoutes(memory.uploads).register(routes)
     logs_of(memory).register(routes)
     patches = PatchesDouble(routes, tasks)
     routes.finish()

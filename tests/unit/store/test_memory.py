@@ -9,8 +9,8 @@ import pytest
 
 from khala.model.blob import NewBlob, UploadId, name_of
 from khala.model.errors import InvariantBroken, NotFound
-from khala.model.ids import TaskId, mint_task_id
-from khala.store.dates import id_date, to_ms
+from khala.model.ids import TaskId, id_date, mint_task_id
+from khala.store.dates import to_ms
 from khala.store.memory import MemoryStore, run_now
 
 NAME = name_of(b"x")
