@@ -173,22 +173,30 @@ async def test_what_had_arrived_of_a_connection_that_breaks_is_kept(
 ) -> None:
     """Less than a chunk: or a line that breaks every few seconds would never get anywhere."""
     _, upload = await begin(site, SIZE)
+    pause_s, at = 0.1, 0
     async with asyncio.timeout(60):
-        _, writer = await asyncio.open_connection("127.0.0.1", int(site.base.rpartition(":")[2]))
-        writer.write(
-            f"PATCH /api/v2/uploads/{upload['id']} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            f"Upload-Offset: 0\r\nContent-Length: {SIZE}\r\n\r\n".encode()
-            + data[:4000]
-        )
-        await writer.drain()
-        await asyncio.sleep(0.2)  # so that the gateway has read it
-        writer.close()
-        while not await offset_of(site, upload["id"]):
-            await asyncio.sleep(0.02)
-    at = await offset_of(site, upload["id"])
+        while not at:  # the gateway has to have read it, which nobody here sees
+            pause_s *= 2
+            await break_off(site, upload["id"], data[:4000], pause_s)
+            at = await offset_of(site, upload["id"])
     assert at <= 4000
     status, _, made = await send(site, upload["id"], at, data[at:])
     assert (status, made["blob"]) == (201, f"sha256:{name_of(data)}")
+
+
+async def break_off(site: Site, upload: str, data: bytes, pause_s: float) -> None:
+    """Send less than was announced, and leave; twice `pause_s`, for both to be noticed."""
+    _, writer = await asyncio.open_connection("127.0.0.1", int(site.base.rpartition(":")[2]))
+    writer.write(
+        f"PATCH /api/v2/uploads/{upload} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Upload-Offset: 0\r\nContent-Length: {SIZE}\r\n\r\n".encode()
+        + data
+    )
+    await writer.drain()
+    await asyncio.sleep(pause_s)
+    writer.close()
+    await writer.wait_closed()
+    await asyncio.sleep(pause_s)
 
 
 async def test_chunks_are_whole_wherever_requests_end(
