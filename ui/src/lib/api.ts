@@ -219,12 +219,54 @@ export function listTasks(parameters: URLSearchParams, signal?: AbortSignal): Pr
   return getJson<TaskPage>(`/api/v2/tasks?${parameters}`, signal);
 }
 
-export function getTask(id: string, signal?: AbortSignal): Promise<Task> {
-  return getJson<Task>(`/api/v2/tasks/${encodeURIComponent(id)}`, signal);
+/** An answer, and the mark of what it was made of. */
+export interface Tagged<T> {
+  value: T;
+  etag: string;
+}
+
+function taskPath(id: string): string {
+  return `/api/v2/tasks/${encodeURIComponent(id)}`;
+}
+
+async function taggedOf<T>(response: Response, signal?: AbortSignal): Promise<Tagged<T>> {
+  return { value: await bodyOf<T>(response, signal), etag: response.headers.get("ETag") ?? "" };
+}
+
+export async function getTask(id: string, signal?: AbortSignal): Promise<Tagged<Task>> {
+  return taggedOf(await request(taskPath(id), signal ? { signal } : {}), signal);
+}
+
+/** A merge patch: null takes away. */
+export interface TaskPatch {
+  name?: string | null;
+  labels?: Record<string, string | null>;
+  priority?: number;
+  held?: boolean;
+}
+
+/**
+ * All of it or nothing. With `etag` refused with `precondition_failed` if the task is another
+ * since; priority and `held` with `not_waiting` if it does not wait.
+ */
+export async function patchTask(
+  id: string,
+  patch: TaskPatch,
+  etag: string | null = null,
+): Promise<Tagged<Task>> {
+  const response = await request(taskPath(id), {
+    method: "PATCH",
+    headers: {
+      "Content-Type": "application/merge-patch+json",
+      ...(etag && { "If-Match": etag }),
+    },
+    body: JSON.stringify(patch),
+  });
+  return taggedOf(response);
 }
 
 function casePath(id: string, number: number): string {
-  return `/api/v2/tasks/${encodeURIComponent(id)}/cases/${number}`;
+  return `${taskPath(id)}/cases/${number}`;
 }
 
 export function getCase(id: string, number: number, signal?: AbortSignal): Promise<CaseDetail> {
@@ -236,16 +278,16 @@ export function caseOutputUrl(id: string, number: number, stream: "stdout" | "st
 }
 
 export function getExplanation(id: string, signal?: AbortSignal): Promise<Explanation> {
-  return getJson<Explanation>(`/api/v2/tasks/${encodeURIComponent(id)}/explain`, signal);
+  return getJson<Explanation>(`${taskPath(id)}/explain`, signal);
 }
 
 export function getAttempts(id: string, signal?: AbortSignal): Promise<Attempts> {
-  return getJson<Attempts>(`/api/v2/tasks/${encodeURIComponent(id)}/attempts`, signal);
+  return getJson<Attempts>(`${taskPath(id)}/attempts`, signal);
 }
 
 /** The same task once more, as a new one, whose id this is. `key` is as for a submission. */
 export async function retryTask(id: string, key: string): Promise<string> {
-  const response = await request(`/api/v2/tasks/${encodeURIComponent(id)}/retry`, {
+  const response = await request(`${taskPath(id)}/retry`, {
     method: "POST",
     headers: { "Idempotency-Key": key },
   });
@@ -335,7 +377,7 @@ async function cancelAt(path: string, reason: string): Promise<boolean> {
 }
 
 export function cancelTask(id: string, reason: string): Promise<boolean> {
-  return cancelAt(`/api/v2/tasks/${encodeURIComponent(id)}`, reason);
+  return cancelAt(taskPath(id), reason);
 }
 
 /** What an act on many tasks is for. */
@@ -507,7 +549,7 @@ export function fileUrl(id: string, file: FileName): string {
 
 /** What a task writes, while it runs and afterwards. */
 export function logUrl(id: string, query: URLSearchParams): string {
-  return `/api/v2/tasks/${encodeURIComponent(id)}/logs?${query}`;
+  return `${taskPath(id)}/logs?${query}`;
 }
 
 /** The beginning of what one attempt wrote to one stream. */
@@ -526,11 +568,11 @@ export async function getLogText(
 }
 
 export function getArtifacts(id: string, signal?: AbortSignal): Promise<ArtifactList> {
-  return getJson<ArtifactList>(`/api/v2/tasks/${encodeURIComponent(id)}/artifacts`, signal);
+  return getJson<ArtifactList>(`${taskPath(id)}/artifacts`, signal);
 }
 
 export function artifactsZip(id: string): string {
-  return `/api/v2/tasks/${encodeURIComponent(id)}/artifacts.zip`;
+  return `${taskPath(id)}/artifacts.zip`;
 }
 
 export async function getFile(id: string, file: FileName): Promise<Uint8Array<ArrayBuffer>> {

@@ -84,6 +84,7 @@ function task(more: Partial<Task>): Task {
     name: "",
     labels: {},
     priority: 0,
+    held: false,
     image: "",
     cache: "auto",
     artifacts_request: null,
@@ -141,6 +142,7 @@ describe("headline", () => {
     expect(headline(again)).toBe("An executor was lost twice. Waiting to run.");
     expect(taskBadge(again).word).toBe("Retrying");
     expect(taskBadge(task({})).word).toBe("Queued");
+    expect(taskBadge(task({ held: true, attempt: 1, crashes: 1 })).word).toBe("Held");
   });
   it("does not claim two commands where one ran", () => {
     const one = { compile: stage(null), execute: stage(result()) };

@@ -15,6 +15,7 @@ export type Tone = "good" | "bad" | "warn" | "busy" | "calm";
 export type Look =
   | "queued"
   | "retrying"
+  | "held"
   | "starting"
   | "compiling"
   | "running"
@@ -41,6 +42,9 @@ const BADGES: Record<State, Badge> = {
   error: { look: "error", word: "Error", tone: "warn" },
 };
 
+/** It waits for nobody but the one who holds it. */
+export const HELD: Badge = { look: "held", word: "Held", tone: "warn" };
+
 /** `state` as far as known, `status` as KV2 counts: together they name stage and retries too. */
 export function badge(state: State | null, status: number): Badge {
   if (state === null) return { look: "unknown", word: `Unknown (${status})`, tone: "warn" };
@@ -64,6 +68,7 @@ export function failedStage(task: Task): StageName | null {
 export function taskBadge(task: Task): Badge {
   const stage = failedStage(task);
   const status = stage === "compile" ? 2 : stage === "execute" ? 4 : -1;
+  if (task.state === "queued" && task.held) return HELD;
   if (task.state === "queued" && task.attempt > 0 && task.crashes > 0) return badge("queued", 6);
   return badge(task.state in BADGES ? task.state : null, status);
 }

@@ -9,7 +9,7 @@ import { onlyTextFile } from "./zip";
 
 /** A single text file opens in the editor; any other archive is attached as it is. */
 export async function loadRerun(id: string): Promise<{ draft: Draft; archives: Archives }> {
-  const [task, view] = await Promise.all([getSubmitted(id), getTask(id)]);
+  const [task, { value: view }] = await Promise.all([getSubmitted(id), getTask(id)]);
   const draft = draftOf(task);
   const defaults = await getDefaultLimits({
     compile: task.compile.timeout,

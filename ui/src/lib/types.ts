@@ -98,6 +98,8 @@ export interface Task {
   name: string;
   labels: Record<string, string>;
   priority: number;
+  /** Somebody holds it: it does not begin before it is released. */
+  held: boolean;
   image: string;
   /** Missing from a gateway that knows of none. */
   network?: "none" | "loopback" | "full";
