@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from khala.client.documents import DocumentCalls
 from khala.client.jobs import parse
-from khala.protocol.v2 import Queue, Stats
+from khala.protocol.v2 import Autoscale, Queue, Stats
 
 
 class LoadCalls(DocumentCalls):
@@ -26,3 +26,8 @@ class LoadCalls(DocumentCalls):
         query = {name: at.astimezone(UTC).isoformat() for name, at in dates.items() if at}
         answer = await self._ask("GET", "/api/v2/stats", query={"step": step, **query})
         return parse(Stats, answer)
+
+    async def autoscale(self, *, within_s: int = 60) -> Autoscale:
+        """How many slots there should be for what waits to be worked off in that time."""
+        answer = await self._ask("GET", f"/api/v2/autoscale?within_s={within_s}")
+        return parse(Autoscale, answer)

@@ -20,6 +20,7 @@ from khala.model.task import TaskState
 from khala.protocol.v2 import (
     Artifact,
     Attempts,
+    Autoscale,
     CaseDetail,
     CaseDiff,
     Explanation,
@@ -167,6 +168,9 @@ class Khala(BlockingJobs):
         self, *, start: datetime | None = None, end: datetime | None = None, step: str = "1h"
     ) -> Stats:
         return self._do(self._inner.stats(start=start, end=end, step=step))
+
+    def autoscale(self, *, within_s: int = 60) -> Autoscale:
+        return self._do(self._inner.autoscale(within_s=within_s))
 
     def events(self, query: EventQuery | None = None) -> Generator[Event, None, None]:
         return self._each(self._inner.events(query))

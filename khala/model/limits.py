@@ -284,12 +284,14 @@ LEADER_TTL_S = 5.0
 LIST_LIMIT_MAX = 10_000
 #: Tasks of a list are counted up to this many, and those before one in the queue.
 LIST_TOTAL_MAX = 10_000
-#: Of the queue: tasks that one answer shows; lines (one for each shape) that are looked at, and
-#: those whose order is known (MongoDB merges up to 200 ranges of an index, and two stand for "no
-#: shape"); tasks that are looked through for one user's, or counted by user; users that are shown.
+#: Of the queue: tasks that one answer shows; lines (one for each shape) that are looked at, those
+#: whose order is known (MongoDB merges up to 200 ranges of an index, and two stand for "no shape"),
+#: and those that are counted one by one; tasks that are looked through for one user's, or counted
+#: by user; users that are shown.
 QUEUE_SHOWN = 500
 QUEUE_LINES = 1000
 QUEUE_LINES_MERGED = 128
+QUEUE_LINES_SHOWN = 50
 QUEUE_WALK = 5000
 QUEUE_USERS = 100
 #: Of the graph of a job: edges, and jobs outside it, whose tasks are counted. Of the archive of its

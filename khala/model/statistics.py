@@ -71,11 +71,22 @@ class Tally:
         self.losses += other.losses
 
 
+def middle(bucket: int) -> float:
+    """Of a bucket, in seconds."""
+    return 0.0 if bucket == 0 else 2 ** ((bucket - 0.5) / BUCKETS_PER_OCTAVE) / 1000
+
+
+def mean(buckets: Mapping[int, int]) -> float | None:
+    """Seconds."""
+    count = sum(buckets.values())
+    return sum(middle(each) * n for each, n in buckets.items()) / count if count else None
+
+
 def quantile(buckets: Mapping[int, int], share: float) -> float | None:
     """Seconds: the middle of the bucket in which that share of all is reached."""
     left = share * sum(buckets.values())
     for bucket in sorted(buckets):
         left -= buckets[bucket]
         if left <= 0:
-            return 0.0 if bucket == 0 else 2 ** ((bucket - 0.5) / BUCKETS_PER_OCTAVE) / 1000
+            return middle(bucket)
     return None

@@ -20,7 +20,7 @@ from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
 from khala.net.job_client import JobClient, cancel_body
 from khala.net.log_client import LogClient
-from khala.protocol.queue import QueuePlace, QueueView, ReadQueue
+from khala.protocol.queue import QueueLines, QueuePlace, QueueView, ReadQueue
 from khala.protocol.rpc import (
     Cancelled,
     ClusterView,
@@ -43,6 +43,7 @@ _decode_cancelled = msgspec.msgpack.Decoder(Cancelled)
 _decode_rows = msgspec.msgpack.Decoder(TaskRows)
 _decode_page = msgspec.msgpack.Decoder(TaskPage)
 _decode_queue = msgspec.msgpack.Decoder(QueueView)
+_decode_lines = msgspec.msgpack.Decoder(QueueLines)
 _decode_place = msgspec.msgpack.Decoder(QueuePlace)
 _decode_statistics = msgspec.msgpack.Decoder(StatisticsView)
 _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
@@ -154,6 +155,9 @@ class JudicatorClient(BlobClient, JobClient, LogClient):
         """Raise `NotFound` also of a judicator that is older than the question."""
         call = Call(method="GET", path=f"/rpc/v1/queue/{task}")
         return parse(_decode_place, await self._call(call))
+
+    async def find_lines(self) -> QueueLines:
+        return parse(_decode_lines, await self._call(Call(method="GET", path="/rpc/v1/lines")))
 
     async def read_statistics(self, query: ReadStatistics) -> StatisticsView:
         call = Call(method="POST", path="/rpc/v1/statistics", body=_encode(query), reads=True)

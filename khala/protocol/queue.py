@@ -2,6 +2,7 @@
 
 POST /rpc/v1/queue         ReadQueue -> QueueView
 GET  /rpc/v1/queue/<task>  -> QueuePlace
+GET  /rpc/v1/lines         -> QueueLines
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from khala.model.ids import TaskId
 from khala.model.spec import Member
+from khala.model.statements import Candidate
 from khala.model.wants import Wants
 
 
@@ -79,6 +81,24 @@ class QueueView(Struct, frozen=True, kw_only=True):
     head: QueueHead
     totals: QueueTotals
     loads: UserLoads
+
+
+class QueueLine(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tasks that wait and want the same of an executor."""
+
+    #: The next one of them.
+    first: Candidate
+    queued: int
+    #: False: there are more.
+    exact: bool = True
+
+
+class QueueLines(Struct, frozen=True, kw_only=True):
+    """Those first whose next task is."""
+
+    lines: list[QueueLine]
+    #: There are other lines.
+    more: bool
 
 
 class QueuePlace(Struct, frozen=True, kw_only=True):

@@ -18,11 +18,12 @@ class ReadStatistics(Struct, frozen=True, kw_only=True):
     step_s: int
 
 
-class Quantiles(Struct, frozen=True, kw_only=True):
+class Times(Struct, frozen=True, kw_only=True):
     """Seconds; None where nothing was measured."""
 
     p50: float | None = None
     p95: float | None = None
+    mean: float | None = None
 
 
 class Bucket(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,8 +32,8 @@ class Bucket(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: datetime
     ended: dict[str, int] = {}
     verdicts: dict[str, int] = {}
-    wait_s: Quantiles = Quantiles()
-    run_s: Quantiles = Quantiles()
+    wait_s: Times = Times()
+    run_s: Times = Times()
     cpu_ms: int = 0
     retries: int = 0
     losses: int = 0

@@ -26,6 +26,7 @@ from khala.model.limits import (
     LIST_TOTAL_MAX,
     QUEUE_LINES,
     QUEUE_LINES_MERGED,
+    QUEUE_LINES_SHOWN,
     QUEUE_USERS,
     QUEUE_WALK,
 )
@@ -36,13 +37,22 @@ from khala.model.wants import Wants
 from khala.protocol.queue import (
     QueuedTask,
     QueueHead,
+    QueueLine,
+    QueueLines,
     QueuePlace,
     QueueTotals,
     ReadQueue,
     UserLoad,
     UserLoads,
 )
-from khala.store.codec import Database, Document, object_id, task_id
+from khala.store.codec import (
+    CANDIDATE_FIELDS,
+    Database,
+    Document,
+    candidate_of,
+    object_id,
+    task_id,
+)
 from khala.store.failures import reading
 from khala.store.schema import ORDER_KEY, TASKS
 
@@ -66,6 +76,8 @@ class _Lines(Struct, frozen=True, kw_only=True):
     #: Where the first one begins that is not; None: all are.
     end: Place | None
     oldest: datetime | None
+    #: Of all.
+    count: int
 
 
 class MongoQueue:
@@ -105,6 +117,7 @@ class MongoQueue:
             shapes=[shape for _, shape in walked],
             end=heads[QUEUE_LINES_MERGED][0] if len(heads) > QUEUE_LINES_MERGED else None,
             oldest=min((place[1] for place, _ in heads), default=None),
+            count=len(heads),
         )
 
     async def _walk(
@@ -133,6 +146,30 @@ class MongoQueue:
                 {"_id": {"$in": list(places)}, "state": _QUEUED}, _SHOWN, hint="_id_"
             ).to_list()
         return sorted(((places[doc["_id"]], doc) for doc in docs), key=lambda each: each[0])
+
+    async def find_lines(self) -> QueueLines:
+        """The lines, and how long each is: together up to `LIST_TOTAL_MAX`."""
+        lines = await self._find_lines()
+        shown = lines.shapes[:QUEUE_LINES_SHOWN]
+        found: list[QueueLine] = []
+        left = LIST_TOTAL_MAX
+        for shape in shown:
+            condition: Document = {"state": _QUEUED, "shape": shape}
+            with reading():
+                doc = await self._tasks.find_one(
+                    condition, CANDIDATE_FIELDS, hint="order", sort=ORDER_KEY[2:]
+                )
+            if doc is None:
+                continue
+            # No shape is no text: asked for as null, each document would have to be looked at.
+            counted = condition if shape else {**condition, "shape": {"$not": {"$gte": ""}}}
+            queued = await self._count(counted, left + 1)
+            line = QueueLine(
+                first=candidate_of(doc), queued=min(queued, left), exact=queued <= left
+            )
+            left -= line.queued
+            found.append(line)
+        return QueueLines(lines=found, more=len(shown) < lines.count)
 
     # ---- one task's place -----------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ from roles.gateway.uploads import UploadRoutes
 from roles.gateway.v2 import V2
 from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
+from roles.gateway.v2_autoscale import AutoscaleRoutes
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
 from roles.gateway.v2_events import EventRoutes
@@ -73,6 +74,7 @@ HANDLERS = (
     Explanations,
     QueueRoutes,
     StatsRoutes,
+    AutoscaleRoutes,
     QuotaRoutes,
     PresetRoutes,
     JobActs,
@@ -171,6 +173,7 @@ class Gateway:
             Explanations(client=self._client, cluster=self._cluster),
             QueueRoutes(client=self._client),
             StatsRoutes(client=self._client),
+            AutoscaleRoutes(client=self._client, cluster=self._cluster),
             QuotaRoutes(client=self._client),
             PresetRoutes(client=self._client, config=config),
             TaskActs(client=self._client, config=config, hub=self._hub),

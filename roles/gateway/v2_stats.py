@@ -16,7 +16,7 @@ from khala.model.outcome import Ending
 from khala.model.statistics import floor, level_of
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
-from khala.protocol.statistics import Bucket, Quantiles, ReadStatistics
+from khala.protocol.statistics import Bucket, ReadStatistics, Times
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.queries import read_query
@@ -122,7 +122,7 @@ def _view(bucket: Bucket) -> v2.StatsBucket:
     )
 
 
-def _percentiles(found: Quantiles) -> v2.Percentiles:
+def _percentiles(found: Times) -> v2.Percentiles:
     return v2.Percentiles(p50=_rounded(found.p50), p95=_rounded(found.p95))
 
 

@@ -26,10 +26,12 @@ class QueueRoutes:
     def __init__(self, queue: MongoQueue) -> None:
         self._queue = queue
         self._loads = Believed(queue.count_users)
+        self._lines = Believed(queue.find_lines)
 
     def register(self, routes: Routes) -> None:
         routes.add("POST", "/rpc/v1/queue", self.read)
         routes.add("GET", "/rpc/v1/queue/<task_id:str>", self.find_place)
+        routes.add("GET", "/rpc/v1/lines", self.find_lines)
 
     async def read(self, request: Request) -> HTTPResponse:
         query = decode(_decode, request.body)
@@ -45,3 +47,6 @@ class QueueRoutes:
 
     async def find_place(self, _: Request, task_id: str) -> HTTPResponse:
         return answer(await self._queue.find_place(parse_task_id(task_id)))
+
+    async def find_lines(self, _: Request) -> HTTPResponse:
+        return answer(await self._lines.load())

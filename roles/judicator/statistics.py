@@ -19,9 +19,9 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError, Rejected
 from khala.model.limits import STATISTICS_STEPS
-from khala.model.statistics import Tally, quantile
+from khala.model.statistics import Tally, mean, quantile
 from khala.net.httpd import Routes
-from khala.protocol.statistics import Bucket, Quantiles, ReadStatistics, StatisticsView
+from khala.protocol.statistics import Bucket, ReadStatistics, StatisticsView, Times
 from khala.store.statistics import MongoStatistics, add_recent
 from roles.judicator.answers import answer, decode
 from roles.judicator.believed import Believed
@@ -94,13 +94,13 @@ def _bucket(at: datetime, tally: Tally) -> Bucket:
         at=at,
         ended=dict(tally.ended),
         verdicts=dict(tally.verdicts),
-        wait_s=_quantiles(tally.wait),
-        run_s=_quantiles(tally.run),
+        wait_s=_times(tally.wait),
+        run_s=_times(tally.run),
         cpu_ms=tally.cpu_ms,
         retries=tally.retries,
         losses=tally.losses,
     )
 
 
-def _quantiles(buckets: Mapping[int, int]) -> Quantiles:
-    return Quantiles(p50=quantile(buckets, 0.5), p95=quantile(buckets, 0.95))
+def _times(buckets: Mapping[int, int]) -> Times:
+    return Times(p50=quantile(buckets, 0.5), p95=quantile(buckets, 0.95), mean=mean(buckets))

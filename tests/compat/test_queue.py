@@ -55,7 +55,14 @@ def test_what_waits_is_shown_in_its_order(stack: str) -> None:
             assert read(stack, f"tasks/{task}/explain")["position"] == place
         with Khala(stack) as client:
             seen = client.queue(user=USER, limit=2)
+            scale = client.autoscale(within_s=1)
         assert ([each.id for each in seen.items], seen.more) == ([first, plain], True)
+        # A machine of a kind that is not there would be needed.
+        kinds = {each.next_task: each for each in scale.lines}
+        assert (kinds[plain].queued, kinds[plain].executors) == (1, 0)
+        assert kinds[plain].needs == {"cpus": 1.5, "gpu": 1.0}
+        assert kinds[first].placement.require == {"zone": "nowhere"}
+        assert scale.slots == 2 and scale.desired_slots >= 2
         lines = khala(stack, "--user", str(USER)).splitlines()
         rows = [line.split() for line in lines if first in line or plain in line]
         assert rows[0][:2] == [str(places[0]), first]

@@ -8,6 +8,7 @@ field is its description in the document.
 
 from khala.protocol.v2.acts import Acted, ActFailure
 from khala.protocol.v2.attempts import Attempt, Attempts, Predecessor, Retry, Usage
+from khala.protocol.v2.autoscale import Autoscale, ScaleLine
 from khala.protocol.v2.cases import (
     Case,
     CaseDiff,
@@ -112,6 +113,7 @@ __all__ = [
     "ArtifactsSummary",
     "Attempt",
     "Attempts",
+    "Autoscale",
     "Batch",
     "BatchItem",
     "BatchPlan",
@@ -194,6 +196,7 @@ __all__ = [
     "Retry",
     "Row",
     "Scalar",
+    "ScaleLine",
     "Score",
     "Stage",
     "StageWord",
