@@ -80,10 +80,12 @@ class Watch:
 
 
 @contextlib.contextmanager
-def new_context(browser: Browser, origin: str, watch: Watch) -> Iterator[BrowserContext]:
-    """A visitor of `origin` with no past, in UTC."""
+def new_context(
+    browser: Browser, origin: str, watch: Watch, timezone: str = "UTC"
+) -> Iterator[BrowserContext]:
+    """A visitor of `origin` with no past."""
     found = browser.new_context(
-        base_url=origin, viewport={"width": 1280, "height": 800}, timezone_id="UTC"
+        base_url=origin, viewport={"width": 1280, "height": 800}, timezone_id=timezone
     )
     found.set_default_timeout(ACTION_TIMEOUT_MS)
     watch.attach(found)

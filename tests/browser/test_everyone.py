@@ -1,4 +1,4 @@
-"""Pages on a phone, in both themes, for people who do not see them, and with less motion.
+"""Pages on a phone, in both themes and everywhere, for people who do not see, with less motion.
 
 The checks in `page_checks.js` find what a rule can find: names, structure, contrast.
 """
@@ -6,13 +6,17 @@ The checks in `page_checks.js` find what a rule can find: names, structure, cont
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import re
+import zoneinfo
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.conftest import Watch, new_context
 from tests.browser.test_again import submit
 from tests.browser.test_cases import case, judge
 from tests.browser.test_jobs import ask, submit_array
@@ -216,6 +220,25 @@ def test_every_page_in(page: Page, tasks: Tasks, theme: Theme, size: tuple[int, 
     for visit_all in (visit.lists, visit.tasks, visit.form, visit.jobs, visit.presets):
         visit_all()
     assert visit.found == []
+
+
+def test_times_are_the_readers_own_and_their_zone_is_named(
+    browser: Browser, khala: Khala, watch: Watch
+) -> None:
+    task = khala.submit(user="603")
+    khala.wait_done(task)
+    created = datetime.datetime.fromisoformat(khala.explain(task)["created_at"])
+    with new_context(browser, khala.url, watch, timezone="Asia/Kolkata") as context:
+        page = context.new_page()
+        page.goto(f"/tasks/{task}")
+        time = page.locator("time").first
+        local = created.astimezone(zoneinfo.ZoneInfo("Asia/Kolkata"))
+        expect(time).to_have_text(f"{local:%Y-%m-%d %H:%M:%S}")
+        expect(time).to_have_attribute("title", f"{created:%Y-%m-%d %H:%M:%S} UTC")
+        # Older browsers know the place by its older name.
+        expect(page.get_by_test_id("zone")).to_have_text(
+            re.compile(r"^Times on this page are in Asia/(Kolkata|Calcutta), UTC\+05:30\.$")
+        )
 
 
 def test_theme_is_kept_and_overrules_the_system(page: Page) -> None:

@@ -1,5 +1,15 @@
-import { describe, expect, it } from "vitest";
-import { ago, bytes, duration, parseTime, plural, signalName, visibleText } from "./format";
+import { describe, expect, it, vi } from "vitest";
+import {
+  ago,
+  bytes,
+  duration,
+  parseTime,
+  plural,
+  signalName,
+  utcStamp,
+  visibleText,
+  zoneText,
+} from "./format";
 
 describe("bytes", () => {
   it.each([
@@ -73,4 +83,30 @@ it("names signals, known or not", () => {
 it("counts in words", () => {
   expect(plural(1, "process", "processes")).toBe("1 process");
   expect(plural(1234, "executor")).toBe("1,234 executors");
+});
+
+describe("time zones", () => {
+  const at = Date.parse("2026-11-24T00:04:08.500Z");
+  it("are said once, and a time can be read in UTC as well", () => {
+    expect(utcStamp(at)).toBe("2026-11-24 00:04:08 UTC");
+    expect(zoneText(at)).toMatch(/^UTC$|^[\w/+-]+, UTC[+-]\d\d:\d\d$/);
+  });
+  it("are named with their distance, halves of hours included", () => {
+    const { resolvedOptions } = Intl.DateTimeFormat.prototype;
+    const zone = (timeZone: string, minutes: number) => {
+      vi.spyOn(Intl.DateTimeFormat.prototype, "resolvedOptions").mockImplementation(function (
+        this: Intl.DateTimeFormat,
+      ) {
+        return { ...resolvedOptions.call(this), timeZone };
+      });
+      vi.spyOn(Date.prototype, "getTimezoneOffset").mockReturnValue(-minutes);
+      const text = zoneText(at);
+      vi.restoreAllMocks();
+      return text;
+    };
+    expect(zone("Asia/Kolkata", 330)).toBe("Asia/Kolkata, UTC+05:30");
+    expect(zone("America/St_Johns", -210)).toBe("America/St_Johns, UTC-03:30");
+    expect(zone("Europe/London", 0)).toBe("Europe/London, UTC+00:00");
+    expect(zone("UTC", 0)).toBe("UTC");
+  });
 });

@@ -65,6 +65,21 @@ export function stamp(then: number): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
+/** `2026-11-24 00:04:08 UTC`, as logs and the interface have it. */
+export function utcStamp(then: number): string {
+  return `${new Date(then).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+}
+
+/** `Europe/Berlin, UTC+01:00`: the reader's own time zone, at that time. */
+export function zoneText(at: number): string {
+  const ahead = -new Date(at).getTimezoneOffset();
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (ahead === 0 && /^(Etc\/)?(UTC|GMT)$/.test(name)) return "UTC";
+  const two = (value: number) => `${Math.floor(value)}`.padStart(2, "0");
+  const [sign, minutes] = [ahead < 0 ? "-" : "+", Math.abs(ahead)];
+  return `${name}, UTC${sign}${two(minutes / 60)}:${two(minutes % 60)}`;
+}
+
 const SIGNALS: Record<number, string> = {
   1: "SIGHUP",
   2: "SIGINT",
