@@ -37,6 +37,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     tasks: tuple[NewTask, ...] = ()
     max_fails: int | None = None
     name: str = ""
+    #: None of its tasks begins before it is released, with `hold_job`.
+    held: bool = False
 
     def document(self, blobs: Mapping[bytes, str] = {}) -> Json:
         """The body of `POST /api/v2/jobs`."""
@@ -45,6 +47,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
             document["task"] = self.task.document(blobs)
         if self.entries is not None:
             document["entries"] = list(self.entries)
+        if self.held:
+            document["held"] = True
         if self.tasks:
             document["tasks"] = [task.document(blobs) for task in self.tasks]
         return {name: value for name, value in document.items() if value not in (None, "")}
@@ -117,6 +121,11 @@ class JobCalls:
         """As `cancel`; its tasks have the reason, too."""
         said = cancelling(reason, by)
         return parse(Job, await self._ask("POST", f"{_path(job)}/cancel", **said))
+
+    async def hold_job(self, job: str, *, held: bool = True) -> Job:
+        """Hold it, or release it with False. Raise `AlreadyDone` if it has ended or was stopped."""
+        body = msgspec.json.encode({"held": held})
+        return parse(Job, await self._ask("PATCH", _path(job), body=body, headers=JSON))
 
     async def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
         """Run those of its tasks again that did not succeed, as a job of their own; the same one

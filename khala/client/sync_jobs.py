@@ -95,6 +95,9 @@ class BlockingJobs(Blocking):
     def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
         return self._do(self._inner.cancel_job(job, reason=reason, by=by))
 
+    def hold_job(self, job: str, *, held: bool = True) -> Job:
+        return self._do(self._inner.hold_job(job, held=held))
+
     def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
         return self._do(self._inner.retry_job(job, only=only))
 

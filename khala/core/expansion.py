@@ -22,7 +22,7 @@ from khala.model.depends import hold_of
 from khala.model.errors import AlreadyDone, KhalaError, NotFound
 from khala.model.holds import Hold
 from khala.model.ids import JobId
-from khala.model.job import Job, Stop, member_id, total
+from khala.model.job import Job, Stop, hold_key, member_id, total
 from khala.model.limits import (
     JOB_INTERVAL_S,
     JOB_PAUSE_S,
@@ -31,7 +31,7 @@ from khala.model.limits import (
     JOB_WINDOW,
 )
 from khala.model.spec import TaskSpec
-from khala.model.statements import NewTask, cancelled
+from khala.model.statements import Lift, NewTask, cancelled
 from khala.model.task import TaskBrief, TaskState
 
 _UNENDED = (TaskState.QUEUED, TaskState.RUNNING)
@@ -98,6 +98,10 @@ class Expansion:
             await self._wind_up(job)
         elif await self._fails_too_often(job):
             await self._jobs.stop_if_open(job.id, Stop.MAX_FAILS)
+        elif job.held:
+            await self._hold_members(job)
+        elif job.held is not None and await self._release_members(job):
+            return  # there may be more of them
         elif job.expanded < job.size:
             await self._expand(job)
         elif await self._jobs.count_open(job.id):
@@ -125,6 +129,26 @@ class Expansion:
         await self._jobs.note_expanded(job.id, last)
         for member in members:
             self._dispatcher.welcome(member)
+
+    async def _hold_members(self, job: Job) -> None:
+        """Of a held job no member is made, and those that wait are held. One that somebody makes
+        who had read it before is found in the next round."""
+        unheld = await self._jobs.find_unheld(job.id, JOB_PORTION)
+        if unheld:
+            key = hold_key(job.id)
+            await self._dispatcher.holding.hold([Lift(id=task, key=key) for task in unheld])
+        elif job.expanded < job.size or await self._jobs.count_open(job.id):
+            self._rest(job)
+        else:
+            await self._close(job)
+
+    async def _release_members(self, job: Job) -> bool:
+        """Whether any was held with it: whoever was slow may hold one long after."""
+        key = hold_key(job.id)
+        held = await self._dispatcher.store.find_held(key, JOB_PORTION)
+        if held:
+            await self._dispatcher.holding.lift([Lift(id=task, key=key) for task in held])
+        return bool(held)
 
     async def _members(self, job: Job, first: int, last: int) -> list[NewTask]:
         specs = await self._jobs.specs_of(job, first, last)

@@ -72,6 +72,13 @@ class Holding:
             self._leasing.ready.discard(task)
             self._comm.touched(task)
 
+    async def hold(self, holds: Sequence[Lift]) -> None:
+        """S25, and what waited for a slot here does so no more."""
+        await self._store.hold_if_waiting(holds)
+        for each in holds:
+            self._leasing.ready.discard(each.id)
+            self._comm.touched(each.id)
+
     async def lift(self, lifts: Sequence[Lift]) -> None:
         """S12, and what has joined the queue by it is looked for."""
         await self._store.lift_if_held(lifts)

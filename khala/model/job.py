@@ -18,6 +18,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from khala.model.blob import BlobName
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, JobId, TaskId
 from khala.model.outcome import Cancellation, Ending
 from khala.model.ranges import Indexes
@@ -27,6 +28,8 @@ from khala.model.task import Dispatch, Task, TaskState
 
 _POSITION_DIGITS = 6
 _NO_POSITION = "0" * _POSITION_DIGITS
+#: Not below the keys of dependencies (`khala.model.depends`).
+_HELD = "job:"
 
 
 class Stop(StrEnum):
@@ -66,6 +69,8 @@ class NewJob(Struct, frozen=True, kw_only=True):
     fingerprint: bytes = b""
     #: That its members name, beside those that its spec does.
     blobs: tuple[BlobName, ...] = ()
+    #: A person holds it from the beginning.
+    held: bool = False
 
 
 class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -91,6 +96,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Of members that are made from now on: the number before their first attempt. Members that a
     #: lost majority had made have lower ones (`khala.store.epochs`).
     attempts_before: AttemptNo = AttemptNo(0)
+    #: A person holds it; None: nobody ever did, and no member is held for it.
+    held: bool | None = None
 
     @property
     def size(self) -> int:
@@ -134,13 +141,26 @@ def place_of(task: TaskId) -> tuple[JobId, int]:
     return JobId(task[:-_POSITION_DIGITS] + _NO_POSITION), int(task[-_POSITION_DIGITS:], 16)
 
 
+def hold_key(job: JobId) -> HoldKey:
+    """The condition of members that wait while their job is held."""
+    return HoldKey(f"{_HELD}{job}")
+
+
+def job_held_by(key: HoldKey) -> JobId | None:
+    """None for a condition of another kind."""
+    return JobId(key.removeprefix(_HELD)) if key.startswith(_HELD) else None
+
+
 def unmade(job: Job, spec: TaskSpec, position: int) -> Task:
     """The member at `position` as it is until it is made."""
     stopped = job.stop is not None
+    hold = Hold(keys=(hold_key(job.id),)) if job.held and not stopped else None
+    waiting = Dispatch.QUEUED if hold is None else Dispatch.HELD
     return Task(
         id=member_id(job.id, position),
         spec=spec,
-        dispatch=Dispatch.DONE if stopped else Dispatch.QUEUED,
+        dispatch=Dispatch.DONE if stopped else waiting,
+        hold=hold,
         attempt=AttemptNo(0),
         crashes=0,
         submitted_at=job.submitted_at,

@@ -82,7 +82,7 @@ class AcceptResult(Struct, frozen=True, kw_only=True):
 
 
 class Lift(Struct, frozen=True, kw_only=True):
-    """One condition of a hold that has come true (S12)."""
+    """One condition of a hold that has come true (S12), or that holds from now on (S25)."""
 
     id: TaskId
     #: None: its date has come.

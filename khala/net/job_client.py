@@ -11,6 +11,7 @@ from khala.model.outcome import Cancellation
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, Calls, parse
 from khala.protocol.graph import JobGraph
 from khala.protocol.jobs import (
+    HoldJob,
     JobPage,
     JobView,
     ListJobs,
@@ -66,6 +67,11 @@ class JobClient(Calls):
         ended, `AlreadyDone` if no member ended so."""
         call = _writing(f"/rpc/v1/jobs/{job}/retry", request, request.key is not None)
         return parse(_decode_retried, await self._call(call))
+
+    async def hold_job(self, job: JobId, *, held: bool) -> JobView:
+        """Hold or release it. Raise `AlreadyDone`."""
+        call = _writing(f"/rpc/v1/jobs/{job}/hold", HoldJob(held=held), True)
+        return parse(_decode_view, await self._call(call))
 
     async def cancel_job(self, job: JobId, cancellation: Cancellation | None = None) -> JobView:
         """Idempotent. Raise `AlreadyDone` if it had ended otherwise."""

@@ -44,6 +44,14 @@ class SubmitJob(Struct, frozen=True, kw_only=True):
     limit: int | None = None
     max_fails: int | None = None
     key: str | None = None
+    #: It is accepted as held by a person.
+    held: bool = False
+
+
+class HoldJob(Struct, frozen=True, kw_only=True):
+    """What a person wants of a job."""
+
+    held: bool
 
 
 class JobView(Struct, frozen=True, kw_only=True):

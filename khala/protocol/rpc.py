@@ -27,6 +27,7 @@ exceptions.
     DELETE /rpc/v1/jobs/<id>                      Cancel, or nothing -> JobView: cancelled
     POST   /rpc/v1/jobs/<id>/tasks                ListMembers -> MemberRows
     POST   /rpc/v1/jobs/<id>/retry                RetryJob -> Retried
+    POST   /rpc/v1/jobs/<id>/hold                 HoldJob -> JobView
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
     POST   /rpc/v1/uploads                        NewUpload -> Upload: bit by bit (idempotent)
     GET    /rpc/v1/uploads/<upload>               -> Upload

@@ -143,6 +143,9 @@ class DispatchStore:
     async def lift_if_held(self, items: Sequence[Lift]) -> None:
         await self._holds.lift_if_held(items)
 
+    async def hold_if_waiting(self, items: Sequence[Lift]) -> None:
+        await self._holds.hold_if_waiting(items)
+
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         return await self._holds.end_if_waiting(task, outcome)
 

@@ -1,4 +1,4 @@
-"""Statements on tasks that are held (S12, S13), and what finds them.
+"""Statements on tasks that are held (S12, S13, S25), and what finds them.
 
 A hold is lifted condition by condition, each in one compare-and-set that also looks whether it was
 the last one: the document itself decides, so several judicators may lift several conditions of one
@@ -54,6 +54,11 @@ class MongoHolds:
         """S12. Precondition: held by that condition; a date must have come. With the last
         condition the task is queued."""
         updates = [_lifting(item) for item in items]
+        await change(self._database, {"update": TASKS, "updates": updates})
+
+    async def hold_if_waiting(self, items: Sequence[Lift]) -> None:
+        """S25. Precondition: held or queued, and not by that condition."""
+        updates = [_holding(item) for item in items]
         await change(self._database, {"update": TASKS, "updates": updates})
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
@@ -116,6 +121,18 @@ class MongoHolds:
                 .to_list()
             )
         return [held_task_of(doc) for doc in docs]
+
+
+def _holding(item: Lift) -> Document:
+    keys = {"$concatArrays": [{"$ifNull": ["$hold.keys", []]}, [{"$literal": item.key}]]}
+    return {
+        "q": {
+            "_id": object_id(item.id),
+            "state": _NOT_BEGUN["state"],
+            "hold.keys": {"$ne": item.key},
+        },
+        "u": [{"$set": {"state": HELD, "hold.keys": keys, "updated_at": to_ms(utc_now())}}],
+    }
 
 
 def _lifting(item: Lift) -> Document:

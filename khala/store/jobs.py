@@ -37,7 +37,8 @@ from khala.store.codec import (
 )
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import DUPLICATE_KEY, changing, item_failure, reading, settling
-from khala.store.schema import JOBS, TASKS
+from khala.store.job_holds import JobHolds
+from khala.store.schema import JOBS
 
 _OPEN = [Dispatch.QUEUED.value, Dispatch.HELD.value, Dispatch.LEASED.value]
 #: An index is looked through in order while tasks move in it, some of them against that order: one
@@ -45,13 +46,12 @@ _OPEN = [Dispatch.QUEUED.value, Dispatch.HELD.value, Dispatch.LEASED.value]
 _SNAPSHOT = ReadConcern("snapshot")
 
 
-class MongoJobs:
+class MongoJobs(JobHolds):
     """`JobStore` on MongoDB."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._database = database
-        self._jobs = database[JOBS]
-        self._tasks = database[TASKS]
         self._counted = self._tasks.with_options(read_concern=_SNAPSHOT)
 
     # ---- jobs -------------------------------------------------------------------------------
@@ -245,6 +245,8 @@ def _new_doc(item: NewJob) -> Document:
     if item.key is not None:
         doc["idem"] = item.key
         doc["idem_fp"] = Binary(item.fingerprint)
+    if item.held:
+        doc["held"] = True
     return doc
 
 
@@ -270,6 +272,7 @@ def _job_of(doc: Mapping[str, Any]) -> Job:
         counts=msgspec.convert(doc["counts"], dict[TaskState, int]) if "counts" in doc else None,
         done_at=doc.get("done_at"),
         attempts_before=AttemptNo(int(doc.get("attempts_before", 0))),
+        held=doc.get("held"),
     )
 
 

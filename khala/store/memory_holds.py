@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from khala.model.depends import predecessor_of
-from khala.model.holds import HoldKey
+from khala.model.holds import HoldKey, held_by
 from khala.model.ids import TaskId
 from khala.model.outcome import Outcome
 from khala.model.statements import ExpiredTask, HeldTask, Lift
@@ -47,6 +47,19 @@ class MemoryHolds:
             hold=hold if hold.open else None,
             updated_at=now,
         )
+
+    async def hold_if_waiting(self, items: Sequence[Lift]) -> None:
+        for item in items:
+            row = self._state.tasks.get(item.id)
+            if row is None or not row.task.waits or item.key is None:
+                continue
+            if row.task.hold is None or item.key not in row.task.hold.keys:
+                row.task = replace(
+                    row.task,
+                    dispatch=Dispatch.HELD,
+                    hold=held_by(row.task.hold, item.key),
+                    updated_at=self._state.now(),
+                )
 
     async def end_if_waiting(self, task: TaskId, outcome: Outcome) -> bool:
         row = self._state.tasks.get(task)

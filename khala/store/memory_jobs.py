@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from khala.model.errors import Conflict, NotFound
 from khala.model.ids import JobId, TaskId
-from khala.model.job import Job, NewJob, Stop, member_id
+from khala.model.job import Job, NewJob, Stop, hold_key, member_id
 from khala.model.outcome import Cancellation
 from khala.model.statements import AcceptResult
 from khala.model.task import Dispatch, Task, TaskBrief, TaskState, brief_of
@@ -38,7 +38,9 @@ class MemoryJobs:
                 return AcceptResult(id=TaskId(earlier[0]), replay=True)
             state.job_keys[item.spec.user, item.key] = (item.id, item.fingerprint)
         at = to_ms(item.submitted_at)
-        state.jobs[item.id] = Job(id=item.id, spec=item.spec, submitted_at=at, updated_at=at)
+        state.jobs[item.id] = Job(
+            id=item.id, spec=item.spec, submitted_at=at, updated_at=at, held=item.held or None
+        )
         state.job_blobs[item.id] = item.blobs
         return AcceptResult(id=TaskId(item.id), replay=False)
 
@@ -95,6 +97,23 @@ class MemoryJobs:
             found, open=False, counts=dict(counts), updated_at=now, done_at=now
         )
         return True
+
+    async def hold_if_version(self, job: JobId, version: int, *, held: bool) -> bool:
+        found = self._state.jobs.get(job)
+        if found is None or not found.open or found.stop is not None or found.version != version:
+            return False
+        self._state.jobs[job] = replace(
+            found, held=held, version=version + 1, updated_at=self._state.now()
+        )
+        return True
+
+    async def find_unheld(self, job: JobId, limit: int) -> list[TaskId]:
+        found = [
+            task.id
+            for task in self._members(job)
+            if task.waits and (task.hold is None or hold_key(job) not in task.hold.keys)
+        ]
+        return found[:limit]
 
     async def count_open(self, job: JobId) -> int:
         return sum(task.dispatch is not Dispatch.DONE for task in self._members(job))

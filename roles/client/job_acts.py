@@ -33,7 +33,10 @@ _RETRIED = {"failed": ("failed", "error"), "cancelled": ("cancelled",)}
 def job_of(
     task: NewTask, array: str | None, entries: list[str] | None, fails: int | None
 ) -> NewJob:
-    return NewJob(task=task, array=array, entries=entries, max_fails=fails, name=task.name)
+    task, held = replace(task, held=False), task.held
+    return NewJob(
+        task=task, array=array, entries=entries, max_fails=fails, name=task.name, held=held
+    )
 
 
 def read_entries(lines: str | None, json_file: str | None) -> list[str] | None:
@@ -159,6 +162,12 @@ async def cancel(khala: AsyncKhala, connection: Connection, word: str, said: Can
     job_id = await select_job(khala, connection, word)
     job = await khala.cancel_job(job_id, reason=said.reason, by=said.by)
     click.echo(f"{job.id} cancelled")
+    return 0
+
+
+async def hold(khala: AsyncKhala, connection: Connection, word: str, *, held: bool) -> int:
+    job = await khala.hold_job(await select_job(khala, connection, word), held=held)
+    click.echo(f"{job.id} {'held' if job.held else 'released'}")
     return 0
 
 

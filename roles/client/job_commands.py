@@ -141,6 +141,26 @@ def cancel_job(connection: Connection, job: str, said: Cancellation) -> None:
     act(connection, lambda khala: job_acts.cancel(khala, connection, job, said))
 
 
+@job.command("hold")
+@_JOB
+@connected
+def hold_job(connection: Connection, job: str) -> None:
+    """Hold JOB: none of its tasks begins before it is released, but those that run end."""
+    from roles.client import job_acts
+
+    act(connection, lambda khala: job_acts.hold(khala, connection, job, held=True))
+
+
+@job.command("release")
+@_JOB
+@connected
+def release_job(connection: Connection, job: str) -> None:
+    """Release JOB. Tasks of it that were held one by one stay held."""
+    from roles.client import job_acts
+
+    act(connection, lambda khala: job_acts.hold(khala, connection, job, held=False))
+
+
 @job.command("retry")
 @_JOB
 @click.option(

@@ -1,4 +1,5 @@
-"""What is done with jobs that exist: cancelled, and those of their tasks that failed run again."""
+"""What is done with jobs that exist: held, cancelled, and those of their tasks that failed run
+again."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -23,6 +24,7 @@ from roles.gateway.jobs import JOB, JOBS, job_view, parse_job_id
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_cancel import CancelSpec, cancellation_in
+from roles.gateway.spec_patch import MERGE_PATCH
 from roles.gateway.submission import parse_key
 
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
@@ -45,13 +47,49 @@ class RetryJobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
 
 
+class PatchJobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be another of a job."""
+
+    #: Whether it is held; its tasks that were held by themselves are not released with it.
+    held: bool | UnsetType = UNSET
+
+
 _retry_decoder = msgspec.json.Decoder(RetryJobSpec)
+_patch_decoder = msgspec.json.Decoder(PatchJobSpec)
 
 
 class JobActs(Struct, frozen=True, kw_only=True):
     """The handlers, and what they need."""
 
     client: JudicatorClient
+
+    @declare(
+        Operation(
+            method="PATCH",
+            path=JOB,
+            tag="Jobs",
+            request={JSON: PatchJobSpec, MERGE_PATCH: PatchJobSpec},
+            answers={200: Answer(v2.Job)},
+            problems=(
+                ProblemCode.NOT_FOUND,
+                ProblemCode.ALREADY_DONE,
+                ProblemCode.VALIDATION_FAILED,
+            ),
+        )
+    )
+    async def patch_job(self, request: Request, job_id: str) -> HTTPResponse:
+        """Hold a job, or release it: none of its tasks begins meanwhile but those that an executor
+        has."""
+        job = parse_job_id(job_id, "id")
+        try:
+            given = parse_document(_patch_decoder, request.body)
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
+        if given.held is UNSET:
+            seen = await self.client.get_job(job)
+        else:
+            seen = await self.client.hold_job(job, held=given.held)
+        return HTTPResponse(v2.encode(job_view(seen)), headers=_HEADERS, content_type=JSON)
 
     @declare(
         Operation(

@@ -294,6 +294,7 @@ def job_view(seen: JobView) -> v2.Job:
         updated_at=v2.stamp(job.updated_at),
         finished_at=None if job.done_at is None else v2.stamp(job.done_at),
         retry_of=spec.retry_of,
+        held=bool(job.held),
     )
 
 

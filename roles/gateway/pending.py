@@ -12,8 +12,9 @@ from datetime import UTC
 from khala.model.depends import On, predecessor_of
 from khala.model.errors import KhalaError
 from khala.model.executor import SessionState
-from khala.model.holds import RELEASE, Hold
+from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import TaskId
+from khala.model.job import job_held_by
 from khala.model.quota import QUOTA, Quota, Usage
 from khala.model.spec import Network, TaskSpec
 from khala.model.task import Task, TaskState
@@ -131,8 +132,13 @@ def _shortage(name: str, spec: TaskSpec, able: list[ExecutorSeen]) -> str:
     return f"{name}: it needs {wanted}, the most that is free at one executor is {free}"
 
 
-def why_held_by_person(task: TaskId) -> str:
-    return f"held until it is released (khala release {task})"
+def why_held_by_person(task: TaskId, hold: Hold) -> list[str]:
+    """By itself, or with its job."""
+    itself = [f"held until it is released (khala release {task})"] * (RELEASE in hold.keys)
+    return itself + [
+        f"held with its job until that is released (khala job release {job})"
+        for job in filter(None, map(job_held_by, hold.keys))
+    ]
 
 
 def _why_held(task: TaskId, hold: Hold) -> str:
@@ -141,14 +147,19 @@ def _why_held(task: TaskId, hold: Hold) -> str:
         waits = [str(each.id) for each in map(predecessor_of, hold.keys) if each and each.on is on]
         if waits:
             reasons.append(f"for {what} of {_some(waits)}")
-    told = (QUOTA, RELEASE)
-    others = [str(key) for key in hold.keys if predecessor_of(key) is None and key not in told]
+    others = [str(key) for key in hold.keys if not _is_told(key)]
     if others:
         reasons.append(f"for {_some(others)}")
-    waiting = ["waiting " + " and ".join(reasons)] if reasons else []
-    if RELEASE in hold.keys:
-        waiting.insert(0, why_held_by_person(task))
+    waiting = why_held_by_person(task, hold)
+    if reasons:
+        waiting.append("waiting " + " and ".join(reasons))
     return "; ".join(waiting)
+
+
+def _is_told(key: HoldKey) -> bool:
+    """In words of its own."""
+    known = predecessor_of(key) is not None or job_held_by(key) is not None
+    return known or key in (QUOTA, RELEASE)
 
 
 def _some(names: list[str]) -> str:

@@ -47,6 +47,8 @@ class JobSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tasks: Annotated[tuple[TaskSpecV2, ...], items(0, LIST_TASKS)] = ()
     #: The job stops when more than these have failed.
     max_fails: Annotated[int, within(0, ARRAY_TASKS)] | None = None
+    #: None of its tasks begins before it is released, with `PATCH`.
+    held: bool = False
 
 
 class BatchSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +77,9 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
         found: list[Issue] = issues.found
         for document, pointer in zip(listed, pointers, strict=False):
             if document.held:
-                detail = "tasks of a job are accepted together; hold one of them once it is there"
+                detail = (
+                    "tasks of a job are accepted together: hold the job, or one when it is there"
+                )
                 issues.add(f"{pointer}/held", IssueCode.INVALID_VALUE, detail, given=True)
             made = await self.build_task(document, key="")
             if isinstance(made, Invalid):
@@ -95,6 +99,7 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
             limit=array.limit if array else None,
             max_fails=spec.max_fails,
             key=key,
+            held=spec.held,
         )
 
     async def build_task(self, spec: TaskSpecV2, key: str) -> SubmitTask | Invalid:

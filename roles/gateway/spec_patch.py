@@ -17,6 +17,7 @@ from roles.gateway.spec import LABEL_KEY, Name, Priority
 from roles.gateway.spec_limits import check_range
 from roles.gateway.spec_order import check_labels, check_name
 
+MERGE_PATCH = "application/merge-patch+json"
 _Value: TypeAlias = Annotated[
     Any, told(anyOf=[{"type": "string", "maxLength": LABEL_VALUE_CHARS}, {"type": "null"}])
 ]

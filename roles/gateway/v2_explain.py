@@ -9,7 +9,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import KhalaError
-from khala.model.holds import RELEASE, Hold
+from khala.model.holds import Hold
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.task import Task, TaskState
 from khala.net.client import JudicatorClient
@@ -89,10 +89,10 @@ def _json(view: Struct) -> HTTPResponse:
 
 def _blocks_of(task: TaskId, hold: Hold) -> list[v2.Blocking]:
     """Of what no executor stands in the way."""
-    if RELEASE not in hold.keys:
-        return []
-    detail = why_held_by_person(task)
-    return [v2.Blocking(code=v2.BlockingCode.HELD, detail=detail, nodes=[], count=0)]
+    return [
+        v2.Blocking(code=v2.BlockingCode.HELD, detail=detail, nodes=[], count=0)
+        for detail in why_held_by_person(task, hold)
+    ]
 
 
 async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:

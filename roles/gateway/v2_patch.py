@@ -21,11 +21,10 @@ from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
-from roles.gateway.spec_patch import PatchSpec, patch_in
+from roles.gateway.spec_patch import MERGE_PATCH, PatchSpec, patch_in
 from roles.gateway.v2_view import etag_of
 from roles.gateway.waiting import answer_task
 
-MERGE_PATCH = "application/merge-patch+json"
 _TAG = re.compile(r'(?:W/)?"[^"]*"\s*(?:,\s*|\Z)')
 
 

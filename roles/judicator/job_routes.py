@@ -12,6 +12,7 @@ from khala.model.job import is_job_id
 from khala.model.limits import LIST_LIMIT_MAX
 from khala.net.httpd import Routes
 from khala.protocol.jobs import (
+    HoldJob,
     ListJobs,
     ListMembers,
     RetryJob,
@@ -20,6 +21,7 @@ from khala.protocol.jobs import (
     SubmittedBatch,
 )
 from roles.judicator.answers import answer, cancellation_in, decode
+from roles.judicator.job_holding import hold
 from roles.judicator.jobs import Jobs
 from roles.judicator.metrics import Metrics
 from roles.judicator.retrying import retry
@@ -28,6 +30,7 @@ _decode_batch = msgspec.msgpack.Decoder(SubmitBatch).decode
 _decode_submit = msgspec.msgpack.Decoder(SubmitJob).decode
 _decode_list = msgspec.msgpack.Decoder(ListJobs).decode
 _decode_retry = msgspec.msgpack.Decoder(RetryJob).decode
+_decode_hold = msgspec.msgpack.Decoder(HoldJob).decode
 _decode_members = msgspec.msgpack.Decoder(ListMembers).decode
 
 
@@ -47,6 +50,7 @@ class JobRoutes:
         routes.add("DELETE", job, self.cancel)
         routes.add("POST", f"{job}/tasks", self.list_members)
         routes.add("POST", f"{job}/retry", self.retry)
+        routes.add("POST", f"{job}/hold", self.hold)
 
     async def submit_batch(self, request: Request) -> HTTPResponse:
         batch = decode(_decode_batch, request.body)
@@ -74,6 +78,10 @@ class JobRoutes:
     async def retry(self, request: Request, job_id: str) -> HTTPResponse:
         asked = decode(_decode_retry, request.body)
         return answer(await retry(self._jobs, parse_job_id(job_id), asked))
+
+    async def hold(self, request: Request, job_id: str) -> HTTPResponse:
+        asked = decode(_decode_hold, request.body)
+        return answer(await hold(self._jobs, parse_job_id(job_id), held=asked.held))
 
     async def list_members(self, request: Request, job_id: str) -> HTTPResponse:
         query = decode(_decode_members, request.body)

@@ -92,7 +92,6 @@ class Jobs:
 
     async def submit(self, request: SubmitJob) -> Submitted:
         """Return once the job is stored on a majority; its members are made from then on."""
-        job = mint_job_id()
         if request.task is not None:
             spec = await self._array(request)
             blobs: tuple[BlobName, ...] = ()
@@ -103,14 +102,16 @@ class Jobs:
             spec = _spec(request, up_to(len(specs)), await store_list(self.stores.blobs, listed))
             blobs = tuple({name for each in specs for name in each.blobs})
             parts = [fingerprint_of(each) for each in specs]
+        parts += [b"held"] * request.held
         return await self.accept(
             NewJob(
-                id=job,
+                id=mint_job_id(),
                 spec=spec,
                 submitted_at=utc_now(),
                 key=request.key,
                 fingerprint=_fingerprint(spec, parts) if request.key is not None else b"",
                 blobs=blobs,
+                held=request.held,
             )
         )
 
@@ -120,7 +121,7 @@ class Jobs:
         async with admission.admitted(new.spec.user, new.spec.indexes.size, new.key):
             result = await self.stores.jobs.insert_if_new(new)
         if not result.replay:
-            self._hurry(JobId(result.id))
+            self.hurry(JobId(result.id))
         return Submitted(id=result.id, replay=result.replay)
 
     async def _array(self, request: SubmitJob) -> JobSpec:
@@ -153,7 +154,7 @@ class Jobs:
             for index, spec in enumerate(specs)
         ]
 
-    def _hurry(self, job: JobId) -> None:
+    def hurry(self, job: JobId) -> None:
         """The next round would do it, too."""
 
         async def advance() -> None:
@@ -275,7 +276,7 @@ class Jobs:
             if found.stop is not Stop.CANCELLED:
                 raise AlreadyDone(f"job {job} has already ended")
         self._counted.pop(job, None)
-        self._hurry(job)
+        self.hurry(job)
         return await self.view(job)
 
 

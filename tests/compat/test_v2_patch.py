@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -10,7 +11,19 @@ from typing import Any
 
 import pytest
 
-from khala.client import AlreadyDone, Khala, NewTask, NotWaiting, StageOf, Task, TaskPatch
+from khala.client import (
+    AlreadyDone,
+    AsyncKhala,
+    Khala,
+    NewTask,
+    NotWaiting,
+    StageOf,
+    Task,
+    TaskPatch,
+)
+from khala.client.jobs import NewJob
+from khala.model.ids import JobId
+from khala.model.job import JobState, member_id
 from khala.model.task import TaskState
 
 BEFORE_S = 120.0
@@ -110,3 +123,22 @@ def test_others_overtake_what_is_held_and_the_urgent_goes_first(stack: str, khal
     assert khala.wait(held, BEFORE_S).state is TaskState.SUCCEEDED
     with pytest.raises(AlreadyDone):
         khala.cancel(held)
+
+
+def test_a_job_is_held_with_all_of_its_tasks(stack: str) -> None:
+    async def go() -> None:
+        async with AsyncKhala(stack) as khala:
+            job = await khala.submit_job(NewJob(task=echo("member"), array="0-2", held=True))
+            assert (await khala.run(echo("other"))).state is TaskState.SUCCEEDED
+            seen = await khala.get_job(job)
+            assert (seen.held, seen.counts.queued, seen.counts.running) == (True, 3, 0)
+            first = member_id(JobId(job), 1)
+            detail = f"held with its job until that is released (khala job release {job})"
+            assert (await khala.explain(first)).summary == detail
+            assert not (await khala.hold_job(job, held=False)).held
+            ended = await khala.wait_job(job, BEFORE_S)
+            assert (ended.state, ended.counts.succeeded) == (JobState.SUCCEEDED, 3)
+            with pytest.raises(AlreadyDone):
+                await khala.hold_job(job)
+
+    asyncio.run(go())

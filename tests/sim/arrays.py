@@ -21,6 +21,8 @@ FIRST = 1000
 #: Members, and how many of them may be open at a time, of each array.
 OWNER = Cancellation(by="owner", reason="not needed any more")
 ARRAYS = ((9, 3), (6, None), (14, 4))
+#: Of the one that is held from its beginning on: its submission, and its release.
+HELD_S, CHECK_S = 95.0, 130.0
 
 
 class Arrays:
@@ -39,9 +41,15 @@ class Arrays:
             self._clock.at(uniform(0, 40), partial(self.submit, number))
         if self._clock.random.random() < 0.5:
             self._clock.at(uniform(5, 80), self.stop_one)
+        for _ in range(6):
+            self._clock.at(uniform(5, 80), self.hold_one)
+        # In the calm, from its beginning on.
+        self._clock.at(HELD_S, self.submit_held)
+        self._clock.at(CHECK_S, self.check_held)
 
-    def submit(self, number: int) -> None:
+    def submit(self, number: int, *, held: bool = False) -> None:
         size, limit = ARRAYS[number]
+        number += len(self._ids) if held else 0
         job = JobId(f"{FIRST + number:018x}000000")
         task = TaskSpec(
             user=FIRST + number,
@@ -54,9 +62,35 @@ class Arrays:
         indexes = Indexes(ranges=((0, size - 1, 1),))
         spec = JobSpec(user=task.user, task=task, indexes=indexes, limit=limit)
         at = wall_of(self._clock)()
-        run_now(self._store.jobs.insert_if_new(NewJob(id=job, spec=spec, submitted_at=at)))
+        new = NewJob(id=job, spec=spec, submitted_at=at, held=held)
+        run_now(self._store.jobs.insert_if_new(new))
         self._ids.append(job)
         self._history.limits[job] = limit
+
+    def submit_held(self) -> None:
+        self.submit(len(ARRAYS) - 1, held=True)
+
+    def check_held(self) -> None:
+        """Long after nobody can be slow any more nothing of it has begun; then all are released."""
+        job = self._ids[-1]
+        made = [self._history.task(member_id(job, n + 1)) for n in range(ARRAYS[-1][0])]
+        begun = [task for task in made if task is not None and task.dispatch is not Dispatch.HELD]
+        require(not begun, "begun while its job is held", begun)
+        for each in self._ids:
+            self._hold(each, held=False)
+
+    def hold_one(self) -> None:
+        """As an answered request; some are released again soon, the others in the calm."""
+        if self._ids:
+            job = self._clock.random.choice(self._ids)
+            self._hold(job, held=True)
+            if self._clock.random.random() < 0.7:
+                wait = self._clock.random.uniform(0, 8)
+                self._clock.after(wait, lambda: self._hold(job, held=False))
+
+    def _hold(self, job: JobId, *, held: bool) -> None:
+        found = run_now(self._store.jobs.get(job))
+        run_now(self._store.jobs.hold_if_version(job, found.version, held=held))
 
     def stop_one(self) -> None:
         """As an answered cancel: nothing of it starts that has not begun to."""

@@ -22,6 +22,7 @@ from khala.model.depends import On, Predecessor, predecessor_of
 from khala.model.errors import NotFound
 from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, JobId, SessionNo, TaskId
+from khala.model.job import job_held_by
 from khala.model.limits import PAST_ATTEMPTS
 from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.statements import PatchItem
@@ -184,7 +185,7 @@ class History:
         if before.hold is None or now.dispatch is Dispatch.DONE:
             return
         left = now.hold or Hold()
-        for key in set(before.hold.keys) - {*left.keys, RELEASE}:
+        for key in _come_true(before.hold, left):
             predecessor = predecessor_of(key)
             if predecessor is None:
                 require((now.id, key) in self.lifted, "lifted by nobody", before, now)
@@ -309,6 +310,13 @@ class History:
             require(
                 run[0] != task, "P5 a cancelled run lives on", run, started, f"{now - since:.1f} s"
             )
+
+
+def _come_true(before: Hold, left: Hold) -> set[HoldKey]:
+    """What a person said is checked with the change; a job may be held again before its release is
+    seen."""
+    gone = set(before.keys) - {*left.keys, RELEASE}
+    return {key for key in gone if job_held_by(key) is None}
 
 
 def check_said(task: Task, said: set[Cancellation]) -> None:

@@ -6,7 +6,7 @@ from khala.core.expansion import Expansion
 from khala.model.ids import JobId
 from khala.model.job import Job
 from tests.sim.jobs import DoubtfulJobs
-from tests.sim.mutation import Mutation, Patch
+from tests.sim.mutation import Mutation, Patch, without_flow
 
 
 def _no_seal(patch: Patch) -> None:
@@ -37,6 +37,15 @@ def _count_first(patch: Patch) -> None:
     patch.setattr(DoubtfulJobs, "count_open", count_early)
 
 
+def _make_held(patch: Patch) -> None:
+    """As if nobody looked whether a job is held."""
+
+    async def expand(self: Expansion, job: Job) -> None:
+        await self._expand(job)
+
+    patch.setattr(Expansion, "_hold_members", expand)
+
+
 JOB_MUTATIONS: dict[str, Mutation] = {
     "noseal": Mutation(
         apply=_no_seal,
@@ -53,5 +62,15 @@ JOB_MUTATIONS: dict[str, Mutation] = {
         apply=_count_first,
         within=20,
         rule="no more members are open at a time than may be",
+    ),
+    "makeheld": Mutation(
+        apply=_make_held,
+        within=20,
+        rule="S24: of a held job no member begins",
+    ),
+    "keepheld": Mutation(
+        apply=without_flow(Expansion, "_release_members"),
+        within=20,
+        rule="S25: whatever was held with its job is looked for once the job is released",
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from khala.model.ids import JobId
+from khala.model.ids import JobId, TaskId
 from khala.model.job import Job, Stop
 from khala.model.spec import TaskSpec
 from khala.model.statements import AcceptResult, NewTask
@@ -43,6 +43,9 @@ class DoubtfulJobs:
 
     async def count_states(self, job: JobId) -> dict[TaskState, int]:
         return await self._do(lambda: self._store.count_states(job))
+
+    async def find_unheld(self, job: JobId, limit: int) -> list[TaskId]:
+        return await self._do(lambda: self._store.find_unheld(job, limit))
 
     async def list_made(
         self, job: JobId, first: int, last: int, states: Sequence[TaskState], limit: int

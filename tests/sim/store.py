@@ -174,6 +174,10 @@ class DoubtfulStore:
         for item in items:  # each lands by itself
             await self.do(partial(self._store.lift_if_held, [item]), item.id)
 
+    async def hold_if_waiting(self, items: Sequence[Lift]) -> None:
+        for item in items:  # each lands by itself
+            await self.do(partial(self._store.hold_if_waiting, [item]), item.id)
+
     async def patch_if_next(self, item: PatchItem) -> Task | None:
         self._history.patches.asked[item.claim] = item, self._node.clock.now
         return await self.do(lambda: self._store.patch_if_next(item), item.id)

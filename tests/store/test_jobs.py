@@ -14,12 +14,22 @@ from msgspec.structs import replace
 from khala.model.blob import name_of
 from khala.model.capabilities import MEMBER_SINCE
 from khala.model.errors import Conflict, NotFound
+from khala.model.holds import Hold, HoldKey
 from khala.model.ids import JobId, TaskId
-from khala.model.job import Job, JobSpec, NewJob, Stop, member_id, mint_job_id, place_of
+from khala.model.job import (
+    Job,
+    JobSpec,
+    NewJob,
+    Stop,
+    hold_key,
+    member_id,
+    mint_job_id,
+    place_of,
+)
 from khala.model.outcome import Cancellation
 from khala.model.ranges import Indexes, parse_array
 from khala.model.spec import Member
-from khala.model.statements import AcceptResult, NewTask, cancelled
+from khala.model.statements import AcceptResult, Lift, NewTask, cancelled
 from khala.model.task import TaskState
 from khala.protocol.jobs import ListJobs
 from khala.store.dates import utc_now
@@ -265,3 +275,37 @@ async def test_leases_of_members_are_as_those_of_others(store: Store) -> None:
     assert await store.dispatch.lease_if_queued(lease_item(task, lease=a_lease()))
     brief = (await store.tasks.load_briefs([task]))[0]
     assert brief.member == Member(job=job.id, index=1)
+
+
+async def test_a_job_is_held_as_it_was_read(store: Store) -> None:
+    job = await accepted(store)
+    assert job.held is None
+    assert await store.jobs.hold_if_version(job.id, job.version, held=True)
+    # Said twice, and again when somebody has said something else.
+    assert not await store.jobs.hold_if_version(job.id, job.version, held=True)
+    held = await store.jobs.get(job.id)
+    assert (held.held, held.version) == (True, job.version + 1)
+    assert await store.jobs.hold_if_version(job.id, held.version, held=False)
+    assert (await store.jobs.get(job.id)).held is False
+    assert not await store.jobs.close_if_version(job.id, held.version, {})
+    assert await store.jobs.stop_if_open(job.id, Stop.CANCELLED)
+    stopped = await store.jobs.get(job.id)
+    assert not await store.jobs.hold_if_version(job.id, stopped.version, held=True)
+    new = replace(a_job(), held=True)
+    await store.jobs.insert_if_new(new)
+    assert (await store.jobs.get(new.id)).held is True
+
+
+async def test_members_that_wait_and_are_not_held_with_their_job(store: Store) -> None:
+    job = await accepted(store)
+    key = HoldKey("other")
+    queued, leased, ended = await make(store, job, [1, 2, 3])
+    [waiting] = await make(store, job, [4], hold=Hold(keys=(key,)))
+    await make(store, await accepted(store), [1])
+    assert await store.dispatch.lease_if_queued(lease_item(leased))
+    await finish(store, ended)
+    assert await store.expansion.find_unheld(job.id, 9) == [queued, waiting]
+    assert len(await store.expansion.find_unheld(job.id, 1)) == 1
+    holds = [Lift(id=each, key=hold_key(job.id)) for each in (queued, waiting)]
+    await store.dispatch.hold_if_waiting(holds)
+    assert await store.expansion.find_unheld(job.id, 9) == []

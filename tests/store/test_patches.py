@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from khala.model.errors import NotFound
 from khala.model.holds import RELEASE, Hold, HoldKey
-from khala.model.ids import AttemptNo, TaskId, mint_nonce, mint_task_id
+from khala.model.ids import AttemptNo, JobId, TaskId, mint_nonce, mint_task_id
+from khala.model.job import hold_key
 from khala.model.patch import Patch
 from khala.model.statements import (
     FinishResult,
@@ -248,3 +249,23 @@ async def test_many_hold_lift_and_lease_at_once(judicators: list[Store]) -> None
         else:
             assert found.hold == Hold(keys=(RELEASE,))
             assert (await patched(store, task, Patch(held=False))).dispatch is Dispatch.QUEUED
+
+
+async def test_what_waits_is_held_with_its_job(store: Store) -> None:
+    key = hold_key(JobId("6b04d4787d852fb9eb000000"))
+    queued, other = await accepted(store), await accepted(store, Hold(keys=(OTHER,)))
+    leased = a_task(lease=a_lease())
+    await store.dispatch.accept(leased)
+    before = await store.tasks.get(leased.id)
+    tasks = [queued, other, leased.id, mint_task_id()]
+    for _ in range(2):
+        await store.dispatch.hold_if_waiting([Lift(id=each, key=key) for each in tasks])
+    assert await store.tasks.get(leased.id) == before
+    assert (await store.tasks.get(queued)).hold == Hold(keys=(key,))
+    assert (await store.tasks.get(other)).hold == Hold(keys=(OTHER, key))
+    assert await store.dispatch.find_held(key, 9) == [queued, other]
+    # Who is held by itself as well is not released with its job.
+    await patched(store, queued, Patch(held=True))
+    await store.dispatch.lift_if_held([Lift(id=each, key=key) for each in tasks])
+    assert (await store.tasks.get(queued)).hold == Hold(keys=(RELEASE,))
+    assert (await store.tasks.get(other)).hold == Hold(keys=(OTHER,))

@@ -53,6 +53,8 @@ class Job(Struct, frozen=True, kw_only=True):
     cancellation: Cancellation | None = None
     #: The job whose tasks these are, once more.
     retry_of: JobId | None = None
+    #: A person holds it: none of its tasks begins before it is released.
+    held: bool = False
 
 
 class JobPage(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from khala.model.ids import TaskId
 from khala.model.task import TaskState
 from khala.protocol.v2 import Acted, Page
 from roles.client import exits
+from roles.client.job_acts import job_of
 from roles.client.patch_acts import HOLD, Change, change_matching, labels_in, priority_in
 from roles.client.request import Options, task_of
 
@@ -67,6 +68,13 @@ def test_a_priority_stands_last() -> None:
 def test_a_task_is_submitted_as_held() -> None:
     assert task_of(Options(command=("true",), hold=True)).document()["held"] is True
     assert "held" not in NewTask(execute=StageOf("true")).document()
+
+
+def test_an_array_is_held_as_a_whole() -> None:
+    held = NewTask(execute=StageOf("true"), held=True)
+    document = job_of(held, "0-3", None, None).document()
+    assert document["held"] is True
+    assert "held" not in document["task"]
 
 
 class Known:

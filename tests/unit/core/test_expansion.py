@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from khala.core.expansion import Expansion
+from khala.model.holds import RELEASE, Hold
 from khala.model.ids import JobId, TaskId
-from khala.model.job import Job, JobSpec, NewJob, Stop, member_id, unmade
+from khala.model.job import Job, JobSpec, NewJob, Stop, hold_key, member_id, unmade
 from khala.model.limits import JOB_PORTION, JOB_WINDOW
 from khala.model.outcome import Cancellation, Ending, Outcome, Reason
+from khala.model.patch import Patch
 from khala.model.ranges import up_to
-from khala.model.statements import NewTask
-from khala.model.task import TaskState
+from khala.model.statements import Lift, NewTask
+from khala.model.task import Dispatch, TaskState
 from khala.store.memory import run_now
 from tests.unit.core.desk import SPEC, Desk
 
@@ -185,3 +187,73 @@ def test_the_tick_looks_at_open_jobs_and_lets_full_ones_rest(desk: Desk) -> None
     expansion.on_tick()
     desk.settle()
     assert len(made(desk)) == 3
+
+
+def hold(desk: Desk, *, held: bool) -> None:
+    job = job_of(desk)
+    assert run_now(desk.memory.jobs.hold_if_version(JOB, job.version, held=held))
+
+
+def waiting(desk: Desk) -> list[Dispatch]:
+    return [desk.task(task).dispatch for task in made(desk)]
+
+
+def test_of_a_held_job_nothing_begins_and_nothing_is_made(desk: Desk) -> None:
+    expansion = submitted(desk, 4, limit=2)
+    before = job_of(desk)
+    advance(desk, expansion)
+    hold(desk, held=True)
+    # Somebody had read it before.
+    end(desk, 1)
+    advance(desk, expansion, before)
+    assert waiting(desk) == [Dispatch.DONE, Dispatch.QUEUED]
+    for _ in range(3):
+        advance(desk, expansion)
+    assert waiting(desk) == [Dispatch.DONE, Dispatch.HELD]
+    assert member_id(JOB, 2) not in desk.dispatcher.ready
+    assert unmade(job_of(desk), SPEC, 3).dispatch is Dispatch.HELD
+    hold(desk, held=False)
+    for _ in range(3):
+        advance(desk, expansion)
+    assert waiting(desk) == [Dispatch.DONE, Dispatch.QUEUED, Dispatch.QUEUED]
+
+
+def test_who_is_held_by_itself_is_not_released_with_its_job(desk: Desk) -> None:
+    expansion = submitted(desk, 2)
+    advance(desk, expansion)
+    first, second = made(desk)
+    desk.spawn(_patched(desk, first))
+    desk.settle()
+    hold(desk, held=True)
+    advance(desk, expansion)
+    hold(desk, held=False)
+    advance(desk, expansion)
+    assert desk.task(first).hold == Hold(keys=(RELEASE,))
+    assert desk.task(second).dispatch is Dispatch.QUEUED
+
+
+async def _patched(desk: Desk, task: TaskId) -> None:
+    await desk.dispatcher.patching.patch(task, Patch(held=True))
+
+
+def test_a_hold_that_comes_late_is_released(desk: Desk) -> None:
+    expansion = submitted(desk, 1)
+    advance(desk, expansion)
+    hold(desk, held=True)
+    hold(desk, held=False)
+    advance(desk, expansion)
+    [task] = made(desk)
+    run_now(desk.memory.dispatch.hold_if_waiting([Lift(id=task, key=hold_key(JOB))]))
+    advance(desk, expansion)
+    assert desk.task(task).dispatch is Dispatch.QUEUED
+
+
+def test_a_held_job_ends_when_all_of_it_has(desk: Desk) -> None:
+    expansion = submitted(desk, 1)
+    advance(desk, expansion)
+    hold(desk, held=True)
+    advance(desk, expansion)
+    assert job_of(desk).open
+    end(desk, 1)
+    advance(desk, expansion)
+    assert not job_of(desk).open

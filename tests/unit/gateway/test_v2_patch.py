@@ -213,3 +213,18 @@ async def test_the_states_that_are_meant(site: Site, monkeypatch: pytest.MonkeyP
     ):
         await act(site, patch=patch_, filter={"user": 95, "state": states}, expect_count=0)
     assert asked == [("queued",), ("queued",), ("failed", "queued")]
+
+
+async def test_a_job_is_held_and_released(site: Site) -> None:
+    url = site.url("/api/v2/jobs/6b04d4787d852fb9eb000000")
+    for body, held in (
+        ({}, False),
+        ({"held": True}, True),
+        ({}, True),
+        ({"held": False}, False),
+    ):
+        async with site.http.patch(url, json=body) as response:
+            assert (response.status, (await response.json())["held"]) == (200, held)
+    async with site.http.patch(url, json={"held": None}) as response:
+        problem = await response.json(content_type=None)
+        assert (response.status, problem["errors"][0]["pointer"]) == (422, "/held")
