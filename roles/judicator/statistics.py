@@ -66,7 +66,7 @@ class Statistics:
         while True:
             if leadership.term() is not None:
                 try:
-                    await self._store.roll_up(_Pace(leadership).rest)
+                    await self._store.roll_up(Pace(leadership).rest)
                     if time.monotonic() >= next_forget_at:
                         await self._store.forget_old()
                         next_forget_at = time.monotonic() + FORGET_INTERVAL_S
@@ -75,7 +75,7 @@ class Statistics:
             await asyncio.sleep(INTERVAL_S)
 
 
-class _Pace:
+class Pace:
     """Of one round."""
 
     def __init__(self, leadership: Leadership) -> None:

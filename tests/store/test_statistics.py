@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,16 @@ from msgspec.structs import replace
 
 from khala.model.attempts import AttemptEnd
 from khala.model.cases import Judgement, Verdict
-from khala.model.ids import AttemptNo, ExecutorName, SessionNo, TaskId, mint_task_id
+from khala.model.executor import JudicatorRecord
+from khala.model.ids import (
+    AttemptNo,
+    ExecutorName,
+    Incarnation,
+    SessionNo,
+    TaskId,
+    Term,
+    mint_task_id,
+)
 from khala.model.outcome import Outcome, Reason, StageOutcome
 from khala.model.statements import FinishItem, LeaseItem, RequeueItem, RetryItem, cancelled
 from khala.model.statistics import DAYS, HOURS, MINUTES, floor, quantile
@@ -22,6 +32,7 @@ from khala.store import statistics
 from khala.store.mongo import MongoStore
 from khala.store.schema import STATISTICS, TASKS
 from khala.store.statistics import Tallies, add_recent
+from roles.judicator import statistics as rounds
 from tests.growth.filling import Filling
 from tests.growth.probes import Probe, work_of
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_task, finish_item
@@ -293,6 +304,65 @@ async def test_a_question_costs_what_is_stored_of_it_however_many_ended(
         work.append(await work_of(probe, mongo, Filling(mongo)))
     assert work[0] == work[1]
     assert work[0].documents == 48
+
+
+class Election:
+    """Whose turn it is to lead."""
+
+    def __init__(self) -> None:
+        self.leads = False
+        self.asked = 0
+
+    def term(self) -> Term | None:
+        self.asked += 1
+        return Term(1) if self.leads else None
+
+    def alive(self) -> set[Incarnation]:
+        return set()
+
+    def judicators(self) -> list[JudicatorRecord]:
+        return []
+
+
+async def met(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_only_the_leader_adds_up(
+    mongo: MongoStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(statistics, "STATISTICS_PORTION", 5)
+    first = floor(NOW, 60) - 60 * MINUTE
+    await fill(mongo, [first + n * MINUTE for n in range(50)])
+    election = Election()
+
+    async def asked_often() -> bool:
+        return election.asked > 5
+
+    async def whole() -> bool:
+        return len(await stored(mongo)) > 50
+
+    loop = asyncio.create_task(rounds.Statistics(mongo.statistics).run(election))
+    await met(asked_often)
+    assert await stored(mongo) == []
+    election.leads = True
+    await met(whole)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert sum(totals(await ask_all(mongo)).values()) == 50
+
+
+async def test_a_leader_that_leads_no_more_stops_behind_a_portion(
+    mongo: MongoStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "STATISTICS_PORTION", 5)
+    first = floor(NOW, 60) - 60 * MINUTE
+    await fill(mongo, [first + n * MINUTE for n in range(50)])
+    await mongo.statistics.roll_up(rounds.Pace(Election()).rest)
+    assert 1 < len(await stored(mongo)) <= 6
 
 
 async def test_a_store_without_ends_has_nothing_to_add_up(mongo: MongoStore, clock: Clock) -> None:
