@@ -66,3 +66,22 @@ def test_change_that_came_too_late_is_said_in_words(page: Page, khala: Khala, wa
     page.get_by_test_id("hold").click()
     expect(page.get_by_test_id("hold-refused")).to_contain_text("Nothing was changed")
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "cancelled")
+
+
+def test_job_is_held_and_released(page: Page, khala: Khala) -> None:
+    task = {"stages": {"execute": {"command": "true"}}, "placement": NO_SUCH_PLACE}
+    job = ask(khala, "/jobs", {"task": task, "array": "0-3", "name": "four"})["id"]
+    page.goto(f"/jobs/{job}")
+    state = page.get_by_test_id("job-state")
+    expect(state).to_contain_text("Queued")
+    page.get_by_test_id("hold").click()
+    expect(state).to_contain_text("Held")
+    expect(page.get_by_test_id("job-headline")).to_contain_text("before the job is released")
+    expect(page).to_have_title("Held · four · Khala")
+    assert ask(khala, f"/jobs/{job}")["held"] is True
+    page.get_by_role("button", name="Release").click()
+    expect(state).to_contain_text("Queued")
+    assert ask(khala, f"/jobs/{job}")["held"] is False
+    ask(khala, f"/jobs/{job}/cancel", {})
+    expect(state).to_have_attribute("data-state", "cancelled")
+    expect(page.get_by_test_id("hold")).to_have_count(0)

@@ -468,6 +468,16 @@ export function cancelJob(id: string, reason: string): Promise<boolean> {
   return cancelAt(jobPath(id), reason);
 }
 
+/** What an executor has goes on. Refused with `already_done` if it has ended, or was stopped. */
+export async function holdJob(id: string, held: boolean): Promise<Job> {
+  const response = await request(jobPath(id), {
+    method: "PATCH",
+    headers: { "Content-Type": "application/merge-patch+json" },
+    body: JSON.stringify({ held }),
+  });
+  return bodyOf<Job>(response);
+}
+
 /** Those tasks of an ended job that ended so, as a new job, whose id this is. */
 export async function retryJob(id: string, only: MemberState[]): Promise<string> {
   const response = await request(`${jobPath(id)}/retry`, {

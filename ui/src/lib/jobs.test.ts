@@ -31,6 +31,7 @@ function job(counts: Partial<Job["counts"]>, more: Partial<Job> = {}): Job {
     limit: null,
     max_fails: null,
     stopped: null,
+    held: false,
     retry_of: null,
     created_at: "2026-11-24T00:00:00Z",
     updated_at: "2026-11-24T00:00:00Z",
@@ -127,4 +128,14 @@ it("offers the ends that were no success", () => {
 it("knows jobs by their ids", () => {
   expect(placeOf("6b04d4787d852fb9eb000000")).toBe("/jobs/6b04d4787d852fb9eb000000");
   expect(placeOf("6b04d4787d852fb9eb000001")).toBe("/tasks/6b04d4787d852fb9eb000001");
+});
+
+it("a held job runs as long as an executor has tasks of it", () => {
+  const held = job({ running: 1, queued: 2, succeeded: 1 }, { held: true });
+  expect(jobBadge(held).word).toBe("Running");
+  expect(jobHeadline(held)).toBe(
+    "1 of 4 tasks have ended; no other begins before the job is released.",
+  );
+  expect(jobBadge({ ...held, counts: { ...held.counts, running: 0 } }).word).toBe("Held");
+  expect(jobBadge({ ...held, done: true, state: "succeeded" }).word).toBe("Succeeded");
 });

@@ -5,7 +5,7 @@
  * the time that is left come from the six counts that every answer carries.
  */
 
-import type { Badge } from "./describe";
+import { HELD, type Badge } from "./describe";
 import { plural } from "./format";
 import { MEMBER_STATES, type Job, type MemberState } from "./types";
 
@@ -44,6 +44,8 @@ export function percent(job: Job): number {
 
 export function jobBadge(job: Job): Badge {
   if (!job.done && job.stopped) return { look: "cancelled", word: "Stopping", tone: "calm" };
+  // What an executor has goes on: so long it runs, whatever is held.
+  if (!job.done && job.held && job.counts.running === 0) return HELD;
   switch (job.state) {
     case "queued":
       return { look: "queued", word: "Queued", tone: "calm" };
@@ -77,7 +79,8 @@ export function jobHeadline(job: Job): string {
   }
   if (!job.done) {
     const so = failed > 0 ? `, ${some(failed)} of them not well` : "";
-    return `${some(ended)} of ${plural(job.size, "task")} have ended${so}.`;
+    const held = job.held ? "; no other begins before the job is released" : "";
+    return `${some(ended)} of ${plural(job.size, "task")} have ended${so}${held}.`;
   }
   if (failed > 0) return `${some(failed)} of ${plural(job.size, "task")} failed.`;
   return job.size === 1 ? "Its task succeeded." : `All ${plural(job.size, "task")} succeeded.`;

@@ -239,6 +239,8 @@ export interface Job {
   limit: number | null;
   max_fails: number | null;
   stopped: "cancelled" | "max_fails" | null;
+  /** Somebody holds it: no further tasks of it begin before it is released. */
+  held: boolean;
   /** Null if it was not cancelled, or if nobody said anything. */
   cancellation?: Cancellation | null;
   /** The job whose tasks these are, once more. */
