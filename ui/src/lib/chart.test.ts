@@ -85,7 +85,7 @@ describe("bars", () => {
   });
 });
 
-it("a line is broken where nothing is known, and what stands alone is a dot", () => {
+it("a line is broken where nothing is known, and what stands alone is a dash", () => {
   const path = linePath([1, 2, null, 4], barsIn(40, 4), (value) => value, 10);
-  expect(path).toBe("M5 9h0L15 8M35 6h0");
+  expect(path).toBe("M5 9L15 8M32 6h6");
 });

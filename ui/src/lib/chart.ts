@@ -133,6 +133,9 @@ export function stackedPaths(
   );
 }
 
+/** Half of the dash that stands for a value between two that are not known. */
+const ALONE = 3;
+
 /** A line through the middles of the bars, broken where nothing is known. */
 export function linePath(
   values: (number | null)[],
@@ -140,19 +143,14 @@ export function linePath(
   heightOf: (value: number) => number,
   bottom: number,
 ): string {
-  let open = false;
-  return values
-    .map((value, index) => {
-      const bar = bars[index];
-      if (value === null || !bar) {
-        open = false;
-        return "";
-      }
-      const place = `${fixed(bar.x + bar.width / 2)} ${fixed(bottom - heightOf(value))}`;
-      // Of no length, and yet a dot: what stands alone is drawn by its round ends.
-      const piece = open ? `L${place}` : `M${place}h0`;
-      open = true;
-      return piece;
+  const known = (index: number) => (values[index] ?? null) !== null && index < bars.length;
+  return bars
+    .map((bar, index) => {
+      const value = values[index] ?? null;
+      if (value === null) return "";
+      const [x, y] = [bar.x + bar.width / 2, fixed(bottom - heightOf(value))];
+      if (known(index - 1)) return `L${fixed(x)} ${y}`;
+      return known(index + 1) ? `M${fixed(x)} ${y}` : `M${fixed(x - ALONE)} ${y}h${2 * ALONE}`;
     })
     .join("");
 }
