@@ -41,5 +41,6 @@ def announce(
             verdict=outcome.judgement.verdict if outcome and outcome.judgement else None,
             score=outcome.score if outcome else None,
             done_at=now if outcome else None,
+            again=task.crashes > 0,
         )
     )

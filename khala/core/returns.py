@@ -44,6 +44,7 @@ class Returns:
                     executor=lease.executor,
                     session=lease.session,
                     crash=crash,
+                    drained=drained,
                 )
             )
         except KhalaError:

@@ -18,6 +18,8 @@ class AttemptEnd(StrEnum):
     EXECUTOR_LOST = "executor_lost"
     #: Its executor gave it back: no slot became free for it, a stop, trouble of the host.
     RETURNED = "returned"
+    #: Its executor is to be empty, and what ran there was put back.
+    DRAINED = "drained"
     #: It brought a result, and the task is tried again (see `khala.model.retry`).
     RETRIED = "retried"
 

@@ -228,12 +228,15 @@ class RequeueItem(Struct, frozen=True, kw_only=True):
     session: SessionNo
     #: The executor died or vanished with it; the task's `max_crashes` of these end it.
     crash: bool
+    #: It ran, and is put back because its executor is to be empty.
+    drained: bool = False
 
     def past(self, at: datetime) -> PastAttempt:
         """What is remembered of it; the store adds when it began."""
+        kept = AttemptEnd.DRAINED if self.drained else AttemptEnd.RETURNED
         return PastAttempt(
             attempt=self.attempt,
-            end=AttemptEnd.EXECUTOR_LOST if self.crash else AttemptEnd.RETURNED,
+            end=AttemptEnd.EXECUTOR_LOST if self.crash else kept,
             executor=self.executor,
             ended_at=at,
         )

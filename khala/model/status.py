@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from khala.model.ids import AttemptNo
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 
@@ -34,13 +33,11 @@ _FIXED = {
 }
 
 
-def kv2_status(state: TaskState, attempt: AttemptNo, stage: Stage | None) -> Kv2Status:
-    """`attempt` as stored: 0 before the first lease, so a queued task with more is a retry."""
+def kv2_status(state: TaskState, stage: Stage | None, *, again: bool) -> Kv2Status:
+    """`again` is that of its brief: what an executor had no slot for after all is no retry."""
     if state is TaskState.FAILED:
         compile_failed = stage is Stage.COMPILE
         return Kv2Status.COMPILE_FAILED if compile_failed else Kv2Status.RUN_FAILED
-    if state is TaskState.QUEUED:
-        return Kv2Status.RETRYING if attempt > 0 else Kv2Status.PENDING
-    if state is TaskState.STARTING:
-        return Kv2Status.RETRYING if attempt > 1 else Kv2Status.PENDING
+    if state in (TaskState.QUEUED, TaskState.STARTING):
+        return Kv2Status.RETRYING if again else Kv2Status.PENDING
     return _FIXED[state]

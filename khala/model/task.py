@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from khala.model.attempts import PastAttempt
+from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.holds import Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
@@ -115,6 +115,8 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     member: Member | None = None
     labels: dict[str, str] = {}
     cancellation: Cancellation | None = None
+    #: An earlier attempt was lost, was moved away, or brought a result that was not the last.
+    again: bool = False
 
     @property
     def done(self) -> bool:
@@ -154,4 +156,5 @@ def brief_of(task: Task) -> TaskBrief:
         member=task.spec.member,
         labels=task.spec.labels,
         cancellation=outcome.cancellation if outcome else None,
+        again=any(each.end is not AttemptEnd.RETURNED for each in task.past),
     )

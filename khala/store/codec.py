@@ -20,7 +20,7 @@ from bson import Binary, Int64, ObjectId
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
-from khala.model.attempts import PastAttempt
+from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.executor import ExecutorRecord
 from khala.model.holds import Hold, HoldKey
@@ -59,6 +59,7 @@ BRIEF_FIELDS = {
     "done_at": 1,
     "spec.member": 1,
     "spec.labels": 1,
+    "past.end": 1,
 }
 CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
 HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
@@ -265,6 +266,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
         labels=doc.get("spec", {}).get("labels", {}),
         cancellation=msgspec.convert(outcome.get("cancellation"), Cancellation | None),
+        again=any(each["end"] != AttemptEnd.RETURNED for each in doc.get("past", ())),
     )
 
 

@@ -27,6 +27,7 @@ from bson import Int64
 from msgspec import Struct
 from pymongo import ASCENDING
 
+from khala.model.attempts import AttemptEnd
 from khala.model.limits import STATISTICS_PORTION, STATISTICS_RECENT, STATISTICS_SETTLE_S
 from khala.model.statistics import (
     BUCKETS_PER_OCTAVE,
@@ -65,7 +66,16 @@ def _bucket(begin: str | Document, end: str | Document) -> Document:
     return {"$cond": [{"$eq": [ms, None]}, None, known]}
 
 
-_FIRST_START: Document = {"$min": ["$started_at", {"$min": "$past.started_at"}]}
+#: What was given back had not begun, or hardly.
+_BEGUN: Document = {
+    "$filter": {
+        "input": {"$ifNull": ["$past", []]},
+        "cond": {"$ne": ["$$this.end", AttemptEnd.RETURNED.value]},
+    }
+}
+_FIRST_START: Document = {
+    "$min": ["$started_at", {"$min": {"$map": {"input": _BEGUN, "in": "$$this.started_at"}}}]
+}
 _MINUTE_MS = MINUTES.step_s * 1000
 _GROUP: Document = {
     "_id": {

@@ -65,7 +65,7 @@ def view_brief(brief: TaskBrief) -> dict[str, Json]:
         "executor": None if brief.done or brief.state is TaskState.QUEUED else brief.executor,
         "id": brief.id,
         "report_time": kv2_time(brief.updated_at),
-        "status": int(kv2_status(brief.state, brief.attempt, brief.stage)),
+        "status": int(kv2_status(brief.state, brief.stage, again=brief.again)),
         "user": brief.user,
     }
 

@@ -19,7 +19,7 @@ def row_of(brief: TaskBrief) -> v2.Row:
         user=brief.user,
         name=brief.name,
         state=brief.state,
-        kv2_status=kv2_status(brief.state, brief.attempt, brief.stage),
+        kv2_status=kv2_status(brief.state, brief.stage, again=brief.again),
         reason=brief.reason,
         executor=brief.executor,
         attempt=brief.attempt,

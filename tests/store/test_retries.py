@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from msgspec.structs import replace
 
 from khala.model.attempts import AttemptEnd, PastAttempt
@@ -14,7 +15,9 @@ from khala.model.limits import PAST_ATTEMPTS
 from khala.model.outcome import Outcome, StageOutcome, Stream, StreamRef
 from khala.model.spec import Stage
 from khala.model.statements import FinishResult, Lift, NewTask, RequeueItem, RetryItem
-from khala.model.task import Dispatch, TaskState
+from khala.model.status import Kv2Status, kv2_status
+from khala.model.task import Dispatch, TaskState, brief_of
+from khala.protocol.rpc import ListTasks
 from khala.store.dates import to_ms, utc_now
 from tests.store.conftest import Store
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_task, finish_item, lease_item
@@ -182,6 +185,28 @@ async def test_attempts_that_came_back_without_a_result_are_remembered(store: St
         ended_at=first.ended_at,
     )
     assert (second.attempt, second.end) == (2, AttemptEnd.RETURNED)
+
+
+@pytest.mark.parametrize(
+    ("crash", "drained", "end", "again"),
+    [
+        (False, False, AttemptEnd.RETURNED, False),
+        (False, True, AttemptEnd.DRAINED, True),
+        (True, False, AttemptEnd.EXECUTOR_LOST, True),
+    ],
+)
+async def test_what_had_no_slot_after_all_is_no_retry(
+    store: Store, crash: bool, drained: bool, end: AttemptEnd, again: bool
+) -> None:
+    task = await leased(store)
+    item = replace(lost(task.id, crash=crash), drained=drained)
+    await store.dispatch.requeue_if_leased_by(item)
+    read = await store.tasks.get(task.id)
+    assert [each.end for each in read.past] == [end]
+    [row] = (await store.tasks.list_tasks(ListTasks(limit=1))).tasks
+    assert row == brief_of(read) and row.again is again
+    status = kv2_status(row.state, row.stage, again=row.again)
+    assert status is (Kv2Status.RETRYING if again else Kv2Status.PENDING)
 
 
 async def test_the_last_attempts_are_remembered(store: Store) -> None:

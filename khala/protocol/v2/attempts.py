@@ -44,7 +44,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
     attempt: int
     #: `running`, or how it ended: `recorded` (its result is the task's), `retried` (its result was
     #: followed by another try), `executor_lost` (with its executor or its sandbox), `returned` (its
-    #: executor gave it back), `cancelled`.
+    #: executor gave it back), `drained` (its executor was to be empty), `cancelled`.
     end: str
     executor: str | None
     started_at: datetime | None

@@ -27,6 +27,7 @@ describe("an attempt", () => {
     ["retried", "signal", "Failed, tried again"],
     ["executor_lost", null, "Executor lost"],
     ["returned", null, "Given back"],
+    ["drained", null, "Moved away"],
     ["cancelled", null, "Cancelled"],
     ["vanished", null, "vanished"],
   ])("that is %s, %s is called %s", (end, reason, word) =>

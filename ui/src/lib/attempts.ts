@@ -22,6 +22,8 @@ export function attemptBadge(attempt: Attempt): Badge {
       return { look: "retrying", word: "Failed, tried again", tone: "warn" };
     case "executor_lost":
       return { look: "error", word: "Executor lost", tone: "warn" };
+    case "drained":
+      return { look: "retrying", word: "Moved away", tone: "calm" };
     case "returned":
       return { look: "cancelled", word: "Given back", tone: "calm" };
     case "cancelled":
@@ -34,6 +36,8 @@ export function attemptBadge(attempt: Attempt): Badge {
 export function attemptWhy(attempt: Attempt): string {
   if (attempt.message) return attempt.message;
   if (attempt.end === "executor_lost") return "its executor or its sandbox was lost with it";
+  if (attempt.end === "drained")
+    return "its executor was to be empty, and what ran there was stopped";
   return attempt.end === "returned" ? "its executor could not run it, and gave it back" : "";
 }
 
