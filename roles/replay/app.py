@@ -77,8 +77,9 @@ def _replay(settings: Settings, connection: Connection, wanted: Wanted) -> int:
         # Behind those of an executor that may run here, too.
         uid_base=config.uid_base + SLOTS_MAX,
     )
-    enter(config)
     with ExitStack() as undo:
+        undo.enter_context(put_back(config.name))
+        enter(config)
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="khala-replay-")))
         pulled = asyncio.run(_fetch(connection, wanted, folder))
         keep = undo.enter_context(closing(Keep(wanted.keep))) if wanted.keep else None
@@ -87,7 +88,6 @@ def _replay(settings: Settings, connection: Connection, wanted: Wanted) -> int:
             if keep is not None:
                 keep.keep_inputs(pulled)
 
-        undo.enter_context(put_back(config.name))
         replayed = run_loop(run_here(config, pulled, on_open, quiet=wanted.as_json))
         if replayed.outcome.reason is Reason.CANCELLED:
             click.echo("khala: interrupted; nothing is compared", err=True)

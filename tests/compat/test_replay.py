@@ -140,7 +140,13 @@ def test_cases_and_their_checker(stack: str, tmp_path: Path) -> None:
     assert again.stderr == f"khala: --keep: '{folder}' exists; give a folder that is to be made\n"
 
 
+def groups() -> list[Path]:
+    """Of the sandboxes of replays, wherever the machine has them."""
+    return [*Path("/sys/fs/cgroup").glob("**/khala/replay-*")]
+
+
 def test_what_cannot_be_replayed_is_said(stack: str) -> None:
+    before = {*groups()}
     task = run(stack, "cat", [case("1", "1")])
     done = replay(stack, task["id"], "--case", "2")
     assert (done.returncode, done.stdout) == (3, "")
@@ -152,6 +158,7 @@ def test_what_cannot_be_replayed_is_said(stack: str) -> None:
     done = replay(stack, waiting["id"])
     assert done.returncode == 5
     assert "is queued: there is no end yet to compare with" in done.stderr
+    assert {*groups()} == before
     cancel = f"{stack}/api/v2/tasks/{waiting['id']}/cancel"
     with urllib.request.urlopen(urllib.request.Request(cancel, method="POST"), timeout=30):
         pass
