@@ -115,14 +115,20 @@ class Sandbox:
         return sandbox
 
     @asynccontextmanager
-    async def box(self, slot: int) -> AsyncIterator[Box]:
-        """A fresh box for one task; slots are 0 .. slots-1, each used by one task at a time."""
+    async def box(self, slot: int, *, another: bool = False) -> AsyncIterator[Box]:
+        """A fresh box for one task; slots are 0 .. slots-1, each used by one task at a time.
+
+        `another` says that a further box of the slot is likely to follow: it is made, with a jail
+        that waits in it, while this one is used.
+        """
         invariant(0 <= slot < self._host.config.slots, f"there is no slot {slot}")
         invariant(slot not in self._busy, f"slot {slot} is in use")
         self._busy.add(slot)
         try:
             self._host.ensure_guarded()
             box = await self._pool.take(slot)
+            if another:
+                self._pool.prepare(slot)
             try:
                 yield box
             finally:

@@ -79,10 +79,10 @@ def _mount_space(place: Place, inside: str, at: str, bounds: str) -> Space:
 class Box:
     """Made by `Sandbox.box`; one task at a time."""
 
-    def __init__(self, host: Host, slot: int) -> None:
+    def __init__(self, host: Host, slot: int, side: int = 0) -> None:
         config = host.config
-        self._place = host.place(slot)
-        self.supply = Supply(host, slot)
+        self._place = host.place(slot, side=side)
+        self.supply = Supply(host, slot, side)
         self._limits = (config.box_bytes, config.box_inodes)
         self._ahead = host.warm > 0
         bounds = f"size={config.box_bytes},nr_inodes={config.box_inodes},mode=0700"

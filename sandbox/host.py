@@ -41,8 +41,9 @@ class Host:
     #: By image; the host's own programs under the empty name.
     views: dict[str, View] = field(default_factory=dict)
 
-    def place(self, slot: int, fit: Fit = PLAIN) -> Place:
-        """Raises Unavailable for an image or a network that is not one of this host's."""
+    def place(self, slot: int, fit: Fit = PLAIN, side: int = 0) -> Place:
+        """Both sides of a slot have its uid. Raises Unavailable for an image or a network that is
+        not one of this host's."""
         view = self.views.get(fit.image)
         if view is None:
             raise Unavailable(f"this executor has no image {fit.image!r}")
@@ -52,8 +53,8 @@ class Host:
             nsjail=self.config.nsjail,
             root=view.root,
             path=view.path,
-            source=f"{self.work_root}/{slot}/source",
-            tmp=f"{self.work_root}/{slot}/tmp",
+            source=f"{self.work_root}/{slot}/{side}/source",
+            tmp=f"{self.work_root}/{slot}/{side}/tmp",
             shm_bytes=self.config.tmp_bytes,
             shm_inodes=self.config.box_inodes,
             # The only one there is, without root.

@@ -50,6 +50,10 @@ class SandboxConfig(Struct, frozen=True, kw_only=True):
     full_network: bool = False
 
 
+#: A slot has two boxes at the most: one that is used, and the next one.
+SIDES = (0, 1)
+
+
 class Fit(Struct, frozen=True, kw_only=True):
     """What a jail is made for and cannot be given later: of no use to a job that needs another."""
 

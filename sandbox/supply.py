@@ -19,9 +19,10 @@ _numbers = count()
 class Supply:
     """At most one jail waits; whoever takes it runs it to its end."""
 
-    def __init__(self, host: Host, slot: int) -> None:
+    def __init__(self, host: Host, slot: int, side: int = 0) -> None:
         self._host = host
         self._slot = slot
+        self._side = side
         self._leaves: list[Leaf] = []
         self._made: Jail | None = None
         self._fit = PLAIN
@@ -29,7 +30,7 @@ class Supply:
 
     def make(self, fit: Fit = PLAIN) -> None:
         """Make the next one here and now: in any thread, for some milliseconds."""
-        place = self._host.place(self._slot, fit)
+        place = self._host.place(self._slot, fit, self._side)
         leaf = self._host.tree.leaf(f"{self._slot}-{next(_numbers)}")
         self._leaves.append(leaf)
         self._made, self._fit = Jail(place, leaf), fit

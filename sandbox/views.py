@@ -13,7 +13,7 @@ from msgspec import Struct
 from sandbox import images, mounts
 from sandbox.exposing import resolve_exposed
 from sandbox.images import ImageSource
-from sandbox.job import SandboxConfig
+from sandbox.job import SIDES, SandboxConfig
 from sandbox.staging import stage_root, taken_paths
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,8 +46,10 @@ def stage_views(work_root: str, config: SandboxConfig) -> dict[str, View]:
         os.mkdir(root, 0o755)
         stage_root(root, exposed)
         for slot in range(config.slots):
-            for name in ("", "/source", "/tmp"):
-                os.mkdir(f"{work_root}/{slot}{name}", 0o711)
+            os.mkdir(f"{work_root}/{slot}", 0o711)
+            for side in SIDES:
+                for name in ("", "/source", "/tmp"):
+                    os.mkdir(f"{work_root}/{slot}/{side}{name}", 0o711)
         staged = {image.name: _stage_image(work_root, image) for image in sources}
     finally:
         os.umask(umask)

@@ -67,7 +67,8 @@ class CaseRuns:
         over = False
         for number, case in enumerate(spec.cases, 1):
             section = Section(Stage.EXECUTE, number)
-            ended = None if over else await self._run_case(section, case)
+            more = number < len(spec.cases)
+            ended = None if over else await self._run_case(section, case, more=more)
             if self.attempt.cancel.is_set():
                 return Outcome(ending=Ending.CANCELLED, reason=Reason.CANCELLED, compile=compiled)
             self._ended.append(ended or (_SKIPPED if spec.judged_by else CaseOutcome()))
@@ -84,14 +85,14 @@ class CaseRuns:
         )
         return conclude(spec, outcome)
 
-    async def _run_case(self, section: Section, case: Case) -> CaseOutcome | None:
-        """None if it was cancelled."""
+    async def _run_case(self, section: Section, case: Case, *, more: bool) -> CaseOutcome | None:
+        """None if it was cancelled. `more` are to follow, whose boxes are made meanwhile."""
         folder = self.attempt.folder
         for name, size in ((_INPUT, case.stdin_bytes), (_EXPECTED, case.expect_bytes)):
             await self._write_next(folder / name, size)
         stdin = folder / _INPUT if case.stdin_bytes else None
         job = self.attempt.job(section, self.command, _OUTPUTS, stdin)
-        async with self.sandbox.box(self.attempt.slot) as box:
+        async with self.sandbox.box(self.attempt.slot, another=more) as box:
             box.resize(*self.attempt.room)
             await self.tree.fill(box)
             executed = about_the_task(await box.run(job, self.attempt.cancel))

@@ -98,7 +98,7 @@ class Runner:
     ) -> Outcome:
         """In a box for each. Raises NotRestored too."""
         left = LeftFiles(attempt, self.cache.reserve)
-        async with self._sandbox.box(attempt.slot) as box:
+        async with self._sandbox.box(attempt.slot, another=True) as box:
             built = await self._builder.build(attempt, lookup, box, journalled)
             if isinstance(built, Outcome):
                 return await self._not_built(attempt, built, left, box)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 import secrets
 import signal
@@ -32,10 +33,14 @@ def _needs_warmth(runner: Runner) -> None:
 def _of_slot(runner: Runner, slot: int = 0) -> tuple[int, int]:
     """nsjail and the first shell of the jail that waits for a slot."""
     _needs_warmth(runner)
-    (pids,) = [
-        pids for leaf, pids in waiting_jails(runner.config).items() if leaf.startswith(f"{slot}-")
-    ]
+    (pids,) = _waiting_for(runner, slot)
     return pids[0], pids[1]
+
+
+def _waiting_for(runner: Runner, slot: int) -> list[list[int]]:
+    """Processes of the jails that wait for a slot."""
+    waiting = waiting_jails(runner.config)
+    return [pids for leaf, pids in waiting.items() if leaf.startswith(f"{slot}-")]
 
 
 # ---- what comes late --------------------------------------------------------------------------
@@ -51,6 +56,40 @@ async def test_two_stages_have_two_jails(runner: Runner) -> None:
         seen += (await runner.finish(box, runner.job(_NAMESPACES))).text.split()
     # The cgroup namespaces differ too, because each is made in a group of its own.
     assert len(set(seen)) == len(seen) == 2 * 7
+
+
+async def test_boxes_that_follow_each_other_have_nothing_in_common(runner: Runner) -> None:
+    """Both of a slot exist at the same time: the next one waits while the one before it is used."""
+    _needs_warmth(runner)
+    look = f"{_NAMESPACES}; ls -A . /tmp /dev/shm; touch here /tmp/here /dev/shm/here; sleep 0.3"
+    written = []
+    for n in range(4):
+        async with runner.sandbox.box(0, another=n < 3) as box:
+            written.append((await runner.finish(box, runner.job(look))).text.split())
+    # Those of a jail that has ended may be given to the next but one.
+    for before, after in itertools.pairwise(written):
+        assert len(set(before[:7]) | set(after[:7])) == 2 * 7
+    assert {tuple(each[7:]) for each in written} == {tuple(written[0][7:])}
+    assert "here" not in written[0]
+
+
+async def test_the_next_box_waits_out_of_reach(runner: Runner) -> None:
+    _needs_warmth(runner)
+    async with runner.sandbox.box(0, another=True) as box:
+        for _ in range(3000):
+            both = _waiting_for(runner, 0)
+            if len(both) == 2:
+                break
+            await asyncio.sleep(0.02)
+        pids = [str(pid) for jail in both for pid in jail]
+        command = f"kill -9 {' '.join(pids)}; ls /proc"
+        seen = (await runner.finish(box, runner.job(command))).text.split()
+        assert len(pids) == 4 and not {*pids} & {*seen}
+        # One of the two was this box's own.
+        (left,) = _waiting_for(runner, 0)
+        assert left in both
+    async with runner.sandbox.box(0) as box:
+        assert (await runner.finish(box, runner.job("echo fine"))).text == "fine\n"
 
 
 async def test_each_stage_has_its_own_limits(runner: Runner) -> None:
