@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.cases import Score, Verdict
-from khala.model.holds import Hold
+from khala.model.holds import RELEASE, Hold
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.spec import Member, Stage, TaskSpec
@@ -115,6 +115,8 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     member: Member | None = None
     labels: dict[str, str] = {}
     cancellation: Cancellation | None = None
+    #: A person holds it.
+    held: bool = False
     #: An earlier attempt was lost, was moved away, or brought a result that was not the last.
     again: bool = False
 
@@ -156,5 +158,6 @@ def brief_of(task: Task) -> TaskBrief:
         member=task.spec.member,
         labels=task.spec.labels,
         cancellation=outcome.cancellation if outcome else None,
+        held=task.hold is not None and RELEASE in task.hold.keys,
         again=any(each.end is not AttemptEnd.RETURNED for each in task.past),
     )

@@ -23,7 +23,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from khala.model.attempts import AttemptEnd, PastAttempt
 from khala.model.cases import Score, Verdict
 from khala.model.executor import ExecutorRecord
-from khala.model.holds import Hold, HoldKey
+from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.order import rank_of
 from khala.model.outcome import Cancellation, Ending, Outcome, Reason
@@ -59,6 +59,7 @@ BRIEF_FIELDS = {
     "done_at": 1,
     "spec.member": 1,
     "spec.labels": 1,
+    "hold.keys": 1,
     "past.end": 1,
 }
 CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
@@ -266,6 +267,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
         labels=doc.get("spec", {}).get("labels", {}),
         cancellation=msgspec.convert(outcome.get("cancellation"), Cancellation | None),
+        held=RELEASE in doc.get("hold", {}).get("keys", ()),
         again=any(each["end"] != AttemptEnd.RETURNED for each in doc.get("past", ())),
     )
 

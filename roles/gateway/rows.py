@@ -31,4 +31,5 @@ def row_of(brief: TaskBrief) -> v2.Row:
         finished_at=v2.stamp(brief.done_at) if brief.done_at else None,
         job=place_of(brief.member),
         cancellation=brief.cancellation,
+        held=brief.held,
     )

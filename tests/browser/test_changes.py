@@ -36,6 +36,9 @@ def test_waiting_task_is_renamed_moved_held_and_released(page: Page, khala: Khal
     expect(page).to_have_title("Held · after · Khala")
     expect(page.get_by_test_id("waiting").locator("[data-code=held]")).to_be_visible()
     assert ask(khala, f"/tasks/{task}")["held"] is True
+    page.goto(f"/tasks?id={task}")
+    expect(page.locator(f"[data-id='{task}']")).to_contain_text("Held")
+    page.go_back()
     page.get_by_role("button", name="Release").click()
     expect(page.get_by_test_id("task-state")).to_contain_text("Queued")
     khala.call("DELETE", f"/api/task?id={task}")

@@ -21,7 +21,7 @@ from khala.model.statements import (
     RequeueItem,
     RetryItem,
 )
-from khala.model.task import Dispatch, Task, TaskState
+from khala.model.task import Dispatch, Task, TaskState, brief_of
 from khala.protocol.rpc import ListTasks
 from khala.store.dates import to_ms, utc_now
 from tests.store.conftest import Store
@@ -65,6 +65,8 @@ async def test_what_is_held_is_not_to_be_had_until_it_is_released(store: Store) 
     held = await patched(store, task, Patch(held=True))
     assert (held.dispatch, held.state) == (Dispatch.HELD, TaskState.QUEUED)
     assert held.hold == Hold(keys=(RELEASE,))
+    [row] = (await store.tasks.list_tasks(ListTasks(limit=1))).tasks
+    assert row == brief_of(held) and row.held
     assert not await store.dispatch.lease_if_queued(lease_item(task))
     assert await waiting(store) == []
     assert (await patched(store, task, Patch(held=True))).hold == Hold(keys=(RELEASE,))

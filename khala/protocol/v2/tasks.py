@@ -240,6 +240,8 @@ class Row(Struct, frozen=True, kw_only=True):
     job: Place | None = None
     #: Who cancelled it and why; null if it was not cancelled, or nothing was said.
     cancellation: Cancellation | None = None
+    #: A person holds it.
+    held: bool = False
 
 
 class Page(Struct, frozen=True, kw_only=True):

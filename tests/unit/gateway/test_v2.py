@@ -274,6 +274,7 @@ async def test_events(site: Site) -> None:
             "score": None,
             "finished_at": None,
             "cancellation": None,
+            "held": False,
             "job": None,
         }
         await events.aclose()  # type: ignore[attr-defined]

@@ -55,6 +55,11 @@ export function badge(state: State | null, status: number): Badge {
   return BADGES[state] ?? { look: "unknown", word: `Unknown (${state})`, tone: "warn" };
 }
 
+/** Of a row of a list. */
+export function rowBadge(row: { state: State; held: boolean }, status: number): Badge {
+  return row.state === "queued" && row.held ? HELD : badge(row.state, status);
+}
+
 /** The stage that decided a failed task. */
 export function failedStage(task: Task): StageName | null {
   if (task.state !== "failed") return null;

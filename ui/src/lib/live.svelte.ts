@@ -28,6 +28,7 @@ export interface TaskEvent {
   created_at: string;
   updated_at: string;
   done: boolean;
+  held: boolean;
   job: Place | null;
 }
 

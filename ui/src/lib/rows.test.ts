@@ -17,6 +17,7 @@ function row(id: string, created: number, more: Partial<Row> = {}): Row {
     createdAt: Date.parse(at(created)),
     updatedAt: Date.parse(at(created)),
     done: false,
+    held: false,
     ...more,
   };
 }
@@ -41,6 +42,7 @@ function event(
     created_at: at(created),
     updated_at: at(updated),
     done: false,
+    held: false,
     ...more,
   };
 }

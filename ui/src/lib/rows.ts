@@ -22,6 +22,7 @@ export interface Row {
   createdAt: number;
   updatedAt: number;
   done: boolean;
+  held: boolean;
 }
 
 /** Events bring the same rows. */
@@ -38,6 +39,7 @@ export function rowOf(row: TaskRow | TaskEvent): Row {
     createdAt: parseTime(row.created_at),
     updatedAt: parseTime(row.updated_at),
     done: row.done,
+    held: row.held,
   };
 }
 

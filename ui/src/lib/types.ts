@@ -179,6 +179,7 @@ export interface TaskRow {
   finished_at: string | null;
   done: boolean;
   verdict: string | null;
+  held: boolean;
   job: Place | null;
 }
 
