@@ -68,17 +68,16 @@ async def _plan_all(client: JudicatorClient, tasks: list[SubmitTask]) -> list[v2
 
 async def plan_job(client: JudicatorClient, job: SubmitJob) -> v2.JobPlan:
     plans = await _plan_all(client, [job.task] if job.task is not None else job.tasks)
-    if job.task is None or job.indexes is None:
-        return v2.JobPlan(
-            name=job.name, size=len(plans), tasks=plans, limit=job.limit, max_fails=job.max_fails
-        )
+    array = job.indexes if job.task is not None else None
     return v2.JobPlan(
         name=job.name,
-        size=job.indexes.size,
-        array=job.indexes.text,
-        task=plans[0],
+        size=array.size if array is not None else len(plans),
+        array=array.text if array is not None else None,
+        task=plans[0] if array is not None else None,
+        tasks=plans if array is None else [],
         limit=job.limit,
         max_fails=job.max_fails,
+        held=job.held,
     )
 
 

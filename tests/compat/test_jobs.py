@@ -143,10 +143,11 @@ def test_a_dry_run_of_many_tasks_creates_none(stack: str) -> None:
     assert first["plan"] is None
     assert first["problem"]["errors"][0]["pointer"] == "/stages/execute/limits/memory"
     assert list(second["plan"]["stages"]) == ["execute"] and second["problem"] is None
-    array = {"name": "never", "task": HELLO, "array": "10-48:2%5", "max_fails": 3}
+    array = {"name": "never", "task": HELLO, "array": "10-48:2%5", "max_fails": 3, "held": True}
     status, plan = ask(stack, "POST", "/api/v2/jobs?dry_run=true", array)
     assert (status, plan["name"], plan["size"]) == (200, "never", 20)
     assert (plan["array"], plan["limit"], plan["max_fails"]) == ("10-48:2", 5, 3)
+    assert plan["held"] is True
     assert plan["task"] == second["plan"] and plan["tasks"] == []
     status, plan = ask(stack, "POST", "/api/v2/jobs?dry_run=true", {"tasks": [HELLO, HELLO]})
     assert (status, plan["size"], plan["task"]) == (200, 2, None)

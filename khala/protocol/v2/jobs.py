@@ -85,6 +85,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     tasks: list[Plan] = []
     limit: int | None
     max_fails: int | None
+    held: bool
 
 
 class BatchItem(Struct, frozen=True, kw_only=True):
