@@ -12,6 +12,7 @@ import hashlib
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 from urllib.parse import quote
@@ -23,7 +24,14 @@ from khala.client.files import FileCalls
 from khala.client.jobs import JSON, parse
 from khala.client.request import NewTask
 from khala.client.transport import Call
-from khala.model.errors import NotFound, OffsetDiffers, OutcomeUnknown, Rejected, Unavailable
+from khala.model.errors import (
+    KhalaError,
+    NotFound,
+    OffsetDiffers,
+    OutcomeUnknown,
+    Rejected,
+    Unavailable,
+)
 from khala.model.limits import MIB
 from khala.protocol.v2 import Blob, Upload
 
@@ -32,6 +40,8 @@ RESUMABLE_BYTES = 8 * MIB
 #: Of each request: a line of half a megabit takes a minute for it.
 _PIECE_BYTES = 4 * MIB
 _UPLOADS = "/api/v2/uploads"
+#: Whoever is interrupted waits no longer than this for the end of what it had begun.
+_GIVE_UP_S = 2.0
 #: Told of each step: bytes that are stored for good, and all.
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -104,14 +114,24 @@ class UploadCalls(FileCalls):
         answer = await self._ask("POST", _UPLOADS, body=given, headers=JSON)
         upload = parse(Upload, answer)
         path = f"{_UPLOADS}/{quote(upload.id, safe='')}"
-        sending.progress(0, sending.size)
+        try:
+            return await self._send_all(path, upload.offset, sending)
+        except (asyncio.CancelledError, Rejected):
+            # Nobody will go on with it, and only so many may be open.
+            with suppress(KhalaError, TimeoutError):
+                async with asyncio.timeout(_GIVE_UP_S):
+                    await self._ask("DELETE", path)
+            raise
+
+    async def _send_all(self, path: str, offset: int, sending: _Sending) -> str:
+        sending.progress(offset, sending.size)
         while True:
-            moved = await self._send_next(path, upload.offset, sending)
+            moved = await self._send_next(path, offset, sending)
             if isinstance(moved, str):
                 sending.progress(sending.size, sending.size)
                 return moved
-            upload = msgspec.structs.replace(upload, offset=moved)
-            sending.progress(moved, sending.size)
+            offset = moved
+            sending.progress(offset, sending.size)
 
     async def _send_next(self, path: str, offset: int, sending: _Sending) -> str | int:
         """The offset that is right afterwards, or the blob. Raise `Unavailable` if nobody answers

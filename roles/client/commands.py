@@ -55,6 +55,10 @@ def run(connection: Connection, idempotency_key: str | None, dry_run: bool, **op
 
     key = key_of(idempotency_key)
     task = task_of(Options(**with_directives(run, options)))
+    if task.held and not dry_run:
+        raise click.UsageError(
+            "--hold: `run` waits for the end, and nothing would release it; submit it"
+        )
     if dry_run:
         act(connection, lambda khala: acts.plan(khala, connection, task))
     act(connection, lambda khala: acts.run(khala, connection, task, key=key))

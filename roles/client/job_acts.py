@@ -196,7 +196,7 @@ def _show(jobs: list[Job], form: Form) -> None:
             [
                 job.id,
                 tables.plain(job.name) or "-",
-                job.state,
+                "held" if job.held and not job.done else job.state,
                 f"{_ended(job)}/{job.size}",
                 str(job.counts.failed + job.counts.error),
                 str(job.user),

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from khala.client import AsyncKhala, LogQuery
+from khala.model.errors import Rejected
 from khala.model.task import TERMINAL
 from roles.client import tables
 from roles.client.connection import Connection
@@ -33,6 +34,8 @@ async def save_logs(
     khala: AsyncKhala, connection: Connection, word: str, file: Path, after: int
 ) -> int:
     job = await select_job(khala, connection, word)
+    if not file.parent.is_dir():
+        raise Rejected(f"--zip: there is no folder {str(file.parent)!r}", field="--zip")
     await save(khala.open_job_logs(job, after=after), file, "another name with --zip")
     click.echo(f"{tables.plain(str(file))}  {tables.size(file.stat().st_size)}")
     with zipfile.ZipFile(file) as archive:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from khala.client import AsyncKhala, TaskPatch
 from khala.client.request import Json
 from khala.model.errors import Rejected
+from khala.model.job import is_job_id
 from khala.model.order import PRIORITY_MAX
 from khala.model.task import TaskState
 from roles.client import exits
@@ -39,7 +40,14 @@ async def change(
         await khala.patch_task(task, wanted.patch)
         return f"{task} {wanted.done}"
 
-    return await each_of(await select(khala, connection, tuple(words)), change_one)
+    tasks = await select(khala, connection, tuple(words))
+    for task in filter(is_job_id, tasks):
+        held = wanted.patch.held
+        of_job = (
+            "" if held is UNSET else f"khala.pex job {'hold' if held else 'release'} {task}, or "
+        )
+        raise Rejected(f"{task} is a job: {of_job}name its tasks, as {task}:0-99", field="TASK")
+    return await each_of(tasks, change_one)
 
 
 async def change_matching(khala: AsyncKhala, matching: Json, wanted: Change, *, sure: bool) -> int:

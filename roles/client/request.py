@@ -178,7 +178,7 @@ def directives_of(script: str, prefix: str) -> list[str]:
         word, _, rest = stripped.partition(" ")
         if word == prefix:
             try:
-                arguments += shlex.split(rest)
+                arguments += shlex.split(rest, comments=True)
             except ValueError as error:
                 raise Rejected(f"{prefix}: {rest[:80]!r} cannot be read: {error}") from error
     return arguments

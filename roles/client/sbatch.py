@@ -34,7 +34,7 @@ _SHORT = {
 _MEMORY = re.compile(r"([1-9]\d*)([KMGT]?)B?\Z", re.IGNORECASE)
 #: What scripts read, from what a task finds.
 _VARIABLES = """\
-export SLURM_JOB_ID="${KHALA_JOB_ID:-$KHALA_TASK_ID}" SLURM_CPUS_PER_TASK="$KHALA_CPUS" \
+export SLURM_JOB_ID="$KHALA_TASK_ID" SLURM_CPUS_PER_TASK="$KHALA_CPUS" \
 SLURM_SUBMIT_DIR="$KHALA_WORKDIR"
 [ -z "${KHALA_ARRAY_INDEX-}" ] || export SLURM_ARRAY_JOB_ID="$KHALA_JOB_ID" \
 SLURM_ARRAY_TASK_ID="$KHALA_ARRAY_INDEX"
@@ -129,6 +129,8 @@ def _gres(text: str) -> list[str]:
     kind, _, count = text.partition(":")
     if kind != "gpu":
         raise _refusal("--gres", "gpu:COUNT is expected", text)
+    if ":" in count:
+        raise _refusal("--gres", "types of GPUs are labels here: gpu:COUNT and --require", text)
     return ["--resource", f"gpu={_number('--gres', count or '1')}"]
 
 

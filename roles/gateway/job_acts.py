@@ -51,7 +51,7 @@ class PatchJobSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What is to be another of a job."""
 
     #: Whether it is held; its tasks that were held by themselves are not released with it.
-    held: bool | UnsetType = UNSET
+    held: bool | UnsetType | None = UNSET
 
 
 _retry_decoder = msgspec.json.Decoder(RetryJobSpec)
@@ -88,7 +88,7 @@ class JobActs(Struct, frozen=True, kw_only=True):
         if given.held is UNSET:
             seen = await self.client.get_job(job)
         else:
-            seen = await self.client.hold_job(job, held=given.held)
+            seen = await self.client.hold_job(job, held=given.held or False)
         return HTTPResponse(v2.encode(job_view(seen)), headers=_HEADERS, content_type=JSON)
 
     @declare(

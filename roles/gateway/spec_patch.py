@@ -33,7 +33,7 @@ class PatchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Only while it waits. A point is worth a minute of waiting, from its submission on.
     priority: Priority | UnsetType | None = UNSET
     #: Only while it waits: it does not begin before it is released, with false.
-    held: bool | UnsetType = UNSET
+    held: bool | UnsetType | None = UNSET
 
 
 _decoder = msgspec.json.Decoder(PatchSpec)
@@ -61,5 +61,5 @@ def patch_of(given: PatchSpec, pointer: str) -> Patch:
         labels={key: None if labels[key] is None else value for key, value in checked.items()},
         drops_labels=given.labels is None,
         priority=priority,
-        held=None if given.held is UNSET else given.held,
+        held=None if given.held is UNSET else given.held or False,
     )

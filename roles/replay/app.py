@@ -109,6 +109,7 @@ def _tell(pulled: Pulled, replayed: Replayed, wanted: Wanted, keep: Keep | None)
     lines = compare(recorded, here, whole=wanted.case is None)
     report = telling.Report(
         task=pulled.task.id,
+        case=wanted.case,
         alike=alike(lines),
         lines=lines,
         caveats=telling.caveats_of(pulled.task, replayed.enforcement),

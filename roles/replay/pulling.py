@@ -73,6 +73,8 @@ async def pull(khala: AsyncKhala, task: v2.Task, folder: Path, case: int | None)
             f"task {task.id} is {task.state}: there is no end yet to compare with; see"
             " khala.pex wait"
         )
+    if task.started_at is None:
+        raise NotDone(f"task {task.id} ended before it began: there is nothing to compare with")
     if case is not None and case > len(task.cases):
         has = f"cases 1 to {len(task.cases)}" if task.cases else "no cases"
         raise NotFound(f"--case: task {task.id} has {has}, {case} was given", field="--case")

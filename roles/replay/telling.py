@@ -30,6 +30,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """What `-o json` prints."""
 
     task: str
+    #: The one that was replayed alone; null: all there is.
+    case: int | None
     #: They ended alike.
     alike: bool
     lines: list[Line]
@@ -38,6 +40,11 @@ class Report(Struct, frozen=True, kw_only=True):
     #: What held when it was recorded; null if no executor said so.
     recorded_enforcement: Enforcement | None
     replayed_enforcement: Enforcement
+
+    @property
+    def subject(self) -> str:
+        of = "" if self.case is None else f"case {self.case} of "
+        return f"{of}task {self.task}"
 
 
 def caveats_of(task: v2.Task, here: Enforcement) -> list[str]:
@@ -85,7 +92,7 @@ def show_table(report: Report) -> None:
             _say(f"{line.of or 'task'}: {recorded} was recorded, {replayed} was replayed")
     for caveat in report.caveats:
         _say(caveat)
-    _say(f"task {report.task} {_conclusion(report.lines)}")
+    _say(f"{report.subject} {_conclusion(report.lines)}")
 
 
 def _shown(lines: list[Line]) -> Iterator[Line]:

@@ -46,6 +46,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("logs last --case 1 --stage compile", "--case: only the stage execute has cases"),
         ("diff last --case x", "--case"),
         ("open zz", "'zz' names no task"),
+        ("run --hold true", "--hold: `run` waits for the end"),
         ("run --dry-run", "a command is missing; try: run -- echo hello"),
         ("submit --idempotency-key '' true", "--idempotency-key: 1 to 128 printable ASCII"),
         ("run --idempotency-key '\a' true", "--idempotency-key: 1 to 128 printable ASCII"),

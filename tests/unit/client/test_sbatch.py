@@ -63,7 +63,7 @@ def test_times_are_slurms(text: str, seconds: int) -> None:
     ("line", "options"),
     [
         ("--mem=512", ["--mem", "512MiB", "--resource", "memory=512MiB"]),
-        ("--gres=gpu:2", ["--resource", "gpu=2"]),
+        ("--gres=gpu:2 # of any type", ["--resource", "gpu=2"]),
         ("--gpus=1", ["--resource", "gpu=1"]),
         (
             "-d afterok:last:6f,afterany:7a",
@@ -101,6 +101,7 @@ def test_what_needs_nothing_is_said(line: str) -> None:
         ("--dependency=afternotok:6f", "--dependency"),
         ("--export=HOME", "--export"),
         ("--gres=fpga:1", "--gres"),
+        ("--gres=gpu:a100:2", "--require"),
         ("--cpus-per-task=none", "--cpus-per-task"),
     ],
 )
