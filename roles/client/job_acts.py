@@ -57,8 +57,10 @@ def read_entries(lines: str | None, json_file: str | None) -> list[str] | None:
 def _read(name: str, option: str) -> str:
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Rejected(f"{option}: {name!r} cannot be read: {error}") from error
+    except OSError as error:
+        raise Rejected(f"{option}: {name!r} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Rejected(f"{option}: {name!r} is not a text in UTF-8") from error
 
 
 async def plan(khala: AsyncKhala, connection: Connection, job: NewJob) -> int:

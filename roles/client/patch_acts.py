@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import click
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from khala.client import AsyncKhala, TaskPatch
 from khala.client.request import Json
 from khala.model.errors import Rejected
-from khala.model.job import is_job_id
 from khala.model.order import PRIORITY_MAX
 from khala.model.task import TaskState
 from roles.client import exits
@@ -40,14 +39,7 @@ async def change(
         await khala.patch_task(task, wanted.patch)
         return f"{task} {wanted.done}"
 
-    tasks = await select(khala, connection, tuple(words))
-    for task in filter(is_job_id, tasks):
-        held = wanted.patch.held
-        of_job = (
-            "" if held is UNSET else f"khala.pex job {'hold' if held else 'release'} {task}, or "
-        )
-        raise Rejected(f"{task} is a job: {of_job}name its tasks, as {task}:0-99", field="TASK")
-    return await each_of(tasks, change_one)
+    return await each_of(await select(khala, connection, tuple(words)), change_one)
 
 
 async def change_matching(khala: AsyncKhala, matching: Json, wanted: Change, *, sure: bool) -> int:
@@ -84,7 +76,11 @@ def labels_in(words: Sequence[str]) -> tuple[list[str], Change]:
         else:
             tasks.append(word)
     if not labels:
-        raise Rejected("which labels? KEY=VALUE, or KEY- to take one away", field="LABEL")
+        given = " ".join(words)[:80]
+        raise Rejected(
+            f"LABEL: KEY=VALUE is expected, or KEY- to take one away; none is in {given!r}",
+            field="LABEL",
+        )
     return tasks, Change(patch=TaskPatch(labels=labels), act="Label", done="labelled")
 
 

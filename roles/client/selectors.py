@@ -43,22 +43,32 @@ _FILTERS = (
 )
 
 
-async def select(khala: AsyncKhala, connection: Connection, words: tuple[str, ...]) -> list[str]:
-    """Ids in the order of the words, each once. Raises Rejected or NotFound naming the word."""
+async def select(
+    khala: AsyncKhala, connection: Connection, words: tuple[str, ...], *, jobs: bool = False
+) -> list[str]:
+    """Ids in the order of the words, each once; with `jobs`, also those of jobs. Raises Rejected or
+    NotFound naming the word."""
     found: dict[str, None] = {}
     for word in (part.strip() for argument in words for part in argument.split(",")):
         if members := _MEMBERS.match(word):
             job = await select_job(khala, connection, members[1])
             found |= dict.fromkeys(await _members(khala, job, members[2], word))
         elif known := _known(connection, word):
+            if is_job_id(known) and not jobs:
+                raise Rejected(
+                    f"{word!r} names job {known}, a task is needed: one of its tasks, as"
+                    f" {known}:0-99; or see khala.pex job --help"
+                )
             found[known] = None
         else:
             found[await _complete(khala, word)] = None
     return list(found)
 
 
-async def select_one(khala: AsyncKhala, connection: Connection, word: str) -> str:
-    ids = await select(khala, connection, (word,))
+async def select_one(
+    khala: AsyncKhala, connection: Connection, word: str, *, jobs: bool = False
+) -> str:
+    ids = await select(khala, connection, (word,), jobs=jobs)
     if len(ids) != 1:
         raise Rejected(f"{word!r} names {len(ids)} tasks, one is needed")
     return ids[0]
@@ -174,5 +184,5 @@ async def select_predecessors(khala: AsyncKhala, connection: Connection, task: N
     found: list[str] = []
     for text in task.depends_on:
         word, colon, on = text.partition(":")
-        found.append(await select_one(khala, connection, word) + colon + on)
+        found.append(await select_one(khala, connection, word, jobs=True) + colon + on)
     return replace(task, depends_on=tuple(found))

@@ -158,7 +158,7 @@ async def open_page(
 
 async def _page_of(khala: AsyncKhala, connection: Connection, word: str) -> str:
     """Raise `NotFound` where there would be nothing to see."""
-    known = await select_one(khala, connection, word)
+    known = await select_one(khala, connection, word, jobs=True)
     if is_job_id(known):
         return f"jobs/{(await khala.get_job(known)).id}"
     return f"tasks/{(await khala.get(known)).id}"

@@ -44,12 +44,12 @@ def connection(tmp_path: Path) -> Connection:
     return made
 
 
-def chosen(connection: Connection, *words: str) -> list[str]:
-    return asyncio.run(select(cast(AsyncKhala, Known()), connection, words))
+def chosen(connection: Connection, *words: str, jobs: bool = False) -> list[str]:
+    return asyncio.run(select(cast(AsyncKhala, Known()), connection, words, jobs=jobs))
 
 
 def test_ids_last_and_members(connection: Connection) -> None:
-    assert chosen(connection, f"last~1,{TASK}", "last") == [TASK, JOB]
+    assert chosen(connection, f"last~1,{TASK}", "last", jobs=True) == [TASK, JOB]
     two, four = JOB[:-6] + "000003", JOB[:-6] + "000005"
     assert chosen(connection, f"{JOB}:2-5:2") == [two, four]
     assert chosen(connection, "last:2", f"{JOB[:16]}:4") == [two, four]
@@ -63,6 +63,7 @@ def test_ids_last_and_members(connection: Connection) -> None:
         (f"{JOB}:0-99999", Rejected, "names 100000 tasks"),
         (f"{JOB}:5-1", Rejected, "goes up"),
         (f"{TASK}:1", Rejected, "a job is needed"),
+        ("last", Rejected, f"names job {JOB}, a task is needed: one of its tasks, as {JOB}:0-99"),
         ("abcdef:1", NotFound, "no job begins with abcdef"),
         ("abcdef", NotFound, "no task begins with abcdef"),
     ],
@@ -76,7 +77,7 @@ def test_a_word_that_names_nothing_is_named(
 
 def test_one_is_one(connection: Connection) -> None:
     khala = cast(AsyncKhala, Known())
-    assert asyncio.run(select_one(khala, connection, "last")) == JOB
+    assert asyncio.run(select_one(khala, connection, "last", jobs=True)) == JOB
     assert asyncio.run(select_job(khala, connection, JOB[:8])) == JOB
     with pytest.raises(Rejected, match="names 2 tasks"):
         asyncio.run(select_one(khala, connection, f"{JOB}:1-2"))
