@@ -30,6 +30,7 @@ from khala.protocol.v2 import (
     JobPlan,
     Preset,
     Row,
+    Upload,
 )
 
 Answer = TypeVar("Answer")
@@ -107,6 +108,12 @@ class BlockingJobs(Blocking):
     def read_blob(self, name: str) -> bytes:
         """All of it at once."""
         return self._joined(self._inner.open_blob(name))
+
+    def uploads(self, *, user: int = 0) -> list[Upload]:
+        return self._do(self._inner.uploads(user=user))
+
+    def drop_upload(self, upload: str) -> None:
+        self._do(self._inner.drop_upload(upload))
 
     def apply(self, document: Mapping[str, object], key: str) -> Applied:
         return self._do(self._inner.apply(document, key))

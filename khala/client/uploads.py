@@ -33,15 +33,13 @@ from khala.model.errors import (
     Unavailable,
 )
 from khala.model.limits import MIB
-from khala.protocol.v2 import Blob, Upload
+from khala.protocol.v2 import Blob, Upload, Uploads
 
 #: A file that is larger is sent bit by bit.
 RESUMABLE_BYTES = 8 * MIB
 #: Of each request: a line of half a megabit takes a minute for it.
 _PIECE_BYTES = 4 * MIB
 _UPLOADS = "/api/v2/uploads"
-#: Whoever is interrupted waits no longer than this for the end of what it had begun.
-_GIVE_UP_S = 2.0
 #: Told of each step: bytes that are stored for good, and all.
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -66,6 +64,10 @@ class _Sending(Struct):
     progress: Progress
 
 
+def _path(upload: str) -> str:
+    return f"{_UPLOADS}/{quote(upload, safe='')}"
+
+
 class UploadCalls(FileCalls):
     """A part of `AsyncKhala`."""
 
@@ -85,6 +87,16 @@ class UploadCalls(FileCalls):
         `Rejected` if it changes meanwhile, OSError."""
         with open(path, "rb") as file:
             return await self._put(file, progress or self.on_progress)
+
+    async def uploads(self, *, user: int = 0) -> list[Upload]:
+        """Those of a user that have not become a blob. `put_blob` and `put_file`, which send as
+        user 0, go on with those of the same bytes."""
+        answer = await self._ask("GET", _UPLOADS, query={"user": str(user)})
+        return parse(Uploads, answer).items
+
+    async def drop_upload(self, upload: str) -> None:
+        """Give it up. Raise `NotFound`."""
+        await self._ask("DELETE", _path(upload))
 
     async def _put(self, file: BinaryIO, progress: Progress) -> str:
         digest = await asyncio.to_thread(_hash, file)
@@ -110,18 +122,28 @@ class UploadCalls(FileCalls):
         return True
 
     async def _send(self, sending: _Sending) -> str:
-        given = msgspec.json.encode({"size": sending.size, "sha256": sending.name})
-        answer = await self._ask("POST", _UPLOADS, body=given, headers=JSON)
-        upload = parse(Upload, answer)
-        path = f"{_UPLOADS}/{quote(upload.id, safe='')}"
+        upload = await self._begun(sending) or await self._begin(sending)
+        path = _path(upload.id)
         try:
             return await self._send_all(path, upload.offset, sending)
-        except (asyncio.CancelledError, Rejected):
-            # Nobody will go on with it, and only so many may be open.
-            with suppress(KhalaError, TimeoutError):
-                async with asyncio.timeout(_GIVE_UP_S):
-                    await self._ask("DELETE", path)
+        except Rejected:
+            # Nobody can go on with it, and only so many may be open.
+            with suppress(KhalaError):
+                await self._ask("DELETE", path)
             raise
+
+    async def _begun(self, sending: _Sending) -> Upload | None:
+        """Of the same bytes, by somebody who was interrupted, the one that is the furthest."""
+        same = [
+            each
+            for each in await self.uploads()
+            if (each.sha256, each.size) == (sending.name, sending.size)
+        ]
+        return max(same, key=lambda each: each.offset, default=None)
+
+    async def _begin(self, sending: _Sending) -> Upload:
+        given = msgspec.json.encode({"size": sending.size, "sha256": sending.name})
+        return parse(Upload, await self._ask("POST", _UPLOADS, body=given, headers=JSON))
 
     async def _send_all(self, path: str, offset: int, sending: _Sending) -> str:
         sending.progress(offset, sending.size)

@@ -10,11 +10,12 @@ import msgspec
 from khala.model.blob import BlobName, BlobSizes, NewBlob, UploadId
 from khala.model.upload import NewUpload, Upload
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, Calls, parse
-from khala.protocol.rpc import CloseUpload, TouchBlobs
+from khala.protocol.rpc import CloseUpload, OpenUploads, TouchBlobs
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_sizes = msgspec.msgpack.Decoder(BlobSizes)
 _decode_upload = msgspec.msgpack.Decoder(Upload)
+_decode_uploads = msgspec.msgpack.Decoder(OpenUploads)
 
 
 def _writing(method: str, path: str, body: bytes) -> Call:
@@ -39,6 +40,11 @@ class BlobClient(Calls):
         """Raise `NotFound`."""
         call = Call(method="GET", path=f"/rpc/v1/uploads/{upload}")
         return parse(_decode_upload, await self._call(call))
+
+    async def list_uploads(self, user: int) -> list[Upload]:
+        """Those of a user that may still become a blob."""
+        call = Call(method="GET", path=f"/rpc/v1/uploaders/{user}")
+        return parse(_decode_uploads, await self._call(call)).uploads
 
     async def append_to_upload(self, upload: UploadId, offset: int, data: bytes) -> Upload:
         """Store what follows `offset`, a chunk at the most. Raise `OffsetDiffers`, also where an

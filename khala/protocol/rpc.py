@@ -30,6 +30,7 @@ exceptions.
     POST   /rpc/v1/jobs/<id>/hold                 HoldJob -> JobView
     PUT    /rpc/v1/uploads/<upload>/<n>           chunk n of the bytes of a blob (idempotent)
     POST   /rpc/v1/uploads                        NewUpload -> Upload: bit by bit (idempotent)
+    GET    /rpc/v1/uploaders/<user>               -> OpenUploads
     GET    /rpc/v1/uploads/<upload>               -> Upload
     PATCH  /rpc/v1/uploads/<upload>/from/<offset> the bytes behind it -> Upload
     GET    /rpc/v1/uploads/<upload>/bytes         -> all of them, once they are there
@@ -65,6 +66,7 @@ from khala.model.outcome import Cancellation, Reason
 from khala.model.patch import Patch
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
+from khala.model.upload import Upload
 from khala.model.wants import Amounts
 
 
@@ -86,6 +88,12 @@ class TouchBlobs(Struct, frozen=True, kw_only=True):
     """Keep those that are there for whoever is about to name them."""
 
     names: tuple[BlobName, ...]
+
+
+class OpenUploads(Struct, frozen=True, kw_only=True):
+    """Of one user."""
+
+    uploads: list[Upload]
 
 
 class CloseUpload(Struct, frozen=True, kw_only=True):

@@ -24,13 +24,7 @@ class MemoryUploads:
 
     async def open_if_room(self, new: NewUpload) -> Upload:
         if new.id not in self._known:
-            now = self._state.now()
-            open_now = [
-                each
-                for each in self._known.values()
-                if each.user == new.user and each.blob is None and each.expires_at >= now
-            ]
-            if len(open_now) >= OPEN_UPLOADS:
+            if len(await self.list_open(new.user)) >= OPEN_UPLOADS:
                 raise too_many(new.user)
             self._known[new.id] = Upload(**asdict(new))
             self._tails[new.id] = b""
@@ -41,6 +35,15 @@ class MemoryUploads:
         if known is None or known.expires_at < self._state.now():
             raise unknown(upload)
         return known
+
+    async def list_open(self, user: int) -> list[Upload]:
+        now = self._state.now()
+        found = [
+            each
+            for each in self._known.values()
+            if each.user == user and each.blob is None and each.expires_at >= now
+        ]
+        return sorted(found, key=lambda each: each.id)
 
     async def append_if_at(self, upload: UploadId, offset: int, data: bytes) -> Upload:
         known = await self.get(upload)

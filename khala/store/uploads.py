@@ -81,6 +81,17 @@ class MongoUploads:
         """Raise `NotFound`."""
         return _upload_of(await self._find(upload, {"tail": 0}))
 
+    async def list_open(self, user: int) -> list[Upload]:
+        """Those that may still become a blob, the first of them first; `OPEN_UPLOADS` at the
+        most."""
+        with reading():
+            known = await self._uploaders.find_one({"_id": Int64(user)})
+            if known is None:
+                return []
+            alive = [each for each in known["open"] if each >= _id_of(_oldest())]
+            found = await self._uploads.find({"_id": {"$in": alive}}, {"tail": 0}).to_list()
+        return sorted(map(_upload_of, found), key=lambda each: each.id)
+
     async def append_if_at(self, upload: UploadId, offset: int, data: bytes) -> Upload:
         """No more than a chunk. Raise `OffsetDiffers`, `NotFound`, `Rejected` if there are other
         bytes than these."""
@@ -221,7 +232,7 @@ def other_bytes(upload: UploadId) -> Rejected:
 def too_many(user: int) -> QuotaExceeded:
     return QuotaExceeded(
         f"uploads: user {user} has {OPEN_UPLOADS} open, the most that there may be; finish one, or"
-        " give it up with DELETE /api/v2/uploads/ID"
+        f" give it up with DELETE /api/v2/uploads/ID; GET /api/v2/uploads?user={user} lists them"
     )
 
 

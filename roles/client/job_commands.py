@@ -207,6 +207,29 @@ def get_blob(connection: Connection, name: str) -> None:
     act(connection, lambda khala: job_acts.get_blob(khala, name))
 
 
+@blob.command("uploads")
+@click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
+@formed
+@connected
+def list_uploads(connection: Connection, form: str, user: int) -> None:
+    """List what was begun to be sent and is no blob yet. `blob put` of the same file goes on with
+    it; what nobody goes on with is gone after 12 hours."""
+    from roles.client import uploads as sent
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: sent.list_uploads(khala, Form(form), user))
+
+
+@blob.command("drop")
+@click.argument("uploads", nargs=-1, required=True, metavar="UPLOAD...")
+@connected
+def drop_uploads(connection: Connection, uploads: tuple[str, ...]) -> None:
+    """Give uploads up, by their ids. What has become a blob stays one."""
+    from roles.client import uploads as sent
+
+    act(connection, lambda khala: sent.drop_uploads(khala, uploads))
+
+
 @click.command(short_help="Submit the documents of a file, each once.")
 @click.option("-f", "--file", required=True, metavar="FILE", help="- is stdin.")
 @connected

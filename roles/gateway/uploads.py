@@ -43,6 +43,7 @@ from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.queries import read_query
 from roles.gateway.submission import INTEGER_MAX
 
 _UPLOADS = "/api/v2/uploads"
@@ -68,6 +69,11 @@ class UploadSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 _decoder = msgspec.json.Decoder(UploadSpec)
+
+
+class UploadsQuery(Struct, frozen=True, kw_only=True):
+    #: Whose.
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = 0
 
 
 class UploadRoutes(Struct, frozen=True, kw_only=True):
@@ -104,6 +110,22 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
             sha256=parse_blob_name(given.sha256, field="sha256") if given.sha256 else None,
         )
         return _answer(201, await self.client.open_upload(new), location=True)
+
+    @declare(
+        Operation(
+            method="GET",
+            path=_UPLOADS,
+            tag="Blobs",
+            query=UploadsQuery,
+            answers={200: Answer(v2.Uploads)},
+        )
+    )
+    async def list_uploads(self, request: Request) -> HTTPResponse:
+        """List a user's uploads that have not become a blob: to go on with one, or to give it
+        up."""
+        found = await self.client.list_uploads(read_query(request, UploadsQuery).user)
+        body = v2.encode(v2.Uploads(items=[_view(each) for each in found]))
+        return HTTPResponse(body, headers=_HEADERS, content_type=JSON)
 
     @declare(
         Operation(
@@ -282,15 +304,20 @@ def _headers(known: Upload) -> dict[str, str]:
 
 
 def _answer(status: int, known: Upload, *, location: bool = False) -> HTTPResponse:
-    body = v2.Upload(
+    body = _view(known)
+    headers = _headers(known) | ({"Location": f"{_UPLOADS}/{known.id}"} if location else {})
+    return HTTPResponse(v2.encode(body), status=status, headers=headers, content_type=JSON)
+
+
+def _view(known: Upload) -> v2.Upload:
+    return v2.Upload(
         id=known.id,
         offset=known.offset,
         size=known.size_bytes,
         expires_at=v2.stamp(known.expires_at),
+        sha256=known.sha256,
         blob=f"{PREFIX}{known.blob}" if known.blob else None,
     )
-    headers = _headers(known) | ({"Location": f"{_UPLOADS}/{known.id}"} if location else {})
-    return HTTPResponse(v2.encode(body), status=status, headers=headers, content_type=JSON)
 
 
 def _made(known: Upload, name: BlobName) -> HTTPResponse:

@@ -11,7 +11,7 @@ from khala.model.errors import TooLarge
 from khala.model.limits import BLOB_CHUNK_BYTES
 from khala.model.upload import NewUpload
 from khala.net.httpd import Routes
-from khala.protocol.rpc import CloseUpload
+from khala.protocol.rpc import CloseUpload, OpenUploads
 from khala.store.protocols import UploadStore
 from roles.judicator.answers import answer, decode, done, send
 
@@ -28,6 +28,7 @@ class UploadRoutes:
 
     def register(self, routes: Routes) -> None:
         routes.add("POST", "/rpc/v1/uploads", self.open)
+        routes.add("GET", "/rpc/v1/uploaders/<user:int>", self.list_open)
         routes.add("GET", _ONE, self.get)
         routes.add("PATCH", f"{_ONE}/from/<offset:int>", self.append)
         routes.add("GET", f"{_ONE}/bytes", self.read)
@@ -38,6 +39,9 @@ class UploadRoutes:
         new = decode(_decode_new, request.body)
         parse_upload_id(new.id)
         return answer(await self._uploads.open_if_room(new))
+
+    async def list_open(self, _: Request, user: int) -> HTTPResponse:
+        return answer(OpenUploads(uploads=await self._uploads.list_open(user)))
 
     async def get(self, _: Request, upload: str) -> HTTPResponse:
         return answer(await self._uploads.get(parse_upload_id(upload)))

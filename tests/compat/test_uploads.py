@@ -57,6 +57,38 @@ def test_a_file_in_three_requests_is_standard_input(stack: str) -> None:
     assert call("GET", url)[0] == 404
 
 
+def run_khala(stack: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "khala", *arguments, "--url", stack],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_a_file_goes_on_where_an_earlier_command_was_interrupted(
+    stack: str, tmp_path: Path
+) -> None:
+    path, data = tmp_path / "input", os.urandom(10 << 20)
+    path.write_bytes(data)
+    given = json.dumps({"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}).encode()
+    begun = [
+        call("POST", f"{stack}/api/v2/uploads", given, Content_Type="application/json")[1]["id"]
+        for _ in range(2)
+    ]
+    url = f"{stack}/api/v2/uploads/{begun[1]}"
+    assert call("PATCH", url, data[:6_000_000], Upload_Offset="0")[0] == 204
+    listed = run_khala(stack, "blob", "uploads", "-o", "name").stdout.split()
+    assert set(begun) <= set(listed)
+    sent = run_khala(stack, "blob", "put", str(path))
+    assert sent.stdout.startswith("sha256:"), sent.stderr
+    assert call("GET", url)[1]["blob"] == sent.stdout.split()[0]
+    assert run_khala(stack, "blob", "drop", begun[0]).stdout == f"{begun[0]} dropped\n"
+    assert not set(begun) & set(run_khala(stack, "blob", "uploads", "-o", "name").stdout.split())
+
+
 def test_the_command_line_takes_what_is_larger_than_a_request(stack: str, tmp_path: Path) -> None:
     """Than `--max-body`, which is 64 MiB: it goes ahead."""
     path = tmp_path / "input"
@@ -65,22 +97,7 @@ def test_the_command_line_takes_what_is_larger_than_a_request(stack: str, tmp_pa
             file.write(os.urandom(1 << 20))
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    khala = [sys.executable, "-m", "khala"]
-    done = subprocess.run(
-        [*khala, "run", "--url", stack, "--stdin", str(path), "--", "sha256sum"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    done = run_khala(stack, "run", "--stdin", str(path), "sha256sum")
     assert done.stdout == f"{digest}  -\n", done.stderr
-    sent = subprocess.run(
-        [*khala, "blob", "put", "--url", stack, str(path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    sent = run_khala(stack, "blob", "put", str(path))
     assert sent.stdout == f"sha256:{digest}  {path}\n", sent.stderr

@@ -148,6 +148,20 @@ async def test_one_whose_date_is_over_is_gone(store: Store) -> None:
         assert await store.database[UPLOADS].count_documents({}) == 0
 
 
+async def test_those_that_are_no_blob_are_listed(store: Store) -> None:
+    first, second, whole = new(1, 7, timedelta(minutes=1)), new(1, 7), new(1, 7)
+    for each in (first, second, whole, new(1, 8), new(1, 7, UPLOAD_LIFE + timedelta(hours=1))):
+        await store.uploads.open_if_room(each)
+    await store.uploads.append_if_at(second.id, 0, b"x")
+    await store.uploads.append_if_at(whole.id, 0, b"x")
+    await store.uploads.close_if_whole(whole.id, name_of(b"x"))
+    listed = await store.uploads.list_open(7)
+    assert [(each.id, each.offset) for each in listed] == [(first.id, 0), (second.id, 1)]
+    await store.uploads.drop(first.id)
+    assert [each.id for each in await store.uploads.list_open(7)] == [second.id]
+    assert await store.uploads.list_open(9) == []
+
+
 async def test_those_whose_date_is_over_take_no_room(store: Store) -> None:
     for _ in range(OPEN_UPLOADS):
         await store.uploads.open_if_room(new(1, user=9, age=UPLOAD_LIFE + timedelta(minutes=1)))

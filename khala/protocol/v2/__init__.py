@@ -40,6 +40,7 @@ from khala.protocol.v2.files import (
     Blob,
     LeftOut,
     Upload,
+    Uploads,
 )
 from khala.protocol.v2.graph import GraphEdge, GraphNode, JobGraph
 from khala.protocol.v2.inputs import CaseInput, InputFile, TaskInputs
@@ -208,6 +209,7 @@ __all__ = [
     "TaskInputs",
     "Text",
     "Upload",
+    "Uploads",
     "Usage",
     "UserLoad",
     "counts_of",

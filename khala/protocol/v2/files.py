@@ -39,8 +39,16 @@ class Upload(Struct, frozen=True, kw_only=True):
     size: int
     #: What has not become a blob by then is gone.
     expires_at: datetime
+    #: What its bytes are to be, as its sender said; null: nothing was said.
+    sha256: str | None = None
     #: What it has become; null until then.
     blob: str | None = None
+
+
+class Uploads(Struct, frozen=True, kw_only=True):
+    """Those of a user that have not become a blob, the first of them first."""
+
+    items: list[Upload]
 
 
 class LeftOut(Struct, frozen=True, kw_only=True):

@@ -273,6 +273,42 @@ async def test_the_client_goes_on_where_it_was(
     assert await read_blob(site, name) == data
 
 
+async def test_the_client_goes_on_with_what_it_was_interrupted_in(
+    site: Site, data: bytes, large: Path
+) -> None:
+    steps: list[int] = []
+
+    def interrupt(at: int, _: int) -> None:
+        if at == 6000:
+            sending.cancel()
+
+    async with AsyncKhala(site.base) as khala:
+        sending = asyncio.ensure_future(khala.put_file(large, progress=interrupt))
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        [begun] = [each for each in await khala.uploads() if each.sha256 == name_of(data)]
+        assert (begun.offset, begun.size) == (6000, SIZE)
+        name = await khala.put_file(large, progress=lambda at, _: steps.append(at))
+        assert steps == [6000, 9000, SIZE]
+        assert name_of(data) not in [each.sha256 for each in await khala.uploads()]
+        assert await read_blob(site, name) == data
+
+
+async def test_an_upload_is_dropped(site: Site) -> None:
+    async with AsyncKhala(site.base) as khala:
+        assert await khala.uploads(user=7) == []
+        for _ in range(2):
+            async with site.http.post(
+                site.url("/api/v2/uploads"), json={"size": 5, "user": 7}
+            ) as response:
+                assert response.status == 201
+        first, second = await khala.uploads(user=7)
+        await khala.drop_upload(first.id)
+        assert await khala.uploads(user=7) == [second]
+        with pytest.raises(NotFound):
+            await khala.drop_upload(first.id)
+
+
 async def test_the_client_gives_up_when_nobody_answers(
     site: Site, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
