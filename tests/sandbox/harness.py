@@ -201,11 +201,13 @@ def waiting_jails(config: SandboxConfig) -> dict[str, list[int]]:
     closed before anything of a task runs."""
     found = {}
     for procs in (path for top in groups(config) for path in top.glob("*/cgroup.procs")):
-        with suppress(OSError):
+        with suppress(OSError, KeyError):
             pids = [int(pid) for pid in procs.read_text().split()]
-            names = [Path(f"/proc/{pid}/comm").read_text() for pid in pids]
-            if names == ["nsjail\n", "sh\n"] and _is_gate(f"/proc/{pids[1]}/fd/{GATE_FD}"):
-                found[procs.parent.name] = pids
+            # The kernel sorts them, and numbers begin anew behind the last one.
+            by_name = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in pids}
+            both = [by_name["nsjail"], by_name["sh"]]
+            if len(pids) == len(both) and _is_gate(f"/proc/{both[1]}/fd/{GATE_FD}"):
+                found[procs.parent.name] = both
     return found
 
 
