@@ -8,19 +8,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
 
 from khala.client.events import Event, EventQuery, read_events
+from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
 from khala.client.request import NewTask
-from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport
-from khala.client.uploads import UploadCalls
-from khala.model.errors import Unavailable
+from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport, parse
 from khala.model.spec import Stage
 from khala.model.task import TaskState
 from khala.protocol.v2 import (
@@ -40,14 +39,12 @@ from khala.protocol.v2 import (
     Task,
 )
 
-Answer = TypeVar("Answer")
-
 #: How long a gateway that is away is asked again.
 PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(UploadCalls, LoadCalls):
+class AsyncKhala(FileCalls, LoadCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(
@@ -79,7 +76,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
         body = msgspec.json.encode(task.document(await self._send_ahead([task])))
         headers["Content-Type"] = "application/json"
         answer = await self._ask("POST", "/api/v2/tasks", body=body, headers=headers)
-        return _parse(Created, answer).id
+        return parse(Created, answer).id
 
     async def plan(self, task: NewTask) -> Plan:
         """What it would be, with every default and bound; nothing is submitted."""
@@ -87,15 +84,15 @@ class AsyncKhala(UploadCalls, LoadCalls):
         headers = {"Content-Type": "application/json"}
         query = {"dry_run": "true"}
         answer = await self._ask("POST", "/api/v2/tasks", query=query, body=body, headers=headers)
-        return _parse(Plan, answer)
+        return parse(Plan, answer)
 
     async def get(self, task: str) -> Task:
-        return _parse(Task, await self._ask("GET", f"/api/v2/tasks/{quote(task, safe='')}"))
+        return parse(Task, await self._ask("GET", f"/api/v2/tasks/{quote(task, safe='')}"))
 
     async def attempts(self, task: str) -> Attempts:
         """Its tries, and how each of them ended."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/attempts"
-        return _parse(Attempts, await self._ask("GET", path))
+        return parse(Attempts, await self._ask("GET", path))
 
     async def wait(self, task: str, timeout_s: float | None = None) -> Task:
         """Return it when it has ended, or as it is after `timeout_s`."""
@@ -104,7 +101,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
         while True:
             left_s = POLL_S if deadline is None else max(0.0, deadline - time.monotonic())
             wait_s = int(min(POLL_S, left_s))
-            found = _parse(Task, await self._ask("GET", f"{path}?wait={wait_s}s"))
+            found = parse(Task, await self._ask("GET", f"{path}?wait={wait_s}s"))
             if found.done or (deadline is not None and time.monotonic() >= deadline):
                 return found
             if wait_s == 0:
@@ -118,7 +115,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
         """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once: the
         reason and the name that were given first are kept."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cancel"
-        return _parse(Row, await self._ask("POST", path, **cancelling(reason, by)))
+        return parse(Row, await self._ask("POST", path, **cancelling(reason, by)))
 
     async def rerun(self, task: str, *, key: str | None = None) -> str:
         """Submit the same again, whether it has ended or not; the new id."""
@@ -131,7 +128,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
     async def _again(self, task: str, how: str, key: str | None) -> str:
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}
         path = f"/api/v2/tasks/{quote(task, safe='')}/{how}"
-        return _parse(Created, await self._ask("POST", path, headers=headers)).id
+        return parse(Created, await self._ask("POST", path, headers=headers)).id
 
     async def forget(self, task: str) -> None:
         """Remove a task that has ended, and all it left. Raise `NotDone` of another."""
@@ -140,7 +137,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
     async def explain(self, task: str) -> Explanation:
         """Why it waits, by executor, or why it ended."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/explain"
-        return _parse(Explanation, await self._ask("GET", path))
+        return parse(Explanation, await self._ask("GET", path))
 
     async def list_page(
         self,
@@ -160,7 +157,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
             query["state"] = ",".join(states)
         if cursor is not None:
             query["cursor"] = cursor
-        return _parse(Page, await self._ask("GET", "/api/v2/tasks", query=query))
+        return parse(Page, await self._ask("GET", "/api/v2/tasks", query=query))
 
     async def tasks(
         self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
@@ -197,13 +194,13 @@ class AsyncKhala(UploadCalls, LoadCalls):
     async def get_case(self, task: str, number: int) -> CaseDetail:
         """Case `number` of a task, from 1, with the beginning of each of its texts."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}"
-        return _parse(CaseDetail, await self._ask("GET", path))
+        return parse(CaseDetail, await self._ask("GET", path))
 
     async def diff_case(self, task: str, number: int) -> CaseDiff:
         """What was expected of it beside what it wrote, from the first difference on. Raise
         `NotFound` where nothing was."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cases/{number}/diff"
-        return _parse(CaseDiff, await self._ask("GET", path))
+        return parse(CaseDiff, await self._ask("GET", path))
 
     def logs(self, task: str, query: LogQuery | None = None) -> AsyncGenerator[LogEvent, None]:
         """What it wrote, record by record; with `follow` until it has ended, whatever happens to
@@ -213,7 +210,7 @@ class AsyncKhala(UploadCalls, LoadCalls):
 
     async def list_artifacts(self, task: str) -> list[Artifact]:
         path = f"/api/v2/tasks/{quote(task, safe='')}/artifacts"
-        return _parse(Artifacts, await self._ask("GET", path)).files
+        return parse(Artifacts, await self._ask("GET", path)).files
 
     @asynccontextmanager
     async def open_artifact(self, artifact: Artifact) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -224,14 +221,14 @@ class AsyncKhala(UploadCalls, LoadCalls):
     # ---- the cluster ------------------------------------------------------------------------
 
     async def status(self) -> Status:
-        return _parse(Status, await self._ask("GET", "/api/v2/status"))
+        return parse(Status, await self._ask("GET", "/api/v2/status"))
 
     async def nodes(self) -> Nodes:
-        return _parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
+        return parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
 
     async def quota(self, user: int = 0) -> Quota:
         """What a user may have of the cluster, and has."""
-        return _parse(Quota, await self._ask("GET", f"/api/v2/quota?user={user}"))
+        return parse(Quota, await self._ask("GET", f"/api/v2/quota?user={user}"))
 
     def events(self, query: EventQuery | None = None) -> AsyncGenerator[Event, None]:
         """What happens, event by event, whatever happens to the connection meanwhile; after a
@@ -241,12 +238,3 @@ class AsyncKhala(UploadCalls, LoadCalls):
     async def metrics(self) -> str:
         """The cluster's numbers in Prometheus' text format; docs/metrics.md says what they are."""
         return (await self._ask("GET", "/metrics")).decode()
-
-
-def _parse(kind: type[Answer], body: bytes) -> Answer:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Unavailable(
-            f"the answer is not a gateway's, or of another version: {error}"
-        ) from error

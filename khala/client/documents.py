@@ -9,9 +9,9 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from khala.client.jobs import JSON, JobCalls, parse
+from khala.client.jobs import JobCalls
 from khala.client.request import Json, TaskPatch
-from khala.client.transport import Call
+from khala.client.transport import JSON, Call, parse
 from khala.protocol.v2 import (
     Acted,
     Batch,

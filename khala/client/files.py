@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 from khala.client.documents import DocumentCalls
-from khala.client.jobs import parse
 from khala.client.logs import StreamName
+from khala.client.transport import parse
 from khala.protocol.v2 import InputFile, TaskInputs
 
 

@@ -7,23 +7,21 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
 from khala.client.request import Json, NewTask
-from khala.client.transport import Call, Transport
-from khala.model.errors import Unavailable
+from khala.client.transport import JSON, parse
+from khala.client.uploads import UploadCalls
 from khala.model.task import TaskState
 from khala.protocol.v2 import CreatedJob, Job, JobGraph, JobPage, JobPlan, Page, Row
 
-Answer = TypeVar("Answer")
 #: Between two looks at a job that is waited for.
 LOOK_S = 0.5
 _PAGE_ITEMS = 500
-JSON = {"Content-Type": "application/json"}
 
 
 class NewJob(Struct, frozen=True, kw_only=True):
@@ -54,27 +52,25 @@ class NewJob(Struct, frozen=True, kw_only=True):
         return {name: value for name, value in document.items() if value not in (None, "")}
 
 
-class JobCalls:
+class JobCalls(UploadCalls):
     """A part of `AsyncKhala`."""
-
-    _transport: Transport
-
-    async def _ask(self, method: str, path: str, **fields: Any) -> bytes:
-        return await self._transport.ask(Call(method=method, path=path, **fields))
 
     async def submit_job(self, job: NewJob, *, key: str | None = None) -> str:
         """Create it and return its id; repeated until answered, as `submit`."""
         headers = {**JSON, "Idempotency-Key": key or secrets.token_hex(16)}
-        tasks = [*job.tasks, *([job.task] if job.task else [])]
-        body = msgspec.json.encode(job.document(await self._send_ahead(tasks)))
+        body = await self._body_of(job)
         answer = await self._ask("POST", "/api/v2/jobs", body=body, headers=headers)
         return parse(CreatedJob, answer).id
 
     async def plan_job(self, job: NewJob) -> JobPlan:
         """What it would be, with every default and bound; nothing is submitted."""
-        fields = {"body": msgspec.json.encode(job.document()), "headers": JSON}
+        fields = {"body": await self._body_of(job), "headers": JSON}
         answer = await self._ask("POST", "/api/v2/jobs", query={"dry_run": "true"}, **fields)
         return parse(JobPlan, answer)
+
+    async def _body_of(self, job: NewJob) -> bytes:
+        tasks = [*job.tasks, *([job.task] if job.task else [])]
+        return msgspec.json.encode(job.document(await self._send_ahead(tasks)))
 
     async def get_job(self, job: str) -> Job:
         return parse(Job, await self._ask("GET", _path(job)))
@@ -135,10 +131,6 @@ class JobCalls:
         answer = await self._ask("POST", f"{_path(job)}/retry", body=body, headers=headers)
         return parse(CreatedJob, answer)
 
-    async def _send_ahead(self, tasks: Sequence[NewTask]) -> Mapping[bytes, str]:
-        """What of them is too large for a request, as blobs."""
-        raise NotImplementedError
-
     def open_blob(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of a blob, in pieces."""
         digest = name.removeprefix("sha256:")
@@ -153,12 +145,3 @@ def cancelling(reason: str, by: str) -> dict[str, Any]:
 
 def _path(job: str) -> str:
     return f"/api/v2/jobs/{quote(job, safe='')}"
-
-
-def parse(kind: type[Answer], body: bytes) -> Answer:
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Unavailable(
-            f"the answer is not a gateway's, or of another version: {error}"
-        ) from error

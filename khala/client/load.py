@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from khala.client.documents import DocumentCalls
-from khala.client.jobs import parse
+from khala.client.transport import parse
 from khala.protocol.v2 import Autoscale, Queue, Stats
 
 

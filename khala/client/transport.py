@@ -11,14 +11,18 @@ import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import aiohttp
+import msgspec
 import yarl
 from msgspec import Struct
 
 from khala.client.failures import failure_of
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 
+Answer = TypeVar("Answer")
+JSON = {"Content-Type": "application/json"}
 #: One answer, and connecting to the gateway.
 ANSWER_S = 30.0
 CONNECT_S = 5.0
@@ -141,3 +145,21 @@ async def _pieces(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIt
         if not piece:
             return
         yield piece
+
+
+class Calls:
+    """What all parts of `AsyncKhala` ask with."""
+
+    _transport: Transport
+
+    async def _ask(self, method: str, path: str, **fields: Any) -> bytes:
+        return await self._transport.ask(Call(method=method, path=path, **fields))
+
+
+def parse(kind: type[Answer], body: bytes) -> Answer:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(
+            f"the answer is not a gateway's, or of another version: {error}"
+        ) from error

@@ -20,10 +20,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from khala.client.files import FileCalls
-from khala.client.jobs import JSON, parse
 from khala.client.request import NewTask
-from khala.client.transport import Call
+from khala.client.transport import JSON, Call, Calls, parse
 from khala.model.errors import (
     KhalaError,
     NotFound,
@@ -68,7 +66,7 @@ def _path(upload: str) -> str:
     return f"{_UPLOADS}/{quote(upload, safe='')}"
 
 
-class UploadCalls(FileCalls):
+class UploadCalls(Calls):
     """A part of `AsyncKhala`."""
 
     #: Told how large files get on that are sent with a task.

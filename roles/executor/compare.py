@@ -21,6 +21,7 @@ from itertools import zip_longest
 from typing import BinaryIO
 
 from khala.model.cases import Check, CheckMode, Difference, Judgement, Verdict
+from khala.model.equal import equal_bytes
 from khala.model.limits import CASE_TEXT_BYTES
 
 _BLOCK_BYTES = 256 * 1024
@@ -70,7 +71,7 @@ class Comparison:
         blocks = zip_longest(self._read(self.expected), self._read(self.actual), fillvalue=b"")
         for expected, actual in blocks:
             if expected != actual:
-                at = _equal_bytes(expected, actual)
+                at = equal_bytes(expected, actual)
                 return Difference(
                     line=line + expected.count(b"\n", 0, at),
                     expected=_line_around(expected, at),
@@ -337,7 +338,7 @@ def _show(unit: bytes | None, other: bytes | None) -> str | None:
         return None
     if unit[:1] == b"\n":
         return ""
-    equal = _equal_bytes(unit, other or b"")
+    equal = equal_bytes(unit, other or b"")
     return _window(unit, equal)
 
 
@@ -353,17 +354,3 @@ def _window(text: bytes, at: int) -> str:
     while start and start < len(text) and 0x80 <= text[start] < 0xC0:
         start += 1  # not in the middle of a character
     return cut_text(text[start:], CASE_TEXT_BYTES)
-
-
-def _equal_bytes(one: bytes, other: bytes) -> int:
-    """How many bytes are equal from the beginning on."""
-    low, high = 0, min(len(one), len(other))
-    if one[:high] == other[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

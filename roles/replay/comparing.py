@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeAlias
 from msgspec import Struct
 
 from khala.model.cases import Score
+from khala.model.equal import equal_bytes
 from khala.model.live import Channel
 from khala.model.outcome import Reason
 from khala.model.spec import Stage
@@ -165,7 +166,7 @@ def first_difference(
             size = min(_CHUNK_BYTES, common - at)
             left, right = ours.read(size), theirs.read(size)
             if left != right:
-                place = _first_other(left, right)
+                place = equal_bytes(left, right)
                 line += left[:place].count(b"\n")
                 return _told((ours, theirs), (recorded, replayed), at + place, line)
             if len(left) < size:
@@ -177,18 +178,6 @@ def first_difference(
         if as_far_as_both or not ends:
             return None
         return _told((ours, theirs), (recorded, replayed), common, line)
-
-
-def _first_other(left: bytes, right: bytes) -> int:
-    """Of two that differ, by halves: a byte at a time takes a second for each few megabytes."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _told(
