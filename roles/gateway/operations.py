@@ -14,6 +14,7 @@ from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.access import Role
 from khala.model.errors import Rejected
 from khala.net.httpd import Handler, Routes
 from khala.protocol.v2.problems import PROBLEMS, ProblemCode
@@ -69,10 +70,19 @@ class Operation(Struct, frozen=True, kw_only=True):
     problems: tuple[ProblemCode, ...] = ()
     #: The handler reads and bounds the body itself.
     stream: bool = False
+    #: Who may. None: viewers what is safe, submitters what is not.
+    role: Role | None = None
+    #: The audit log's word for it: `node.drain`. None: it is not kept there.
+    act: str | None = None
 
     @property
     def safe(self) -> bool:
         return self.method == "GET"
+
+    @property
+    def needs(self) -> Role:
+        """The least role that may."""
+        return self.role or (Role.VIEWER if self.safe else Role.SUBMITTER)
 
     @property
     def all_problems(self) -> tuple[ProblemCode, ...]:
