@@ -7,7 +7,7 @@ the tests' to see: those of this role and of the whole stack look at every answe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -16,9 +16,11 @@ from sanic.response import HTTPResponse
 
 from khala.model.access import Role
 from khala.model.errors import Rejected
-from khala.net.httpd import Handler, Routes
+from khala.net.httpd import Failure, Handler, Routes
 from khala.protocol.v2.problems import PROBLEMS, ProblemCode
 from roles.gateway.bodies import drop_body
+from roles.gateway.media import fault_of_type
+from roles.gateway.pages import problem
 
 #: Whatever msgspec can describe: a Struct, a list of them, an annotated scalar.
 Described: TypeAlias = Any
@@ -85,9 +87,15 @@ class Operation(Struct, frozen=True, kw_only=True):
         return self.role or (Role.VIEWER if self.safe else Role.SUBMITTER)
 
     @property
+    def document_types(self) -> tuple[str, ...]:
+        """Of a body that is a document. Bytes are taken whatever their sender calls them."""
+        return tuple(kind for kind, body in self.request.items() if body is not None)
+
+    @property
     def all_problems(self) -> tuple[ProblemCode, ...]:
         everywhere = _ANYWHERE if self.safe else (*_ANYWHERE, *_CHANGES)
-        return tuple(dict.fromkeys((*everywhere, *self.problems)))
+        types = (ProblemCode.UNSUPPORTED_MEDIA_TYPE,) if self.document_types else ()
+        return tuple(dict.fromkeys((*everywhere, *types, *self.problems)))
 
     @property
     def statuses(self) -> set[int]:
@@ -148,20 +156,33 @@ def register(routes: Routes, handlers: object) -> None:
 
 
 def _strict(handler: Handler, operation: Operation) -> Handler:
-    """A parameter that is not known is refused: a typing error must not pass for "no filter"."""
+    """What was not declared is refused before the handler sees it."""
     fields = operation.query.__struct_encode_fields__ if operation.query else ()
     known = frozenset((*fields, *_EVERYWHERE))
+    types = operation.document_types
 
     async def checked(request: Request, **arguments: object) -> HTTPResponse | None:
-        if request.query_string:
-            for name in request.get_args(keep_blank_values=True):
-                if name not in known:
-                    if operation.stream:
-                        await drop_body(request)
-                    there = ", ".join(fields) or "none"
-                    raise Rejected(
-                        f"{name[:40]}: no such parameter; there are: {there}", field=name[:40]
-                    )
-        return await handler(request, **arguments)
+        refused = _unknown_parameter(request, known, fields)
+        status = 400
+        if refused is None and types:
+            refused, status = fault_of_type(request, types), 415
+        if refused is None:
+            return await handler(request, **arguments)
+        if operation.stream:
+            await drop_body(request)
+        return problem(Failure(status=status, error=refused))
 
     return checked
+
+
+def _unknown_parameter(
+    request: Request, known: Container[str], fields: Sequence[str]
+) -> Rejected | None:
+    """A typing error must not pass for "no filter"."""
+    if not request.query_string:
+        return None
+    for name in request.get_args(keep_blank_values=True):
+        if name not in known:
+            there = ", ".join(fields) or "none"
+            return Rejected(f"{name[:40]}: no such parameter; there are: {there}", field=name[:40])
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from email.message import Message
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +14,6 @@ from khala.model.task import TERMINAL
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
-from khala.protocol.v2 import ProblemCode
 from roles.gateway.bodies import (
     LARGE_BYTES,
     Budget,
@@ -30,6 +28,7 @@ from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
+from roles.gateway.media import type_of
 from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending
@@ -54,10 +53,6 @@ class CreateQuery(PlanQuery, frozen=True, kw_only=True):
     wait: Wait | None = None
 
 
-class _OtherType(Rejected):
-    """The body is of a type that is not read here."""
-
-
 class V2Create(Struct, frozen=True, kw_only=True):
     """The handler, and what it needs."""
 
@@ -80,7 +75,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
                 201: Answer(v2.Created, headers=("Location", "Idempotency-Replayed")),
                 202: Answer(v2.Task, headers=("Location", "Idempotency-Replayed")),
             },
-            problems=(*SUBMITTING, ProblemCode.UNSUPPORTED_MEDIA_TYPE),
+            problems=SUBMITTING,
             stream=True,
         )
     )
@@ -93,8 +88,6 @@ class V2Create(Struct, frozen=True, kw_only=True):
             await drop_body(request)
             if isinstance(error, Invalid | Conflict):
                 return problem(Failure(status=422, error=error))
-            if isinstance(error, _OtherType):
-                return problem(Failure(status=415, error=error))
             raise
 
     async def _create(self, request: Request) -> HTTPResponse:
@@ -106,11 +99,10 @@ class V2Create(Struct, frozen=True, kw_only=True):
         key = parse_key(request) or secrets.token_hex(16)
         query = read_query(request, CreateQuery)
         wait_s = parse_wait(query.wait)
-        content_type = request.headers.get("content-type", "")
         with self.budget.reserve(JSON_FACTOR * announced):
             body = await read_body(request, limit_bytes)
             large = len(body) > LARGE_BYTES
-            spec, parts = await off_loop(large, _parts_of_body, content_type, body)
+            spec, parts = await off_loop(large, _parts_of_body, request, body)
             spec = await Presets(client=self.client).apply(spec)
             document = TaskDocument(spec=await off_loop(large, parse_spec, spec), parts=parts)
             blobs = await load_blobs(self.client, document.spec, limit_bytes)
@@ -139,18 +131,11 @@ class V2Create(Struct, frozen=True, kw_only=True):
         return _json(v2.Created(id=submitted.id, links=links), 201, headers)
 
 
-def _parts_of_body(content_type: str, body: bytes) -> tuple[bytes, dict[str, bytes]]:
+def _parts_of_body(request: Request, body: bytes) -> tuple[bytes, dict[str, bytes]]:
     """A document alone, or one in the part `spec` beside the parts it refers to."""
-    header = Message()
-    header["content-type"] = content_type
-    kind = header.get_content_type()
-    if kind == JSON:
+    if type_of(request) != _MULTIPART:
         return body, {}
-    if kind != _MULTIPART:
-        raise _OtherType(
-            f"Content-Type: {JSON} or {_MULTIPART} is expected, {content_type[:80]!r} was given"
-        )
-    form = parse_form(content_type, body)
+    form = parse_form(request.headers["content-type"], body)
     parts = {name: text.encode() for name, text in form.texts.items()} | form.files
     spec = parts.pop("spec", None)
     if spec is None:

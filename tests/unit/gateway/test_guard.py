@@ -14,6 +14,7 @@ from khala.model.errors import Rejected
 from tests.unit.gateway.conftest import TOKEN, Site, config_of, running
 
 OTHER = {"Origin": "https://evil.example"}
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_a_session_stands_for_the_token(locked: str) -> None:
             (b'{"token": "\xff"}', 400),
             (b" " * 20_000, 413),
         ):
-            async with browser.post(session, data=unreadable) as response:
+            async with browser.post(session, data=unreadable, headers=JSON) as response:
                 assert response.status == status
         async with browser.post(session, json={"token": TOKEN}) as response:
             assert response.status == 204
