@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,7 +19,7 @@ import yarl
 from msgspec import Struct
 
 from khala.client.failures import failure_of
-from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
+from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
 
 Answer = TypeVar("Answer")
 JSON = {"Content-Type": "application/json"}
@@ -95,13 +95,15 @@ class Transport:
         """The body in pieces; `path` is quoted already. A stream that breaks, or says nothing for
         `silence_s`, is `Unavailable`."""
         url = yarl.URL(self.url + path, encoded=True)
-        try:
-            async with self._session.get(url, params=query, headers=headers) as response:
-                if response.status >= 400:
-                    raise failure_of(response.status, await response.read(), self.url)
-                yield _pieces(response, silence_s)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error) from error
+        with self._failures():
+            response = await self._session.get(url, params=query, headers=headers)
+        # What the caller does with the bytes may fail as well, and is not the gateway's fault.
+        async with response:
+            if response.status >= 400:
+                with self._failures():
+                    answer = await response.read()
+                raise failure_of(response.status, answer, self.url)
+            yield self._pieces(response, silence_s)
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -122,29 +124,34 @@ class Transport:
             data=io.BytesIO(call.body) if call.body and len(call.body) > PIECE_BYTES else call.body,
             headers=call.headers,
         )
-        try:
+        with self._failures():
             async with asyncio.timeout(ANSWER_S + POLL_S), request as response:
                 answer = await response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._unreachable(error) from error
         if response.status >= 400:
             raise failure_of(response.status, answer, self.url)
         return Reply(body=answer, replayed="Idempotency-Replayed" in response.headers)
 
-    def _unreachable(self, error: BaseException) -> KhalaError:
-        return Unavailable(
-            f"no gateway answers at {self.url} ({str(error) or type(error).__name__}); is one"
-            " running there? --url or KHALA_URL names another"
-        )
+    async def _pieces(
+        self, response: aiohttp.ClientResponse, silence_s: float
+    ) -> AsyncIterator[bytes]:
+        while True:
+            with self._failures():
+                async with asyncio.timeout(silence_s):
+                    piece = await response.content.readany()
+            if not piece:
+                return
+            yield piece
 
-
-async def _pieces(response: aiohttp.ClientResponse, silence_s: float) -> AsyncIterator[bytes]:
-    while True:
-        async with asyncio.timeout(silence_s):
-            piece = await response.content.readany()
-        if not piece:
-            return
-        yield piece
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Of the line to the gateway: all of them are `Unavailable`."""
+        try:
+            yield
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unavailable(
+                f"no gateway answers at {self.url} ({str(error) or type(error).__name__}); is one"
+                " running there? --url or KHALA_URL names another"
+            ) from error
 
 
 class Calls:
