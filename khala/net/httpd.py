@@ -38,28 +38,16 @@ from sanic.response import HTTPResponse
 from sanic.server import AsyncioServer
 
 from khala.model.errors import (
-    AlreadyDone,
-    Changed,
-    Conflict,
-    CountDiffers,
     InvariantBroken,
     KhalaError,
-    NoNetworkOffered,
-    NoSuchBlob,
-    NoSuchImage,
-    NoSuchTask,
-    NotDone,
     NotFound,
-    NotWaiting,
-    OffsetDiffers,
-    OutcomeUnknown,
-    QuotaExceeded,
     Rejected,
     TooLarge,
     Unavailable,
 )
 from khala.model.limits import FRAME_BYTES
 from khala.net import request_ids
+from khala.net.statuses import status_of
 
 log = structlog.get_logger()
 
@@ -91,26 +79,6 @@ class Failure(Struct, frozen=True, kw_only=True):
 
 Renderer: TypeAlias = Callable[[Request, Failure], HTTPResponse]
 
-#: First match wins, so subclasses come before their family.
-_STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
-    (NotFound, 404),
-    (TooLarge, 413),
-    (NoSuchImage, 422),
-    (NoNetworkOffered, 422),
-    (NoSuchBlob, 422),
-    (NoSuchTask, 422),
-    (AlreadyDone, 409),
-    (Conflict, 409),
-    (NotDone, 409),
-    (CountDiffers, 409),
-    (NotWaiting, 409),
-    (Changed, 412),
-    (OffsetDiffers, 409),
-    (QuotaExceeded, 429),
-    (Rejected, 400),
-    (Unavailable, 503),
-    (OutcomeUnknown, 504),
-)
 RETRY_AFTER_S = 1
 #: What may be repeated later as it is.
 _REPEATABLE = frozenset({429, 503})
@@ -118,7 +86,7 @@ _REPEATABLE = frozenset({429, 503})
 
 def failure_of(error: KhalaError) -> Failure:
     """Status and headers of an error of ours; one without a family is a defect: 500."""
-    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    status = status_of(error)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _REPEATABLE else {}
     return Failure(status=status, error=error, headers=headers)
 

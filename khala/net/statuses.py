@@ -1,0 +1,50 @@
+"""Which status of HTTP each family of errors is: the same for judicators and gateways."""
+
+from __future__ import annotations
+
+from khala.model.errors import (
+    AlreadyDone,
+    Changed,
+    Conflict,
+    CountDiffers,
+    KhalaError,
+    NoNetworkOffered,
+    NoSuchBlob,
+    NoSuchImage,
+    NoSuchTask,
+    NotDone,
+    NotFound,
+    NotWaiting,
+    OffsetDiffers,
+    OutcomeUnknown,
+    QuotaExceeded,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
+
+#: First match wins, so subclasses come before their family.
+_STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
+    (NotFound, 404),
+    (TooLarge, 413),
+    (NoSuchImage, 422),
+    (NoNetworkOffered, 422),
+    (NoSuchBlob, 422),
+    (NoSuchTask, 422),
+    (AlreadyDone, 409),
+    (Conflict, 409),
+    (NotDone, 409),
+    (CountDiffers, 409),
+    (NotWaiting, 409),
+    (Changed, 412),
+    (OffsetDiffers, 409),
+    (QuotaExceeded, 429),
+    (Rejected, 400),
+    (Unavailable, 503),
+    (OutcomeUnknown, 504),
+)
+
+
+def status_of(error: KhalaError) -> int:
+    """One without a family is a defect: 500."""
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
