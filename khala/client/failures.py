@@ -6,10 +6,12 @@ import msgspec
 
 from khala.model.errors import (
     AlreadyDone,
+    AlreadyThere,
     Changed,
     Conflict,
     CountDiffers,
     KhalaError,
+    LastAdmin,
     NotDone,
     NotFound,
     NotWaiting,
@@ -33,6 +35,8 @@ _BY_CODE: dict[str, type[KhalaError]] = {
     "misdirected_request": Denied,
     "not_found": NotFound,
     "already_done": AlreadyDone,
+    "last_admin": LastAdmin,
+    "already_there": AlreadyThere,
     "not_done": NotDone,
     "count_differs": CountDiffers,
     "not_waiting": NotWaiting,

@@ -87,6 +87,18 @@ class Conflict(Rejected):
     """The same idempotency key was used with a different request."""
 
 
+class Forbidden(Rejected):
+    """Who asks may not do this."""
+
+
+class LastAdmin(Rejected):
+    """Nobody would be left who may make users."""
+
+
+class AlreadyThere(Rejected):
+    """There is one of this name already."""
+
+
 class NameTaken(Rejected):
     """Another process of this name is connected."""
 

@@ -1,13 +1,20 @@
-"""Which status of HTTP each family of errors is: the same for judicators and gateways."""
+"""Which status of HTTP each error of ours has.
+
+Both APIs and the RPC say the same, so that a proxy or a program that knows nothing of Khala reacts
+as it should: repeats, corrects, or gives up.
+"""
 
 from __future__ import annotations
 
 from khala.model.errors import (
     AlreadyDone,
+    AlreadyThere,
     Changed,
     Conflict,
     CountDiffers,
+    Forbidden,
     KhalaError,
+    LastAdmin,
     NoNetworkOffered,
     NoSuchBlob,
     NoSuchImage,
@@ -31,7 +38,10 @@ _STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
     (NoNetworkOffered, 422),
     (NoSuchBlob, 422),
     (NoSuchTask, 422),
+    (Forbidden, 403),
     (AlreadyDone, 409),
+    (LastAdmin, 409),
+    (AlreadyThere, 409),
     (Conflict, 409),
     (NotDone, 409),
     (CountDiffers, 409),

@@ -49,6 +49,8 @@ class ProblemCode(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     ALREADY_DONE = "already_done"
+    LAST_ADMIN = "last_admin"
+    ALREADY_THERE = "already_there"
     NOT_DONE = "not_done"
     COUNT_DIFFERS = "count_differs"
     NOT_WAITING = "not_waiting"
@@ -84,13 +86,15 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
     ),
     ProblemCode.UNAUTHENTICATED: Meaning(
         401,
-        "The gateway needs a token, and this request has none, or another one.",
-        "Send `Authorization: Bearer TOKEN`; its operator has it.",
+        "The gateway needs a token, and this request has none, or one that is unknown, expired or"
+        " revoked.",
+        "Send `Authorization: Bearer TOKEN`; an administrator, or the gateway's operator, has one.",
     ),
     ProblemCode.FORBIDDEN: Meaning(
         403,
-        "A browser sent a change from a page of another origin.",
-        "Use the gateway's own pages, or a program.",
+        "Who asks may not do this: it needs a higher role, or it is somebody else's. Or a browser"
+        " sent a change from a page of another origin.",
+        "The sentence says which role it needs; `/api/v2/me` says which one there is.",
     ),
     ProblemCode.NOT_FOUND: Meaning(
         404,
@@ -104,6 +108,16 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         409,
         "The task has ended, which never changes.",
         "Read it; `rerun` makes a new one of the same document.",
+    ),
+    ProblemCode.LAST_ADMIN: Meaning(
+        409,
+        "Nobody would be left who may make users and tokens. Nothing was changed.",
+        "Make another user an administrator first.",
+    ),
+    ProblemCode.ALREADY_THERE: Meaning(
+        409,
+        "There is one of this name, or of this number, already. Nothing was changed.",
+        "Take another one, or change the one that is there.",
     ),
     ProblemCode.NOT_DONE: Meaning(
         409,
