@@ -99,6 +99,10 @@ class AlreadyThere(Rejected):
     """There is one of this name already."""
 
 
+class NotPossible(Rejected):
+    """What the cluster is, or is doing, does not allow it."""
+
+
 class NameTaken(Rejected):
     """Another process of this name is connected."""
 

@@ -54,6 +54,7 @@ class ProblemCode(StrEnum):
     NOT_DONE = "not_done"
     COUNT_DIFFERS = "count_differs"
     NOT_WAITING = "not_waiting"
+    NOT_POSSIBLE = "not_possible"
     PRECONDITION_FAILED = "precondition_failed"
     OFFSET_DIFFERS = "offset_differs"
     TOO_LARGE = "too_large"
@@ -134,6 +135,11 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         "The task does not wait: it runs, has ended, or is a part of a job that is not made yet."
         " Nothing was changed.",
         "Name and labels can be changed at any time; for the rest, submit it again.",
+    ),
+    ProblemCode.NOT_POSSIBLE: Meaning(
+        409,
+        "What the cluster is, or is doing just now, does not allow it. Nothing was done.",
+        "The sentence says what is in the way.",
     ),
     ProblemCode.PRECONDITION_FAILED: Meaning(
         412,
