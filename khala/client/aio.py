@@ -18,6 +18,7 @@ from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
+from khala.client.nodes import NodeCalls
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport, parse
 from khala.model.spec import Stage
@@ -30,7 +31,6 @@ from khala.protocol.v2 import (
     CaseDiff,
     Created,
     Explanation,
-    Nodes,
     Page,
     Plan,
     Quota,
@@ -44,7 +44,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(FileCalls, LoadCalls):
+class AsyncKhala(FileCalls, LoadCalls, NodeCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(
@@ -222,9 +222,6 @@ class AsyncKhala(FileCalls, LoadCalls):
 
     async def status(self) -> Status:
         return parse(Status, await self._ask("GET", "/api/v2/status"))
-
-    async def nodes(self) -> Nodes:
-        return parse(Nodes, await self._ask("GET", "/api/v2/nodes"))
 
     async def quota(self, user: int = 0) -> Quota:
         """What a user may have of the cluster, and has."""

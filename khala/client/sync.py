@@ -13,7 +13,7 @@ from khala.client.aio import PATIENCE_S, AsyncKhala
 from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask, TaskPatch
-from khala.client.sync_jobs import BlockingJobs
+from khala.client.sync_nodes import BlockingNodes
 from khala.client.uploads import Progress
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -25,7 +25,6 @@ from khala.protocol.v2 import (
     CaseDiff,
     Explanation,
     InputFile,
-    Nodes,
     Page,
     Plan,
     Queue,
@@ -38,7 +37,7 @@ from khala.protocol.v2 import (
 )
 
 
-class Khala(BlockingJobs):
+class Khala(BlockingNodes):
     """A gateway at `url`; use it in `with`. Every method blocks until it is answered; see
     `AsyncKhala` for what each does. Not for threads that share one object."""
 
@@ -154,9 +153,6 @@ class Khala(BlockingJobs):
 
     def status(self) -> Status:
         return self._do(self._inner.status())
-
-    def nodes(self) -> Nodes:
-        return self._do(self._inner.nodes())
 
     def quota(self, user: int = 0) -> Quota:
         return self._do(self._inner.quota(user))

@@ -1,8 +1,9 @@
-"""Executors that get no new work, because an operator says so.
+"""Executors that get no new work, or are not to be shown any more, because an operator says so.
 
 POST   /rpc/v1/nodes/<name>/cordon   SetCordon -> NodeLoad
 DELETE /rpc/v1/nodes/<name>/cordon   -> NodeLoad
 GET    /rpc/v1/nodes/<name>          -> NodeLoad
+DELETE /rpc/v1/nodes/<name>          -> NodeLoad, as it was; of one that is lost
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class MemorySessions:
     async def set_cordon(self, name: ExecutorName, cordon: Cordon | None) -> None:
         record = self._state.executors.get(name)
         if record is None:
-            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex status shows them")
+            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex nodes shows them")
         self._state.executors[name] = msgspec.structs.replace(record, cordon=cordon)
 
     def _is_held(self, record: ExecutorRecord, item: OpenSession) -> bool:
@@ -144,6 +144,15 @@ class MemorySessions:
         } - self._state.forgotten
         self._state.forgotten |= names
         return len(names)
+
+    async def forget_if_lost(self, name: ExecutorName) -> bool:
+        record = self._state.executors.get(name)
+        if record is None or name in self._state.forgotten:
+            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex nodes shows them")
+        if record.state is not SessionState.LOST:
+            return False
+        self._state.forgotten.add(name)
+        return True
 
     async def list_executors(self) -> list[ExecutorRecord]:
         names = sorted(self._state.executors.keys() - self._state.forgotten)

@@ -54,6 +54,10 @@ def _free_for(boot: str, now: datetime) -> list[Document]:
     ]
 
 
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no executor {name[:80]!r}; khala.pex nodes shows them")
+
+
 class MongoSessions:
     """`SessionStore` on MongoDB."""
 
@@ -143,6 +147,22 @@ class MongoSessions:
         )
         return int(reply["nModified"])
 
+    async def forget_if_lost(self, name: ExecutorName) -> bool:
+        """Precondition: it is lost. Hide it, as `forget_lost` does after a while; False if it is
+        not lost. Raise `NotFound` if there is none, or it is hidden already."""
+        shown: Document = {"_id": name, "forgotten": {"$exists": False}}
+        with changing():
+            hidden = await self._executors.update_one(
+                {**shown, "state": LOST}, {"$set": {"forgotten": True}}
+            )
+        if hidden.matched_count:
+            return True
+        with reading():
+            known = await self._executors.find_one(shown, {"_id": 1})
+        if known is None:
+            raise _unknown(name)
+        return False
+
     async def set_cordon(self, name: ExecutorName, cordon: Cordon | None) -> None:
         """Precondition: it is known; raise `NotFound` if it is not. Sessions come and go without
         changing it."""
@@ -154,7 +174,7 @@ class MongoSessions:
         with changing():
             result = await self._executors.update_one({"_id": name}, change)
         if not result.matched_count:
-            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex status shows them")
+            raise _unknown(name)
 
     async def list_executors(self) -> list[ExecutorRecord]:
         """By name, lost ones included, forgotten ones not."""

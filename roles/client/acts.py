@@ -19,7 +19,6 @@ from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Cancellation
 from khala.model.spec import Stage
 from khala.model.task import TaskState
-from khala.protocol import v2
 from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection, login_name
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
@@ -222,41 +221,6 @@ async def diff(khala: AsyncKhala, connection: Connection, word: str, case: int |
     """What was expected of a task, or of one of its cases, beside what it wrote."""
     task = await khala.get(await select_one(khala, connection, word))
     return await verdicts.show_diff(khala, task, case)
-
-
-async def nodes(khala: AsyncKhala, form: Form) -> int:
-    found = await khala.nodes()
-    if form in tables.DOCUMENTS:
-        tables.show_structs([*found.judicators, *found.executors], form)
-        return 0
-    rows = [
-        [node.name, "judicator", _judicator_state(node.serving, node.leader), "-", node.version]
-        for node in found.judicators
-    ]
-    rows += [
-        [
-            node.name,
-            "executor",
-            _executor_state(node),
-            f"{node.slots - node.free}/{node.slots}",
-            node.version,
-        ]
-        for node in found.executors
-    ]
-    tables.show_table(["NAME", "ROLE", "STATE", "BUSY", "VERSION"], rows)
-    return 0
-
-
-def _busy(node: v2.ExecutorNode) -> str:
-    return f"{node.slots - node.free}/{node.slots}"
-
-
-def _executor_state(node: v2.ExecutorNode) -> str:
-    return f"{node.state}, cordoned" if node.cordon else node.state
-
-
-def _judicator_state(serving: bool, leader: bool) -> str:
-    return ("leader" if leader else "serving") if serving else "not serving"
 
 
 # ---- act ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from roles.client import own
 from roles.client.job_commands import JOB_COMMANDS, array_options
 from roles.client.live_commands import LIVE_COMMANDS
 from roles.client.load_commands import LOAD_COMMANDS
+from roles.client.node_commands import NODE_COMMANDS
 from roles.client.options import (
     SELECTORS,
     STATES,
@@ -333,17 +334,6 @@ def fetch(connection: Connection, task: str, directory: str) -> None:
     act(connection, lambda khala: acts.fetch(khala, connection, task, into))
 
 
-@click.command(short_help="Judicators and executors.")
-@formed
-@connected
-def nodes(connection: Connection, form: str) -> None:
-    """Show the cluster's judicators and executors."""
-    from roles.client import acts
-    from roles.client.tables import Form
-
-    act(connection, lambda khala: acts.nodes(khala, Form(form)))
-
-
 @click.command(short_help="What a user may have, and has.")
 @click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
 @formed
@@ -372,11 +362,11 @@ COMMANDS = (
     retry,
     rm,
     fetch,
-    nodes,
     quota,
     *PATCH_COMMANDS,
     *LIVE_COMMANDS,
     *LOAD_COMMANDS,
     *JOB_COMMANDS,
+    *NODE_COMMANDS,
     *own.COMMANDS,
 )

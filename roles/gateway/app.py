@@ -179,7 +179,7 @@ class Gateway:
             TaskActs(client=self._client, config=config, hub=self._hub),
             TaskActions(client=self._client),
             TaskPatches(client=self._client, cluster=self._cluster),
-            NodeActs(client=self._client),
+            NodeActs(client=self._client, cluster=self._cluster),
             self._logs,
             JobActs(client=self._client),
             JobGraphs(client=self._client),

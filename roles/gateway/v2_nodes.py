@@ -1,4 +1,4 @@
-"""Operators' calls on one executor: no new work, be empty by then, work again.
+"""One node: what it is, and operators' calls on it: no new work, be empty by then, work again.
 
 What is asked is the judicators' to store and to do; `khala.pex cordon` and its kin ask the same
 without a gateway. Whoever may submit here may do this too: the gateway knows one token.
@@ -14,6 +14,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.config.values import Kind
+from khala.model.access import Role
+from khala.model.errors import NotFound, NotPossible
 from khala.model.ids import check_name
 from khala.model.limits import CORDON_REASON_CHARS, DRAIN_MAX_S
 from khala.net.client import JudicatorClient
@@ -22,13 +24,16 @@ from khala.protocol import v2
 from khala.protocol.nodes import NodeLoad, SetCordon
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.bounds import within
+from roles.gateway.cluster import Cluster
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.v2_view import view_nodes
 
-_CORDON = "/api/v2/nodes/<name:str>/cordon"
+_NODE = "/api/v2/nodes/<name:str>"
+_CORDON = f"{_NODE}/cordon"
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 Reason = Annotated[str, Meta(max_length=CORDON_REASON_CHARS)]
 _PROBLEMS = (ProblemCode.NOT_FOUND, ProblemCode.VALIDATION_FAILED)
@@ -58,6 +63,51 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     """The handlers, and whom they ask."""
 
     client: JudicatorClient
+    cluster: Cluster
+
+    @declare(
+        Operation(
+            method="GET",
+            path=_NODE,
+            tag="Cluster",
+            answers={200: Answer(v2.Node)},
+            problems=(ProblemCode.NOT_FOUND,),
+        )
+    )
+    async def get_node(self, _: Request, name: str) -> HTTPResponse:
+        """Show one executor or judicator, as the list does; and how many tasks it has."""
+        found = view_nodes(await self.cluster.view())
+        executor = next((each for each in found.executors if each.name == name), None)
+        judicator = next((each for each in found.judicators if each.name == name), None)
+        if executor is None and judicator is None:
+            raise NotFound(f"there is no node {name[:80]!r}; /api/v2/nodes lists them")
+        running = (await self._load(name)).running if executor else 0
+        return _json(v2.Node(name=name, executor=executor, running=running, judicator=judicator))
+
+    @declare(
+        Operation(
+            method="DELETE",
+            path=_NODE,
+            tag="Cluster",
+            answers={204: Answer(content="")},
+            problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_POSSIBLE),
+            role=Role.OPERATOR,
+            act="node.forget",
+        )
+    )
+    async def forget_node(self, _: Request, name: str) -> HTTPResponse:
+        """Let an executor that is lost not be listed any more; a week after its loss that happens
+        by itself. Should it come back, it is listed again."""
+        seen = view_nodes(await self.cluster.view())
+        if any(each.name == name for each in seen.judicators) and not any(
+            each.name == name for each in seen.executors
+        ):
+            raise NotPossible(
+                f"{name} is a judicator; one leaves by `khala.pex leave` on its host, or by"
+                f" `khala.pex cluster remove {name}` on another judicator's"
+            )
+        await self.client.ask("DELETE", _rpc_path(name), None, NodeLoad)
+        return HTTPResponse(None, status=204, headers=_HEADERS)
 
     @declare(
         Operation(
@@ -81,7 +131,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     @declare(
         Operation(
             method="POST",
-            path="/api/v2/nodes/<name:str>/drain",
+            path=f"{_NODE}/drain",
             tag="Cluster",
             request={JSON: DrainSpec},
             body_optional=True,
@@ -110,7 +160,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def get_cordon(self, _: Request, name: str) -> HTTPResponse:
         """Whether an executor gets work, and how many tasks it still has."""
-        return await self._ask("GET", f"/rpc/v1/nodes/{check_name(name)}", None)
+        return _work(await self._load(name))
 
     @declare(
         Operation(
@@ -123,15 +173,28 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def uncordon_node(self, _: Request, name: str) -> HTTPResponse:
         """Let an executor have work again."""
-        return await self._ask("DELETE", f"/rpc/v1/nodes/{check_name(name)}/cordon", None)
+        path = f"{_rpc_path(name)}/cordon"
+        return _work(await self.client.ask("DELETE", path, None, NodeLoad))
+
+    async def _load(self, name: str) -> NodeLoad:
+        return await self.client.ask("GET", _rpc_path(name), None, NodeLoad)
 
     async def _set(self, name: str, cordon: SetCordon) -> HTTPResponse:
-        return await self._ask("POST", f"/rpc/v1/nodes/{check_name(name)}/cordon", cordon)
+        path = f"{_rpc_path(name)}/cordon"
+        return _work(await self.client.ask("POST", path, cordon, NodeLoad))
 
-    async def _ask(self, method: str, path: str, body: Struct | None) -> HTTPResponse:
-        load = await self.client.ask(method, path, body, NodeLoad)
-        work = v2.NodeWork(name=load.record.name, running=load.running, cordon=load.record.cordon)
-        return HTTPResponse(v2.encode(work), headers=_HEADERS, content_type=JSON)
+
+def _rpc_path(name: str) -> str:
+    return f"/rpc/v1/nodes/{check_name(name)}"
+
+
+def _work(load: NodeLoad) -> HTTPResponse:
+    record = load.record
+    return _json(v2.NodeWork(name=record.name, running=load.running, cordon=record.cordon))
+
+
+def _json(body: Struct) -> HTTPResponse:
+    return HTTPResponse(v2.encode(body), headers=_HEADERS, content_type=JSON)
 
 
 def _deadline_of(given: DrainSpec) -> float:

@@ -1,4 +1,4 @@
-"""The RPC of `cordon`, `uncordon` and `drain`.
+"""The RPC of `cordon`, `uncordon`, `drain`, and of executors that are gone for good.
 
 What is stored is the operator's word. It takes effect here at once if the executor is connected
 here, with its judicator's next audit if it is not, and outlives sessions and restarts of both.
@@ -12,9 +12,9 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.core.dispatch import Dispatcher
+from khala.core.sessions import Sessions
 from khala.model.dates import utc_now
-from khala.model.errors import NotFound, Rejected
+from khala.model.errors import NotFound, NotPossible, Rejected
 from khala.model.executor import Cordon
 from khala.model.ids import ExecutorName
 from khala.model.limits import CORDON_REASON_CHARS, DRAIN_MAX_S
@@ -27,12 +27,13 @@ _decode_cordon = msgspec.msgpack.Decoder(SetCordon).decode
 
 
 class NodeRoutes:
-    def __init__(self, dispatcher: Dispatcher, store: SessionStore) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, sessions: Sessions, store: SessionStore) -> None:
+        self._sessions = sessions
         self._store = store
 
     def register(self, routes: Routes) -> None:
         routes.add("GET", "/rpc/v1/nodes/<name:str>", self.show)
+        routes.add("DELETE", "/rpc/v1/nodes/<name:str>", self.forget)
         routes.add("POST", "/rpc/v1/nodes/<name:str>/cordon", self.cordon)
         routes.add("DELETE", "/rpc/v1/nodes/<name:str>/cordon", self.uncordon)
 
@@ -62,13 +63,22 @@ class NodeRoutes:
         records = await self._store.list_executors()
         record = next((each for each in records if each.name == name), None)
         if record is None:
-            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex status shows them")
+            raise NotFound(f"there is no executor {name[:80]!r}; khala.pex nodes shows them")
         leases = await self._store.leases_of(record.name, record.session)
         return answer(NodeLoad(record=record, running=len(leases)))
+
+    async def forget(self, request: Request, name: str) -> HTTPResponse:
+        was = await self.show(request, name)
+        if not await self._store.forget_if_lost(ExecutorName(name)):
+            raise NotPossible(
+                f"executor {name} is not lost, and would be back with its next word; stop it, and"
+                " repeat this when `khala.pex nodes` shows it as lost",
+            )
+        return was
 
     async def _set(self, name: str, cordon: Cordon | None) -> None:
         known = ExecutorName(name)
         await self._store.set_cordon(known, cordon)
-        session = self._dispatcher.sessions.get(known)
+        session = self._sessions.get(known)
         if session is not None:
-            self._dispatcher.sessions.set_cordon(session, cordon)
+            self._sessions.set_cordon(session, cordon)

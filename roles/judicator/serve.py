@@ -301,7 +301,7 @@ class Judicator:
         )
         routes = Routes(app)
         Api(services).register(app, routes)
-        NodeRoutes(self._dispatcher, self._store.sessions).register(routes)
+        NodeRoutes(self._dispatcher.sessions, store.sessions).register(routes)
         _register_views(routes, store, services.jobs)
         self._retaining.register(routes)
         self._statistics.register(routes)

@@ -7,15 +7,25 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.harness import PEX, Khala, running, wait_until
 
+#: The exit code of a command that what there is does not allow.
+CONFLICT = 5
+
+
+@dataclass(frozen=True)
+class Apart:
+    khala: Khala
+    roles: dict[str, subprocess.Popen[bytes]]
+
 
 @pytest.fixture
-def apart(tmp_path: Path) -> Iterator[Khala]:
+def apart(tmp_path: Path) -> Iterator[Apart]:
     """Started one by one, the judicator last: each waits for what it needs."""
     khala = Khala(tmp_path / "data")
     environment = {
@@ -27,18 +37,16 @@ def apart(tmp_path: Path) -> Iterator[Khala]:
         "KHALA_RPC_PORT": str(khala.ports["rpc"]),
         "KHALA_HTTP_PORT": str(khala.http_port),
     }
-    started: list[subprocess.Popen[bytes]] = []
+    started: dict[str, subprocess.Popen[bytes]] = {}
     with open(khala.log, "ab") as log:
         try:
             for role in ("gateway", "executor", "judicator"):
-                started.append(  # noqa: PERF401 - each one is stopped, whatever the next does
-                    subprocess.Popen([str(PEX), role], env=environment, stderr=log)
-                )
-            yield khala
+                started[role] = subprocess.Popen([str(PEX), role], env=environment, stderr=log)
+            yield Apart(khala, started)
         finally:
-            for process in reversed(started):
+            for process in reversed(started.values()):
                 process.send_signal(signal.SIGTERM)
-            for process in reversed(started):
+            for process in reversed(started.values()):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(60)
                 process.kill()
@@ -46,15 +54,53 @@ def apart(tmp_path: Path) -> Iterator[Khala]:
             khala.destroy()
 
 
-def test_roles_find_each_other(apart: Khala) -> None:
+def test_roles_find_each_other_and_one_that_left_is_forgotten(apart: Apart) -> None:
+    khala = apart.khala
+
     def ready() -> bool:
         with contextlib.suppress(OSError):
-            return apart.call("GET", "/readyz")[0] == 200
+            return khala.call("GET", "/readyz")[0] == 200
         return False
 
     wait_until(ready, 90, "the gateway is ready")
-    task = apart.submit(execute_command="echo apart")
-    assert apart.wait_done(task)["result"]["execute_output"] == "apart\n"
+    task = khala.submit(execute_command="echo apart")
+    assert khala.wait_done(task)["result"]["execute_output"] == "apart\n"
+
+    (executor,) = khala.call("GET", "/api/v2/nodes")[1]["executors"]
+    name = executor["name"]
+    stays = node(khala, "rm", name)
+    assert stays.returncode == CONFLICT
+    assert f"executor {name} is not lost" in stays.stderr
+    assert node(khala, "cordon", name, "--reason", "a new disk").returncode == 0
+    shown = node(khala, "get", name).stdout
+    assert "online, cordoned" in shown
+    assert "a new disk" in shown
+    assert node(khala, "uncordon", name).stdout == f"{name} gets work again.\n"
+    assert node(khala, "drain", name, "--monitor").stdout == f"{name} is empty; safe to stop.\n"
+
+    apart.roles["executor"].send_signal(signal.SIGTERM)
+    wait_until(lambda: "lost" in node(khala, "get", name).stdout, 90, "its session has ended")
+    assert node(khala, "rm", name).returncode == 0
+    # What a gateway saw of the cluster is a moment old.
+    wait_until(
+        lambda: khala.call("GET", "/api/v2/nodes")[1]["executors"] == [], 60, "it is not listed"
+    )
+    # The judicator of this host has the same name.
+    shown = node(khala, "get", name).stdout
+    assert "leader" in shown
+    assert "executor" not in shown
+    assert "is a judicator" in node(khala, "rm", name).stderr
+
+
+def node(khala: Khala, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`khala.pex node`, through the gateway."""
+    return subprocess.run(
+        [str(PEX), "node", *arguments, "--url", khala.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_two_on_one_host_do_not_meet(shared: Khala, tmp_path: Path) -> None:

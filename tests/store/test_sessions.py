@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from khala.model.errors import NameTaken
+from khala.model.errors import NameTaken, NotFound
 from khala.model.executor import SessionState
 from khala.model.ids import (
     AttemptNo,
@@ -114,6 +114,22 @@ async def test_a_forgotten_executors_numbers_go_on(store: Store) -> None:
     assert await store.sessions.forget_lost(JUST_NOW) == 1
     assert await store.sessions.forget_lost(JUST_NOW) == 0
     assert [record.name for record in await store.dispatch.list_executors()] == ["e2"]
+    assert (await store.dispatch.open_session(a_hello())).session == 2
+    assert len(await store.dispatch.list_executors()) == 2
+
+
+async def test_one_that_is_lost_is_forgotten_at_once(store: Store) -> None:
+    for name in ("e1", "e2"):
+        await store.dispatch.open_session(a_hello(name))
+    assert not await store.sessions.forget_if_lost(E1)
+    assert len(await store.dispatch.list_executors()) == 2
+    await store.dispatch.expire_session(E1, SessionNo(1))
+    assert await store.sessions.forget_if_lost(E1)
+    assert [record.name for record in await store.dispatch.list_executors()] == ["e2"]
+    for unknown in (E1, ExecutorName("nobody")):
+        with pytest.raises(NotFound, match=f"there is no executor '{unknown}'"):
+            await store.sessions.forget_if_lost(unknown)
+    # Its name, and its numbers, are still known.
     assert (await store.dispatch.open_session(a_hello())).session == 2
     assert len(await store.dispatch.list_executors()) == 2
 

@@ -45,6 +45,7 @@ ROLES_OF_COMMANDS = {
     "roles.client.job_commands",
     "roles.client.live_commands",
     "roles.client.load_commands",
+    "roles.client.node_commands",
     "roles.client.patch_commands",
     "roles.client.options",
     "roles.client.own",

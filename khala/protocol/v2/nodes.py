@@ -61,6 +61,16 @@ class JudicatorNode(Struct, frozen=True, kw_only=True):
     version: str
 
 
+class Node(Struct, frozen=True, kw_only=True):
+    """What goes by one name: an executor, a judicator, or one of each."""
+
+    name: str
+    executor: ExecutorNode | None
+    #: Tasks that run on the executor, or are on their way to it.
+    running: int
+    judicator: JudicatorNode | None
+
+
 class Nodes(Struct, frozen=True, kw_only=True):
     """Everything that a cluster is made of, but gateways, which nobody needs to know."""
 

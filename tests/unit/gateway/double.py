@@ -14,6 +14,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 from sanic.server.websockets.impl import WebsocketImplProtocol
 
+from khala.core.sessions import Sessions
 from khala.model.enforcement import Enforcement, Mode
 from khala.model.errors import AlreadyDone, KhalaError, NotDone, NotFound
 from khala.model.executor import ExecutorRecord, JudicatorRecord, Owner, SessionState
@@ -63,6 +64,7 @@ from roles.judicator.events import Events
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.metrics import Metrics
+from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.uploads import UploadRoutes
 from tests.unit.gateway.patches_double import PatchesDouble
 
@@ -131,6 +133,7 @@ def register_rest(routes: Routes, memory: MemoryStore, tasks: dict[TaskId, Task]
     changes of tasks."""
     BlobRoutes(memory.blobs).register(routes)
     UploadRoutes(memory.uploads).register(routes)
+    NodeRoutes(Sessions(), memory.sessions).register(routes)
     logs_of(memory).register(routes)
     patches = PatchesDouble(routes, tasks)
     routes.finish()

@@ -1,0 +1,61 @@
+"""One node of the cluster, and executors that are gone for good."""
+
+from __future__ import annotations
+
+import pytest
+
+from khala.model.ids import SessionNo
+from tests.store.samples import a_hello
+from tests.unit.gateway.conftest import Site
+
+#: As the double's cluster has them.
+ONLINE, LOST, JUDICATOR = "executor.1", "gone", "judicator"
+
+
+@pytest.fixture
+async def executors(site: Site) -> None:
+    """The same in the store behind it."""
+    sessions = site.judicator.memory.sessions
+    for name in (ONLINE, LOST):
+        opened = await sessions.open_session(a_hello(name))
+    await sessions.expire_session(a_hello(LOST).name, SessionNo(opened.session))
+
+
+async def ask(site: Site, method: str, name: str) -> tuple[int, dict[str, object]]:
+    async with site.http.request(method, site.url(f"/api/v2/nodes/{name}")) as response:
+        return response.status, await response.json(content_type=None) or {}
+
+
+@pytest.mark.usefixtures("executors")
+async def test_one_node_is_shown_as_in_the_list(site: Site) -> None:
+    async with site.http.get(site.url("/api/v2/nodes")) as response:
+        everything = await response.json()
+    status, found = await ask(site, "GET", ONLINE)
+    assert (status, found["name"], found["running"]) == (200, ONLINE, 0)
+    assert found["executor"] == everything["executors"][0]
+    assert found["judicator"] is None
+    status, found = await ask(site, "GET", JUDICATOR)
+    assert found["judicator"] == everything["judicators"][0]
+    assert found["executor"] is None
+
+
+async def test_one_that_is_not_there_is_named(site: Site) -> None:
+    for method in ("GET", "DELETE"):
+        status, problem = await ask(site, method, "nobody")
+        assert (status, problem["code"]) == (404, "not_found")
+        assert "'nobody'" in str(problem["detail"])
+
+
+@pytest.mark.usefixtures("executors")
+async def test_only_what_is_lost_is_forgotten(site: Site) -> None:
+    status, problem = await ask(site, "DELETE", ONLINE)
+    assert (status, problem["code"]) == (409, "not_possible")
+    assert "is not lost" in str(problem["detail"])
+    assert await ask(site, "DELETE", LOST) == (204, {})
+    assert (await ask(site, "DELETE", LOST))[0] == 404
+
+
+async def test_a_judicator_leaves_otherwise(site: Site) -> None:
+    status, problem = await ask(site, "DELETE", JUDICATOR)
+    assert (status, problem["code"]) == (409, "not_possible")
+    assert "khala.pex cluster remove judicator" in str(problem["detail"])
