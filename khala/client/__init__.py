@@ -12,6 +12,7 @@ repeated, `Unavailable` may be, after `OutcomeUnknown` one has to look first. A 
 key of its own, so it is repeated safely whatever happens to the connection.
 """
 
+from khala.client.access import AuditFilter
 from khala.client.aio import AsyncKhala
 from khala.client.events import Event, EventQuery
 from khala.client.jobs import NewJob
@@ -28,24 +29,37 @@ from khala.client.request import (
     TaskPatch,
 )
 from khala.client.sync import Khala
+from khala.model.access import Role
 from khala.model.errors import (
     AlreadyDone,
     Conflict,
     KhalaError,
     NotFound,
+    NotPossible,
     NotWaiting,
     OutcomeUnknown,
     Rejected,
     TooLarge,
     Unavailable,
 )
-from khala.protocol.v2 import Artifact, Page, Result, Row, Stage, Task
+from khala.protocol.v2 import (
+    Artifact,
+    NewToken,
+    NewUser,
+    NewUserToken,
+    Page,
+    Result,
+    Row,
+    Stage,
+    Task,
+)
 
 __all__ = [
     "AlreadyDone",
     "Artifact",
     "ArtifactsOf",
     "AsyncKhala",
+    "AuditFilter",
     "CaseOf",
     "Conflict",
     "Event",
@@ -57,7 +71,11 @@ __all__ = [
     "LogQuery",
     "NewJob",
     "NewTask",
+    "NewToken",
+    "NewUser",
+    "NewUserToken",
     "NotFound",
+    "NotPossible",
     "NotWaiting",
     "OutcomeUnknown",
     "Page",
@@ -65,6 +83,7 @@ __all__ = [
     "Rejected",
     "Result",
     "RetryOf",
+    "Role",
     "Row",
     "Source",
     "Stage",

@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import msgspec
 
+from khala.client.access import AccessCalls
 from khala.client.events import Event, EventQuery, read_events
 from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
-from khala.client.nodes import NodeCalls
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport, parse
 from khala.model.spec import Stage
@@ -44,7 +44,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(FileCalls, LoadCalls, NodeCalls):
+class AsyncKhala(FileCalls, LoadCalls, AccessCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(

@@ -68,13 +68,13 @@ def connection_of(url: str | None, token_file: str | None, context: str | None) 
     return Connection(
         url=(url or URL_DEFAULT).rstrip("/"),
         token=token,
-        history_path=_history_path(),
+        history_path=history_path(),
     )
 
 
 def remembered_tasks() -> list[str]:
     """All that this account submitted lately, wherever to; the newest of each gateway first."""
-    known = _load(_history_path())
+    known = _load(history_path())
     return [task for tasks in known.values() for task in reversed(tasks)]
 
 
@@ -87,7 +87,7 @@ def login_name() -> str:
     return name[:CANCEL_BY_CHARS] if name.isprintable() else ""
 
 
-def _history_path() -> Path:
+def history_path() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(state) / "khala" / "submitted.json"
 

@@ -132,6 +132,11 @@ def _checked(context: Context) -> Context:
     )
 
 
-def _path() -> Path:
+def folder() -> Path:
+    """Where this account's settings are."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(home) / "khala" / "client.toml"
+    return Path(home) / "khala"
+
+
+def _path() -> Path:
+    return folder() / "client.toml"

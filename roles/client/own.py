@@ -1,8 +1,16 @@
-"""Commands that concern this account and this terminal only: contexts and completion."""
+"""Commands that concern this account and this terminal: contexts, login, completion."""
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import click
+
+from roles.client.options import act, connected, formed
+
+if TYPE_CHECKING:
+    from roles.client.connection import Connection
 
 
 @click.group(short_help="Gateways by name.")
@@ -63,6 +71,50 @@ def context_rm(name: str) -> None:
     Contexts.read().without(name).write()
 
 
+@click.command(short_help="Keep a token of yours for the commands that follow.")
+@click.option("--url", metavar="URL", help="Gateway.  [default: that of the context in use]")
+@click.option("--context", "name", metavar="NAME", help="Where to keep it; its host's name else.")
+@click.option("--token-file", metavar="FILE", help="Read it from there; - is standard input.")
+def login(url: str | None, name: str | None, token_file: str | None) -> None:
+    """Ask for a token (it is not shown while it is typed), look whether the gateway takes it, keep
+    it in a file that only you can read, and use that gateway from now on.
+
+    \b
+      khala.pex login --url https://gateway.lab
+      pass show khala | khala.pex login --context lab --token-file -
+      khala.pex whoami
+
+    Tokens are made on the page /tokens of a gateway, by an administrator, or on a judicator's host:
+    khala.pex pat create."""
+    from roles.client.connection import Connection, history_path
+    from roles.client.login import log_in, place, read_token
+
+    name, url = place(url, name)
+    token = read_token(token_file)
+    connection = Connection(url=url, token=token, history_path=history_path())
+    act(connection, lambda khala: log_in(khala, name, url, token))
+
+
+@click.command(short_help="Forget the token of a context.")
+@click.option("--context", "name", metavar="NAME", help="Another one than that in use.")
+def logout(name: str | None) -> None:
+    """Remove the token that `login` kept. It stays good until it expires or is revoked."""
+    from roles.client.login import log_out
+
+    sys.exit(log_out(name))
+
+
+@click.command(short_help="Who the gateway takes you for.")
+@formed
+@connected
+def whoami(connection: Connection, form: str) -> None:
+    """Show your name, number and role, and the token that says so."""
+    from roles.client.login import who_am_i
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: who_am_i(khala, connection, Form(form)))
+
+
 @click.command(short_help="Let the shell complete commands and options.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
@@ -85,4 +137,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(kind(root.command, {}, program, variable).source())
 
 
-COMMANDS = (context, completion)
+COMMANDS = (context, login, logout, whoami, completion)
