@@ -62,8 +62,3 @@ def parse_token(text: str, *, source: str) -> Token:
 def hash_of(authority: bytes) -> str:
     """Of a certificate in PEM; raise `ValueError` if it is none."""
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.decode("ascii"))).hexdigest()
-
-
-def hash_secret(secret: str) -> str:
-    """What is stored of a token's secret. It has 256 random bits: nothing slower is needed."""
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -17,7 +17,8 @@ from pymongo import ReturnDocument
 
 from khala.model.dates import utc_now
 from khala.model.errors import NotFound, Rejected
-from khala.pki.token import Token, hash_secret
+from khala.model.tokens import hash_secret
+from khala.pki.token import Token
 from khala.protocol.joining import TokenRecord
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
