@@ -223,9 +223,10 @@ class AsyncKhala(FileCalls, LoadCalls, AccessCalls):
     async def status(self) -> Status:
         return parse(Status, await self._ask("GET", "/api/v2/status"))
 
-    async def quota(self, user: int = 0) -> Quota:
-        """What a user may have of the cluster, and has."""
-        return parse(Quota, await self._ask("GET", f"/api/v2/quota?user={user}"))
+    async def quota(self, user: int | None = None) -> Quota:
+        """What a user may have of the cluster, and has; None: whose token is shown."""
+        query = {} if user is None else {"user": str(user)}
+        return parse(Quota, await self._ask("GET", "/api/v2/quota", query=query))
 
     def events(self, query: EventQuery | None = None) -> AsyncGenerator[Event, None]:
         """What happens, event by event, whatever happens to the connection meanwhile; after a

@@ -9,10 +9,12 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
+from khala.client.failures import Denied
 from khala.client.following import Stream, follow
 from khala.client.transport import Transport
 from khala.protocol.v2 import (
     EventAlive,
+    EventDenied,
     EventExecutor,
     EventHello,
     EventQueue,
@@ -52,7 +54,7 @@ class EventQuery(Struct, frozen=True, kw_only=True):
 
 async def read_events(transport: Transport, query: EventQuery) -> AsyncGenerator[Event, None]:
     """Never ends. Raises `Unavailable` when no gateway has answered for as long as patience
-    lasts."""
+    lasts, `Denied` when the token is not good any more."""
     stream = Stream(
         path=_PATH, parameters=query.parameters(), decode=_decode, id_of=_id_of, endless=True
     )
@@ -62,6 +64,8 @@ async def read_events(transport: Transport, query: EventQuery) -> AsyncGenerator
             match record:
                 case EventAlive():
                     continue
+                case EventDenied():
+                    raise Denied(record.data.why)
                 case EventHello() if greeted:
                     continue
                 case EventHello():

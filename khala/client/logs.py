@@ -12,10 +12,11 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from khala.client.failures import Denied
 from khala.client.following import Stream, follow
 from khala.client.transport import Transport
 from khala.model.spec import Stage
-from khala.protocol.v2 import LogAlive, LogAttempt, LogChunk, LogEnd, LogGap, LogRecord
+from khala.protocol.v2 import LogAlive, LogAttempt, LogChunk, LogDenied, LogEnd, LogGap, LogRecord
 
 StreamName: TypeAlias = Literal["stdout", "stderr"]
 #: What a reader is given.
@@ -62,7 +63,8 @@ def bytes_of(chunk: LogChunk) -> bytes:
 async def read_log(
     transport: Transport, path: str, query: LogQuery
 ) -> AsyncGenerator[LogEvent, None]:
-    """Raises `Unavailable` when no gateway has answered for as long as patience lasts."""
+    """Raises `Unavailable` when no gateway has answered for as long as patience lasts, `Denied`
+    when the token is not good any more."""
     stream = Stream(
         path=path,
         parameters=query.parameters(),
@@ -74,6 +76,8 @@ async def read_log(
         async for record in records:
             if isinstance(record, LogAlive):
                 continue
+            if isinstance(record, LogDenied):
+                raise Denied(record.why)
             yield record
             if isinstance(record, LogEnd):
                 return

@@ -104,7 +104,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     data: tuple[Source, ...] = ()
     stdin: bytes | None = None
     env: dict[str, str] = {}
-    user: int = 0
+    #: Whose task it is; None: whose token is shown.
+    user: int | None = None
     name: str = ""
     labels: dict[str, str] = {}
     priority: int = 0
@@ -148,7 +149,6 @@ class NewTask(Struct, frozen=True, kw_only=True):
         """The body of `POST /api/v2/tasks`; `blobs` has the names of contents that were sent."""
         stages = {"compile": self.compile, "execute": self.execute}
         document: Json = {
-            "user": self.user,
             "stages": {name: _stage(stage) for name, stage in stages.items() if stage is not None},
             "env": self.env,
         }
@@ -167,7 +167,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = _given(part)
         if self.depends_on:
             document["depends_on"] = [_predecessor(each) for each in self.depends_on]
-        for name in ("max_crashes", "queue_ttl_s"):
+        for name in ("user", "max_crashes", "queue_ttl_s"):
             if (value := getattr(self, name)) is not None:
                 document[name] = value
         self._judge(document, blobs)

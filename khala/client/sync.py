@@ -154,7 +154,7 @@ class Khala(BlockingAccess):
     def status(self) -> Status:
         return self._do(self._inner.status())
 
-    def quota(self, user: int = 0) -> Quota:
+    def quota(self, user: int | None = None) -> Quota:
         return self._do(self._inner.quota(user))
 
     def queue(self, *, user: int | None = None, limit: int = 50) -> Queue:

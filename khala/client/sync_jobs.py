@@ -109,7 +109,7 @@ class BlockingJobs(Blocking):
         """All of it at once."""
         return self._joined(self._inner.open_blob(name))
 
-    def uploads(self, *, user: int = 0) -> list[Upload]:
+    def uploads(self, *, user: int | None = None) -> list[Upload]:
         return self._do(self._inner.uploads(user=user))
 
     def drop_upload(self, upload: str) -> None:

@@ -86,10 +86,11 @@ class UploadCalls(Calls):
         with open(path, "rb") as file:
             return await self._put(file, progress or self.on_progress)
 
-    async def uploads(self, *, user: int = 0) -> list[Upload]:
-        """Those of a user that have not become a blob. `put_blob` and `put_file`, which send as
-        user 0, go on with those of the same bytes."""
-        answer = await self._ask("GET", _UPLOADS, query={"user": str(user)})
+    async def uploads(self, *, user: int | None = None) -> list[Upload]:
+        """Those of a user (None: whose token is shown) that have not become a blob. `put_blob` and
+        `put_file` go on with those of the same bytes."""
+        query = {} if user is None else {"user": str(user)}
+        answer = await self._ask("GET", _UPLOADS, query=query)
         return parse(Uploads, answer).items
 
     async def drop_upload(self, upload: str) -> None:

@@ -214,15 +214,8 @@ def _check(role: str, origins: Origins) -> None:
     """What no setting can tell alone."""
     for key in ("name", "mongodb.replica_set"):
         check_name(str(origins[key].value), field=_blame(origins, key))
-    http = str(origins["gateway.bind"].value)
     _check_addresses(origins)
-    if not is_loopback(http) and origins["gateway.token_file"].value is None:
-        blame = _blame(origins, "gateway.bind")
-        raise Rejected(
-            f"{blame}: {http} can be reached from other hosts; give --token-file too, or use"
-            " 127.0.0.1",
-            field=blame,
-        )
+    _check_openness(origins)
     _check_network(role, origins)
     _check_join(origins)
     _check_maxima(origins)
@@ -230,14 +223,41 @@ def _check(role: str, origins: Origins) -> None:
     _check_ports(role, origins)
 
 
+def _asks_nothing(origins: Origins) -> bool:
+    """The gateway lets in who shows no token, at least while there are no users."""
+    keyed = origins["gateway.token_file"].value is not None or origins["gateway.users_only"].value
+    return not keyed
+
+
+def _check_openness(origins: Origins) -> None:
+    """What is open is open to this host alone."""
+    http = str(origins["gateway.bind"].value)
+    if is_loopback(http):
+        return
+    if _asks_nothing(origins):
+        blame = _blame(origins, "gateway.bind")
+        raise Rejected(
+            f"{blame}: {http} can be reached from other hosts; give --token-file or --users-only"
+            " too, or use 127.0.0.1",
+            field=blame,
+        )
+    if origins["gateway.legacy_api"].value == "open":
+        blame = _blame(origins, "gateway.legacy_api")
+        raise Rejected(
+            f"{blame}: open lets in whoever reaches {http}, which can be reached from other hosts;"
+            " use --http-bind 127.0.0.1, or auto",
+            field=blame,
+        )
+
+
 def _check_network(role: str, origins: Origins) -> None:
     """Of all roles together: tasks with the host's network reach its gateway."""
-    open_gateway = role not in ALL and origins["gateway.token_file"].value is None
-    if open_gateway and origins["executor.allow_network"].value == Network.FULL:
+    asks_nothing = _asks_nothing(origins) or origins["gateway.legacy_api"].value == "open"
+    if role not in ALL and asks_nothing and origins["executor.allow_network"].value == Network.FULL:
         blame = _blame(origins, "executor.allow_network")
         raise Rejected(
             f"{blame}: tasks with this host's network could ask its gateway for anything, in"
-            " anybody's name; give --token-file too",
+            " anybody's name; give --token-file or --users-only too, and no --legacy-api open",
             field=blame,
         )
 

@@ -71,6 +71,8 @@ class Gateway(Struct, frozen=True, kw_only=True):
     max_body: int
     max_blob: int
     token_file: str | None
+    users_only: bool
+    legacy_api: str
     host_names: tuple[str, ...]
 
 

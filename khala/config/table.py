@@ -213,7 +213,8 @@ GATEWAY = (
         flag="--http-bind",
         kind=Kind.TEXT,
         default="127.0.0.1",
-        help="Address of the HTTP API and the page; beyond loopback it needs --token-file.",
+        help="Address of the HTTP API and the page; beyond loopback it needs --token-file or"
+        " --users-only.",
         roles=(G,),
     ),
     port("gateway.port", "--http-port", 7000, (G,), "The HTTP API and the page."),
@@ -242,7 +243,26 @@ GATEWAY = (
         flag="--token-file",
         kind=Kind.PATH,
         default=None,
-        help="A secret of 16 or more characters, mode 0600; every API call must then carry it.",
+        help="A secret of 16 or more characters, mode 0600; API calls must then carry it, or a"
+        " user's token. Whoever has it may do everything.",
+        roles=(G,),
+    ),
+    Setting(
+        key="gateway.users_only",
+        flag="--users-only",
+        kind=Kind.SWITCH,
+        default=False,
+        help="Let only users in, by their personal tokens.",
+        roles=(G,),
+    ),
+    Setting(
+        key="gateway.legacy_api",
+        flag="--legacy-api",
+        kind=Kind.TEXT,
+        default="auto",
+        help="KV2's addresses (/api/task and so on): auto asks for what the others ask for, open"
+        " for nothing although there are users (on a loopback address alone), off removes them.",
+        choices=("auto", "open", "off"),
         roles=(G,),
     ),
     Setting(

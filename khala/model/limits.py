@@ -280,6 +280,20 @@ NAME_HELD_S = 10.0
 PULSE_TTL_S = 3.0
 LEADER_TTL_S = 5.0
 
+# --- who asks ----------------------------------------------------------------------------------
+#: A gateway believes for so long who a token stands for, and that one is unknown; the first bounds
+#: how long a revoked token goes on.
+IDENTITY_BELIEVED_S = 5.0
+IDENTITY_UNKNOWN_S = 1.0
+#: While no judicator answers, they are asked again so often, and what was believed is for so long.
+IDENTITY_RETRY_S = 1.0
+IDENTITY_STALE_S = 60.0
+#: Tokens and sessions that one gateway remembers, those that turned out to be unknown, and those
+#: that it looks up at a time without knowing them; beyond that requests are told to come again.
+IDENTITIES_KNOWN = 16_384
+IDENTITIES_UNKNOWN = 4096
+IDENTITY_GUESSES = 32
+
 # --- public API ------------------------------------------------------------------------------
 LIST_LIMIT_MAX = 10_000
 #: Tasks of a list are counted up to this many, and those before one in the queue.

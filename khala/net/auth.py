@@ -48,12 +48,9 @@ class Session(Struct, frozen=True, kw_only=True):
         digest = hmac.new(token.encode(), b"khala session v1", hashlib.sha256)
         return cls(value=digest.hexdigest())
 
-    @property
-    def set_cookie(self) -> str:
-        return (
-            f"{SESSION_COOKIE}={self.value}; Path=/; Max-Age={SESSION_AGE_S};"
-            " HttpOnly; SameSite=Strict"
-        )
+    def cookie(self, age_s: int) -> str:
+        """For `Set-Cookie`."""
+        return f"{SESSION_COOKIE}={self.value}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Strict"
 
 
 CLEAR_COOKIE = f"{SESSION_COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict"

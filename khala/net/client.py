@@ -16,6 +16,7 @@ from khala.model.outcome import Cancellation, Chunked, Stream
 from khala.model.patch import Patch
 from khala.model.spec import Part
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
+from khala.net.access_client import AccessClient
 from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
 from khala.net.job_client import JobClient, cancel_body
@@ -50,7 +51,7 @@ _decode_cluster = msgspec.msgpack.Decoder(ClusterView)
 _decode_metrics = msgspec.msgpack.Decoder(MetricsView)
 
 
-class JudicatorClient(BlobClient, JobClient, LogClient):
+class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
     """One per process; `close` it at the end."""
 
     # ---- tasks ------------------------------------------------------------------------------

@@ -335,10 +335,10 @@ def fetch(connection: Connection, task: str, directory: str) -> None:
 
 
 @click.command(short_help="What a user may have, and has.")
-@click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--user", type=click.IntRange(min=0), help="Whose.  [default: one's own]")
 @formed
 @connected
-def quota(connection: Connection, user: int, form: str) -> None:
+def quota(connection: Connection, user: int | None, form: str) -> None:
     """Show the bounds of a user, and what it has of each: tasks that wait or run, processor time
     since midnight (UTC), stored bytes."""
     from roles.client.quota import show_quota

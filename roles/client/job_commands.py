@@ -208,10 +208,10 @@ def get_blob(connection: Connection, name: str) -> None:
 
 
 @blob.command("uploads")
-@click.option("--user", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--user", type=click.IntRange(min=0), help="Whose.  [default: one's own]")
 @formed
 @connected
-def list_uploads(connection: Connection, form: str, user: int) -> None:
+def list_uploads(connection: Connection, form: str, user: int | None) -> None:
     """List what was begun to be sent and is no blob yet. `blob put` of the same file goes on with
     it; what nobody goes on with is gone after 12 hours."""
     from roles.client import uploads as sent

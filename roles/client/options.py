@@ -240,7 +240,9 @@ def task_options(command: Decorated) -> Decorated:
         click.option(
             "--env", multiple=True, metavar="NAME=VALUE", help="A variable; several times."
         ),
-        click.option("--user", type=int, help="Whose task it is, as a number.  [default: 0]"),
+        click.option(
+            "--user", type=int, help="Whose task it is, as a number.  [default: one's own]"
+        ),
         *_order_options(),
         *_TRIES,
         *_SURROUNDINGS,

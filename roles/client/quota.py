@@ -15,7 +15,7 @@ _LINES = {
 }
 
 
-async def show_quota(khala: AsyncKhala, user: int, form: Form) -> int:
+async def show_quota(khala: AsyncKhala, user: int | None, form: Form) -> int:
     found = await khala.quota(user)
     if form in tables.DOCUMENTS:
         tables.show_structs([found], form)

@@ -94,7 +94,7 @@ def task_of(options: Options) -> NewTask:
         data=tuple(_source(path, "--data") for path in options.data),
         stdin=_stdin(options.stdin),
         env=dict(pair_of(text, "--env", "NAME") for text in options.env),
-        user=options.user or 0,
+        user=options.user,
         name=options.name or "",
         labels=dict(pair_of(text, "--label", "KEY") for text in options.label),
         priority=options.priority or 0,

@@ -10,7 +10,7 @@ from roles.client.acts import each_of
 from roles.client.tables import DOCUMENTS, Form
 
 
-async def list_uploads(khala: AsyncKhala, form: Form, user: int) -> int:
+async def list_uploads(khala: AsyncKhala, form: Form, user: int | None) -> int:
     found = await khala.uploads(user=user)
     if form in DOCUMENTS:
         tables.show_structs(found, form)

@@ -18,14 +18,16 @@ from khala.net.httpd import Bind, Routes, Server, create_app, serve
 from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
+from roles.gateway.admission import Admission
 from roles.gateway.artifacts import ArtifactRoutes
 from roles.gateway.blobs import BLOBS_BYTES, BlobRoutes
 from roles.gateway.bodies import Budget
 from roles.gateway.cases import CaseRoutes
 from roles.gateway.cluster import Cluster
-from roles.gateway.config import GatewayConfig
+from roles.gateway.config import GatewayConfig, LegacyApi
 from roles.gateway.guard import Guard
 from roles.gateway.hub import Hub
+from roles.gateway.identities import Identities
 from roles.gateway.job_acts import JobActs
 from roles.gateway.job_graph import JobGraphs
 from roles.gateway.job_logs import JobLogs
@@ -36,6 +38,7 @@ from roles.gateway.operations import register
 from roles.gateway.pages import render_failure
 from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
+from roles.gateway.sessions import SessionRoutes
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.uploads import UploadRoutes
 from roles.gateway.v2 import V2
@@ -62,6 +65,7 @@ log = structlog.get_logger()
 HANDLERS = (
     V2Create,
     V2,
+    SessionRoutes,
     EventRoutes,
     BlobRoutes,
     UploadRoutes,
@@ -104,6 +108,7 @@ class Gateway:
         book = AddressBook(config.judicators, config.judicators_file)
         self._client = JudicatorClient(book, config.credentials)
         self._cluster = Cluster(self._client)
+        self._identities = Identities(self._client)
         self._hub = Hub()
         self._metrics = Metrics(self._client, self._hub)
         self._feed = EventFeed(book, config.credentials, self._hub.on_event, self._hub.on_gap)
@@ -127,9 +132,15 @@ class Gateway:
             token = SecretFile(config.token_file, flag="--token-file")
             token.read()
         app = create_app("gateway", render_failure, body_bytes=SMALL_BODY_BYTES)
-        Guard(config, token).register(app)
+        guard = Guard(config, token, self._identities)
+        guard.register(app)
         routes = Routes(app, self._metrics.observe)
-        self._add_routes(routes, token)
+        self._add_routes(
+            routes,
+            SessionRoutes(
+                client=self._client, identities=self._identities, guard=guard, token=token
+            ),
+        )
         routes.finish()
         bind = Bind(host=config.bind, port=config.port, flag="--http-port")
         self._server = await serve(app, bind)
@@ -143,15 +154,17 @@ class Gateway:
             tasks.create_task(self._events.watch_queue())
             tasks.create_task(keep_renewed(self._config.credentials, self._client))
 
-    def _add_routes(self, routes: Routes, token: SecretFile | None) -> None:
+    def _add_routes(self, routes: Routes, sessions: SessionRoutes) -> None:
         config, budget = self._config, Budget(LARGE_AT_ONCE * self._config.max_body_bytes)
-        Kv2(
-            client=self._client,
-            cluster=self._cluster,
-            config=config,
-            budget=budget,
-            hub=self._hub,
-        ).register(routes)
+        if config.legacy_api is not LegacyApi.OFF:
+            Kv2(
+                client=self._client,
+                cluster=self._cluster,
+                config=config,
+                budget=budget,
+                hub=self._hub,
+            ).register(routes)
+        admission = Admission(client=self._client)
         blobs = Budget(BLOBS_BYTES)
         reference = Reference(HANDLERS, config)
         for handlers in (
@@ -162,7 +175,8 @@ class Gateway:
                 budget=budget,
                 hub=self._hub,
             ),
-            V2(client=self._client, cluster=self._cluster, hub=self._hub, token=token),
+            V2(client=self._client, cluster=self._cluster, hub=self._hub),
+            sessions,
             BlobRoutes(client=self._client, config=config, budget=blobs),
             UploadRoutes(client=self._client, config=config, budget=blobs),
             ArtifactRoutes(client=self._client),
@@ -188,7 +202,7 @@ class Gateway:
             JobRoutes(client=self._client, config=config, budget=budget),
             reference,
         ):
-            register(routes, handlers)
+            register(routes, handlers, admission.before)
         reference.register_pages(routes)
         Probes(self._cluster).register(routes)
         routes.add("GET", "/metrics", self._metrics.answer)
@@ -199,6 +213,7 @@ class Gateway:
         self._hub.stop()
         if self._server is not None:
             await self._server.close(STOP_S)
+        await self._identities.close()
         await self._client.close()
         log.info("gateway.stopped")
 

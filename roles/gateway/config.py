@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct
@@ -37,6 +38,17 @@ class StageDefaults(Struct, frozen=True, kw_only=True):
         )
 
 
+class LegacyApi(StrEnum):
+    """What KV2's addresses ask of whoever uses them."""
+
+    #: What all others do.
+    AUTO = "auto"
+    #: Nothing, although there are users.
+    OPEN = "open"
+    #: They are not there.
+    OFF = "off"
+
+
 class GatewayConfig(Struct, frozen=True, kw_only=True):
     bind: str
     #: 0 picks a free one.
@@ -48,8 +60,12 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     #: Where it is noted which ones the cluster has told of.
     judicators_file: Path
     credentials: Credentials
-    #: The token of the API; None leaves it open, which only a loopback address may be.
+    #: The gateway's own token; None leaves it open while there are no users, which only a loopback
+    #: address may be.
     token_file: Path | None
+    #: Only users are let in, also beyond a loopback address.
+    users_only: bool = False
+    legacy_api: LegacyApi = LegacyApi.AUTO
     #: One request's body.
     max_body_bytes: int
     max_blob_bytes: int

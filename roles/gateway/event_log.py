@@ -181,6 +181,11 @@ class Reader:
             return b""
         return encode_record(v2.EventAlive(id=self._id), self._form)
 
+    def denied(self, why: str) -> bytes:
+        """The last of a stream whose reader may read no more."""
+        record = v2.EventDenied(id=self._id, data=v2.Denied(why=why))
+        return encode_record(record, self._form)
+
     def take(self) -> bytes:
         """What follows, up to a bound; nothing if none of it is of its topics."""
         self.wake.clear()

@@ -1,36 +1,57 @@
-"""Who may ask: the token, and the browser's part in keeping strangers out.
+"""Who may ask: tokens, sessions, and the browser's part in keeping strangers out.
 
-With a token, every call of the API needs it. Without one the gateway listens on a loopback
-address only, but browsers of the same host can be talked into reaching it: a page on the web may
-send forms to 127.0.0.1, and a name that an attacker controls may resolve to it. So an open gateway
-answers only to its own names, and no gateway takes a change from another origin.
+Nobody's word is taken for who they are. A personal token or a session is a judicator's to know; the
+token that the gateway was started with makes an administrator without a name; and a gateway that
+was given none is open, on a loopback address, for as long as the cluster has no users. Browsers of
+the same host can be talked into reaching such a one: a page on the web may send forms to
+127.0.0.1, and a name that an attacker controls may resolve to it. So an open gateway answers only
+to its own names, and no gateway takes a change from another origin.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import Rejected
+from khala.model.access import Identity, Role
+from khala.model.errors import Rejected, Unavailable
+from khala.model.tokens import Shown, TokenKind, parse_shown
 from khala.net.auth import SESSION_COOKIE, Session, bearer_of
 from khala.net.httpd import PROBES, App, Failure
 from khala.net.secrets import SecretFile, same
-from roles.gateway.config import GatewayConfig
+from khala.protocol.v2 import KnownBy
+from roles.gateway.callers import Caller, note_caller
+from roles.gateway.config import GatewayConfig, LegacyApi
+from roles.gateway.identities import Identities
 from roles.gateway.pages import problem
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _GUARDED = ("/api/", "/metrics")
+_V2 = "/api/v2/"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+FIRST_USER = "khala.pex user create NAME --role admin"
+_KNOWN_BY = {TokenKind.PERSONAL: KnownBy.TOKEN, TokenKind.SESSION: KnownBy.SESSION}
+_ADMIN = Identity(role=Role.ADMIN)
+_BY_FILE = Caller(identity=_ADMIN, known_by=KnownBy.TOKEN_FILE)
+_BY_LOOPBACK = Caller(identity=_ADMIN, known_by=KnownBy.OPEN)
+#: Of KV2's addresses alone, where their operator leaves them open.
+_BY_LEGACY = Caller(identity=Identity(role=Role.SUBMITTER), known_by=KnownBy.OPEN)
 
 
 class Guard:
-    """Answers what must not reach a handler."""
+    """Answers what must not reach a handler, and notes who asks for the rest."""
 
-    def __init__(self, config: GatewayConfig, token: SecretFile | None) -> None:
+    def __init__(
+        self, config: GatewayConfig, token: SecretFile | None, identities: Identities
+    ) -> None:
         self._token = token
+        self._users_only = config.users_only
+        self._legacy = config.legacy_api
+        self._identities = identities
         self._names = {
             *_LOOPBACK,
             *(name.lower() for name in (config.bind, socket.gethostname(), *config.host_names)),
@@ -43,7 +64,8 @@ class Guard:
         path = request.path
         if path in PROBES:
             return None
-        if self._token is None and not self._is_own_name(request):
+        legacy = path.startswith("/api/") and not path.startswith(_V2)
+        if self._is_open(legacy=legacy) and not self._is_own_name(request):
             return _refuse(
                 421,
                 "Host: this gateway answers to its own names only; add the name with --host-names,"
@@ -51,14 +73,29 @@ class Guard:
             )
         if request.method not in _SAFE_METHODS and not _is_same_origin(request):
             return _refuse(403, "Origin: changes are taken from this gateway's own pages only")
-        if self._token is None or not path.startswith(_GUARDED) or path == "/api/v2/session":
+        if not path.startswith(_GUARDED) or path == "/api/v2/session":
             return None
-        if self._knows_token(request, self._token.read()):
+        if legacy and self._legacy is LegacyApi.OFF:
+            return None  # there is no such address
+        try:
+            caller = await self.identify(request, legacy=legacy)
+        except Unavailable as error:
+            if path.startswith(_V2):
+                raise
+            # KV2's clients and Prometheus have answers of their own to that.
+            note_caller(request, error, self.still_holds)
             return None
-        failure = Rejected(
-            "this gateway needs a token: Authorization: Bearer <token>, or ?token=<token>"
-        )
-        return problem(Failure(status=401, error=failure, headers={"WWW-Authenticate": "Bearer"}))
+        if isinstance(caller, Rejected):
+            bearer = {"WWW-Authenticate": "Bearer"}
+            return problem(Failure(status=401, error=caller, headers=bearer))
+        note_caller(request, caller, self.still_holds)
+        return None
+
+    def _is_open(self, *, legacy: bool) -> bool:
+        """Some who show nothing are let in."""
+        if legacy and self._legacy is LegacyApi.OPEN:
+            return True
+        return self._token is None and not self._users_only
 
     def _is_own_name(self, request: Request) -> bool:
         host = request.headers.get("host", "")
@@ -68,16 +105,78 @@ class Guard:
             return False
         return name is not None and name.lower().rstrip(".") in self._names
 
-    def _knows_token(self, request: Request, token: str) -> bool:
-        if same(bearer_of(request), token):
-            return True
-        if "token=" in request.query_string:
-            given = dict(parse_qsl(request.query_string)).get("token")
-            if same(given, token):
-                return True
-        if "cookie" not in request.headers:
+    async def identify(self, request: Request, *, legacy: bool = False) -> Caller | Rejected:
+        """Raise `Unavailable` if nobody can say who asks."""
+        shown = None
+        for text, kind in _given_in(request):
+            if self._is_own_token(text, kind):
+                return _BY_FILE
+            given = parse_shown(text)
+            if given is not None and given.kind is kind:
+                shown = shown or given
+        if shown is None and legacy and self._legacy is LegacyApi.OPEN:
+            return _BY_LEGACY
+        if shown is None and self._token is not None:
+            return _needs_token()
+        found = await self._identities.find(shown)
+        if shown is not None and found.identity is not None:
+            known_by = _KNOWN_BY[shown.kind]
+            return Caller(identity=found.identity, known_by=known_by, shown=shown)
+        return self._nobody(shown, has_users=found.has_users, legacy=legacy)
+
+    def _nobody(self, shown: Shown | None, *, has_users: bool, legacy: bool) -> Caller | Rejected:
+        """Who shows nothing, or nothing that is known."""
+        if legacy and self._legacy is LegacyApi.OPEN:
+            return _BY_LEGACY
+        if not has_users and self._users_only:
+            return Rejected(f"there are no users yet; on a judicator's host: {FIRST_USER}")
+        if not has_users and self._token is None:
+            return _BY_LOOPBACK
+        if shown is not None:
+            return Rejected("this token is unknown, or it has expired or was revoked")
+        return _needs_token()
+
+    async def lets_anyone_in(self) -> bool:
+        """Nobody needs a token. Raise `Unavailable` if nobody can say that."""
+        if self._token is not None or self._users_only:
             return False
-        return same(request.cookies.get(SESSION_COOKIE), Session.of(token).value)
+        return not (await self._identities.find(None)).has_users
+
+    async def still_holds(self, caller: Caller) -> bool:
+        """Of an answer that takes long. While nobody can say, it does."""
+        if caller in (_BY_FILE, _BY_LEGACY):
+            return True
+        try:
+            found = await self._identities.find(caller.shown)
+        except Unavailable:
+            return True
+        return not found.has_users if caller.shown is None else found.identity is not None
+
+    def _is_own_token(self, text: str, kind: TokenKind) -> bool:
+        """The gateway's own, or in a cookie the session that was opened with it."""
+        if self._token is None:
+            return False
+        token = self._token.read()
+        return same(text, Session.of(token).value if kind is TokenKind.SESSION else token)
+
+
+def _given_in(request: Request) -> Iterator[tuple[str, TokenKind]]:
+    """All that a request shows, with what may stand there: a cookie holds no token itself."""
+    bearer = bearer_of(request)
+    if bearer is not None:
+        yield bearer, TokenKind.PERSONAL
+    if "token=" in request.query_string:
+        given = dict(parse_qsl(request.query_string)).get("token")
+        if given is not None:
+            yield given, TokenKind.PERSONAL
+    if "cookie" in request.headers:
+        cookie = request.cookies.get(SESSION_COOKIE)
+        if cookie is not None:
+            yield cookie, TokenKind.SESSION
+
+
+def _needs_token() -> Rejected:
+    return Rejected("this gateway needs a token: Authorization: Bearer <token>, or ?token=<token>")
 
 
 def _is_same_origin(request: Request) -> bool:

@@ -18,10 +18,12 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.jobs import RetryJob
 from khala.protocol.v2 import ProblemCode
+from roles.gateway.callers import caller_of
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
-from roles.gateway.jobs import JOB, JOBS, job_view, parse_job_id
+from roles.gateway.jobs import JOB, JOBS, job_view
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import Owned, parse_job_id
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_cancel import CancelSpec, cancellation_in
 from roles.gateway.spec_patch import MERGE_PATCH
@@ -67,6 +69,8 @@ class JobActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="PATCH",
             path=JOB,
+            owned=Owned.JOB,
+            act="job.patch",
             tag="Jobs",
             request={JSON: PatchJobSpec, MERGE_PATCH: PatchJobSpec},
             answers={200: Answer(v2.Job)},
@@ -95,6 +99,8 @@ class JobActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=f"{JOB}/cancel",
+            owned=Owned.JOB,
+            act="job.cancel",
             tag="Jobs",
             request={JSON: CancelSpec},
             body_optional=True,
@@ -111,7 +117,8 @@ class JobActs(Struct, frozen=True, kw_only=True):
         was said first stands, and its tasks have it, too."""
         job = parse_job_id(job_id, "id")
         try:
-            view = job_view(await self.client.cancel_job(job, cancellation_in(request.body)))
+            said = cancellation_in(request.body, caller_of(request))
+            view = job_view(await self.client.cancel_job(job, said))
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         return HTTPResponse(v2.encode(view), headers=_HEADERS, content_type=JSON)
@@ -120,6 +127,7 @@ class JobActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=f"{JOB}/retry",
+            owned=Owned.JOB,
             tag="Jobs",
             headers=("Idempotency-Key",),
             request={JSON: RetryJobSpec},

@@ -11,8 +11,9 @@ from khala.net.client import JudicatorClient
 from khala.protocol import v2
 from khala.protocol.graph import GraphNode, JobGraph
 from khala.protocol.v2 import ProblemCode
-from roles.gateway.jobs import JOB, parse_job_id
+from roles.gateway.jobs import JOB
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import parse_job_id
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.rows import place_of
 

@@ -35,8 +35,9 @@ from khala.protocol.v2 import ProblemCode
 from roles.gateway.artifacts import FILE_HEADERS
 from roles.gateway.bodies import off_loop
 from roles.gateway.cases import CaseFile, CaseFiles
-from roles.gateway.jobs import JOB, JOBS, parse_job_id
+from roles.gateway.jobs import JOB, JOBS
 from roles.gateway.operations import Answer, Operation, declare
+from roles.gateway.ownership import parse_job_id
 from roles.gateway.queries import read_query
 
 log = structlog.get_logger()

@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import Conflict, KhalaError, NotFound, Rejected
-from khala.model.ids import JobId, parse_task_id
-from khala.model.job import is_job_id, state_of
+from khala.model.errors import Conflict, KhalaError, Rejected
+from khala.model.ids import JobId
+from khala.model.job import state_of
 from khala.model.limits import LIST_TASKS
 from khala.model.task import TERMINAL, TaskState
 from khala.net.client import JudicatorClient
@@ -34,10 +34,12 @@ from roles.gateway.bodies import (
     read_body,
     too_large,
 )
+from roles.gateway.callers import caller_of
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
+from roles.gateway.ownership import Owned, parse_job_id
 from roles.gateway.pages import NOSNIFF, listed, problem, problem_of
 from roles.gateway.plans import PlanQuery, plan_batch, plan_job
 from roles.gateway.presets import Presets
@@ -85,6 +87,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=JOBS,
+            owned=Owned.USER,
             tag="Jobs",
             query=PlanQuery,
             headers=("Idempotency-Key",),
@@ -104,7 +107,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             key = parse_key(request) or secrets.token_hex(16)
             dry_run = read_query(request, PlanQuery).dry_run
             spec, _ = await self._read(request, _job_decoder)
-            job = await self._builder.build(spec, key)
+            job = await self._builder(request).build(spec, key)
             if dry_run:
                 return _json(await plan_job(self.client, job), 200, {})
             submitted = await self.client.submit_job(job)
@@ -122,6 +125,7 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path="/api/v2/tasks/batch",
+            owned=Owned.USER,
             tag="Tasks",
             query=PlanQuery,
             headers=("Idempotency-Key",),
@@ -141,17 +145,19 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
             spec, body = await self._read(request, _batch_decoder)
             if not 1 <= len(spec.tasks) <= LIST_TASKS:
                 raise wrong_count(len(spec.tasks))
-            made = await self._make(spec, key)
+            made = await self._make(self._builder(request), spec, key)
             if dry_run:
                 return _json(await plan_batch(self.client, made), 200, {})
             return _json(await self._submit(made, hashlib.sha256(body).digest()), 200, {})
         except KhalaError as error:
             return await _refuse(request, error)
 
-    async def _make(self, spec: BatchSpecV2, key: str) -> list[SubmitTask | Invalid]:
+    async def _make(
+        self, builder: JobBuilder, spec: BatchSpecV2, key: str
+    ) -> list[SubmitTask | Invalid]:
         prefix = hashlib.sha256(key.encode()).hexdigest()[:40]
         return [
-            await self._builder.build_task(document, f"{prefix}.{index}")
+            await builder.build_task(document, f"{prefix}.{index}", f"/tasks/{index}")
             for index, document in enumerate(spec.tasks)
         ]
 
@@ -242,9 +248,8 @@ class JobRoutes(Struct, frozen=True, kw_only=True):
         items = [row_of(brief) for brief in rows.tasks]
         return listed(request, v2.Page(items=items, next_cursor=cursor), {})
 
-    @property
-    def _builder(self) -> JobBuilder:
-        return JobBuilder(client=self.client, config=self.config)
+    def _builder(self, request: Request) -> JobBuilder:
+        return JobBuilder(client=self.client, config=self.config, caller=caller_of(request))
 
     async def _read(
         self, request: Request, decoder: msgspec.json.Decoder[Document]
@@ -296,13 +301,6 @@ def job_view(seen: JobView) -> v2.Job:
         retry_of=spec.retry_of,
         held=bool(job.held),
     )
-
-
-def parse_job_id(text: str, field: str) -> JobId:
-    known = parse_task_id(text, field=field)
-    if not is_job_id(known):
-        raise NotFound(f"job {known} does not exist")
-    return JobId(known)
 
 
 def _sealed(place: str) -> str:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.access import Role
 from khala.model.errors import (
     AlreadyDone,
     KhalaError,
@@ -29,13 +30,14 @@ from khala.model.errors import (
 from khala.model.executor import SessionState
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX
-from khala.model.outcome import Stream
+from khala.model.outcome import Cancellation, Stream
 from khala.model.spec import Part
 from khala.model.task import Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import RETRY_AFTER_S, Routes
 from khala.protocol.rpc import SearchTasks
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
+from roles.gateway.callers import Caller, RoleTooLow, caller_of, check_role
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
@@ -50,6 +52,7 @@ from roles.gateway.kv2_view import (
     view_brief,
     view_task,
 )
+from roles.gateway.ownership import Owned, check_owner, user_of
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.submission import INTEGER_MAX, parse_integer, parse_key, task_of_form
 from roles.gateway.texts import TextRef, load_heads, part_ref, stream_ref
@@ -88,12 +91,16 @@ class Kv2(Struct, frozen=True, kw_only=True):
         executors: Mapping[str, Json] = {"executors": []}
         judicators: Mapping[str, Json] = {"judicators": []}
         routes.add("GET", "/api/test", self.answer_test)
-        routes.add("POST", task, _answering({"id": None}, self.add, _TASKS), stream=True)
-        routes.add("DELETE", task, _answering({}, self.cancel, _TASKS))
+        changes = Role.SUBMITTER
+        add = _answering({"id": None}, self.add, _TASKS, changes)
+        routes.add("POST", task, add, stream=True)
+        routes.add("DELETE", task, _answering({}, self.cancel, _TASKS, changes))
         routes.add("GET", task, _answering({"task": None}, self.get, _TASKS))
         routes.add("GET", "/api/task/list", _answering(listed, self.list, _TASKS))
         routes.add("GET", "/api/executors", _answering(executors, self.list_executors, _NODES))
-        routes.add("GET", "/api/judicators", _answering(judicators, self.list_judicators, _NODES))
+        # It has an answer of its own to a cluster that says nothing.
+        judicators_of = _answering(judicators, self.list_judicators, _NODES, None)
+        routes.add("GET", "/api/judicators", judicators_of)
 
     async def answer_test(self, _: Request) -> HTTPResponse:
         return HTTPResponse(
@@ -104,12 +111,12 @@ class Kv2(Struct, frozen=True, kw_only=True):
 
     async def add(self, request: Request) -> HTTPResponse:
         try:
-            return await self._add(request)
+            return await self._add(request, caller_of(request))
         except KhalaError:
             await drop_body(request)
             raise
 
-    async def _add(self, request: Request) -> HTTPResponse:
+    async def _add(self, request: Request, caller: Caller) -> HTTPResponse:
         limit_bytes = self.config.max_body_bytes
         announced = announced_bytes(request, limit_bytes)
         if announced > limit_bytes:
@@ -126,6 +133,7 @@ class Kv2(Struct, frozen=True, kw_only=True):
                 )
             else:
                 task = task_of_form(parse_form(content_type, body), self.config, form_key)
+            user_of(caller, task.user, "user")
             submitted = await self.client.submit(task)
         if not submitted.replay:
             self.hub.accepted(submitted.id)
@@ -137,7 +145,9 @@ class Kv2(Struct, frozen=True, kw_only=True):
         )
 
     async def cancel(self, request: Request) -> HTTPResponse:
-        await self.client.cancel(_task_id(_query(request)))
+        caller, task = caller_of(request), _task_id(_query(request))
+        await check_owner(self.client, caller, Owned.TASK, {"task_id": task})
+        await self.client.cancel(task, Cancellation(by=caller.name) if caller.name else None)
         return _json({"result": 0})
 
     async def list(self, request: Request) -> HTTPResponse:
@@ -219,8 +229,9 @@ class Kv2(Struct, frozen=True, kw_only=True):
         ]
         return _json({"executors": executors, "result": 0})
 
-    async def list_judicators(self, _: Request) -> HTTPResponse:
+    async def list_judicators(self, request: Request) -> HTTPResponse:
         try:
+            check_role(caller_of(request), Role.VIEWER)
             seen = (await self.cluster.view()).judicators
         except Unavailable:
             seen = []  # KV2's answer when there is none
@@ -285,15 +296,22 @@ _RESULTS: tuple[tuple[type[KhalaError], int], ...] = (
 )
 
 
-def _answering(empty: Mapping[str, Json], answer: Answer, successor: str) -> Answer:
+def _answering(
+    empty: Mapping[str, Json], answer: Answer, successor: str, needs: Role | None = Role.VIEWER
+) -> Answer:
     """Turns errors into `result` codes beside the `empty` fields of this address, and says where
-    the `successor` is."""
+    the `successor` is. Who may not ask at all is told so as everywhere else."""
     link = f'<{successor}>; rel="successor-version"'
 
     async def answer_always(request: Request) -> HTTPResponse | None:
         try:
+            if needs is not None:
+                check_role(caller_of(request), needs)
             response = await answer(request)
         except _NoFile:
+            raise
+        except RoleTooLow:
+            await drop_body(request)
             raise
         except (Rejected, Unavailable, OutcomeUnknown) as error:
             response = _refuse(empty, error)

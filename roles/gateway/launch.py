@@ -15,7 +15,7 @@ from khala.net.joining import is_join_token
 from khala.pki.node import GATEWAY
 from roles.belonging import credentials_of, judicators_of
 from roles.gateway import app
-from roles.gateway.config import GatewayConfig, StageDefaults
+from roles.gateway.config import GatewayConfig, LegacyApi, StageDefaults
 
 
 def run(settings: Settings) -> int:
@@ -56,6 +56,8 @@ def run(settings: Settings) -> int:
             judicators_file=Path(settings.data_dir) / JUDICATORS_FILE,
             credentials=credentials_of(settings, GATEWAY),
             token_file=Path(gateway.token_file) if gateway.token_file else None,
+            users_only=gateway.users_only,
+            legacy_api=LegacyApi(gateway.legacy_api),
             max_body_bytes=gateway.max_body,
             max_blob_bytes=gateway.max_blob,
             compile=defaults(limits.compile_memory),
@@ -71,7 +73,7 @@ def _sort_tokens(settings: Settings) -> Settings:
     file = settings.gateway.token_file
     if file is None or settings.join_token_file is not None or not is_join_token(Path(file)):
         return settings
-    if not is_loopback(settings.gateway.bind):
+    if not is_loopback(settings.gateway.bind) and not settings.gateway.users_only:
         raise Rejected(
             f"--token-file: {file} holds a join token; give that with --join-token-file, and with"
             " --token-file the secret that callers of the API are to show",

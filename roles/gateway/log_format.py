@@ -29,6 +29,10 @@ class Format(Protocol):
         """Without items: a sign of life, or nothing where there can be none."""
         ...
 
+    def deny(self, why: str) -> bytes:
+        """The last of a stream whose reader may read no more; nothing where there can be none."""
+        ...
+
 
 class EventStream:
     media_type = "text/event-stream"
@@ -40,6 +44,9 @@ class EventStream:
         if not items:
             return b": alive\n\n"
         return b"".join(encode_event(record) for record in self._records.of(items))
+
+    def deny(self, why: str) -> bytes:
+        return encode_event(self._records.denied(why))
 
 
 class Lines:
@@ -54,6 +61,9 @@ class Lines:
             records = [v2.LogAlive()]
         return b"".join(v2.encode(record) + b"\n" for record in records)
 
+    def deny(self, why: str) -> bytes:
+        return v2.encode(self._records.denied(why)) + b"\n"
+
 
 class Bytes:
     """What was kept, one piece behind the other."""
@@ -62,6 +72,9 @@ class Bytes:
 
     def encode(self, items: Sequence[Item]) -> bytes:
         return b"".join(item.data for item in items if isinstance(item, Written))
+
+    def deny(self, _: str) -> bytes:
+        return b""
 
 
 class TimedLines:
@@ -74,6 +87,9 @@ class TimedLines:
 
     def encode(self, items: Sequence[Item]) -> bytes:
         return b"".join(self._timed(item) for item in items if isinstance(item, Written))
+
+    def deny(self, _: str) -> bytes:
+        return b""
 
     def _timed(self, item: Written) -> bytes:
         stamp = _time_of(item.at)
@@ -129,6 +145,9 @@ class Records:
                         reason=item.reason,
                         exit_code=item.exit_code,
                     )
+
+    def denied(self, why: str) -> v2.LogDenied:
+        return v2.LogDenied(id=str(self._place), why=why)
 
     def _enter(self, item: Written | Missing) -> None:
         """Follow the reader into another section."""

@@ -16,11 +16,12 @@ from prometheus_client.registry import Collector
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import KhalaError
+from khala.model.errors import KhalaError, Unavailable
 from khala.model.metrics import MetricFamily
 from khala.net.client import JudicatorClient
 from khala.obs.metrics import SECONDS_BUCKETS, create_registry, families_of, merge
 from khala.protocol.rpc import MetricsView
+from roles.gateway.callers import caller_of
 from roles.gateway.hub import Hub
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_logs import LogRoutes
@@ -78,9 +79,13 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(took_s)
 
-    async def answer(self, _: Request) -> HTTPResponse:
+    async def answer(self, request: Request) -> HTTPResponse:
         """Prometheus' text format; complete for this gateway even if no judicator answers."""
-        addresses = self._client.book.addresses
+        try:
+            caller_of(request)
+            addresses = self._client.book.addresses
+        except Unavailable:  # nor could any say who asks: then only what is this process' own
+            addresses = []
         views = await asyncio.gather(*(self._ask(address) for address in addresses))
         # One judicator may be known by two addresses.
         answered = {view.judicator: view for view in views if view is not None}

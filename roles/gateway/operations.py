@@ -20,6 +20,7 @@ from khala.net.httpd import Failure, Handler, Routes
 from khala.protocol.v2.problems import PROBLEMS, ProblemCode
 from roles.gateway.bodies import drop_body
 from roles.gateway.media import fault_of_type
+from roles.gateway.ownership import Owned
 from roles.gateway.pages import problem
 
 #: Whatever msgspec can describe: a Struct, a list of them, an annotated scalar.
@@ -74,6 +75,10 @@ class Operation(Struct, frozen=True, kw_only=True):
     stream: bool = False
     #: Who may. None: viewers what is safe, submitters what is not.
     role: Role | None = None
+    #: Whose what it changes must be, of who is no operator.
+    owned: Owned = Owned.NOTHING
+    #: It is how one becomes known, or ceases to be: nobody is asked for who they are.
+    anyone: bool = False
     #: The audit log's word for it: `node.drain`. None: it is not kept there.
     act: str | None = None
 
@@ -94,6 +99,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     @property
     def all_problems(self) -> tuple[ProblemCode, ...]:
         everywhere = _ANYWHERE if self.safe else (*_ANYWHERE, *_CHANGES)
+        if self.needs is not Role.VIEWER:
+            everywhere = (*everywhere, ProblemCode.FORBIDDEN)
         types = (ProblemCode.UNSUPPORTED_MEDIA_TYPE,) if self.document_types else ()
         return tuple(dict.fromkeys((*everywhere, *types, *self.problems)))
 
@@ -147,11 +154,15 @@ def declared_by(kinds: Iterable[type]) -> list[Declared]:
     ]
 
 
-def register(routes: Routes, handlers: object) -> None:
+#: Puts what is to be asked of every request before its handler.
+Before: TypeAlias = Callable[[Handler, Operation], Handler]
+
+
+def register(routes: Routes, handlers: object, before: Before) -> None:
     """Serve every operation that the class of `handlers` declares."""
     for each in declared_by([type(handlers)]):
         operation = each.operation
-        handler = _strict(getattr(handlers, each.name), operation)
+        handler = before(_strict(getattr(handlers, each.name), operation), operation)
         routes.add(operation.method, operation.path, handler, stream=operation.stream)
 
 

@@ -239,7 +239,8 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stages: StagesSpec
     #: What the document begins with: it is a merge patch (RFC 7396) on what that preset says.
     preset: PresetName | None = None
-    user: User = 0
+    #: None: who submits it; 0 for who has no number.
+    user: User | None = None
     name: Name = ""
     labels: Labels = {}
     #: A point is worth a minute of waiting.

@@ -1,7 +1,8 @@
 """What a cancellation says of itself: why, and by whom.
 
-Both are the caller's own words. A gateway knows one token and no names, so who it was is taken on
-trust, as the user of a submission is: it tells colleagues whom to ask, and proves nothing.
+The reason is the caller's own words. Who it was is the name of the user whose token was shown; an
+operator may give another one, for the people who asked for it. Where the cluster has no users, it
+is taken on trust: it tells colleagues whom to ask, and proves nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from khala.model.access import Role
+from khala.model.errors import Forbidden
 from khala.model.limits import CANCEL_BY_CHARS, CANCEL_REASON_CHARS
 from khala.model.outcome import Cancellation
 from khala.protocol.v2 import IssueCode
+from roles.gateway.callers import Caller
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Issues
 
@@ -23,25 +27,32 @@ class CancelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     #: Why, in a line.
     reason: Annotated[str, Meta(max_length=CANCEL_REASON_CHARS)] = ""
-    #: Who cancels, in their own words.
+    #: Who cancels; empty: the user whose token is shown. Others only by operators.
     by: Annotated[str, Meta(max_length=CANCEL_BY_CHARS)] = ""
 
 
 _decoder = msgspec.json.Decoder(CancelSpec)
 
 
-def cancellation_in(body: bytes) -> Cancellation | None:
-    """Of an optional body; raise as `parse_document`."""
-    return cancellation_of(parse_document(_decoder, body)) if body else None
+def cancellation_in(body: bytes, caller: Caller) -> Cancellation | None:
+    """Of an optional body; raise as `parse_document`, and `Forbidden`."""
+    return cancellation_of(parse_document(_decoder, body) if body else CancelSpec(), caller)
 
 
-def cancellation_of(given: CancelSpec) -> Cancellation | None:
-    """None if nothing is said. Raise `Invalid`."""
+def cancellation_of(given: CancelSpec, caller: Caller) -> Cancellation | None:
+    """None if nothing is said, by nobody who has a name. Raise `Invalid`, `Forbidden`."""
     issues = Issues()
     for field, text in (("reason", given.reason), ("by", given.by)):
         if not text.isprintable():
             detail = "it is one line, without control characters"
             issues.add(f"/{field}", IssueCode.INVALID_VALUE, detail, given=text)
     issues.raise_if_any()
-    said = Cancellation(by=given.by.strip(), reason=given.reason.strip())
+    by = given.by.strip() or caller.name or ""
+    if by != (caller.name or by) and not caller.rules:
+        raise Forbidden(
+            f"by: {by!r} is another name than {caller.name}'s; leave it out, or ask somebody with"
+            f" the role {Role.OPERATOR}",
+            field="/by",
+        )
+    said = Cancellation(by=by, reason=given.reason.strip())
     return said if said != Cancellation() else None

@@ -23,8 +23,10 @@ from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import Issue, IssueCode
 from roles.gateway.bodies import off_loop
 from roles.gateway.bounds import chars, items, told, within
+from roles.gateway.callers import Caller
 from roles.gateway.config import GatewayConfig
 from roles.gateway.issues import Invalid, Issues, step
+from roles.gateway.ownership import user_of
 from roles.gateway.spec import TaskSpecV2
 from roles.gateway.spec_blobs import load_blobs
 from roles.gateway.spec_files import inflates
@@ -62,6 +64,7 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
 
     client: JudicatorClient
     config: GatewayConfig
+    caller: Caller
 
     async def build(self, spec: JobSpecV2, key: str) -> SubmitJob:
         """Raise `Invalid` with every fault."""
@@ -81,7 +84,7 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
                     "tasks of a job are accepted together: hold the job, or one when it is there"
                 )
                 issues.add(f"{pointer}/held", IssueCode.INVALID_VALUE, detail, given=True)
-            made = await self.build_task(document, key="")
+            made = await self.build_task(document, key="", pointer=pointer)
             if isinstance(made, Invalid):
                 found += [replace(each, pointer=pointer + each.pointer) for each in made.issues]
             else:
@@ -102,8 +105,10 @@ class JobBuilder(Struct, frozen=True, kw_only=True):
             held=spec.held,
         )
 
-    async def build_task(self, spec: TaskSpecV2, key: str) -> SubmitTask | Invalid:
-        """Faults are returned, because those of its neighbours are to be told, too."""
+    async def build_task(self, spec: TaskSpecV2, key: str, pointer: str) -> SubmitTask | Invalid:
+        """Faults are returned, because those of its neighbours are to be told, too. Raise
+        `Forbidden`."""
+        spec = replace(spec, user=user_of(self.caller, spec.user, f"{pointer}/user"))
         blobs = await load_blobs(self.client, spec, self.config.max_body_bytes)
         given = (TaskDocument(spec=spec), blobs, self.config, key)
         try:

@@ -70,7 +70,8 @@ class _Check:
         self._files = Files(parts, blobs, self._issues)
 
     def task(self, spec: TaskSpecV2, key: str) -> SubmitTask:
-        check_range(spec.user, 0, INTEGER_MAX, "/user", self._issues)
+        user = spec.user or 0
+        check_range(user, 0, INTEGER_MAX, "/user", self._issues)
         given = self._stages(spec)
         given_parts = self._parts(spec, given)
         cases = check_cases(spec, self._files, self._issues)
@@ -97,7 +98,7 @@ class _Check:
         queue_ttl_s = check_queue_ttl(spec.queue_ttl_s, self._issues)
         self._issues.raise_if_any()
         return SubmitTask(
-            user=spec.user,
+            user=user,
             compile_timeout_s=_timeout_s(given.get(Stage.COMPILE), limits[Stage.COMPILE]),
             execute_timeout_s=_timeout_s(given.get(Stage.EXECUTE), limits[Stage.EXECUTE]),
             compile_limits=limits[Stage.COMPILE],

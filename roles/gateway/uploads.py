@@ -38,10 +38,12 @@ from khala.protocol import v2
 from khala.protocol.v2 import Issue, IssueCode, ProblemCode
 from roles.gateway.blobs import BLOBS, Cut, blob_too_large
 from roles.gateway.bodies import Budget, announced_bytes, drop_body
+from roles.gateway.callers import caller_of
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import Owned, user_of, whose
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.queries import read_query
 from roles.gateway.submission import INTEGER_MAX
@@ -64,16 +66,16 @@ class UploadSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     size: Annotated[int, Meta(ge=0, le=_MOST_BYTES)]
     #: What they must turn out to be.
     sha256: Annotated[str, Meta(pattern="^(sha256:)?[0-9a-f]{64}$")] | None = None
-    #: Whose upload it is.
-    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = 0
+    #: Whose upload it is; None: of who asks.
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
 
 
 _decoder = msgspec.json.Decoder(UploadSpec)
 
 
 class UploadsQuery(Struct, frozen=True, kw_only=True):
-    #: Whose.
-    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = 0
+    #: Whose; None: of who asks.
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
 
 
 class UploadRoutes(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,7 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=_UPLOADS,
+            owned=Owned.USER,
             tag="Blobs",
             request={JSON: UploadSpec},
             answers={201: Answer(v2.Upload, headers=("Location",))},
@@ -105,7 +108,7 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
             raise blob_too_large(self.config.max_blob_bytes)
         new = NewUpload(
             id=UploadId(mint_task_id()),
-            user=given.user,
+            user=user_of(caller_of(request), given.user),
             size_bytes=given.size,
             sha256=parse_blob_name(given.sha256, field="sha256") if given.sha256 else None,
         )
@@ -123,7 +126,8 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
     async def list_uploads(self, request: Request) -> HTTPResponse:
         """List a user's uploads that have not become a blob: to go on with one, or to give it
         up."""
-        found = await self.client.list_uploads(read_query(request, UploadsQuery).user)
+        given = read_query(request, UploadsQuery).user
+        found = await self.client.list_uploads(whose(caller_of(request), given))
         body = v2.encode(v2.Uploads(items=[_view(each) for each in found]))
         return HTTPResponse(body, headers=_HEADERS, content_type=JSON)
 
@@ -144,6 +148,7 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="PATCH",
             path=_ONE,
+            owned=Owned.UPLOAD,
             tag="Blobs",
             headers=(_OFFSET,),
             request={_BYTES: None},
@@ -259,6 +264,7 @@ class UploadRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="DELETE",
             path=_ONE,
+            owned=Owned.UPLOAD,
             tag="Blobs",
             answers={204: Answer(content="")},
             problems=(ProblemCode.NOT_FOUND,),

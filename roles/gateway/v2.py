@@ -5,49 +5,26 @@ Answers carry HTTP's own statuses; errors are problem documents (RFC 9457), made
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import Rejected, TooLarge
 from khala.model.ids import parse_task_id
-from khala.model.limits import KIB
-from khala.net.auth import CLEAR_COOKIE, Session
 from khala.net.client import JudicatorClient
-from khala.net.httpd import Failure
-from khala.net.secrets import SECRET_CHARS_MAX, SecretFile, same
 from khala.protocol import v2
 from khala.protocol.v2 import ProblemCode
 from khala.version import VERSION
 from roles.gateway.cluster import Cluster
-from roles.gateway.documents import parse_document
 from roles.gateway.hub import Hub
-from roles.gateway.issues import Invalid
-from roles.gateway.operations import JSON, Answer, Operation, declare
-from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.operations import Answer, Operation, declare
+from roles.gateway.pages import NOSNIFF
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.queries import read_query
 from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import etag_of, view_nodes
 from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_change, wait_end
 
-#: A token, however its characters are written.
-SESSION_BODY_BYTES = 16 * KIB
-SESSION = "/api/v2/session"
-
 _NO_STORE = {**NOSNIFF, "Cache-Control": "no-store"}
-
-
-class Login(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a session is opened with."""
-
-    token: Annotated[str, Meta(max_length=SECRET_CHARS_MAX)]
-
-
-_login_decoder = msgspec.json.Decoder(Login)
 
 
 class TaskQuery(Struct, frozen=True, kw_only=True):
@@ -63,7 +40,6 @@ class V2(Struct, frozen=True, kw_only=True):
     client: JudicatorClient
     cluster: Cluster
     hub: Hub
-    token: SecretFile | None
 
     @declare(
         Operation(
@@ -136,45 +112,6 @@ class V2(Struct, frozen=True, kw_only=True):
                 notes=seen.notes,
             )
         )
-
-    @declare(
-        Operation(
-            method="POST",
-            path=SESSION,
-            tag="Access",
-            request={JSON: Login},
-            answers={204: Answer(content="", headers=("Set-Cookie",))},
-            problems=(ProblemCode.VALIDATION_FAILED,),
-        )
-    )
-    async def open_session(self, request: Request) -> HTTPResponse:
-        """Trade the token for a cookie that scripts cannot read."""
-        if len(request.body) > SESSION_BODY_BYTES:
-            raise TooLarge(f"body: a token is expected, in {SESSION_BODY_BYTES} bytes at the most")
-        try:
-            login = parse_document(_login_decoder, request.body)
-        except Invalid as error:
-            return problem(Failure(status=422, error=error))
-        if self.token is None:
-            return HTTPResponse(None, status=204, headers=_NO_STORE)
-        token = self.token.read()
-        if not same(login.token, token):
-            wrong = Rejected("token: this is not the gateway's token", field="token")
-            return problem(Failure(status=401, error=wrong))
-        cookie = Session.of(token).set_cookie
-        return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": cookie})
-
-    @declare(
-        Operation(
-            method="DELETE",
-            path=SESSION,
-            tag="Access",
-            answers={204: Answer(content="", headers=("Set-Cookie",))},
-        )
-    )
-    async def close_session(self, _: Request) -> HTTPResponse:
-        """Forget the session."""
-        return HTTPResponse(None, status=204, headers={**_NO_STORE, "Set-Cookie": CLEAR_COOKIE})
 
 
 def _json(body: Struct) -> HTTPResponse:

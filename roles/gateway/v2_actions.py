@@ -25,10 +25,12 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import ListTasks
 from khala.protocol.v2 import IssueCode, ProblemCode
+from roles.gateway.callers import Caller, caller_of
 from roles.gateway.documents import parse_document
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import Owned, only_user_of
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_cancel import CancelSpec, cancellation_of
 from roles.gateway.spec_patch import PatchSpec, patch_of
@@ -53,7 +55,7 @@ class ActionSpec(CancelSpec, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     #: What is to be another of them, of `patch`.
     patch: PatchSpec | None = None
     #: Of the tasks that have not ended; of a `patch` with priority or held, of those that wait, and
-    #: of any other of all.
+    #: of any other of all. A submitter's are its own.
     filter: FilterSpec
     #: Nothing is done if there are more or fewer.
     expect_count: Annotated[int, Meta(ge=0, le=LIST_LIMIT_MAX)]
@@ -71,6 +73,8 @@ class TaskActions(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path="/api/v2/tasks/actions",
+            owned=Owned.USER,
+            act="task.bulk",
             tag="Tasks",
             request={JSON: ActionSpec},
             answers={200: Answer(v2.Acted)},
@@ -81,12 +85,14 @@ class TaskActions(Struct, frozen=True, kw_only=True):
         """Cancel or change all tasks of a filter, if they are as many as expected. Each is done by
         itself."""
         try:
+            caller = caller_of(request)
             given = parse_document(_decoder, request.body)
-            patch, cancellation = _checked(given)
+            patch, cancellation = _checked(given, caller)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         states, which = _meant(patch)
-        tasks = await self._matching(given.filter, states)
+        user = only_user_of(caller, given.filter.user, "/filter/user")
+        tasks = await self._matching(msgspec.structs.replace(given.filter, user=user), states)
         if len(tasks) != given.expect_count:
             raise CountDiffers(
                 f"expect_count: {given.expect_count} tasks are expected, {len(tasks)}{which} match"
@@ -146,10 +152,10 @@ class TaskActions(Struct, frozen=True, kw_only=True):
         return acted
 
 
-def _checked(given: ActionSpec) -> tuple[Patch | None, Cancellation | None]:
+def _checked(given: ActionSpec, caller: Caller) -> tuple[Patch | None, Cancellation | None]:
     """The change, or else what is said of a cancellation. Raise `Invalid`."""
     patch = None if given.patch is None else patch_of(given.patch, "/patch")
-    cancellation = cancellation_of(given)
+    cancellation = cancellation_of(given, caller)
     issues = Issues()
     if given.action is Action.PATCH:
         if patch is None:

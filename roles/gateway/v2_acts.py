@@ -23,11 +23,13 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import SubmitTask
 from khala.protocol.v2 import ProblemCode
+from roles.gateway.callers import caller_of
 from roles.gateway.config import GatewayConfig
 from roles.gateway.documents import parse_document
 from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
+from roles.gateway.ownership import Owned, owns, user_of
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.spec_rerun import COMMANDS, RerunSpec, overridden
 from roles.gateway.submission import parse_key
@@ -52,6 +54,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=f"{_TASK}/rerun",
+            owned=Owned.USER,
             tag="Tasks",
             headers=("Idempotency-Key",),
             request={JSON: RerunSpec},
@@ -62,11 +65,15 @@ class TaskActs(Struct, frozen=True, kw_only=True):
     )
     async def rerun_task(self, request: Request, task_id: str) -> HTTPResponse:
         """Submit the same task again, with the given differences. The new one names this one as
-        `rerun_of`."""
+        `rerun_of`. Of somebody else's task, a submitter makes one of its own."""
         task = await self.client.get(parse_task_id(task_id))
         try:
             given = parse_document(_rerun_decoder, request.body) if request.body else RerunSpec()
+            caller = caller_of(request)
             again = overridden(await self._submission_of(task), given, self.config)
+            if given.overrides.user is not None or not owns(caller, task.spec.user):
+                user = user_of(caller, given.overrides.user, "/overrides/user")
+                again = msgspec.structs.replace(again, user=user)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         return await self._submit(request, again)
@@ -75,6 +82,7 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=f"{_TASK}/retry",
+            owned=Owned.TASK,
             tag="Tasks",
             headers=("Idempotency-Key",),
             answers=_MADE,
@@ -122,6 +130,8 @@ class TaskActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="DELETE",
             path=_TASK,
+            owned=Owned.TASK,
+            act="task.delete",
             tag="Tasks",
             answers={204: Answer(content="")},
             problems=(ProblemCode.NOT_FOUND, ProblemCode.NOT_DONE),

@@ -23,6 +23,7 @@ from roles.gateway.bodies import (
     read_body,
     too_large,
 )
+from roles.gateway.callers import caller_of
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig
 from roles.gateway.forms import parse_form
@@ -30,6 +31,7 @@ from roles.gateway.hub import Hub
 from roles.gateway.issues import Invalid
 from roles.gateway.media import type_of
 from roles.gateway.operations import JSON, SUBMITTING, Answer, Operation, declare
+from roles.gateway.ownership import Owned, user_of
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending
 from roles.gateway.plans import PlanQuery, plan_of
@@ -66,6 +68,7 @@ class V2Create(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=TASKS,
+            owned=Owned.USER,
             tag="Tasks",
             query=CreateQuery,
             headers=("Idempotency-Key", "traceparent"),
@@ -104,7 +107,9 @@ class V2Create(Struct, frozen=True, kw_only=True):
             large = len(body) > LARGE_BYTES
             spec, parts = await off_loop(large, _parts_of_body, request, body)
             spec = await Presets(client=self.client).apply(spec)
-            document = TaskDocument(spec=await off_loop(large, parse_spec, spec), parts=parts)
+            given = await off_loop(large, parse_spec, spec)
+            given = replace(given, user=user_of(caller_of(request), given.user))
+            document = TaskDocument(spec=given, parts=parts)
             blobs = await load_blobs(self.client, document.spec, limit_bytes)
             large = large or bool(blobs.contents) or inflates(document.spec)
             task = await off_loop(large, task_of_spec, document, blobs, self.config, key)

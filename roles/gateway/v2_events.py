@@ -17,6 +17,7 @@ from khala.model.limits import EVENT_HEARTBEAT_S, EVENT_STALL_S, LABELS
 from khala.net.httpd import hang_up
 from khala.protocol import v2
 from khala.version import VERSION
+from roles.gateway.callers import NO_LONGER, Lookout
 from roles.gateway.cluster import Cluster
 from roles.gateway.event_log import EventLog, Form, Reader, parse_place
 from roles.gateway.filters import LabelPair
@@ -90,7 +91,7 @@ class EventRoutes:
             response = await request.respond(headers=_HEADERS, content_type=form.value)
             await response.send(b"retry: 2000\n\n" if form is Form.EVENTS else b"")
             await response.send(reader.hello(VERSION))
-            await _send_all(reader, response.send)
+            await _send_all(request, reader, response.send)
             await response.eof()
         except TimeoutError:
             self.on_stalled()
@@ -117,10 +118,18 @@ class EventRoutes:
                 self._log.add(load)
 
 
-async def _send_all(reader: Reader, send: Callable[[bytes], Awaitable[None]]) -> None:
-    """Until the gateway stops. Raise `TimeoutError` if the other end takes nothing."""
-    while not reader.ended:
+async def _send_all(
+    request: Request, reader: Reader, send: Callable[[bytes], Awaitable[None]]
+) -> None:
+    """Until the gateway stops, or who reads may not any more. Raise `TimeoutError` if the other end
+    takes nothing."""
+    lookout = Lookout(request)
+    denied = False
+    while not reader.ended and not denied:
         data = await _next_batch(reader)
+        denied = await lookout.denies()
+        if denied:
+            data = reader.denied(NO_LONGER)
         if data:
             async with asyncio.timeout(EVENT_STALL_S):
                 await send(data)

@@ -23,10 +23,12 @@ from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, Place, SortKey, TaskRows, place_of
 from khala.protocol.v2 import ProblemCode
+from roles.gateway.callers import caller_of
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import Owned
 from roles.gateway.pages import NOSNIFF, listed, problem
 from roles.gateway.queries import given_in, parse_query
 from roles.gateway.rows import row_of
@@ -92,6 +94,8 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path="/api/v2/tasks/<task_id:str>/cancel",
+            owned=Owned.TASK,
+            act="task.cancel",
             tag="Tasks",
             request={JSON: CancelSpec},
             body_optional=True,
@@ -108,7 +112,8 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         is answered as if it was just now, with what was said then."""
         known = parse_task_id(task_id)
         try:
-            brief = await self.client.cancel(known, cancellation_in(request.body))
+            said = cancellation_in(request.body, caller_of(request))
+            brief = await self.client.cancel(known, said)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
         except AlreadyDone:

@@ -26,6 +26,7 @@ from khala.net.httpd import hang_up, keep_open
 from khala.protocol import v2
 from khala.protocol.rpc import LogPiece, ReadLog
 from khala.protocol.v2 import ProblemCode
+from roles.gateway.callers import NO_LONGER, Lookout
 from roles.gateway.hub import Hub
 from roles.gateway.log_format import Bytes, EventStream, Format, Lines, TimedLines
 from roles.gateway.log_place import LogPlace
@@ -101,17 +102,24 @@ class LogRoutes:
                 return HTTPResponse(None, headers=_HEADERS, content_type=form.media_type)
             response = await request.respond(headers=_HEADERS, content_type=form.media_type)
             keep_open(request)
+            lookout = Lookout(request)
             # With it go the headers: whoever reads knows that it is read to.
             await response.send(b"retry: 2000\n\n" if isinstance(form, EventStream) else b"")
             try:
                 async with aclosing(self._batches(reader, first, wanted)) as batches:
                     async for items in batches:
-                        data = form.encode(items)
+                        denied = await lookout.denies()
+                        data = form.deny(NO_LONGER) if denied else form.encode(items)
+                        if not data and denied:
+                            hang_up(request)  # these bytes have no end of their own
+                            return None
                         if not data:
                             keep_open(request)
                             continue
                         async with asyncio.timeout(LOG_STALL_S):
                             await response.send(data)
+                        if denied:
+                            break
                 await response.eof()
             except TimeoutError:
                 self.on_stalled()

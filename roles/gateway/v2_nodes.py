@@ -1,7 +1,7 @@
 """One node: what it is, and operators' calls on it: no new work, be empty by then, work again.
 
 What is asked is the judicators' to store and to do; `khala.pex cordon` and its kin ask the same
-without a gateway. Whoever may submit here may do this too: the gateway knows one token.
+without a gateway.
 """
 
 from __future__ import annotations
@@ -113,6 +113,8 @@ class NodeActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=_CORDON,
+            role=Role.OPERATOR,
+            act="node.cordon",
             tag="Cluster",
             request={JSON: CordonSpec},
             body_optional=True,
@@ -132,6 +134,8 @@ class NodeActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="POST",
             path=f"{_NODE}/drain",
+            role=Role.OPERATOR,
+            act="node.drain",
             tag="Cluster",
             request={JSON: DrainSpec},
             body_optional=True,
@@ -166,6 +170,8 @@ class NodeActs(Struct, frozen=True, kw_only=True):
         Operation(
             method="DELETE",
             path=_CORDON,
+            role=Role.OPERATOR,
+            act="node.uncordon",
             tag="Cluster",
             answers={200: Answer(v2.NodeWork)},
             problems=(ProblemCode.NOT_FOUND,),

@@ -19,6 +19,7 @@ from khala.protocol.v2 import Issue, IssueCode, ProblemCode
 from roles.gateway.cluster import Cluster
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import Owned
 from roles.gateway.pages import NOSNIFF, problem
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.spec_patch import MERGE_PATCH, PatchSpec, patch_in
@@ -38,6 +39,8 @@ class TaskPatches(Struct, frozen=True, kw_only=True):
         Operation(
             method="PATCH",
             path="/api/v2/tasks/<task_id:str>",
+            owned=Owned.TASK,
+            act="task.patch",
             tag="Tasks",
             headers=("If-Match",),
             request={JSON: PatchSpec, MERGE_PATCH: PatchSpec},

@@ -9,6 +9,7 @@ from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.access import Role
 from khala.model.ids import check_name
 from khala.model.limits import PRESET_BYTES, PRESET_TEXT_CHARS
 from khala.net.client import JudicatorClient
@@ -82,6 +83,8 @@ class PresetRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="PUT",
             path=_ONE,
+            role=Role.OPERATOR,
+            act="preset.put",
             tag="Presets",
             request={JSON: PresetSpec},
             answers={200: Answer(v2.Preset)},
@@ -103,6 +106,8 @@ class PresetRoutes(Struct, frozen=True, kw_only=True):
         Operation(
             method="DELETE",
             path=_ONE,
+            role=Role.OPERATOR,
+            act="preset.delete",
             tag="Presets",
             answers={200: Answer(v2.Preset)},
             problems=(ProblemCode.NOT_FOUND,),

@@ -11,15 +11,17 @@ from sanic.response import HTTPResponse
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
 from khala.protocol.quota import QuotaView
+from roles.gateway.callers import caller_of
 from roles.gateway.operations import JSON, Answer, Operation, declare
+from roles.gateway.ownership import whose
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.queries import read_query
 from roles.gateway.submission import INTEGER_MAX
 
 
 class QuotaQuery(Struct, frozen=True, kw_only=True):
-    #: Whose.
-    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] = 0
+    #: Whose; None: of who asks.
+    user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
 
 
 class QuotaRoutes(Struct, frozen=True, kw_only=True):
@@ -38,7 +40,7 @@ class QuotaRoutes(Struct, frozen=True, kw_only=True):
     )
     async def get_quota(self, request: Request) -> HTTPResponse:
         """Show the bounds of a user, and what it has of each."""
-        user = read_query(request, QuotaQuery).user
+        user = whose(caller_of(request), read_query(request, QuotaQuery).user)
         seen = await load_quota(self.client, user)
         headers = {**NOSNIFF, "Cache-Control": "no-store"}
         return HTTPResponse(v2.encode(_view(seen)), headers=headers, content_type=JSON)

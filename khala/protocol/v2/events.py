@@ -45,6 +45,13 @@ class Reset(Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Denied(Struct, frozen=True, kw_only=True):
+    """Who reads may not read any more."""
+
+    #: A sentence for people.
+    why: str
+
+
 class EventHello(Struct, frozen=True, kw_only=True, tag_field="event", tag="hello"):
     """The first of a stream."""
 
@@ -80,6 +87,13 @@ class EventReset(Struct, frozen=True, kw_only=True, tag_field="event", tag="rese
     data: Reset
 
 
+class EventDenied(Struct, frozen=True, kw_only=True, tag_field="event", tag="denied"):
+    """The token has expired or was revoked. The stream is closed, and no other one is opened."""
+
+    id: str
+    data: Denied
+
+
 class EventAlive(Struct, frozen=True, kw_only=True, tag_field="event", tag="alive"):
     """Nothing that was asked for; in NDJSON, where an event stream has comments."""
 
@@ -87,5 +101,5 @@ class EventAlive(Struct, frozen=True, kw_only=True, tag_field="event", tag="aliv
 
 
 EventRecord: TypeAlias = (
-    EventHello | EventTask | EventExecutor | EventQueue | EventReset | EventAlive
+    EventHello | EventTask | EventExecutor | EventQueue | EventReset | EventDenied | EventAlive
 )

@@ -79,8 +79,16 @@ class LogEnd(Struct, frozen=True, kw_only=True, tag_field="event", tag="end"):
     exit_code: int | None
 
 
+class LogDenied(Struct, frozen=True, kw_only=True, tag_field="event", tag="denied"):
+    """The token has expired or was revoked. The stream is closed, and no other one is opened."""
+
+    id: str
+    #: A sentence for people.
+    why: str
+
+
 class LogAlive(Struct, frozen=True, kw_only=True, tag_field="event", tag="alive"):
     """Nothing new; in NDJSON, where an event stream has comments."""
 
 
-LogRecord: TypeAlias = LogChunk | LogGap | LogAttempt | LogEnd | LogAlive
+LogRecord: TypeAlias = LogChunk | LogGap | LogAttempt | LogEnd | LogDenied | LogAlive

@@ -29,7 +29,6 @@ def test_a_document_holds_what_was_given_and_nothing_else() -> None:
     )
     document = task.document()
     assert document == {
-        "user": 0,
         "env": {},
         "stages": {
             "execute": {

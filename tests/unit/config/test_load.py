@@ -106,6 +106,7 @@ def test_every_setting_can_be_set_by_flag_by_variable_and_by_file(
         "join": "h:1,i:2",
         "quota.users": "7:running=1,8:queued=2",
         "gateway.bind": "127.0.0.8",
+        "gateway.legacy_api": "off",
         "executor.uid_base": "70000",
         "executor.allow_network": "loopback",
         "log.level": "error",
@@ -224,6 +225,26 @@ def test_http_beyond_loopback_needs_a_token_file(bind: str) -> None:
     assert "--token-file" in message
     settings, _ = resolve({"gateway.bind": bind, "gateway.token_file": "/t"})
     assert settings.gateway.bind == bind
+
+
+def test_http_beyond_loopback_may_let_only_users_in() -> None:
+    beyond = {"gateway.bind": "0.0.0.0"}
+    assert "--users-only" in refusal(beyond)
+    settings, _ = resolve({**beyond, "gateway.users_only": True})
+    assert settings.gateway.users_only
+    assert resolve({"executor.allow_network": "full", "gateway.users_only": True})
+
+
+def test_kv2s_addresses_are_open_to_this_host_alone() -> None:
+    opened = {"gateway.legacy_api": "open"}
+    assert resolve(opened)[0].gateway.legacy_api == "open"
+    for keyed in ({"gateway.token_file": "/t"}, {"gateway.users_only": True}):
+        message = refusal({**opened, **keyed, "gateway.bind": "10.0.0.7"})
+        assert message.startswith("--legacy-api: open lets in whoever reaches 10.0.0.7")
+        assert resolve({**opened, **keyed})
+        message = refusal({**opened, **keyed, "executor.allow_network": "full"})
+        assert "no --legacy-api open" in message
+    assert "one of auto, open, off" in refusal({"gateway.legacy_api": "on"})
 
 
 def test_tasks_with_the_hosts_network_need_a_gateway_with_a_token() -> None:

@@ -20,9 +20,10 @@ from roles.gateway.config import GatewayConfig, StageDefaults
 from roles.gateway.static import StaticSite
 from tests.contract import Contract
 from tests.unit.gateway.double import JudicatorDouble
+from tests.unit.gateway.people import People
 
 MIB = 1024 * 1024
-MAX_BODY = 2 * MIB
+MAX_BODY: int = 2 * MIB
 TOKEN = "a-token-that-is-long-enough"
 
 DEFAULTS = StageDefaults(
@@ -145,7 +146,26 @@ def site(session_site: Site) -> Site:
     judicator.submitted.clear()
     judicator.searched.clear()
     judicator.ranges.clear()
+    judicator.access.clear()
     judicator.broken = None
     judicator.swallow = 0
     judicator.serving = True
     return session_site
+
+
+@asynccontextmanager
+async def gateway_with(config: GatewayConfig, site: Site) -> AsyncIterator[People]:
+    """Users, and the address of a gateway that has just heard of them."""
+    async with running(config) as base:
+        yield People(site.http, base, site.judicator)
+
+
+@pytest.fixture
+def config(site: Site, secret_file: Path) -> GatewayConfig:
+    return config_of(secret_file, site.judicator.address)
+
+
+@pytest_asyncio.fixture
+async def people(config: GatewayConfig, site: Site) -> AsyncIterator[People]:
+    async with gateway_with(config, site) as people:
+        yield people
