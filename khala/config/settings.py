@@ -110,6 +110,10 @@ class QuotaSettings(Struct, frozen=True, kw_only=True):
         return quotas_of(default, self.users)
 
 
+class Audit(Struct, frozen=True, kw_only=True):
+    days: int
+
+
 class Log(Struct, frozen=True, kw_only=True):
     level: str
     format: str
@@ -135,6 +139,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     limits: Limits
     gateway: Gateway
     retention: RetentionSettings
+    audit: Audit
     quota: QuotaSettings
     log: Log
 

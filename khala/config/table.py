@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from khala.config.setting import ALL, E, G, J, Setting, port
-from khala.config.table_kept import QUOTAS, RETENTION
+from khala.config.table_kept import AUDIT, QUOTAS, RETENTION
 from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
@@ -310,6 +310,7 @@ SECTIONS = {
     "HTTP": GATEWAY,
     "Retention": RETENTION,
     "Quotas of a user": QUOTAS,
+    "Audit log": AUDIT,
     "Log": LOG,
 }
 SETTINGS: tuple[Setting, ...] = tuple(each for section in SECTIONS.values() for each in section)

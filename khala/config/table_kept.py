@@ -98,3 +98,16 @@ QUOTAS = (
         roles=(J,),
     ),
 )
+AUDIT = (
+    Setting(
+        key="audit.days",
+        flag="--audit-days",
+        kind=Kind.INT,
+        default=400,
+        help="How long an entry of the audit log is kept. What was kept before a change of this"
+        " stays as long as it was said then.",
+        roles=(J,),
+        minimum=1,
+        maximum=36_500,
+    ),
+)

@@ -294,6 +294,21 @@ IDENTITIES_KNOWN = 16_384
 IDENTITIES_UNKNOWN = 4096
 IDENTITY_GUESSES = 32
 
+#: Users, and of each the tokens and the sessions; beyond those the oldest session ends.
+USERS = 10_000
+USER_NAME_CHARS = 64
+USER_NUMBER_MAX = 2**31 - 1
+USER_TOKENS = 64
+USER_SESSIONS = 64
+ACCESS_TOKEN_NAME_CHARS = 64
+ACCESS_TOKEN_LIFE_MIN_S = 60.0
+ACCESS_TOKEN_LIFE_MAX_S = 366 * 86_400.0
+#: Entries of the audit log, and the texts of one.
+AUDIT_ENTRIES = 1_000_000
+AUDIT_TARGET_CHARS = 200
+AUDIT_DETAIL_CHARS = 500
+AUDIT_PAGE_MAX = 500
+
 # --- public API ------------------------------------------------------------------------------
 LIST_LIMIT_MAX = 10_000
 #: Tasks of a list are counted up to this many, and those before one in the queue.

@@ -5,7 +5,8 @@ order makes it whole instead. A document is copied after the ones that name it, 
 names was stored before it and stays at least as long as that one is unfinished. So whatever the
 copy names it also has; what came in between is more, and nobody's, and is swept like any orphan.
 
-Join tokens are not copied: they were made for the certificates of one cluster.
+Join tokens are not copied: they were made for the certificates of one cluster. Neither are
+sessions: whoever has a token opens another.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def names_to_copy() -> tuple[str, ...]:
     """
     first = (schema.JOBS, schema.TASKS)
     others = [name for name in schema.COLLECTIONS if name not in (*first, schema.TOKENS)]
-    return (*first, *others, schema.STATISTICS)
+    access = (schema.USERS, schema.ACCESS_TOKENS, schema.AUDIT)
+    return (*first, *others, schema.STATISTICS, *access)
 
 
 async def count(database: Database, name: str, *, exactly: bool) -> int:

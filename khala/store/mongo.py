@@ -9,7 +9,9 @@ async with asyncio.TaskGroup() as group:
 
 from __future__ import annotations
 
+from khala.store.access_tokens import MongoAccessTokens
 from khala.store.api import DispatchStore
+from khala.store.audit import MongoAudit
 from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
@@ -31,6 +33,7 @@ from khala.store.statistics import MongoStatistics
 from khala.store.successors import MongoSuccessors
 from khala.store.tasks import MongoTasks
 from khala.store.uploads import MongoUploads
+from khala.store.users import MongoUsers
 
 
 class MongoStore:
@@ -56,8 +59,16 @@ class MongoStore:
         self.successors = MongoSuccessors(database)
         self.outputs = MongoOutputs(database)
         self.presets = MongoPresets(database)
+        self.users = MongoUsers(database)
+        self.access_tokens = MongoAccessTokens(database)
+        self.audit = MongoAudit(database)
         self.live = MongoLive(database)
         #: What has chunks, or is about to, that nothing may ever name.
         self.collectors = (self.payloads, self.outputs, self.live, self.uploads)
         self.committer = Committer(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)
+
+    async def prepare_access(self) -> None:
+        """Indexes of what is not a part of the schema: an older Khala can be started on it."""
+        for each in (self.users, self.access_tokens, self.audit):
+            await each.prepare()

@@ -65,6 +65,11 @@ STATISTICS = "statistics"
 UPLOADS = "uploads"
 UPLOADERS = "uploaders"
 JUDICATORS = "judicators"
+#: The same: each judicator makes their indexes when it starts.
+USERS = "users"
+ACCESS_TOKENS = "access_tokens"
+ACCESS_SESSIONS = "access_sessions"
+AUDIT = "audit"
 
 _ABSENT: Document = {"$exists": False}
 _PRESENT: Document = {"$exists": True}

@@ -39,6 +39,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
             certificate_life=timedelta(seconds=settings.certificate_life),
             max_body_bytes=settings.gateway.max_body,
             retention=settings.retention.policy,
+            audit_life=timedelta(days=settings.audit.days),
             quotas=settings.quota.policy,
             watchdog_fd=watchdog_fd,
         )

@@ -43,6 +43,7 @@ from khala.store.roster import MongoRoster
 from khala.store.schema import ensure_schema
 from khala.store.tokens import MongoTokens
 from roles.judicator.access import require_certificate
+from roles.judicator.access_routes import register_access
 from roles.judicator.api import Api, Services
 from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
@@ -100,6 +101,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     certificate_life: timedelta
     max_body_bytes: int
     retention: Retention = Retention()
+    #: How long entries of the audit log are kept.
+    audit_life: timedelta = timedelta(days=400)
     quotas: Quotas = Quotas()
     watchdog_fd: int | None = None
 
@@ -124,6 +127,7 @@ async def _main(config: ServeConfig) -> int:
         await ensure_schema(store.database)
         if config.quotas.on:
             await store.quotas.prepare()
+        await store.prepare_access()
         await Judicator(config, store, etcd).serve(stop)
     finally:
         await etcd.close()
@@ -303,6 +307,7 @@ class Judicator:
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher.sessions, store.sessions).register(routes)
         _register_views(routes, store, services.jobs)
+        register_access(routes, store, self._world, self._config.audit_life)
         self._retaining.register(routes)
         self._statistics.register(routes)
         self._admission.register(routes)

@@ -15,6 +15,9 @@ from khala.store.codec import Document
 from khala.store.memory import MemoryStore
 from khala.store.mongo import MongoStore
 from khala.store.schema import (
+    ACCESS_SESSIONS,
+    ACCESS_TOKENS,
+    AUDIT,
     BLOB_CHUNKS,
     BLOBS,
     EXECUTORS,
@@ -29,11 +32,13 @@ from khala.store.schema import (
     TASKS,
     UPLOADERS,
     UPLOADS,
+    USERS,
     ensure_schema,
 )
 from tests.store.mongod import Mongod, temporary_directory
 
 Store = MemoryStore | MongoStore
+ACCESS = (USERS, ACCESS_TOKENS, ACCESS_SESSIONS, AUDIT)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +77,7 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
     of_tasks = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS)
-    others = (EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS, UPLOADS, UPLOADERS)
+    others = (EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS, UPLOADS, UPLOADERS, *ACCESS)
     for name in (*of_tasks, *others):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})

@@ -1,0 +1,193 @@
+"""Personal tokens, the sessions that began with them, and whom they stand for.
+
+Of a secret its hash alone is stored. A session is a document of its own that names its token; it
+allows what that allows and is nothing without it. What has expired is refused by its date, and the
+server removes it later.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import timedelta
+
+from msgspec import Struct
+from pymongo import DESCENDING
+
+from khala.model.access import AccessToken, Identity, Role
+from khala.model.errors import NotFound, Rejected
+from khala.model.limits import USER_SESSIONS, USER_TOKENS
+from khala.model.tokens import Minted, TokenKind, mint
+from khala.protocol.access import Identified, Identify, OpenSession
+from khala.store.codec import Database, Document
+from khala.store.dates import to_ms, utc_now
+from khala.store.failures import changing, reading
+from khala.store.schema import ACCESS_SESSIONS, ACCESS_TOKENS, USERS
+
+#: How often it is noted that a token was used.
+USED_STEP = timedelta(minutes=1)
+_NOBODY = "0" * 64
+
+
+class NewToken(Struct, frozen=True, kw_only=True):
+    """What a token is made of."""
+
+    name: str
+    role: Role
+    life: timedelta
+
+
+class MongoAccessTokens:
+    def __init__(self, database: Database) -> None:
+        self._tokens = database[ACCESS_TOKENS]
+        self._sessions = database[ACCESS_SESSIONS]
+        self._users = database[USERS]
+
+    async def prepare(self) -> None:
+        with changing():
+            for collection in (self._tokens, self._sessions):
+                await collection.create_index("expires_at", expireAfterSeconds=0)
+                await collection.create_index([("user", 1), ("created_at", -1)])
+            await self._sessions.create_index("token")
+
+    async def identify(self, shown: Identify) -> Identified:
+        """Whom it stands for now. Two reads for what is not known, four at the most."""
+        with reading():
+            if not shown.id:
+                any_user = await self._users.find_one({}, {"_id": 1})
+                return Identified(has_users=any_user is not None)
+            token = await self._valid(shown)
+            user = None if token is None else await self._users.find_one({"_id": token["user"]})
+            if token is None or user is None or user["disabled"]:
+                has_users = user is not None or await self._users.find_one({}, {"_id": 1})
+                return Identified(has_users=bool(has_users))
+        allowed, own = Role(token["role"]), Role(user["role"])
+        return Identified(
+            has_users=True,
+            identity=Identity(
+                role=allowed if own.may(allowed) else own,
+                name=user["_id"],
+                number=user["number"],
+                token=token["_id"],
+                expires_at=token["expires_at"],
+            ),
+        )
+
+    async def _valid(self, shown: Identify) -> Document | None:
+        """The token that was shown, or the one that the session began with and the date of the
+        session's end."""
+        now = utc_now()
+        token = await self._tokens.find_one({"_id": shown.id})
+        if token is not None:
+            return token if _matches(token, shown, now=now) else None
+        session = await self._sessions.find_one({"_id": shown.id})
+        if session is None or not _matches(session, shown, now=now):
+            return None
+        token = await self._tokens.find_one({"_id": session["token"]})
+        if token is None or token["expires_at"] <= now:
+            return None
+        return {**token, "expires_at": min(token["expires_at"], session["expires_at"])}
+
+    async def note_used(self, token: str) -> None:
+        """At most once in `USED_STEP`."""
+        now = to_ms(utc_now())
+        unused = [{"used_at": {"$exists": False}}, {"used_at": {"$lt": now - USED_STEP}}]
+        with changing():
+            await self._tokens.update_one({"_id": token, "$or": unused}, {"$set": {"used_at": now}})
+
+    async def make(self, user: str, given: NewToken) -> tuple[AccessToken, Minted]:
+        """Precondition: the user has less than `USER_TOKENS`. That it exists is the caller's to
+        know: a token of nobody stands for nobody."""
+        with reading():
+            count = await self._tokens.count_documents({"user": user}, limit=USER_TOKENS)
+        if count >= USER_TOKENS:
+            raise Rejected(
+                f"{user} has {USER_TOKENS} tokens, the most that a user may have; revoke some"
+            )
+        minted, document = token_document(user, given)
+        with changing():
+            await self._tokens.insert_one(document)
+        return token_of(document), minted
+
+    async def list(self, user: str | None) -> list[AccessToken]:
+        """Of one user or of all, the latest first."""
+        of = {} if user is None else {"user": user}
+        valid: Document = {**of, "expires_at": {"$gt": utc_now()}}
+        with reading():
+            found = await self._tokens.find(valid).sort("created_at", DESCENDING).to_list()
+        return [token_of(document) for document in found]
+
+    async def revoke(self, token: str, user: str | None) -> str:
+        """Whose it was. Its sessions end with it. Raise `NotFound` if there is none, or it is not
+        of `user`."""
+        wanted: Document = {"_id": token} if user is None else {"_id": token, "user": user}
+        with changing():
+            found = await self._tokens.find_one_and_delete(wanted)
+            if found is not None:
+                await self._sessions.delete_many({"token": token})
+        if found is None:
+            raise NotFound(f"there is no token {token[:40]!r}; GET /api/v2/tokens shows them")
+        owner: str = found["user"]
+        return owner
+
+    async def open_session(self, given: OpenSession) -> tuple[Minted, Document]:
+        """Precondition: the token is good. Beyond `USER_SESSIONS` the user's oldest one ends."""
+        with reading():
+            token = await self._tokens.find_one({"_id": given.id})
+        now = to_ms(utc_now())
+        shown = Identify(id=given.id, hash=given.hash)
+        if token is None or not _matches(token, shown, now=now):
+            raise NotFound("there is no such token, or it has expired")
+        minted = mint(TokenKind.SESSION)
+        document: Document = {
+            "_id": minted.id,
+            "hash": minted.hash,
+            "user": token["user"],
+            "token": token["_id"],
+            "created_at": now,
+            "expires_at": min(token["expires_at"], now + timedelta(seconds=given.ttl_s)),
+        }
+        with changing():
+            oldest = (
+                await self._sessions.find({"user": token["user"]}, {"_id": 1})
+                .sort("created_at", DESCENDING)
+                .skip(USER_SESSIONS - 1)
+                .to_list()
+            )
+            await self._sessions.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
+            await self._sessions.insert_one(document)
+        return minted, document
+
+    async def close_session(self, session: str) -> None:
+        """Also one that is not there."""
+        with changing():
+            await self._sessions.delete_one({"_id": session})
+
+
+def token_document(user: str, given: NewToken) -> tuple[Minted, Document]:
+    minted, now = mint(TokenKind.PERSONAL), to_ms(utc_now())
+    return minted, {
+        "_id": minted.id,
+        "hash": minted.hash,
+        "user": user,
+        "name": given.name,
+        "role": given.role.value,
+        "created_at": now,
+        "expires_at": now + given.life,
+    }
+
+
+def token_of(document: Document) -> AccessToken:
+    return AccessToken(
+        id=document["_id"],
+        user=document["user"],
+        name=document["name"],
+        role=Role(document["role"]),
+        created_at=document["created_at"],
+        expires_at=document["expires_at"],
+        used_at=document.get("used_at"),
+    )
+
+
+def _matches(document: Document, shown: Identify, *, now: object) -> bool:
+    same = hmac.compare_digest(document["hash"].encode(), shown.hash.encode())
+    return same and document["expires_at"] > now

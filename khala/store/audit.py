@@ -1,0 +1,116 @@
+"""The audit log: what was done, noted before it is done.
+
+An entry is stored before its act begins, and the outcome is added once, afterwards. So nothing is
+done unnoted, and an entry without an outcome says the truth: nobody knows how it ended. There is no
+statement that changes or removes an entry; what is too old the server removes, and beyond
+`AUDIT_ENTRIES` the oldest go, which whoever adds one looks after now and then.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import msgspec
+from bson import ObjectId
+from bson.errors import InvalidId
+from pymongo import DESCENDING
+
+from khala.model.errors import NotFound, Rejected
+from khala.model.limits import AUDIT_ENTRIES
+from khala.protocol.access import AuditEntry, AuditPage, AuditQuery, AuditRow
+from khala.store.codec import Database, Document
+from khala.store.dates import to_ms, utc_now
+from khala.store.failures import changing, reading
+from khala.store.schema import AUDIT
+
+#: Entries of this process between two looks at how many there are.
+_LOOK_EVERY = 500
+#: So many of the oldest go at one look; more than came meanwhile.
+_REMOVED_AT_ONCE = 2000
+
+
+class MongoAudit:
+    def __init__(self, database: Database) -> None:
+        self._audit = database[AUDIT]
+        self._kept = 0
+
+    async def prepare(self) -> None:
+        with changing():
+            await self._audit.create_index("removed_at", expireAfterSeconds=0)
+            for field in ("user", "act"):
+                await self._audit.create_index([(field, 1), ("_id", -1)], sparse=True)
+
+    async def keep(self, entry: AuditEntry, life: timedelta) -> str:
+        """The entry's id, when a majority has it."""
+        now = to_ms(utc_now())
+        document: Document = {
+            "_id": ObjectId(),
+            **msgspec.to_builtins(entry),
+            "at": now,
+            "removed_at": now + life,
+        }
+        with changing():
+            await self._audit.insert_one(document)
+        self._kept += 1
+        if self._kept % _LOOK_EVERY == 0:
+            await self._remove_oldest()
+        return str(document["_id"])
+
+    async def note_outcome(self, entry: str, status: int) -> None:
+        """Precondition: it has none yet; a second one changes nothing. Raise `NotFound`."""
+        with changing():
+            result = await self._audit.update_one(
+                {"_id": _id_of(entry)}, [{"$set": {"status": {"$ifNull": ["$status", status]}}}]
+            )
+        if not result.matched_count:
+            raise NotFound(f"there is no entry {entry}")
+
+    async def page(self, query: AuditQuery) -> AuditPage:
+        """The latest first. It reads as many entries as it shows, by `user` if that is given, else
+        by `act`, else all; with both, those of the user that do not fit are passed over."""
+        wanted: Document = {
+            key: value
+            for key, value in (("user", query.user), ("act", query.act))
+            if value is not None
+        }
+        places: Document = {}
+        if query.since is not None:
+            places["$gte"] = ObjectId.from_datetime(query.since)
+        if query.until is not None:
+            places["$lt"] = ObjectId.from_datetime(query.until + timedelta(seconds=1))
+        if query.before is not None:
+            places["$lt"] = min(_id_of(query.before), places.get("$lt", _id_of(query.before)))
+        if places:
+            wanted["_id"] = places
+        with reading():
+            found = (
+                await self._audit.find(wanted)
+                .sort("_id", DESCENDING)
+                .limit(query.limit + 1)
+                .to_list()
+            )
+        rows = [_row_of(document) for document in found[: query.limit]]
+        return AuditPage(rows=rows, more=len(found) > query.limit)
+
+    async def _remove_oldest(self) -> None:
+        with changing():
+            if await self._audit.estimated_document_count() <= AUDIT_ENTRIES:
+                return
+            oldest = await self._audit.find({}, {"_id": 1}).sort("_id", 1).to_list(_REMOVED_AT_ONCE)
+            await self._audit.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
+
+
+def _row_of(document: Document) -> AuditRow:
+    return AuditRow(
+        id=str(document["_id"]),
+        at=document["at"],
+        entry=msgspec.convert(document, AuditEntry),
+        status=document.get("status"),
+    )
+
+
+def _id_of(entry: str) -> ObjectId:
+    try:
+        return ObjectId(entry)
+    except InvalidId:
+        raise Rejected(f"{entry[:40]!r} is no entry of the audit log") from None
