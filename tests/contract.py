@@ -57,7 +57,7 @@ class Contract:
         if schema and kind.endswith("json"):
             # Of NDJSON each line is a document.
             for document in body.splitlines() if kind.endswith("ndjson") else [body]:
-                self._validate(schema, json.loads(document), where)
+                self._validate(schema, json.loads(document), f"{where} {kind}")
 
     def _validate(self, schema: dict[str, Any], value: object, where: str) -> None:
         validator = self._validators.get(where)

@@ -303,6 +303,8 @@ USER_SESSIONS = 64
 ACCESS_TOKEN_NAME_CHARS = 64
 ACCESS_TOKEN_LIFE_MIN_S = 60.0
 ACCESS_TOKEN_LIFE_MAX_S = 366 * 86_400.0
+#: Where nothing else is asked for.
+ACCESS_TOKEN_LIFE_S = 90 * 86_400.0
 #: Entries of the audit log, and the texts of one.
 AUDIT_ENTRIES = 1_000_000
 AUDIT_TARGET_CHARS = 200

@@ -18,6 +18,7 @@ from khala.net.httpd import Bind, Routes, Server, create_app, serve
 from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
 from khala.net.secrets import SecretFile
+from roles.gateway.accounts import Accounts
 from roles.gateway.admission import Admission
 from roles.gateway.artifacts import ArtifactRoutes
 from roles.gateway.blobs import BLOBS_BYTES, BlobRoutes
@@ -44,6 +45,7 @@ from roles.gateway.uploads import UploadRoutes
 from roles.gateway.v2 import V2
 from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
+from roles.gateway.v2_audit import AuditRoutes
 from roles.gateway.v2_autoscale import AutoscaleRoutes
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
@@ -52,12 +54,15 @@ from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_inputs import InputRoutes
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
+from roles.gateway.v2_me import MeRoutes
 from roles.gateway.v2_nodes import NodeActs
 from roles.gateway.v2_patch import TaskPatches
 from roles.gateway.v2_presets import PresetRoutes
 from roles.gateway.v2_queue import QueueRoutes
 from roles.gateway.v2_quota import QuotaRoutes
 from roles.gateway.v2_stats import StatsRoutes
+from roles.gateway.v2_tokens import TokenRoutes
+from roles.gateway.v2_users import UserRoutes
 
 log = structlog.get_logger()
 
@@ -66,6 +71,10 @@ HANDLERS = (
     V2Create,
     V2,
     SessionRoutes,
+    MeRoutes,
+    UserRoutes,
+    TokenRoutes,
+    AuditRoutes,
     EventRoutes,
     BlobRoutes,
     UploadRoutes,
@@ -165,6 +174,7 @@ class Gateway:
                 hub=self._hub,
             ).register(routes)
         admission = Admission(client=self._client)
+        accounts = Accounts(client=self._client, identities=self._identities)
         blobs = Budget(BLOBS_BYTES)
         reference = Reference(HANDLERS, config)
         for handlers in (
@@ -177,6 +187,10 @@ class Gateway:
             ),
             V2(client=self._client, cluster=self._cluster, hub=self._hub),
             sessions,
+            MeRoutes(identities=self._identities),
+            UserRoutes(accounts=accounts),
+            TokenRoutes(accounts=accounts),
+            AuditRoutes(client=self._client),
             BlobRoutes(client=self._client, config=config, budget=blobs),
             UploadRoutes(client=self._client, config=config, budget=blobs),
             ArtifactRoutes(client=self._client),

@@ -50,7 +50,6 @@ _NAMELESS = {
     KnownBy.SESSION: "the session's holder",
     KnownBy.TOKEN_FILE: "the holder of the gateway's token",
     KnownBy.OPEN: "whoever shows no token",
-    KnownBy.HOST: "the host",
 }
 
 

@@ -40,6 +40,11 @@ _PATHS: dict[str, tuple[Json, str]] = {
         {"type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$"},
         "The SHA-256 of the bytes.",
     ),
+    "user": (
+        {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"},
+        "A user, by its name.",
+    ),
+    "token_id": ({"type": "string", "pattern": "^[0-9a-f]{12}$"}, "A personal token."),
     "upload": ({"type": "string", "pattern": "^[0-9a-f]{24}$"}, "An upload."),
     "number": ({"type": "integer", "minimum": 1, "maximum": CASES}, "A case of a task, from 1."),
     "stream": ({"enum": ["stdout", "stderr"]}, "An output."),
@@ -117,7 +122,13 @@ def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:
         "components": {
             "schemas": schemas,
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A personal token (`kh_pat_...`), or the gateway's own."
+                    " `x-khala-role` is the role that an operation needs. An open gateway needs"
+                    " none as long as the cluster has no users.",
+                },
                 "session": {"type": "apiKey", "in": "cookie", "name": "khala_session"},
                 "query": {"type": "apiKey", "in": "query", "name": "token"},
             },
@@ -209,12 +220,16 @@ def _operation(each: Declared, by_type: dict[Any, Json]) -> Json:
         "operationId": each.name,
         "tags": [operation.tag],
         "summary": summary.rstrip("."),
+        # The least one that may; it is asked for once the cluster has users.
+        "x-khala-role": None if operation.anyone else operation.needs.value,
         "parameters": [*_path_parameters(operation), *_parameters(operation, by_type)],
         "responses": {
             **{str(code): _answer(code, answer, by_type) for code, answer in _sorted(operation)},
             **_problems(operation),
         },
     }
+    if operation.anyone:
+        built["security"] = []
     if description:
         built["description"] = description
     if operation.request:

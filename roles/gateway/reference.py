@@ -118,7 +118,10 @@ def _api(document: Json) -> Iterator[str]:
 
 def _operation(heading: str, operation: Json) -> Iterator[str]:
     yield f'<h3 id="{operation["operationId"]}"><code>{escape(heading)}</code></h3>\n'
-    yield f"<p>{_text(operation['summary'])}. {_text(operation.get('description', ''))}</p>\n"
+    role = operation["x-khala-role"]
+    needs = f" For the role <code>{role}</code>." if role else ""
+    text = f"{_text(operation['summary'])}. {_text(operation.get('description', ''))}"
+    yield f"<p>{text}{needs}</p>\n"
     rows = [
         (each["name"], each["in"], _kind(each["schema"]), each.get("description", ""))
         for each in operation["parameters"]

@@ -9,13 +9,24 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from khala.model.access import Role
-
-NAME_CHARS_MAX = 64
-TOKEN_NAME_CHARS_MAX = 64
+from khala.model.limits import (
+    ACCESS_TOKEN_LIFE_MAX_S,
+    ACCESS_TOKEN_LIFE_MIN_S,
+    ACCESS_TOKEN_NAME_CHARS,
+    USER_NAME_CHARS,
+    USER_NUMBER_MAX,
+)
 
 #: Seconds, or a text such as "90d".
-ExpiresIn: TypeAlias = int | float | str
-TokenName = Annotated[str, Meta(min_length=1, max_length=TOKEN_NAME_CHARS_MAX)]
+ExpiresIn: TypeAlias = (
+    Annotated[int, Meta(ge=int(ACCESS_TOKEN_LIFE_MIN_S), le=int(ACCESS_TOKEN_LIFE_MAX_S))]
+    | Annotated[float, Meta(ge=ACCESS_TOKEN_LIFE_MIN_S, le=ACCESS_TOKEN_LIFE_MAX_S)]
+    | Annotated[str, Meta(max_length=32)]
+)
+UserName: TypeAlias = Annotated[
+    str, Meta(max_length=USER_NAME_CHARS, pattern="^[a-z0-9][a-z0-9._-]*$")
+]
+TokenName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=ACCESS_TOKEN_NAME_CHARS)]
 
 
 class KnownBy(StrEnum):
@@ -29,8 +40,6 @@ class KnownBy(StrEnum):
     TOKEN_FILE = "token_file"  # noqa: S105
     #: Nothing: the gateway is open.
     OPEN = "open"
-    #: A command on a judicator's host; never seen by HTTP itself.
-    HOST = "host"
 
 
 class Me(Struct, frozen=True, kw_only=True):
@@ -87,10 +96,10 @@ class NewUser(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     """A user to make. The first one must be an administrator with a token."""
 
     #: Lower-case letters, digits, `.`, `_` and `-`.
-    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    name: UserName
     role: Role
     #: `user` of its tasks; None: the next one.
-    number: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    number: Annotated[int, Meta(ge=0, le=USER_NUMBER_MAX)] | None = None
     #: None: it gets none yet.
     token: NewUserToken | None = None
 
@@ -112,7 +121,7 @@ class NewToken(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     #: The most that it allows; None: what its user may.
     role: Role | None = None
     #: None: the one who asks. Others only for administrators.
-    user: str | None = None
+    user: UserName | None = None
 
 
 class Token(Struct, frozen=True, kw_only=True):
@@ -185,7 +194,8 @@ class AuditItem(Struct, frozen=True, kw_only=True):
     detail: str
     #: Who, by name; None for whom a token file, an open gateway or a host vouches.
     user: str | None
-    known_by: KnownBy
+    #: How: as of `/me`, or `host` for a command there.
+    known_by: str
     #: The id of the personal token.
     token: str | None
     #: Whence, as the gateway saw it.

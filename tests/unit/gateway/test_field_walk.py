@@ -255,7 +255,7 @@ async def test_every_field_of_every_document(site: Site) -> None:
     roots = frozenset(schema["$ref"].rpartition("/")[2] for _, _, schema in found)
     for method, path, schema in found:
         walk = Walk(served, roots)
-        address = site.url(path.format(task_id=task.id, job_id=JOB, preset=KEY, name=KEY))
+        address = site.url(path.format(task_id=task.id, job_id=JOB, preset=KEY, name=KEY, user=KEY))
         count = 0
         for fault in walk.faults(schema):
             count += 1

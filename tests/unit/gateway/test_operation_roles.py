@@ -32,11 +32,17 @@ CHANGES = {
     "POST /api/v2/nodes/<name:str>/cordon": "operator nothing node.cordon",
     "DELETE /api/v2/nodes/<name:str>/cordon": "operator nothing node.uncordon",
     "POST /api/v2/nodes/<name:str>/drain": "operator nothing node.drain",
+    "POST /api/v2/users": "admin nothing user.create",
+    "PATCH /api/v2/users/<user:str>": "admin nothing user.change",
+    "DELETE /api/v2/users/<user:str>": "admin nothing user.delete",
+    # One's own; that of others is looked at by the handler.
+    "POST /api/v2/tokens": "viewer nothing token.create",
+    "DELETE /api/v2/tokens/<token_id:str>": "viewer nothing token.delete",
     "POST /api/v2/session": "anyone nothing -",
     "DELETE /api/v2/session": "anyone nothing -",
 }
 #: What only reads, and not everybody may.
-READS: dict[str, str] = {}
+READS = {"GET /api/v2/users": "admin", "GET /api/v2/audit": "admin"}
 
 
 def _said(operation: Operation) -> str:
