@@ -19,6 +19,7 @@ from khala.client.files import FileCalls
 from khala.client.jobs import cancelling
 from khala.client.load import LoadCalls
 from khala.client.logs import LogEvent, LogQuery, StreamName, read_log
+from khala.client.operations import OperatorCalls
 from khala.client.request import NewTask
 from khala.client.transport import PAUSE_MIN_S, POLL_S, Transport, parse
 from khala.model.spec import Stage
@@ -44,7 +45,7 @@ PATIENCE_S = 30.0
 PAGE_ITEMS = 500
 
 
-class AsyncKhala(FileCalls, LoadCalls, AccessCalls):
+class AsyncKhala(FileCalls, LoadCalls, AccessCalls, OperatorCalls):
     """A gateway at `url`; use it in `async with`."""
 
     def __init__(

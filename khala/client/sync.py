@@ -13,7 +13,7 @@ from khala.client.aio import PATIENCE_S, AsyncKhala
 from khala.client.events import Event, EventQuery
 from khala.client.logs import LogEvent, LogQuery, StreamName
 from khala.client.request import NewTask, TaskPatch
-from khala.client.sync_access import BlockingAccess
+from khala.client.sync_operations import BlockingOperations
 from khala.client.uploads import Progress
 from khala.model.spec import Stage
 from khala.model.task import TaskState
@@ -37,7 +37,7 @@ from khala.protocol.v2 import (
 )
 
 
-class Khala(BlockingAccess):
+class Khala(BlockingOperations):
     """A gateway at `url`; use it in `with`. Every method blocks until it is answered; see
     `AsyncKhala` for what each does. Not for threads that share one object."""
 

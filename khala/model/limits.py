@@ -252,6 +252,11 @@ QUEUE_TTL_MIN_S = 1.0
 QUEUE_TTL_MAX_S = 30 * 86_400.0
 EXPIRY_INTERVAL_S = 1.0
 
+#: How long a token to join with may be good, and for how many hosts.
+JOIN_TOKEN_MIN_S = 1.0
+JOIN_TOKEN_MAX_S = 30 * 86_400.0
+JOIN_TOKEN_USES = 1000
+
 #: Results of one task, where it may have several, and attempts that are remembered of it: the last
 #: ones, each with a result of half a KiB.
 RETRY_ATTEMPTS = 20

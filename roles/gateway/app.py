@@ -47,11 +47,13 @@ from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_audit import AuditRoutes
 from roles.gateway.v2_autoscale import AutoscaleRoutes
+from roles.gateway.v2_cluster import ClusterActs
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_explain import Explanations
 from roles.gateway.v2_inputs import InputRoutes
+from roles.gateway.v2_joining import JoinTokenRoutes
 from roles.gateway.v2_list import TaskLists
 from roles.gateway.v2_logs import LogRoutes
 from roles.gateway.v2_me import MeRoutes
@@ -98,6 +100,8 @@ HANDLERS = (
     TaskActions,
     TaskPatches,
     NodeActs,
+    ClusterActs,
+    JoinTokenRoutes,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -208,6 +212,8 @@ class Gateway:
             TaskActions(client=self._client),
             TaskPatches(client=self._client, cluster=self._cluster),
             NodeActs(client=self._client, cluster=self._cluster),
+            ClusterActs(client=self._client),
+            JoinTokenRoutes(client=self._client),
             self._logs,
             JobActs(client=self._client),
             JobGraphs(client=self._client),

@@ -54,6 +54,10 @@ _PATHS: dict[str, tuple[Json, str]] = {
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
         "A preset, by its name.",
     ),
+    "join_token": (
+        {"type": "string", "pattern": "^[0-9a-f]{12}$"},
+        "A token to join with, by its id.",
+    ),
     "name": (
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
         "An executor, by its name among the nodes.",

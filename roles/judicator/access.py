@@ -23,8 +23,9 @@ _EXECUTORS = re.compile(
     r"|GET /rpc/v1/blobs/[^/]+"
     r"|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live|POST /rpc/v1/certificate"
 )
-#: For judicators and their hosts' administrators, who have a judicator's certificate.
-_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:tokens|members|epoch|retention)(?:/.*)?")
+#: For judicators and their hosts' administrators, who have a judicator's certificate. What gateways
+#: may ask of tokens and of retention is less than they may; its handlers see to that.
+_JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:members|epoch)(?:/.*)?")
 #: What an executor alone does, in its own name.
 _NOT_GATEWAYS = re.compile(r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live")
 

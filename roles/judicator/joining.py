@@ -12,11 +12,12 @@ from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse, raw
 
-from khala.model.errors import Rejected
+from khala.model.errors import NotPossible, Rejected
 from khala.model.ids import check_name
+from khala.model.limits import JOIN_TOKEN_MAX_S, JOIN_TOKEN_MIN_S, JOIN_TOKEN_USES
 from khala.net.httpd import Routes
 from khala.pki.authority import Authority, Signed, Subject
-from khala.pki.node import JUDICATOR, ROLES, NodeTls, Peer
+from khala.pki.node import GATEWAY, JUDICATOR, ROLES, NodeTls, Peer
 from khala.pki.token import make_token
 from khala.protocol.joining import (
     JoinAnswer,
@@ -33,8 +34,6 @@ from roles.judicator.access import caller_of
 
 Body = TypeVar("Body")
 
-TOKEN_TTL_MIN_S, TOKEN_TTL_MAX_S = 1.0, 30 * 86400.0
-TOKEN_USES_MAX = 1000
 #: A judicator's addresses: advertised, bound, host name, loopback.
 HOSTS_MAX = 16
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
@@ -138,11 +137,18 @@ class JoiningRoutes:
         asked = _decode(request.body, MakeToken)
         if asked.role not in ROLES:
             raise Rejected(f"--role: one of {', '.join(ROLES)}; {asked.role[:40]!r} is not")
-        if not TOKEN_TTL_MIN_S <= asked.ttl_s <= TOKEN_TTL_MAX_S:
+        peer = caller_of(request)
+        if asked.role == JUDICATOR and peer is not None and peer.role == GATEWAY:
+            raise NotPossible(
+                "role: judicators get the key that signs certificates, so a gateway makes no token"
+                " for one; on a judicator's host: khala.pex token create --role judicator",
+                field="role",
+            )
+        if not JOIN_TOKEN_MIN_S <= asked.ttl_s <= JOIN_TOKEN_MAX_S:
             raise Rejected(f"--ttl: from 1s to 30d; {asked.ttl_s:.0f} s was given", field="--ttl")
-        if not 1 <= asked.uses <= TOKEN_USES_MAX:
+        if not 1 <= asked.uses <= JOIN_TOKEN_USES:
             raise Rejected(
-                f"--uses: from 1 to {TOKEN_USES_MAX}; {asked.uses} was given", field="--uses"
+                f"--uses: from 1 to {JOIN_TOKEN_USES}; {asked.uses} was given", field="--uses"
             )
         token = make_token(asked.role, self._authority.certificate)
         record = await self._tokens.add(token, timedelta(seconds=asked.ttl_s), asked.uses)
@@ -154,6 +160,21 @@ class JoiningRoutes:
     async def revoke_token(self, _: Request, token: str) -> HTTPResponse:
         await self._tokens.revoke(token)
         return _answer(TokenList(tokens=await self._tokens.list()))
+
+
+class ClosedRoutes:
+    """Of a cluster that nobody can join: it has no authority."""
+
+    def register(self, routes: Routes) -> None:
+        for method in ("GET", "POST"):
+            routes.add(method, "/rpc/v1/tokens", self.refuse)
+        routes.add("DELETE", "/rpc/v1/tokens/<token:str>", self.refuse)
+
+    async def refuse(self, _: Request, **_arguments: str) -> HTTPResponse:
+        raise NotPossible(
+            "this cluster has no certificates, so no host can join it; one that has some is made"
+            " with khala.pex judicator --init, in an empty --data-dir"
+        )
 
 
 def _check_hosts(hosts: tuple[str, ...]) -> None:

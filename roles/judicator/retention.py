@@ -19,11 +19,13 @@ from sanic.response import HTTPResponse
 
 from khala.core.retention import Selection
 from khala.model.dates import utc_now
-from khala.model.errors import KhalaError, Rejected
+from khala.model.errors import KhalaError, NotPossible, Rejected
 from khala.model.retention import KEPT_S, Ended, Forgotten, Retention
 from khala.net.httpd import Routes
+from khala.pki.node import GATEWAY
 from khala.protocol.retention import Answer, Forget
 from khala.store.retention import MongoRetention
+from roles.judicator.access import caller_of
 from roles.judicator.answers import answer, decode
 from roles.judicator.chores import Leadership
 from roles.judicator.metrics import Metrics
@@ -67,9 +69,12 @@ class Retaining:
 
     async def serve(self, request: Request) -> HTTPResponse:
         asked = decode(_decode, request.body)
+        peer = caller_of(request)
+        if asked.keep is not None and peer is not None and peer.role == GATEWAY:
+            raise Rejected("keep: a gateway does not say what is kept, the judicators' settings do")
         keep = asked.keep or self.keep
         if not keep.on:
-            raise Rejected(
+            raise NotPossible(
                 "this judicator keeps all tasks; say what is to be kept: --retention-age 30d,"
                 " --retention-count or --retention-bytes",
                 field="--retention-age",

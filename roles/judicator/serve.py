@@ -38,6 +38,7 @@ from khala.net.secrets import SecretFile
 from khala.pki.node import NodeTls
 from khala.protocol.members import Member, Standing
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
+from khala.store.codec import Database
 from khala.store.mongo import MongoStore
 from khala.store.roster import MongoRoster
 from khala.store.schema import ensure_schema
@@ -51,7 +52,7 @@ from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
 from roles.judicator.graph import GraphRoutes
 from roles.judicator.jobs import Jobs, JobStores
-from roles.judicator.joining import JoiningRoutes, Terms
+from roles.judicator.joining import ClosedRoutes, JoiningRoutes, Terms
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.member_routes import MemberRoutes
@@ -235,7 +236,7 @@ class Judicator:
         if self._config.watchdog_fd is not None:
             loops.append(_feed_watchdog(self._config.watchdog_fd, lambda: chores.hung))
         if self._config.identity is not None:
-            loops.append(self._renewal(self._config.identity).run())
+            loops.append(_renew(self._config, self._config.identity, self._etcd, store.database))
             loops.append(self._members.tend(self._membership))
             loops.append(self._members.follow(self._on_members))
         return loops
@@ -251,15 +252,6 @@ class Judicator:
     async def _reopen(self, endpoints: tuple[str, ...]) -> None:
         identity = self._config.identity
         await self._etcd.reopen(endpoints, etcd_tls(identity) if identity else None)
-
-    def _renewal(self, identity: NodeTls) -> Renewal:
-        return Renewal(
-            identity=identity,
-            life=self._config.certificate_life,
-            etcd=self._etcd,
-            database=self._store.database,
-            mongo=_mongo_settings(self._config),
-        )
 
     async def _app(self) -> App:
         limit = self._config.max_body_bytes
@@ -315,19 +307,15 @@ class Judicator:
             (await self._joining(self._config.identity)).register(routes)
             await self._members.found()
             MemberRoutes(self._members).register(routes)
+        else:
+            ClosedRoutes().register(routes)
         routes.finish()
         return app
 
     async def _joining(self, identity: NodeTls) -> JoiningRoutes:
         tokens = MongoTokens(self._store.database)
         await tokens.prepare()
-        terms = Terms(
-            cluster=self._config.cluster,
-            life=self._config.certificate_life,
-            replica_set=self._config.replica_set,
-            epoch=self._config.own.epoch,
-        )
-        return JoiningRoutes(identity, tokens, terms, self._addresses)
+        return JoiningRoutes(identity, tokens, _terms(self._config), self._addresses)
 
     def _addresses(self) -> list[str]:
         known = [record.address for record in self._membership.judicators()]
@@ -347,6 +335,26 @@ def _register_views(routes: Routes, store: MongoStore, jobs: Jobs) -> None:
     QueueRoutes(store.queue).register(routes)
     GraphRoutes(jobs, store.successors).register(routes)
     UploadRoutes(store.uploads).register(routes)
+
+
+def _terms(config: ServeConfig) -> Terms:
+    return Terms(
+        cluster=config.cluster,
+        life=config.certificate_life,
+        replica_set=config.replica_set,
+        epoch=config.own.epoch,
+    )
+
+
+async def _renew(config: ServeConfig, identity: NodeTls, etcd: EtcdRpc, database: Database) -> None:
+    renewal = Renewal(
+        identity=identity,
+        life=config.certificate_life,
+        etcd=etcd,
+        database=database,
+        mongo=_mongo_settings(config),
+    )
+    await renewal.run()
 
 
 def _require_callers(app: App, config: ServeConfig) -> None:

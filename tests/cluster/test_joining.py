@@ -18,12 +18,16 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from khala.model.retention import Retention
 from khala.net.ports import free_ports
 from khala.pki.authority import Authority, Subject, make_key, make_request
+from khala.protocol.joining import MakeToken
+from khala.protocol.retention import Forget
 from tests.cluster.harness import Khala, wait_until
 from tests.cluster.nodes import Cluster, Node, command, gateway_of, growing, stranger, wait_ready
 
@@ -185,9 +189,12 @@ def test_an_executor_has_no_way_into_the_databases(cluster: Cluster) -> None:
     assert not (node.data_dir / "secret").exists()
 
 
-def rpc(cluster: Cluster, node: Node, method: str, path: str) -> int:
+def rpc(
+    cluster: Cluster, node: Node, method: str, path: str, body: msgspec.Struct | None = None
+) -> int:
     url = f"https://{JUDICATOR}:{cluster.ports.rpc}{path}"
-    request = urllib.request.Request(url, method=method, data=b"" if method != "GET" else None)
+    sent = b"" if body is None else msgspec.msgpack.encode(body)
+    request = urllib.request.Request(url, method=method, data=sent if method != "GET" else None)
     try:
         with urllib.request.urlopen(request, timeout=10, context=showing(node)) as reply:
             return int(reply.status)
@@ -205,9 +212,56 @@ def test_a_role_can_do_what_is_its_own(cluster: Cluster, gateway: Khala) -> None
         ("POST", "/rpc/v1/tokens"),
     ):
         assert rpc(cluster, executor, method, path) == 403, path
-    assert rpc(cluster, gateway_node, "POST", "/rpc/v1/tokens") == 403
+    for path in ("/rpc/v1/members", "/rpc/v1/epoch"):
+        assert rpc(cluster, gateway_node, "GET", path) == 403, path
     assert rpc(cluster, gateway_node, "GET", f"/rpc/v1/tasks/{task}") == 200
     assert rpc(cluster, executor, "GET", "/rpc/v1/cluster") == 200
+
+
+def test_a_host_joins_with_a_token_that_a_gateway_made(cluster: Cluster, gateway: Khala) -> None:
+    path = "/api/v2/cluster/join-tokens"
+    status, made = gateway.send("POST", path, {"role": "executor"})
+    assert status == 201, made
+    file = cluster.folder / "by-gateway"
+    file.write_text(made["token"])
+    file.chmod(0o600)
+    node = Node(cluster.folder, "late", "executor", ("--join", cluster.judicators))
+    node.start("--join-token-file", str(file))
+    try:
+        wait_until(
+            lambda: any(
+                each["name"] == "late" and each["state"] == "online"
+                for each in gateway.call("GET", "/api/v2/nodes")[1]["executors"]
+            ),
+            120,
+            "it has joined",
+        )
+    finally:
+        node.stop()
+        node.destroy()
+    assert gateway.call("GET", path)[1]["items"] == []
+    status, other = gateway.send("POST", path, {"role": "gateway", "expires_in": "10m"})
+    assert [each["id"] for each in gateway.call("GET", path)[1]["items"]] == [other["record"]["id"]]
+    assert gateway.call("DELETE", f"{path}/{other['record']['id']}")[0] == 204
+    assert gateway.call("GET", path)[1]["items"] == []
+
+
+def test_a_gateway_gives_nobody_the_authority_and_says_not_what_is_kept(
+    cluster: Cluster, gateway: Khala
+) -> None:
+    """Not by its API, and not with its certificate either, which may be in wrong hands."""
+    asked = {"role": "judicator"}
+    status, problem = gateway.send("POST", "/api/v2/cluster/join-tokens", asked)
+    assert (status, problem["code"]) == (409, "not_possible")
+    assert "khala.pex token create --role judicator" in problem["detail"]
+    node = cluster.nodes["g"]
+    body = MakeToken(role="judicator", ttl_s=60.0, uses=1)
+    assert rpc(cluster, node, "POST", "/rpc/v1/tokens", body) == 409
+    keep = Forget(keep=Retention(count=0), dry_run=True)
+    assert rpc(cluster, node, "POST", "/rpc/v1/retention", keep) == 400
+    status, problem = gateway.send("POST", "/api/v2/gc", {"dry_run": True})
+    assert (status, problem["code"]) == (409, "not_possible")
+    assert "keeps all tasks" in problem["detail"]
 
 
 def refused(cluster: Cluster, folder: Path, token: str, role: str = "executor") -> str:

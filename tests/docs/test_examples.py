@@ -126,7 +126,7 @@ def test_api_logs(fresh: Khala, tmp_path: Path) -> None:
     assert follow(fresh, the_block("docs/api.md", "logs?follow=true"), tmp_path) == 4
 
 
-@pytest.mark.parametrize("path", ["queue?limit=2", "stats?step=1d", "autoscale?within_s=300"])
+@pytest.mark.parametrize("path", ["queue?limit=2", "stats?step=1d", "autoscale?within_s=300", "gc"])
 def test_api_of_the_whole(fresh: Khala, tmp_path: Path, path: str) -> None:
     assert follow(fresh, the_block("docs/api.md", f"/api/v2/{path}"), tmp_path) == 1
 

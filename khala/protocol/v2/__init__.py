@@ -98,6 +98,13 @@ from khala.protocol.v2.nodes import (
     NodeWork,
     Status,
 )
+from khala.protocol.v2.operations import (
+    Collected,
+    CreatedJoinToken,
+    JoinToken,
+    JoinTokens,
+    Kept,
+)
 from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
 from khala.protocol.v2.queue import Queue, QueueItem, UserLoad
@@ -152,9 +159,11 @@ __all__ = [
     "CaseOutput",
     "Cases",
     "Check",
+    "Collected",
     "Counts",
     "Created",
     "CreatedJob",
+    "CreatedJoinToken",
     "CreatedToken",
     "CreatedUser",
     "Denied",
@@ -188,7 +197,10 @@ __all__ = [
     "JobGraph",
     "JobPage",
     "JobPlan",
+    "JoinToken",
+    "JoinTokens",
     "JudicatorNode",
+    "Kept",
     "KnownBy",
     "LeftOut",
     "Links",

@@ -67,6 +67,7 @@ from roles.judicator.metrics import Metrics
 from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.uploads import UploadRoutes
 from tests.unit.gateway.access_double import AccessDouble
+from tests.unit.gateway.operations_double import OperationsDouble
 from tests.unit.gateway.patches_double import PatchesDouble
 
 START = datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC)
@@ -131,14 +132,14 @@ def logs_of(memory: MemoryStore) -> LogRoutes:
 
 def register_rest(
     routes: Routes, memory: MemoryStore, tasks: dict[TaskId, Task]
-) -> tuple[AccessDouble, PatchesDouble]:
+) -> tuple[AccessDouble, PatchesDouble, OperationsDouble]:
     """A judicator's routes on the memory store, which are not worth a double of their own; users,
-    and changes of tasks."""
+    changes of tasks, and what operators ask."""
     BlobRoutes(memory.blobs).register(routes)
     UploadRoutes(memory.uploads).register(routes)
     NodeRoutes(Sessions(), memory.sessions).register(routes)
     logs_of(memory).register(routes)
-    doubles = AccessDouble(routes), PatchesDouble(routes, tasks)
+    doubles = AccessDouble(routes), PatchesDouble(routes, tasks), OperationsDouble(routes)
     routes.finish()
     return doubles
 
@@ -203,7 +204,8 @@ class JudicatorDouble:
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
-        self.access, self.patches = register_rest(Routes(app), self.memory, self.tasks)
+        doubles = register_rest(Routes(app), self.memory, self.tasks)
+        self.access, self.patches, self.operations = doubles
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, request: Request) -> None:

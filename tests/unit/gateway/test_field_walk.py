@@ -95,6 +95,8 @@ class Walk:
                 return [self.smallest(kind["items"])] * kind.get("minItems", 0)
             case "integer" | "number":
                 return max(kind.get("minimum", 0), 0)
+            case "boolean":
+                return True
         fits = (text for text in SMALL if re.search(kind.get("pattern", ""), text))
         return next(fits, SMALL[0])
 

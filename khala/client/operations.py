@@ -1,0 +1,41 @@
+"""What operators do with a cluster as a whole, as methods of the client."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import msgspec
+
+from khala.client.documents import DocumentCalls
+from khala.client.transport import JSON, parse
+from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken, JoinTokens
+
+_JOIN_TOKENS = "/api/v2/cluster/join-tokens"
+
+
+class OperatorCalls(DocumentCalls):
+    """A part of `AsyncKhala`."""
+
+    async def collect(self, *, dry_run: bool) -> Collected:
+        """Remove what has ended and is not to be kept, or say what would go. Repeat it while there
+        is `more`."""
+        return parse(Collected, await self._post("/api/v2/gc", {"dry_run": dry_run}))
+
+    async def join_tokens(self) -> list[JoinToken]:
+        """Those that hosts can still join with."""
+        return parse(JoinTokens, await self._ask("GET", _JOIN_TOKENS)).items
+
+    async def create_join_token(
+        self, role: str, *, expires_in: float | str = "1h", uses: int = 1
+    ) -> CreatedJoinToken:
+        """For executors or gateways; raise `NotPossible` for judicators, whose tokens are made on a
+        judicator's host. An answer that was lost leaves one that nobody has; it expires."""
+        document = {"role": role, "expires_in": expires_in, "uses": uses}
+        return parse(CreatedJoinToken, await self._post(_JOIN_TOKENS, document))
+
+    async def revoke_join_token(self, token: str) -> None:
+        """By its id. Hosts that have joined with it stay."""
+        await self._ask("DELETE", f"{_JOIN_TOKENS}/{quote(token, safe='')}")
+
+    async def _post(self, path: str, document: dict[str, bool | float | str]) -> bytes:
+        return await self._ask("POST", path, body=msgspec.json.encode(document), headers=JSON)

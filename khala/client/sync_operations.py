@@ -1,0 +1,24 @@
+"""What operators do with a cluster as a whole, as methods of the blocking client."""
+
+from __future__ import annotations
+
+from khala.client.sync_access import BlockingAccess
+from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken
+
+
+class BlockingOperations(BlockingAccess):
+    """A part of `Khala`."""
+
+    def collect(self, *, dry_run: bool) -> Collected:
+        return self._do(self._inner.collect(dry_run=dry_run))
+
+    def join_tokens(self) -> list[JoinToken]:
+        return self._do(self._inner.join_tokens())
+
+    def create_join_token(
+        self, role: str, *, expires_in: float | str = "1h", uses: int = 1
+    ) -> CreatedJoinToken:
+        return self._do(self._inner.create_join_token(role, expires_in=expires_in, uses=uses))
+
+    def revoke_join_token(self, token: str) -> None:
+        self._do(self._inner.revoke_join_token(token))

@@ -1,0 +1,67 @@
+"""What operators do with a cluster as a whole, as `/api/v2` takes and shows it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """What is kept of the tasks that have ended; what is null bounds nothing."""
+
+    #: Seconds since they ended.
+    age_s: float | None
+    #: The newest ones.
+    count: int | None
+    #: All of them together.
+    size_bytes: int | None
+
+
+class Collected(Struct, frozen=True, kw_only=True):
+    """What went of the tasks that have ended, or would go."""
+
+    #: Nothing went.
+    dry_run: bool
+    kept: Kept
+    #: Those of jobs included.
+    tasks: int
+    #: Whole ones.
+    jobs: int
+    size_bytes: int
+    #: When the first and the last of them ended.
+    oldest: datetime | None
+    newest: datetime | None
+    #: Older ones that stay: tasks wait for them, or a request may still be repeated with their key.
+    needed: int
+    #: Only so many were looked at; ask again.
+    more: bool
+
+
+class JoinToken(Struct, frozen=True, kw_only=True):
+    """What a host joins the cluster with, without its secret."""
+
+    #: No secret.
+    id: str
+    #: `executor`, `gateway` or `judicator`: what the host becomes.
+    role: str
+    created_at: datetime
+    expires_at: datetime
+    #: How many hosts it was made for, and for how many more it is good.
+    uses: int
+    uses_left: int
+
+
+class JoinTokens(Struct, frozen=True, kw_only=True):
+    """Those that can still be used."""
+
+    #: The latest last.
+    items: list[JoinToken]
+
+
+class CreatedJoinToken(Struct, frozen=True, kw_only=True):
+    """A new token. This answer alone has its secret."""
+
+    #: The whole token, for the file that `--join-token-file` names.
+    token: str
+    record: JoinToken

@@ -1,0 +1,63 @@
+"""What operators ask of a judicator, by its double: tokens in a dictionary, and what was asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from sanic import Request
+from sanic.response import HTTPResponse
+
+from khala.model.errors import NotFound, NotPossible
+from khala.model.retention import Forgotten, Retention
+from khala.net.httpd import Routes
+from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
+from khala.protocol.retention import Answer, Forget
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+class OperationsDouble:
+    """A part of `JudicatorDouble`."""
+
+    def __init__(self, routes: Routes) -> None:
+        self.keep = Retention()
+        self.forgets: list[Forget] = []
+        self.tokens: dict[str, TokenRecord] = {}
+        routes.add("POST", "/rpc/v1/retention", self.forget)
+        routes.add("POST", "/rpc/v1/tokens", self.make_token)
+        routes.add("GET", "/rpc/v1/tokens", self.list_tokens)
+        routes.add("DELETE", "/rpc/v1/tokens/<token:str>", self.revoke_token)
+
+    async def forget(self, request: Request) -> HTTPResponse:
+        asked = msgspec.msgpack.decode(request.body, type=Forget)
+        self.forgets.append(asked)
+        if not self.keep.on:
+            raise NotPossible("this judicator keeps all tasks", field="--retention-age")
+        gone = Forgotten(tasks=3, jobs=1, size_bytes=100, oldest=AT, newest=AT, needed=2, more=True)
+        return _answer(Answer(keep=self.keep, forgotten=gone))
+
+    async def make_token(self, request: Request) -> HTTPResponse:
+        asked = msgspec.msgpack.decode(request.body, type=MakeToken)
+        record = TokenRecord(
+            id=f"{len(self.tokens):012x}",
+            role=asked.role,
+            created_at=AT,
+            expires_at=AT + timedelta(seconds=asked.ttl_s),
+            uses=asked.uses,
+            uses_left=asked.uses,
+        )
+        self.tokens[record.id] = record
+        return _answer(TokenMade(token=f"KH1::{record.id}", record=record))
+
+    async def list_tokens(self, _: Request) -> HTTPResponse:
+        return _answer(TokenList(tokens=list(self.tokens.values())))
+
+    async def revoke_token(self, _: Request, token: str) -> HTTPResponse:
+        if self.tokens.pop(token, None) is None:
+            raise NotFound(f"there is no token {token!r}")
+        return await self.list_tokens(_)
+
+
+def _answer(body: msgspec.Struct) -> HTTPResponse:
+    return HTTPResponse(msgspec.msgpack.encode(body), content_type="application/msgpack")
