@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
 
 from khala.client.documents import DocumentCalls
 from khala.client.transport import JSON, parse
-from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken, JoinTokens
+from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken, JoinTokens, Transferred
 
 _JOIN_TOKENS = "/api/v2/cluster/join-tokens"
 
@@ -20,6 +21,12 @@ class OperatorCalls(DocumentCalls):
         """Remove what has ended and is not to be kept, or say what would go. Repeat it while there
         is `more`."""
         return parse(Collected, await self._post("/api/v2/gc", {"dry_run": dry_run}))
+
+    async def transfer_leadership(self, to: str | None = None) -> Transferred:
+        """Let a judicator lead, any other if it is not named. Raise `NotPossible` if it is not
+        ready; `leader` is another one if it fell silent after it had agreed."""
+        path = "/api/v2/cluster/transfer-leadership"
+        return parse(Transferred, await self._post(path, {"to": to}))
 
     async def join_tokens(self) -> list[JoinToken]:
         """Those that hosts can still join with."""
@@ -37,5 +44,5 @@ class OperatorCalls(DocumentCalls):
         """By its id. Hosts that have joined with it stay."""
         await self._ask("DELETE", f"{_JOIN_TOKENS}/{quote(token, safe='')}")
 
-    async def _post(self, path: str, document: dict[str, bool | float | str]) -> bytes:
+    async def _post(self, path: str, document: Mapping[str, bool | float | str | None]) -> bytes:
         return await self._ask("POST", path, body=msgspec.json.encode(document), headers=JSON)

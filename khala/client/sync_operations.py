@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khala.client.sync_access import BlockingAccess
-from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken
+from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken, Transferred
 
 
 class BlockingOperations(BlockingAccess):
@@ -11,6 +11,9 @@ class BlockingOperations(BlockingAccess):
 
     def collect(self, *, dry_run: bool) -> Collected:
         return self._do(self._inner.collect(dry_run=dry_run))
+
+    def transfer_leadership(self, to: str | None = None) -> Transferred:
+        return self._do(self._inner.transfer_leadership(to))
 
     def join_tokens(self) -> list[JoinToken]:
         return self._do(self._inner.join_tokens())

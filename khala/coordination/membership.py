@@ -10,6 +10,8 @@ etcd may be away for as long as it likes: nobody leads then, and everything else
 
     /khala/<cluster>/judicators/<name>   Entry, as JSON
     /khala/<cluster>/leader              name of the leader
+
+`khala.coordination.handover` has the keys of a leader that is to let go.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import structlog
 from msgspec import Struct
 
 from khala.coordination.etcd_rpc import EtcdRpc, KeyValue, LeaseGone
+from khala.coordination.handover import Answer, Wish, answer_wish, wish_in
 from khala.core.trust import Trust
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import JudicatorRecord
@@ -56,12 +59,30 @@ class Identity(Struct, frozen=True, kw_only=True):
     entry: Entry
 
 
+class WarnOnce:
+    """What is there in each round is told in the first."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def __call__(self, event: str, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            log.warning(event, why=why)
+
+
 class Membership:
     """Registered and possibly leading while `run` runs."""
 
     def __init__(
-        self, etcd: EtcdRpc, identity: Identity, take_term: Callable[[], Awaitable[Term]]
+        self,
+        etcd: EtcdRpc,
+        identity: Identity,
+        take_term: Callable[[], Awaitable[Term]],
+        fit: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`fit` says whether this one would lead if an operator asked it to."""
+        self._fit = fit
         self._etcd = etcd
         self._identity = identity
         self._take_term = take_term
@@ -78,7 +99,7 @@ class Membership:
         self._read_at = float("-inf")
         #: Without a term from MongoDB, the claim is left to others until then.
         self._rests_until = float("-inf")
-        self._warned: set[str] = set()
+        self._warn_once = WarnOnce()
 
     def term(self) -> Term | None:
         """The term this process leads in, None while it does not or cannot be sure."""
@@ -168,7 +189,7 @@ class Membership:
         by_key = {item.key.removeprefix(self._prefix): item for item in found}
         leader = by_key.get("leader")
         entries = [
-            self._record(key.removeprefix("judicators/"), item, leader)
+            _record(key.removeprefix("judicators/"), item, leader, self._warn_once)
             for key, item in sorted(by_key.items())
             if key.startswith("judicators/")
         ]
@@ -188,30 +209,27 @@ class Membership:
                 "membership.name_taken",
                 f"{entry.address} calls itself {entry.name} too; give each its own --name",
             )
+        wish = wish_in(by_key)
+        if wish is not None and await self._heed(wish, lease, mine=mine):
+            return
         claimable = leader is None or (mine and not self._leading)
         if claimable and time.monotonic() >= self._rests_until:
             await self._campaign(lease)
 
-    def _record(self, name: str, item: KeyValue, leader: KeyValue | None) -> JudicatorRecord | None:
-        try:
-            entry = msgspec.json.decode(item.value, type=Entry)
-        except msgspec.MsgspecError as error:
-            self._warn_once(
-                "membership.entry_unreadable",
-                f"{item.key}: {error}; nobody is taken for dead until it is right or deleted",
-            )
-            return None
-        return JudicatorRecord(
-            name=JudicatorName(name),
-            address=entry.address,
-            incarnation=entry.incarnation,
-            leader=leader is not None and leader.lease == item.lease,
-        )
-
-    def _warn_once(self, event: str, why: str) -> None:
-        if why not in self._warned:
-            self._warned.add(why)
-            log.warning(event, why=why)
+    async def _heed(self, wish: Wish, lease: int, *, mine: bool) -> bool:
+        """Whether the claim is another one's for now. What was this one's is let go then, after it
+        has stopped to believe in it."""
+        name = self._identity.name
+        if wish.to == name:
+            fit = self._fit() and time.monotonic() >= self._rests_until
+            answer = Answer(willing=self._leading or fit, leads=self._leading)
+            if wish.answer is None or answer.leads != wish.answer.leads:
+                await answer_wish(self._etcd, self._prefix, wish, answer)
+        if mine and wish.holds_back(name):
+            self._step_down()
+            await self._etcd.delete_if_held(f"{self._prefix}leader", lease, CALL_S)
+            log.info("leader.let_go", to=wish.to)
+        return wish.holds_back(name)
 
     async def _campaign(self, lease: int) -> None:
         """Claim the key; the term comes from MongoDB, so it survives the loss of all etcd data."""
@@ -250,3 +268,22 @@ class Membership:
                 await self._etcd.revoke(lease, 1.0)
             except KhalaError as error:
                 log.debug("membership.lease_not_revoked", why=error.message)
+
+
+def _record(
+    name: str, item: KeyValue, leader: KeyValue | None, warn: WarnOnce
+) -> JudicatorRecord | None:
+    try:
+        entry = msgspec.json.decode(item.value, type=Entry)
+    except msgspec.MsgspecError as error:
+        warn(
+            "membership.entry_unreadable",
+            f"{item.key}: {error}; nobody is taken for dead until it is right or deleted",
+        )
+        return None
+    return JudicatorRecord(
+        name=JudicatorName(name),
+        address=entry.address,
+        incarnation=entry.incarnation,
+        leader=leader is not None and leader.lease == item.lease,
+    )

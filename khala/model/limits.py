@@ -284,6 +284,10 @@ NAME_HELD_S = 10.0
 #: No majority-acknowledged write for this long: the Judicator stops serving.
 PULSE_TTL_S = 3.0
 LEADER_TTL_S = 5.0
+#: How long others leave a leader's claim to the one that an operator named; it takes four rounds of
+#: a second. And all of a transfer, which may try several.
+HANDOVER_S = 8.0
+TRANSFER_S = 20.0
 
 # --- who asks ----------------------------------------------------------------------------------
 #: A gateway believes for so long who a token stands for, and that one is unknown; the first bounds

@@ -78,15 +78,24 @@ class Calls:
     async def close(self) -> None:
         await self._session.close()
 
-    async def ask(self, method: str, path: str, body: Struct | None, kind: type[Answer]) -> Answer:
-        """A call that few make; a change is not repeated when its outcome is unknown."""
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Struct | None,
+        kind: type[Answer],
+        *,
+        within_s: float = WRITE_S,
+    ) -> Answer:
+        """A call that few make; a change is not repeated when its outcome is unknown. One judicator
+        may take `within_s`."""
         call = Call(
             method=method,
             path=path,
             body=b"" if body is None else msgspec.msgpack.encode(body),
             repeatable=method == "GET",
-            try_s=WRITE_S,
-            total_s=WRITE_TOTAL_S,
+            try_s=within_s,
+            total_s=2 * within_s,
         )
         return parse(msgspec.msgpack.Decoder(kind), await self._call(call))
 

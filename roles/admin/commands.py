@@ -83,10 +83,11 @@ def token_revoke(token_id: str, **options: object) -> None:
 
 @click.group("cluster", short_help="The judicators of the cluster: who is a member, who goes.")
 def cluster() -> None:
-    """Look at the judicators of a cluster and take one out, on a judicator's host.
+    """Look at the judicators of a cluster, let one lead or take one out, on a judicator's host.
 
     \b
       khala.pex cluster members
+      khala.pex cluster transfer-leader b
       khala.pex cluster remove c       (c is dead for good, or about to be)
       khala.pex leave                  (on c itself)
 
@@ -117,6 +118,21 @@ def cluster_remove(member: str, **options: object) -> None:
     from roles.admin.members import remove
 
     sys.exit(remove(_settings(options), member))
+
+
+@add_options("admin")
+@cluster.command("transfer-leader", cls=Command, short_help="Let another judicator lead.")
+@click.argument("member", metavar="[NAME]", required=False)
+def cluster_transfer(member: str | None, **options: object) -> None:
+    """Let the judicator NAME do the cluster's chores, or any other than the one that does now;
+    returns when it does. Before an upgrade or a reboot of the leader's host, for example; a leader
+    that just stops is replaced within seconds, too.
+
+    The one that leads lets go only when the other one has said that it is ready. Tasks go on
+    meanwhile. By HTTP: POST /api/v2/cluster/transfer-leadership."""
+    from roles.admin.members import transfer
+
+    sys.exit(transfer(_settings(options), member))
 
 
 @add_options("admin")

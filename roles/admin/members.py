@@ -1,4 +1,4 @@
-"""`cluster members | remove` and `leave`."""
+"""`cluster members | remove | transfer-leader` and `leave`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import msgspec
 
 from khala.config.settings import Settings
 from khala.model.errors import KhalaError, Unavailable
+from khala.model.ids import JudicatorName
+from khala.model.limits import TRANSFER_S
 from khala.pki.node import JUDICATOR
+from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.members import Roster
 from roles.admin.asking import ask, require_certificates
 from roles.belonging import any_credentials
@@ -18,6 +21,8 @@ _MEMBERS = "/rpc/v1/members"
 _EMPTY = Roster(members=[])
 #: A member is taken out in a few rounds of the leader; an election may lie between.
 _REMOVAL_S = 90.0
+#: On top of what a judicator takes at most to let another one lead.
+_ANSWER_S = 5.0
 
 
 def show(settings: Settings, *, as_json: bool) -> int:
@@ -49,6 +54,26 @@ def remove(settings: Settings, name: str) -> int:
             return 0
         time.sleep(0.5)
     raise Unavailable(f"{name} is still leaving; see khala.pex cluster members")
+
+
+def transfer(settings: Settings, to: str | None) -> int:
+    """Return when another one leads. Raise `Unavailable` if it is another one than `to`."""
+    asked = Transfer(to=None if to is None else JudicatorName(to))
+    moved = ask(
+        settings,
+        lambda client: client.ask(
+            "POST", "/rpc/v1/leadership", asked, Transferred, within_s=TRANSFER_S + _ANSWER_S
+        ),
+    )
+    if to is not None and moved.leader != to:
+        raise Unavailable(
+            f"{to} agreed and fell silent then; {moved.leader} leads now, {moved.before} did before"
+        )
+    if moved.leader == moved.before:
+        print(f"{moved.leader} leads already.")
+    else:
+        print(f"{moved.leader} leads now; {moved.before} did before.")
+    return 0
 
 
 def leave(settings: Settings) -> int:

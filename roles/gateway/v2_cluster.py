@@ -8,17 +8,23 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role
+from khala.model.ids import JudicatorName
+from khala.model.limits import TRANSFER_S
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
+from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.retention import Answer as Forgot
 from khala.protocol.retention import Forget
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.documents import parse_document
+from roles.gateway.filters import NodeName
 from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
 
+#: On top of what the judicator takes at most.
+_ANSWER_S = 5.0
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 
 
@@ -29,7 +35,15 @@ class CollectSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     dry_run: bool
 
 
+class TransferSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is to lead."""
+
+    #: A judicator, by its name among the nodes; null: any but the one that leads.
+    to: NodeName | None = None
+
+
 _collects = msgspec.json.Decoder(CollectSpec)
+_transfers = msgspec.json.Decoder(TransferSpec)
 
 
 class ClusterActs(Struct, frozen=True, kw_only=True):
@@ -59,6 +73,40 @@ class ClusterActs(Struct, frozen=True, kw_only=True):
         asked = Forget(dry_run=given.dry_run)
         found = await self.client.ask("POST", "/rpc/v1/retention", asked, Forgot)
         return _json(_view(found, dry_run=given.dry_run))
+
+    @declare(
+        Operation(
+            method="POST",
+            path="/api/v2/cluster/transfer-leadership",
+            tag="Cluster",
+            request={JSON: TransferSpec},
+            body_optional=True,
+            answers={200: Answer(v2.Transferred)},
+            problems=(
+                ProblemCode.NOT_FOUND,
+                ProblemCode.VALIDATION_FAILED,
+                ProblemCode.NOT_POSSIBLE,
+            ),
+            role=Role.OPERATOR,
+            act="cluster.transfer_leadership",
+        )
+    )
+    async def transfer_leadership(self, request: Request) -> HTTPResponse:
+        """Let another judicator do the cluster's chores. Tasks go on meanwhile; the one that leads
+        lets go only when the other one has said that it is ready. It is answered when that one
+        leads."""
+        try:
+            given = parse_document(_transfers, request.body) if request.body else TransferSpec()
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
+        moved = await self.client.ask(
+            "POST",
+            "/rpc/v1/leadership",
+            Transfer(to=None if given.to is None else JudicatorName(given.to)),
+            Transferred,
+            within_s=TRANSFER_S + _ANSWER_S,
+        )
+        return _json(v2.Transferred(leader=moved.leader, before=moved.before))
 
 
 def _view(found: Forgot, *, dry_run: bool) -> v2.Collected:

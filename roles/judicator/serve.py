@@ -20,6 +20,7 @@ import structlog
 
 from khala.coordination.etcd_care import EtcdCare
 from khala.coordination.etcd_rpc import EtcdRpc
+from khala.coordination.handover import Handover
 from khala.coordination.membership import Entry, Identity, Membership
 from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
@@ -53,6 +54,7 @@ from roles.judicator.executors import ExecutorSockets
 from roles.judicator.graph import GraphRoutes
 from roles.judicator.jobs import Jobs, JobStores
 from roles.judicator.joining import ClosedRoutes, JoiningRoutes, Terms
+from roles.judicator.leadership import LeadershipRoutes
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
 from roles.judicator.member_routes import MemberRoutes
@@ -172,6 +174,7 @@ class Judicator:
             etcd,
             Identity(cluster=config.cluster, name=config.name, entry=entry),
             lambda: store.sessions.take_leadership(config.name, self._incarnation),
+            lambda: self._dispatcher.serving,
         )
         self._members = Members(etcd, MongoRoster(store.database), config.own, config.members_file)
         self._cluster = Cluster(
@@ -298,6 +301,7 @@ class Judicator:
         routes = Routes(app)
         Api(services).register(app, routes)
         NodeRoutes(self._dispatcher.sessions, store.sessions).register(routes)
+        LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
         register_access(routes, store, self._world, self._config.audit_life)
         self._retaining.register(routes)

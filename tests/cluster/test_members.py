@@ -260,6 +260,55 @@ def test_every_node_is_upgraded_one_by_one_and_no_task_is_lost(
         assert gateways[0].explain(task)["crashes"] == 0
 
 
+def leader(gateway: Khala) -> str | None:
+    with contextlib.suppress(OSError):
+        status, nodes = gateway.call("GET", "/api/v2/nodes")
+        if status == 200:
+            return next((each["name"] for each in nodes["judicators"] if each["leader"]), None)
+    return None
+
+
+def test_the_judicator_that_is_named_leads_while_tasks_go_on(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    """By a gateway, and on a judicator's host."""
+    path = "/api/v2/cluster/transfer-leadership"
+
+    def transferred(to: str | None) -> Any:
+        # What is slow here is told as a reason to repeat it; nothing has happened then.
+        def moved() -> Any:
+            status, answer = gateways[0].send("POST", path, {"to": to})
+            assert status in {200, 409, 503}, answer
+            return answer if status == 200 else None
+
+        return wait_until(moved, 120, f"{to} leads")
+
+    load = Load(gateways)
+    load.start()
+    try:
+        assert transferred("b")["leader"] == "b"
+        load.wait_for_more(2)
+        moved = transferred("c")
+        assert moved["leader"] == "c"
+        assert transferred("c") == {"leader": "c", "before": "c"}
+        load.wait_for_more(2)
+        wait_until(lambda: leader(gateways[1]) == "c", 60, "a gateway sees it")
+    finally:
+        load.stop()
+    status, problem = gateways[0].send("POST", path, {"to": "e1"})
+    assert (status, problem["code"]) == (404, "not_found")
+    assert "there are: a, b, c" in problem["detail"]
+
+    def by_hand() -> bool:
+        return cluster.run("cluster", "transfer-leader", "a").returncode == 0
+
+    wait_until(by_hand, 120, "the command has done it")
+    assert cluster.run("cluster", "transfer-leader", "a").stdout == "a leads already.\n"
+    for task in load.tasks:
+        found = gateways[0].wait_done(task, 90)
+        assert (found["status"], found["result"]["execute_output"]) == (5, "done\n"), found
+
+
 def test_the_last_healthy_majority_is_not_given_away(
     cluster: Cluster, gateways: list[Khala]
 ) -> None:

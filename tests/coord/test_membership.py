@@ -69,10 +69,11 @@ class Judicators:
         name: str,
         take_term: Callable[[], Awaitable[Term]] | None = None,
         life: str = "1",
+        fit: Callable[[], bool] = lambda: True,
     ) -> tuple[Membership, asyncio.Task[None]]:
         entry = Entry(address=f"{name}:4000", incarnation=Incarnation(f"{name}-{life}"))
         identity = Identity(cluster=self.cluster, name=JudicatorName(name), entry=entry)
-        membership = Membership(etcd, identity, take_term or self.terms.take)
+        membership = Membership(etcd, identity, take_term or self.terms.take, fit)
         running = asyncio.create_task(membership.run())
         self._stack.push_async_callback(ended, running)
         return membership, running

@@ -104,6 +104,7 @@ from khala.protocol.v2.operations import (
     JoinToken,
     JoinTokens,
     Kept,
+    Transferred,
 )
 from khala.protocol.v2.presets import Preset, Presets
 from khala.protocol.v2.problems import PROBLEMS, Issue, IssueCode, Problem, ProblemCode, Scalar
@@ -259,6 +260,7 @@ __all__ = [
     "Text",
     "Token",
     "Tokens",
+    "Transferred",
     "Upload",
     "Uploads",
     "Usage",

@@ -38,6 +38,14 @@ class Collected(Struct, frozen=True, kw_only=True):
     more: bool
 
 
+class Transferred(Struct, frozen=True, kw_only=True):
+    """Which judicator leads now."""
+
+    #: Another than was asked for, if that one fell silent after it had agreed.
+    leader: str
+    before: str
+
+
 class JoinToken(Struct, frozen=True, kw_only=True):
     """What a host joins the cluster with, without its secret."""
 

@@ -9,9 +9,11 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import NotFound, NotPossible
+from khala.model.ids import JudicatorName
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
+from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.retention import Answer, Forget
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -25,6 +27,8 @@ class OperationsDouble:
         self.forgets: list[Forget] = []
         self.tokens: dict[str, TokenRecord] = {}
         routes.add("POST", "/rpc/v1/retention", self.forget)
+        self.leader = JudicatorName("a")
+        routes.add("POST", "/rpc/v1/leadership", self.transfer)
         routes.add("POST", "/rpc/v1/tokens", self.make_token)
         routes.add("GET", "/rpc/v1/tokens", self.list_tokens)
         routes.add("DELETE", "/rpc/v1/tokens/<token:str>", self.revoke_token)
@@ -36,6 +40,13 @@ class OperationsDouble:
             raise NotPossible("this judicator keeps all tasks", field="--retention-age")
         gone = Forgotten(tasks=3, jobs=1, size_bytes=100, oldest=AT, newest=AT, needed=2, more=True)
         return _answer(Answer(keep=self.keep, forgotten=gone))
+
+    async def transfer(self, request: Request) -> HTTPResponse:
+        asked = msgspec.msgpack.decode(request.body, type=Transfer)
+        if asked.to not in (None, "a", "b"):
+            raise NotFound(f"there is no judicator {asked.to!r}; there are: a, b")
+        before, self.leader = self.leader, asked.to or JudicatorName("b")
+        return _answer(Transferred(leader=self.leader, before=before))
 
     async def make_token(self, request: Request) -> HTTPResponse:
         asked = msgspec.msgpack.decode(request.body, type=MakeToken)

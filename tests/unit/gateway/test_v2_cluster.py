@@ -83,3 +83,17 @@ async def test_what_the_cluster_does_not_allow_is_told_as_that(site: Site) -> No
         site.judicator.broken = None
     assert (status, problem["code"]) == (409, "not_possible")
     assert problem["detail"] == "this cluster has no certificates"
+
+
+async def test_another_judicator_leads(site: Site) -> None:
+    async with AsyncKhala(site.base) as khala:
+        moved = await khala.transfer_leadership("b")
+        assert (moved.leader, moved.before) == ("b", "a")
+        moved = await khala.transfer_leadership("a")
+        assert (moved.leader, moved.before) == ("a", "b")
+    path = "/api/v2/cluster/transfer-leadership"
+    for nobody in ({}, {"to": None}, None):
+        assert (await ask(site, "POST", path, nobody))[1]["leader"] == "b"
+    status, problem = await ask(site, "POST", path, {"to": "x"})
+    assert (status, problem["code"]) == (404, "not_found")
+    assert "there are: a, b" in problem["detail"]

@@ -33,6 +33,7 @@ TASK = "/rpc/v1/tasks/6b04d4787d852fb9eb7f7a4e"
         ("POST", "/rpc/v1/tokens", "GJ"),
         ("DELETE", "/rpc/v1/tokens/ab", "GJ"),
         ("POST", "/rpc/v1/retention", "GJ"),
+        ("POST", "/rpc/v1/leadership", "GJ"),
         ("GET", "/rpc/v1/members", "J"),
         ("GET", "/rpc/v1/new", "GJ"),
         ("GET", "/rpc/v1/executor/../tokens", "GJ"),
