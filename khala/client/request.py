@@ -127,6 +127,8 @@ class NewTask(Struct, frozen=True, kw_only=True):
     max_crashes: int | None = None
     #: The task ends if no attempt has begun so long after its submission.
     queue_ttl_s: float | str | None = None
+    #: It is removed so long after its end: seconds, or "30d".
+    retention: float | str | None = None
     #: What the only output should be, of a task without cases.
     expected: bytes | None = None
     #: What it begins with; what is given here wins.
@@ -167,7 +169,7 @@ class NewTask(Struct, frozen=True, kw_only=True):
                 document[name] = _given(part)
         if self.depends_on:
             document["depends_on"] = [_predecessor(each) for each in self.depends_on]
-        for name in ("user", "max_crashes", "queue_ttl_s"):
+        for name in ("user", "max_crashes", "queue_ttl_s", "retention"):
             if (value := getattr(self, name)) is not None:
                 document[name] = value
         self._judge(document, blobs)
@@ -195,6 +197,8 @@ class TaskPatch(Struct, frozen=True, kw_only=True):
     priority: int | UnsetType | None = UNSET
     #: Only while it waits: whether it is held, until it is released with False.
     held: bool | UnsetType = UNSET
+    #: How long after its end it is removed; None: as the cluster keeps any.
+    retention: float | str | UnsetType | None = UNSET
 
     @property
     def of_waiting(self) -> bool:

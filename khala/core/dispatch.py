@@ -249,5 +249,10 @@ class Dispatcher:
 
 def _candidate(task: NewTask, attempt: AttemptNo) -> Candidate:
     return Candidate(
-        id=task.id, attempt=attempt, crashes=0, spec=task.spec, submitted_at=task.submitted_at
+        id=task.id,
+        attempt=attempt,
+        crashes=0,
+        spec=task.spec,
+        submitted_at=task.submitted_at,
+        keyed=task.key is not None,
     )

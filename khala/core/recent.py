@@ -51,6 +51,7 @@ class Recent:
             result_attempt=run[1],
             started_at=held.started_at,
             done_at=done_at,
+            keyed=task.keyed,
         )
         if len(self._tasks) > RECENT_TASKS:
             del self._tasks[next(iter(self._tasks))]

@@ -30,8 +30,9 @@ class Selection:
         aged = self.before is not None and each.ended_at < self.before
         return aged or self.excess_bytes > 0
 
-    def takes(self, each: Ended) -> bool:
-        """Of what exceeds a bound: it goes, and is counted; or it is needed."""
+    def takes(self, each: Ended, *, own: bool = False) -> bool:
+        """Of what exceeds a bound, or `own`, its own one: it goes, and is counted; or it is
+        needed."""
         known = self.found
         if each.needed:
             self.found = replace(known, needed=known.needed + each.tasks)
@@ -42,7 +43,8 @@ class Selection:
             tasks=known.tasks + each.tasks,
             jobs=known.jobs + each.job,
             size_bytes=known.size_bytes + each.size_bytes,
-            oldest=known.oldest or each.ended_at,
-            newest=each.ended_at,
+            own=known.own + (each.tasks if own else 0),
+            oldest=min(known.oldest or each.ended_at, each.ended_at),
+            newest=max(known.newest or each.ended_at, each.ended_at),
         )
         return True

@@ -49,6 +49,7 @@ KNOWN_SINCE: dict[type[Struct], dict[str, int]] = {
         "depends_on": 0,
         "max_crashes": 0,
         "queue_ttl_s": 0,
+        "retention_s": 0,
         "rerun_of": 0,
         "traceparent": 0,
         "cases": 2,

@@ -54,6 +54,9 @@ class JobSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     limit: int | None = None
     #: The job stops when more than these have failed.
     max_fails: int | None = None
+    #: The job is removed with its members so long after its end: the longest that one of them says,
+    #: if all of them do.
+    retention_s: int | None = None
     #: Whose members these are, again.
     retry_of: JobId | None = None
 

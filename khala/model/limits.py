@@ -251,6 +251,9 @@ QUOTA_USERS = 1000
 QUEUE_TTL_MIN_S = 1.0
 QUEUE_TTL_MAX_S = 30 * 86_400.0
 EXPIRY_INTERVAL_S = 1.0
+#: How long after its end a task may say that it is removed: ten years at the most.
+RETENTION_MIN_S = 60
+RETENTION_MAX_S = 3650 * 86_400
 
 #: How long a token to join with may be good, and for how many hosts.
 JOIN_TOKEN_MIN_S = 1.0

@@ -1,4 +1,5 @@
-"""What a person may change of a task that exists: what it is called, and when it is its turn.
+"""What a person may change of a task that exists: what it is called, when it is its turn, and how
+long it is kept.
 
 None of it decides what a run does, so nothing that was computed of a task becomes wrong by it. What
 does decide (commands, limits, inputs) is changed by submitting another task.
@@ -26,6 +27,10 @@ class Patch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     priority: int | None = None
     #: Whether a person holds it.
     held: bool | None = None
+    #: How long it is kept after its end.
+    retention_s: int | None = None
+    #: As long as the cluster keeps any.
+    drops_retention: bool = False
 
     @property
     def of_waiting(self) -> bool:
@@ -43,9 +48,21 @@ class Patch(Struct, frozen=True, kw_only=True, omit_defaults=True):
             labels=self._labels_of(task),
             priority=priority,
             rank=rank_of(task.submitted_at, priority),
+            retention_s=self._retention_of(task),
             held=self.held,
             waits=self.of_waiting,
         )
+
+    def _retention_of(self, task: Task) -> int | None:
+        if self.retention_s is None and not self.drops_retention:
+            return task.spec.retention_s
+        if task.spec.member is not None:
+            raise Rejected(
+                f"retention: task {task.id} is one of job {task.spec.member.job} and is removed"
+                " with it; the retention of a job is what its document said",
+                field="/retention",
+            )
+        return self.retention_s
 
     def _labels_of(self, task: Task) -> dict[str, str]:
         merged = {**({} if self.drops_labels else task.spec.labels), **self.labels}

@@ -151,6 +151,8 @@ class TaskOptions(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=Tr
     max_crashes: int = CRASH_LIMIT
     #: The task ends if no attempt has begun so long after its acceptance, whatever it waits for.
     queue_ttl_s: float | None = None
+    #: It is removed so long after its end, if it is a task of its own; see `khala.model.retention`.
+    retention_s: int | None = None
     #: The task that it repeats; a link and nothing more, which may lead to one that is gone.
     rerun_of: TaskId | None = None
     #: The caller's span, as `traceparent` of W3C's Trace Context.

@@ -116,6 +116,7 @@ class PatchItem(Struct, frozen=True, kw_only=True):
     labels: Labels
     priority: int
     rank: datetime
+    retention_s: int | None = None
     #: Whether a person holds it; None: as before.
     held: bool | None = None
     #: Only while no executor has it, and it has not ended.
@@ -142,6 +143,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     crashes: int
     spec: TaskSpec
     submitted_at: datetime
+    keyed: bool = False
 
     @property
     def place(self) -> Place:
@@ -155,6 +157,7 @@ def candidate_of(task: Task) -> Candidate:
         crashes=task.crashes,
         spec=task.spec,
         submitted_at=task.submitted_at,
+        keyed=task.keyed,
     )
 
 

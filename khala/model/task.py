@@ -82,6 +82,8 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retried: AttemptNo | None = None
     #: Of the latest change of it by a person, its claim.
     patch: str | None = None
+    #: It was submitted with an idempotency key.
+    keyed: bool = False
 
     @property
     def waits(self) -> bool:

@@ -64,6 +64,7 @@ from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
 from khala.model.outcome import Cancellation, Reason
 from khala.model.patch import Patch
+from khala.model.retention import Retention
 from khala.model.spec import Part, TaskOptions
 from khala.model.task import Task, TaskBrief, TaskState
 from khala.model.upload import Upload
@@ -287,6 +288,8 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     executors: list[ExecutorView]
     judicators: list[JudicatorRecord]
     notes: list[str]
+    #: What this one is told to keep of ended tasks.
+    keep: Retention = Retention()
 
 
 class MetricsView(Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ BRIEF_FIELDS = {
     "hold.keys": 1,
     "past.end": 1,
 }
-CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1}
+CANDIDATE_FIELDS = {"user": 1, "attempt": 1, "crashes": 1, "submitted_at": 1, "spec": 1, "idem": 1}
 HELD_FIELDS = {"attempt": 1, "lease.executor": 1, "lease.session": 1}
 
 
@@ -164,6 +164,8 @@ def new_task_doc(item: NewTask) -> Document:
     }
     if item.spec.member is not None:
         doc["job"] = ObjectId(item.spec.member.job)
+    elif item.spec.retention_s is not None:
+        doc["keep_s"] = Int64(item.spec.retention_s)
     if item.spec.blobs:
         doc["blobs"] = [Binary(bytes.fromhex(name)) for name in item.spec.blobs]
     if item.spec.shape:
@@ -240,6 +242,7 @@ def task_of(doc: Mapping[str, Any]) -> Task:
         retries=doc.get("retries", 0),
         retried=_attempt_of(doc, "retried"),
         patch=doc.get("patch"),
+        keyed="idem" in doc,
     )
 
 
@@ -279,6 +282,7 @@ def candidate_of(doc: Mapping[str, Any]) -> Candidate:
         crashes=int(doc["crashes"]),
         spec=spec_of(doc),
         submitted_at=doc["submitted_at"],
+        keyed="idem" in doc,
     )
 
 

@@ -27,11 +27,15 @@ class MongoForgetting:
         self._database = database
         self._left = [Chunks(database, name, "t") for name in (PAYLOADS, OUTPUTS, LIVE)]
 
-    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]:
-        """S18. Precondition: done, and no member of a job, whose document would make it anew.
-        Return those that are still there."""
+    async def forget_if_done(
+        self, tasks: Sequence[TaskId], keep_s: int | None = None
+    ) -> list[TaskId]:
+        """S18. Precondition: done, and no member of a job, whose document would make it anew; if
+        `keep_s`, that is the retention that it has. Return those that are still there."""
         ids = [object_id(task) for task in tasks]
-        done = {"state": Dispatch.DONE.value, "job": {"$exists": False}}
+        done: Document = {"state": Dispatch.DONE.value, "job": {"$exists": False}}
+        if keep_s is not None:
+            done["keep_s"] = keep_s
         deletes: list[Document] = [{"q": {"_id": {"$in": ids}, **done}, "limit": 0}]
         reply = await change(self._database, {"delete": TASKS, "deletes": deletes})
         kept: list[TaskId] = []

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from bson import Binary
+from bson import Binary, Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.read_concern import ReadConcern
 
@@ -247,6 +247,8 @@ def _new_doc(item: NewJob) -> Document:
         doc["idem_fp"] = Binary(item.fingerprint)
     if item.held:
         doc["held"] = True
+    if spec.retention_s is not None:
+        doc["keep_s"] = Int64(spec.retention_s)
     return doc
 
 

@@ -235,12 +235,16 @@ class MemoryForgetting:
     def __init__(self, state: MemoryState) -> None:
         self._state = state
 
-    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]:
+    async def forget_if_done(
+        self, tasks: Sequence[TaskId], keep_s: int | None = None
+    ) -> list[TaskId]:
         kept: list[TaskId] = []
         for task in tasks:
             row = self._state.tasks.get(task)
             if row is not None and (
-                row.task.dispatch is not Dispatch.DONE or row.task.spec.member is not None
+                row.task.dispatch is not Dispatch.DONE
+                or row.task.spec.member is not None
+                or keep_s not in (None, row.task.spec.retention_s)
             ):
                 kept.append(task)
                 continue

@@ -28,7 +28,13 @@ class MemoryPatches(MemoryReturns):
             return None
         row.task = replace(
             _held_or_not(task, held=item.held),
-            spec=replace(task.spec, name=item.name, labels=item.labels, priority=item.priority),
+            spec=replace(
+                task.spec,
+                name=item.name,
+                labels=item.labels,
+                priority=item.priority,
+                retention_s=item.retention_s,
+            ),
             patch=item.claim,
             updated_at=max(self._state.now(), task.updated_at + timedelta(milliseconds=1)),
         )

@@ -64,6 +64,7 @@ class MemoryTasks(MemoryPatches):
                 started_at=submitted_at if lease else None,
                 outcome=item.ended,
                 done_at=submitted_at if item.ended else None,
+                keyed=item.key is not None,
             ),
             key=item.key,
             fingerprint=item.fingerprint,

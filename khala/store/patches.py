@@ -8,6 +8,7 @@ happens to a task and never are: a lease, a result or a lift neither reads nor w
 
 from __future__ import annotations
 
+from bson import Int64
 from pymongo import ReturnDocument
 
 from khala.model.holds import RELEASE
@@ -46,6 +47,7 @@ class TaskPatches(TaskReturns):
 
 def _patching(item: PatchItem) -> list[Document]:
     texts = label_texts(item.labels)
+    keep_s = "$$REMOVE" if item.retention_s is None else Int64(item.retention_s)
     fields: Document = {
         "patch": item.claim,
         # Whoever compares dates must see each change.
@@ -56,6 +58,9 @@ def _patching(item: PatchItem) -> list[Document]:
         "labels": {"$literal": texts} if texts else "$$REMOVE",
         "spec.priority": item.priority,
         "rank": to_ms(item.rank),
+        "spec.retention_s": "$$REMOVE" if item.retention_s is None else item.retention_s,
+        # The task of a job has none to change, and none beside its spec.
+        "keep_s": {"$cond": [{"$ifNull": ["$job", False]}, "$$REMOVE", keep_s]},
     }
     if item.held is None:
         return [{"$set": fields}]

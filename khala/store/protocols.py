@@ -107,7 +107,9 @@ class HoldStore(Protocol):
 class ForgettingStore(Protocol):
     """Removing tasks that have ended: statement S18."""
 
-    async def forget_if_done(self, tasks: Sequence[TaskId]) -> list[TaskId]: ...
+    async def forget_if_done(
+        self, tasks: Sequence[TaskId], keep_s: int | None = None
+    ) -> list[TaskId]: ...
 
 
 class SessionStore(Protocol):

@@ -25,8 +25,8 @@ from khala.model.task import Dispatch
 from khala.store.client import change
 from khala.store.codec import Database, Document, task_id
 from khala.store.dates import utc_now
+from khala.store.ended import SIZE
 from khala.store.failures import changing, reading
-from khala.store.retention import SIZE
 from khala.store.schema import JOBS, QUOTA_TURNS, TASKS
 
 _HELD, _QUEUED, _LEASED, _DONE = (

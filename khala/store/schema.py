@@ -23,6 +23,7 @@ Indexes, each of which costs every write of the fields in it:
     labels     tasks with a label by submission, an entry for each label
     endings    those that ended in one way, which may be few among millions
     ended      all that ended, by the date of that
+    kept       the same of those that say themselves how long they are kept, by that first
     blobs      which tasks name a blob; only of those that name any
     members    a job's, by their states; only of those that have a job
 
@@ -43,7 +44,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -70,6 +71,8 @@ USERS = "users"
 ACCESS_TOKENS = "access_tokens"
 ACCESS_SESSIONS = "access_sessions"
 AUDIT = "audit"
+#: Jobs that are being removed; empty but for a moment.
+LEAVING = "leaving"
 
 _ABSENT: Document = {"$exists": False}
 _PRESENT: Document = {"$exists": True}
@@ -163,6 +166,9 @@ ORDER_KEY = [("state", 1), ("shape", 1), ("rank", 1), ("submitted_at", 1), ("_id
 #: A hold has several keys; one of them is that of another task.
 DEPENDENT: Document = {"state": "held", "hold.keys": {"$lt": KEYS_BELOW}}
 MEMBERS_KEY = [("job", 1), ("state", 1), ("outcome.ending", 1), ("_id", 1)]
+#: Nothing else has a date of its end than what has ended.
+_KEPT: Document = {"keep_s": _PRESENT, "done_at": _PRESENT}
+_KEPT_KEY: Document = {"keep_s": 1, "done_at": 1, "_id": 1}
 _TASK_INDEXES: list[Document] = [
     {
         "name": "order",
@@ -228,6 +234,7 @@ _TASK_INDEXES: list[Document] = [
         "key": {"done_at": -1, "_id": -1},
         "partialFilterExpression": {"state": "done"},
     },
+    {"name": "kept", "key": _KEPT_KEY, "partialFilterExpression": _KEPT},
     {
         "name": "blobs",
         "key": {"blobs": 1},
@@ -253,6 +260,7 @@ _JOB_INDEXES: list[Document] = [
         "key": {"done_at": 1, "_id": 1},
         "partialFilterExpression": {"open": False},
     },
+    {"name": "kept", "key": _KEPT_KEY, "partialFilterExpression": _KEPT},
     {"name": "blobs", "key": {"blobs": 1}, "partialFilterExpression": {"blobs": {"$exists": True}}},
 ]
 _BLOB_INDEXES: list[Document] = [

@@ -35,8 +35,9 @@ def _add(one: Forgotten, other: Forgotten) -> Forgotten:
         tasks=one.tasks + other.tasks,
         jobs=one.jobs + other.jobs,
         size_bytes=one.size_bytes + other.size_bytes,
-        oldest=one.oldest or other.oldest,
-        newest=other.newest or one.newest,
+        own=one.own + other.own,
+        oldest=min(filter(None, (one.oldest, other.oldest)), default=None),
+        newest=max(filter(None, (one.newest, other.newest)), default=None),
         needed=other.needed,
         more=other.more,
     )
@@ -45,9 +46,16 @@ def _add(one: Forgotten, other: Forgotten) -> Forgotten:
 def _print(keep: Retention, found: Forgotten, *, dry_run: bool) -> None:
     would = "would go" if dry_run else "went"
     least = "at least " if found.more else ""
-    print(f"kept of ended tasks: {keep}")
+    print(f"kept of ended tasks: {keep}, but for those that say themselves how long they stay")
+    if not keep.on:
+        print(
+            "to remove others too, say what is to be kept: --retention-age 30d, --retention-count"
+            " or --retention-bytes"
+        )
     size = f"{found.size_bytes / MIB:.1f} MiB"
     print(f"{would}: {least}{found.tasks} tasks, {size}; {found.jobs} whole jobs among them")
+    if found.own:
+        print(f"{found.own} of them {would} by their own retention")
     if found.oldest and found.newest:
         print(f"they ended from {found.oldest:{_DATE}} to {found.newest:{_DATE}} UTC")
     if found.needed:

@@ -214,6 +214,8 @@ async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:
     if task.state is TaskState.QUEUED:
         for line in why_waiting(await khala.explain(task.id)):
             click.echo(line)
+    elif task.done and (removal := (await khala.explain(task.id)).removal):
+        click.echo(f"  {tables.plain(removal)}")
     return 0
 
 

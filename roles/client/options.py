@@ -195,6 +195,7 @@ _TRIES = (
         help="Give it up when so many executors were lost with it.  [default: 3]",
     ),
     click.option("--queue-ttl", metavar="DURATION", help="Give it up if it has not begun by then."),
+    click.option("--retention", metavar="DURATION", help="Remove it so long after its end, as 7d."),
     click.option(
         "--after",
         multiple=True,

@@ -53,6 +53,7 @@ class Options(Struct, frozen=True, kw_only=True):
     retry_backoff: str | None = None
     max_crashes: int | None = None
     queue_ttl: str | None = None
+    retention: str | None = None
     after: tuple[str, ...] = ()
     image: str | None = None
     network: str | None = None
@@ -105,6 +106,7 @@ def task_of(options: Options) -> NewTask:
         max_crashes=options.max_crashes,
         depends_on=tuple(word for text in options.after for word in text.split(",")),
         queue_ttl_s=duration_of(options.queue_ttl, "--queue-ttl"),
+        retention=duration_of(options.retention, "--retention"),
         image=options.image or "",
         network=options.network or "",
         cache=not options.no_cache,

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord, SessionState
+from khala.model.retention import Retention
 from khala.model.wants import Amounts
 from khala.net.client import JudicatorClient
 from khala.protocol.rpc import ClusterView, ExecutorView
@@ -50,6 +51,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     queued: int
     leased: int
     notes: list[str]
+    keep: Retention = Retention()
 
     @property
     def serving(self) -> bool:
@@ -159,4 +161,5 @@ def _merge(views: dict[str, ClusterView]) -> Seen:
         queued=best.queued,
         leased=best.leased,
         notes=best.notes,
+        keep=best.keep,
     )

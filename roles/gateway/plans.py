@@ -55,6 +55,7 @@ def plan_of(task: SubmitTask, sizes: Mapping[BlobName, int]) -> v2.Plan:
         retry=view_retry(task.retry),
         max_crashes=task.max_crashes,
         queue_ttl_s=task.queue_ttl_s,
+        retention_s=task.retention_s,
         inputs={str(part): len(data) for part, data in task.parts.items() if data}
         | {str(part): sizes[name] for part, name in task.blobs.items()},
     )

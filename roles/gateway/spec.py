@@ -37,6 +37,8 @@ from khala.model.limits import (
     QUEUE_TTL_MAX_S,
     QUEUE_TTL_MIN_S,
     RESOURCES,
+    RETENTION_MAX_S,
+    RETENTION_MIN_S,
     RETRY_ATTEMPTS,
     RETRY_BACKOFF_LIMIT_S,
     SOURCES,
@@ -95,6 +97,11 @@ Pause: TypeAlias = (
 Waiting: TypeAlias = (
     Annotated[int, within(QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S)]
     | Annotated[float, within(QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S)]
+    | str
+)
+Keeping: TypeAlias = (
+    Annotated[int, within(RETENTION_MIN_S, RETENTION_MAX_S)]
+    | Annotated[float, within(RETENTION_MIN_S, RETENTION_MAX_S)]
     | str
 )
 _Tolerance: TypeAlias = (
@@ -276,6 +283,8 @@ class TaskSpecV2(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_crashes: Crashes | None = None
     #: The task ends if no attempt has begun so long after its submission.
     queue_ttl_s: Waiting | None = None
+    #: It is removed so long after its end; a cluster may keep nothing as long. Seconds, or "30d".
+    retention: Keeping | None = None
 
 
 _decoder = msgspec.json.Decoder(TaskSpecV2)

@@ -13,9 +13,10 @@ from khala.model.patch import Patch
 from roles.gateway.bounds import entries, told
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Issues
-from roles.gateway.spec import LABEL_KEY, Name, Priority
+from roles.gateway.spec import LABEL_KEY, Keeping, Name, Priority
 from roles.gateway.spec_limits import check_range
 from roles.gateway.spec_order import check_labels, check_name
+from roles.gateway.spec_tries import check_retention
 
 MERGE_PATCH = "application/merge-patch+json"
 _Value: TypeAlias = Annotated[
@@ -34,6 +35,8 @@ class PatchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Priority | UnsetType | None = UNSET
     #: Only while it waits: it does not begin before it is released, with false.
     held: bool | UnsetType | None = UNSET
+    #: How long after its end it is removed; null: as the cluster keeps any.
+    retention: Keeping | UnsetType | None = UNSET
 
 
 _decoder = msgspec.json.Decoder(PatchSpec)
@@ -52,6 +55,8 @@ def patch_of(given: PatchSpec, pointer: str) -> Patch:
     priority = None if given.priority is UNSET else given.priority or 0
     if priority is not None:
         check_range(priority, -PRIORITY_MAX, PRIORITY_MAX, "/priority", issues)
+    kept = None if given.retention is UNSET else given.retention
+    retention_s = check_retention(kept, issues)
     labels = {} if given.labels is UNSET else given.labels or {}
     set_to = {key: "" if value is None else value for key, value in labels.items()}
     checked = check_labels(set_to, "/labels", issues)
@@ -62,4 +67,6 @@ def patch_of(given: PatchSpec, pointer: str) -> Patch:
         drops_labels=given.labels is None,
         priority=priority,
         held=None if given.held is UNSET else given.held or False,
+        retention_s=retention_s,
+        drops_retention=given.retention is None,
     )

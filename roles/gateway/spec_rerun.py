@@ -23,6 +23,7 @@ from roles.gateway.spec import (
     ContentSpec,
     Crashes,
     Image,
+    Keeping,
     Labels,
     LimitsSpec,
     Name,
@@ -78,6 +79,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retry: RetrySpec | None = None
     max_crashes: Crashes | None = None
     queue_ttl_s: Waiting | None = None
+    retention: Keeping | None = None
 
 
 class RerunSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +137,7 @@ def _merge(task: SubmitTask, checked: SubmitTask, overrides: Overrides) -> Submi
             "retry": "retry",
             "max_crashes": "max_crashes",
             "queue_ttl_s": "queue_ttl_s",
+            "retention": "retention_s",
         }.items()
         if getattr(overrides, name) is not None
     }

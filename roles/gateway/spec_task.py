@@ -36,7 +36,12 @@ from roles.gateway.spec_depends import check_predecessors
 from roles.gateway.spec_files import Content, Files
 from roles.gateway.spec_limits import check_limits, check_range, parse_amount
 from roles.gateway.spec_order import check_labels, check_name, check_wants
-from roles.gateway.spec_tries import check_max_crashes, check_queue_ttl, check_retry
+from roles.gateway.spec_tries import (
+    check_max_crashes,
+    check_queue_ttl,
+    check_retention,
+    check_retry,
+)
 from roles.gateway.submission import INTEGER_MAX
 
 _VARIABLE = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{ENVIRONMENT_NAME_CHARS - 1}}}\Z")
@@ -96,6 +101,7 @@ class _Check:
         retry = check_retry(spec.retry, self._issues)
         max_crashes = check_max_crashes(spec.max_crashes, self._issues)
         queue_ttl_s = check_queue_ttl(spec.queue_ttl_s, self._issues)
+        retention_s = check_retention(spec.retention, self._issues)
         self._issues.raise_if_any()
         return SubmitTask(
             user=user,
@@ -123,6 +129,7 @@ class _Check:
             retry=retry,
             max_crashes=max_crashes,
             queue_ttl_s=queue_ttl_s,
+            retention_s=retention_s,
             held=spec.held,
             key=key,
         )

@@ -1,5 +1,5 @@
 """What a task document says of its attempts: which results are not the last, how often its executor
-may be lost, and how long it waits for the first one."""
+may be lost, how long it waits for the first one, and how long it is kept after the last."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from khala.model.limits import (
     CRASHES_MAX,
     QUEUE_TTL_MAX_S,
     QUEUE_TTL_MIN_S,
+    RETENTION_MAX_S,
+    RETENTION_MIN_S,
     RETRY_ATTEMPTS,
     RETRY_BACKOFF_LIMIT_S,
     RETRY_BACKOFF_MAX_S,
     RETRY_BACKOFF_S,
 )
+from khala.model.retention import rounded_up
 from khala.model.retry import Retry, RetryReason
 from khala.protocol import v2
 from khala.protocol.v2 import IssueCode
@@ -79,6 +82,17 @@ def check_queue_ttl(given: Duration | None, issues: Issues) -> float | None:
     if limit_s is not None:
         check_range(limit_s, QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S, "/queue_ttl_s", issues)
     return limit_s
+
+
+def check_retention(given: Duration | None, issues: Issues) -> int | None:
+    if given is None:
+        return None
+    kept_s = parse_amount(Kind.SECONDS, given, "/retention", issues)
+    if kept_s is None or not check_range(
+        kept_s, RETENTION_MIN_S, RETENTION_MAX_S, "/retention", issues
+    ):
+        return None
+    return rounded_up(kept_s)
 
 
 def _seconds(given: Duration | None, default: float, pointer: str, issues: Issues) -> float:

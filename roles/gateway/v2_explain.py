@@ -22,6 +22,7 @@ from roles.gateway.kv2_view import explain
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.pending import held_by_quota_alone, why_held_by_person, why_pending, why_quota
+from roles.gateway.removal import why_removed
 from roles.gateway.v2_quota import load_quota
 from roles.gateway.view_attempts import view_attempts
 
@@ -95,10 +96,22 @@ def _blocks_of(task: TaskId, hold: Hold) -> list[v2.Blocking]:
     ]
 
 
+async def _why_removed(cluster: Cluster, task: Task) -> str | None:
+    try:
+        seen = await cluster.glance()
+    except KhalaError:
+        return None
+    return why_removed(task, seen.keep)
+
+
 async def explain_now(cluster: Cluster, task: Task) -> v2.Explanation:
     """By what the judicators know of executors now."""
     if task.outcome is not None:
-        return v2.Explanation(state=task.state, summary=explain(task.outcome))
+        return v2.Explanation(
+            state=task.state,
+            summary=explain(task.outcome),
+            removal=await _why_removed(cluster, task),
+        )
     if task.state is not TaskState.QUEUED:
         where = f" on {task.executor}" if task.executor else ""
         return v2.Explanation(

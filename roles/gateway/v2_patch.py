@@ -54,8 +54,8 @@ class TaskPatches(Struct, frozen=True, kw_only=True):
         )
     )
     async def patch_task(self, request: Request, task_id: str) -> HTTPResponse:
-        """Change a task: its name and labels at any time; while it waits, also its priority, and
-        whether it is held. All of it is done, or nothing."""
+        """Change a task: its name, labels and retention at any time; while it waits, also its
+        priority, and whether it is held. All of it is done, or nothing."""
         known = parse_task_id(task_id)
         try:
             patch = patch_in(request.body)

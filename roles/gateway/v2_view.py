@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from khala.model.holds import RELEASE
 from khala.model.outcome import Artifacts, Ending, Outcome, StageOutcome, Stream, StreamCut
+from khala.model.retention import removal_date
 from khala.model.spec import ArtifactRequest, Part, Stage
 from khala.model.task import Task
 from khala.protocol import v2
@@ -107,6 +108,8 @@ def view_task(task: Task, heads: Heads, pending: v2.Pending | None = None) -> v2
         retries=task.retries,
         max_crashes=task.spec.max_crashes,
         queue_ttl_s=task.spec.queue_ttl_s,
+        retention_s=task.spec.retention_s,
+        removed_after=v2.stamp(removed) if (removed := removal_date(task)) else None,
     )
 
 

@@ -11,6 +11,7 @@ from khala.core.session import Session
 from khala.model.errors import KhalaError
 from khala.model.executor import ExecutorRecord, JudicatorRecord
 from khala.model.ids import ExecutorName, JudicatorName
+from khala.model.retention import Retention
 from khala.protocol.rpc import ClusterView, ExecutorView
 from khala.store.protocols import SessionStore, TaskStore
 from khala.version import VERSION
@@ -43,6 +44,8 @@ class Cluster:
         self.etcd = etcd
         #: The judicators that there should be, as far as this one knows.
         self.members: list[JudicatorName] = []
+        #: What is kept of ended tasks.
+        self.keep = Retention()
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._sessions = sessions
@@ -75,6 +78,7 @@ class Cluster:
                 serving=self._dispatcher.serving or self.etcd.corrupt,
             )
             + self._margin(),
+            keep=self.keep,
         )
 
     async def _executors(self) -> list[ExecutorView]:

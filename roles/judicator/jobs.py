@@ -35,7 +35,7 @@ from khala.model.job import (
 from khala.model.limits import ARRAY_TASKS, ENTRIES_BYTES, ENTRY_BYTES, LIST_TASKS
 from khala.model.outcome import Cancellation
 from khala.model.ranges import Indexes, up_to
-from khala.model.retention import Retention
+from khala.model.retention import Retention, longest
 from khala.model.spec import Member, TaskSpec
 from khala.model.statements import CancelResult, NewTask, cancelled
 from khala.model.task import Task, TaskBrief, TaskState, brief_of
@@ -98,8 +98,8 @@ class Jobs:
             parts = [fingerprint_of(spec.task)] if spec.task is not None else []
         else:
             specs = await self._listed(request)
-            listed = msgspec.msgpack.encode(specs)
-            spec = _spec(request, up_to(len(specs)), await store_list(self.stores.blobs, listed))
+            blob = await store_list(self.stores.blobs, msgspec.msgpack.encode(specs))
+            spec = _spec(request, up_to(len(specs)), blob, [each.retention_s for each in specs])
             blobs = tuple({name for each in specs for name in each.blobs})
             parts = [fingerprint_of(each) for each in specs]
         parts += [b"held"] * request.held
@@ -140,7 +140,7 @@ class Jobs:
         blob = None
         if entries is not None:
             blob = await store_list(self.stores.blobs, msgspec.msgpack.encode(entries))
-        return replace(_spec(request, indexes, blob), task=task)
+        return replace(_spec(request, indexes, blob, [task.retention_s]), task=task)
 
     async def _listed(self, request: SubmitJob) -> list[TaskSpec]:
         if not 1 <= len(request.tasks) <= LIST_TASKS:
@@ -294,7 +294,10 @@ async def store_list(blobs: BlobStore, data: bytes) -> BlobName:
     return name
 
 
-def _spec(request: SubmitJob, indexes: Indexes, blob: BlobName | None) -> JobSpec:
+def _spec(
+    request: SubmitJob, indexes: Indexes, blob: BlobName | None, kept: Sequence[int | None]
+) -> JobSpec:
+    """`kept`: what its tasks say of that."""
     return JobSpec(
         user=request.user,
         name=request.name,
@@ -302,6 +305,7 @@ def _spec(request: SubmitJob, indexes: Indexes, blob: BlobName | None) -> JobSpe
         blob=blob,
         limit=request.limit,
         max_fails=request.max_fails,
+        retention_s=longest(kept),
     )
 
 

@@ -10,6 +10,7 @@ from khala.core.patching import Patching
 from khala.model.errors import NotFound, NotWaiting, TooLarge
 from khala.model.ids import TaskId, parse_task_id
 from khala.model.limits import LIST_LIMIT_MAX
+from khala.model.retention import check_own
 from khala.model.task import Task
 from khala.net.httpd import Routes
 from khala.protocol.rpc import Patched, PatchTask
@@ -35,6 +36,7 @@ class PatchRoutes:
         known = parse_task_id(task_id)
         asked = decode(_decode_patch, request.body)
         try:
+            check_own(asked.patch.retention_s, self._jobs.keep)
             return answer(await self._patching.patch(known, asked.patch, asked.updated_at))
         except NotFound:
             raise await self._not_made(known) from None

@@ -1,4 +1,5 @@
-"""Ended tasks go when an operator's bounds say so: the leader's rounds, and `gc` at any judicator.
+"""Ended tasks go when an operator's bounds say so, or they themselves: the leader's rounds, and
+`gc` at any judicator.
 
 A round removes a few hundred at a time and rests three times as long as each of these took, so that
 a million that is due at once costs the tasks of the day a quarter of the store at most, and takes
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import msgspec
@@ -19,7 +21,7 @@ from sanic.response import HTTPResponse
 
 from khala.core.retention import Selection
 from khala.model.dates import utc_now
-from khala.model.errors import KhalaError, NotPossible, Rejected
+from khala.model.errors import KhalaError, Rejected
 from khala.model.retention import KEPT_S, Ended, Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.pki.node import GATEWAY
@@ -45,6 +47,24 @@ ANSWER_S = 8.0
 _decode = msgspec.msgpack.Decoder(Forget).decode
 
 
+@dataclass(slots=True)
+class _Round:
+    """One look at what has ended."""
+
+    selection: Selection
+    rest: float
+    deadline: float | None
+    dry_run: bool
+    #: That goes next.
+    step: list[Ended] = field(default_factory=list)
+    #: It was over before everything was looked at.
+    late: bool = False
+
+    def is_late(self) -> bool:
+        self.late = self.late or (self.deadline is not None and time.monotonic() > self.deadline)
+        return self.late
+
+
 class Retaining:
     def __init__(self, keep: Retention, store: MongoRetention, metrics: Metrics) -> None:
         self.keep = keep
@@ -58,7 +78,7 @@ class Retaining:
         """The leader's rounds, for ever."""
         while True:
             took_s = 0.0
-            if self.keep.on and leadership.term() is not None:
+            if leadership.term() is not None:
                 started = time.monotonic()
                 try:
                     await self.forget(self.keep, rest=REST)
@@ -73,12 +93,6 @@ class Retaining:
         if asked.keep is not None and peer is not None and peer.role == GATEWAY:
             raise Rejected("keep: a gateway does not say what is kept, the judicators' settings do")
         keep = asked.keep or self.keep
-        if not keep.on:
-            raise NotPossible(
-                "this judicator keeps all tasks; say what is to be kept: --retention-age 30d,"
-                " --retention-count or --retention-bytes",
-                field="--retention-age",
-            )
         deadline = time.monotonic() + ANSWER_S
         found = await self.forget(keep, deadline=deadline, dry_run=asked.dry_run)
         return answer(Answer(keep=keep, forgotten=found))
@@ -91,26 +105,24 @@ class Retaining:
         deadline: float | None = None,
         dry_run: bool = False,
     ) -> Forgotten:
-        """One walk from the oldest on; what went, or would go."""
-        selection = await self._select(keep)
-        step: list[Ended] = []
-        more = False
-        async for each in self._store.find_ended(utc_now() - timedelta(seconds=KEPT_S)):
-            if not selection.exceeds(each):
+        """What is due by its own word, then one walk from the oldest on; what went, or would go."""
+        now = utc_now()
+        round_ = _Round(await self._select(keep), rest, deadline, dry_run)
+        if not dry_run:
+            await self._store.forget_left()
+        async for each in self._store.find_due(now):
+            if round_.is_late():
                 break
-            if deadline is not None and time.monotonic() > deadline:
-                more = True
-                break
-            whole = await self._store.measure(each) if each.job else each
-            if not selection.takes(whole) or dry_run:
-                continue
-            step.append(whole)
-            if sum(one.tasks for one in step) >= STEP:
-                await asyncio.sleep(rest * await self._remove(step))
-                step = []
-        if step:
-            await self._remove(step)
-        found = replace(selection.found, more=more)
+            await self._take(round_, each, own=True)
+        await self._remove(round_, own=True)
+        if keep.on and not round_.late:
+            async for each in self._store.find_ended(now - timedelta(seconds=KEPT_S)):
+                if not round_.selection.exceeds(each) or round_.is_late():
+                    break
+                if not each.is_due(now):
+                    await self._take(round_, each, own=False)
+            await self._remove(round_, own=False)
+        found = replace(round_.selection.found, more=round_.late)
         if found.tasks and not dry_run:
             log.info("retention.forgot", keep=str(keep), **msgspec.to_builtins(found))
         return found
@@ -127,11 +139,22 @@ class Retaining:
             excess = await self._store.stored_bytes() - keep.size_bytes
         return Selection(before=max(before, default=None), excess_bytes=excess)
 
-    async def _remove(self, step: list[Ended]) -> float:
+    async def _take(self, round_: _Round, each: Ended, *, own: bool) -> None:
+        """If nobody needs it; whatever is enough for a step goes at once."""
+        whole = await self._store.measure(each) if each.job else each
+        if not round_.selection.takes(whole, own=own) or round_.dry_run:
+            return
+        round_.step.append(whole)
+        if sum(one.tasks for one in round_.step) >= STEP:
+            await asyncio.sleep(round_.rest * await self._remove(round_, own=own))
+
+    async def _remove(self, round_: _Round, *, own: bool) -> float:
         """How long it took."""
+        step, round_.step = round_.step, []
         started = time.monotonic()
-        await self._store.forget(step)
-        self._metrics.count_forgotten(
-            sum(each.tasks for each in step), sum(each.size_bytes for each in step)
-        )
+        if step:
+            await (self._store.forget_due(step) if own else self._store.forget(step))
+            self._metrics.count_forgotten(
+                sum(each.tasks for each in step), sum(each.size_bytes for each in step)
+            )
         return time.monotonic() - started

@@ -146,9 +146,7 @@ class Judicator:
     """The parts of a serving process, put together."""
 
     def __init__(self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc) -> None:
-        self._config = config
-        self._store = store
-        self._etcd = etcd
+        self._config, self._store, self._etcd = config, store, etcd
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
@@ -180,6 +178,7 @@ class Judicator:
         self._cluster = Cluster(
             self._dispatcher, store.tasks, store.sessions, self._membership, care
         )
+        self._cluster.keep = config.retention
         self._metrics.attach(self._dispatcher, self._membership, store.committer)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -270,6 +269,7 @@ class Judicator:
             admission=self._admission,
             blobs=store.blobs,
             executors=store.sessions,
+            keep=self._config.retention,
         )
         submissions = Submissions(self._dispatcher, parts, limit)
         services = Services(
@@ -304,9 +304,8 @@ class Judicator:
         LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
         register_access(routes, store, self._world, self._config.audit_life)
-        self._retaining.register(routes)
-        self._statistics.register(routes)
-        self._admission.register(routes)
+        for part in (self._retaining, self._statistics, self._admission):
+            part.register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)
             await self._members.found()

@@ -31,6 +31,7 @@ from khala.model.errors import (
 from khala.model.holds import RELEASE, Hold, held_by
 from khala.model.ids import mint_task_id
 from khala.model.limits import COMMAND_BYTES, KEY_CHARS, LIST_TASKS
+from khala.model.retention import Retention, check_own
 from khala.model.spec import Network, Part, PartRef, TaskSpec
 from khala.model.statements import NewTask
 from khala.net.rpc_errors import body_of
@@ -54,6 +55,7 @@ class SubmitParts:
     admission: Admission
     blobs: BlobStore
     executors: SessionStore
+    keep: Retention
 
 
 class Submissions:
@@ -65,6 +67,7 @@ class Submissions:
         self.admission = parts.admission
         self._blobs = parts.blobs
         self._executors = parts.executors
+        self._keep = parts.keep
         self._max_bytes = max_bytes
         self._in_flight = 0
 
@@ -143,6 +146,7 @@ class Submissions:
                 )
         if request.key is not None and not 0 < len(request.key) <= KEY_CHARS:
             raise Rejected(f"key: 1 to {KEY_CHARS} characters", field="key")
+        check_own(request.retention_s, self._keep)
 
     async def _check_image(self, image: str) -> None:
         """A task may wait for an executor that is away, but not for one that never was."""

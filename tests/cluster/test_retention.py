@@ -19,7 +19,7 @@ YEAR_MS = 365 * 86_400_000
 
 
 def age(khala: Khala) -> None:
-    """Everything that has ended did so a year before."""
+    """Everything that has ended was submitted and did so a year before."""
     settings = MongoSettings(hosts=(f"127.0.0.1:{khala.ports['mongodb']}",), replica_set="rs")
 
     async def change() -> None:
@@ -53,9 +53,9 @@ def job_of(khala: Khala) -> str:
 
 @pytest.mark.timeout(300)
 def test_by_hand_it_says_first_and_removes_then(own: Khala) -> None:
-    refused = admin(own, "gc", "--dry-run")
-    assert refused.returncode == 2
-    assert "--retention-age 30d" in refused.stderr
+    silent = admin(own, "gc", "--dry-run")
+    assert silent.returncode == 0, silent.stderr
+    assert "would go: 0 tasks" in silent.stdout and "--retention-age 30d" in silent.stdout
     old = own.submit(execute_command="echo old")
     own.wait_done(old)
     job = job_of(own)
@@ -94,3 +94,24 @@ def test_a_cluster_that_was_told_to_does_it_by_itself(tmp_path: Path) -> None:
         status, answer = khala.call("GET", "/api/v2/tasks/5f00000000000000000000aa")
         assert status == 404
         assert "ended and was removed" in answer["detail"]
+
+
+@pytest.mark.timeout(300)
+def test_a_task_that_says_so_goes_where_nothing_else_does(own: Khala) -> None:
+    silent = own.submit(execute_command="true")
+    own.wait_done(silent)
+    document = {"retention": "1h", "stages": {"execute": {"command": "true"}}}
+    tasks = [own.send("POST", "/api/v2/tasks", document)[1]["id"] for _ in range(2)]
+    for task in tasks:
+        own.wait_done(task)
+        seen = own.call("GET", f"/api/v2/tasks/{task}")[1]
+        assert seen["retention_s"] == 3600 and seen["removed_after"] > seen["finished_at"]
+        told = own.call("GET", f"/api/v2/tasks/{task}/explain")[1]
+        assert told["removal"].startswith("It is removed after ")
+    status, kept = own.send("PATCH", f"/api/v2/tasks/{tasks[1]}", {"retention": None})
+    assert (status, kept["removed_after"]) == (200, None)
+    age(own)
+    wait_until(lambda: own.call("GET", f"/api/v2/tasks/{tasks[0]}")[0] == 404, 180, "it has gone")
+    for task in (silent, tasks[1]):
+        assert own.call("GET", f"/api/v2/tasks/{task}")[0] == 200
+    assert "would go: 0 tasks" in admin(own, "gc", "--dry-run").stdout

@@ -22,6 +22,7 @@ from khala.store.schema import (
     BLOBS,
     EXECUTORS,
     JOBS,
+    LEAVING,
     LIVE,
     META,
     OUTPUTS,
@@ -77,7 +78,7 @@ async def shared(mongod: Mongod) -> AsyncIterator[MongoStore]:
 async def mongo(shared: MongoStore) -> MongoStore:
     """The real store, empty."""
     of_tasks = (TASKS, PAYLOADS, OUTPUTS, LIVE, BLOBS, BLOB_CHUNKS, JOBS)
-    others = (EXECUTORS, PRESETS, QUOTA_TURNS, STATISTICS, UPLOADS, UPLOADERS, *ACCESS)
+    others = (EXECUTORS, LEAVING, PRESETS, QUOTA_TURNS, STATISTICS, UPLOADS, UPLOADERS, *ACCESS)
     for name in (*of_tasks, *others):
         await shared.database[name].delete_many({})
     await shared.database[META].delete_many({"_id": {"$ne": "schema"}})

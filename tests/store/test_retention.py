@@ -80,8 +80,8 @@ async def found(store: MongoStore, before: datetime = NOW) -> list[Ended]:
 async def test_what_has_ended_is_found_oldest_first(
     mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("khala.store.retention.PAGE_TASKS", 2)
-    monkeypatch.setattr("khala.store.retention.PAGE_JOBS", 1)
+    monkeypatch.setattr("khala.store.ended.PAGE_TASKS", 2)
+    monkeypatch.setattr("khala.store.ended.PAGE_JOBS", 1)
     tasks = [await ended(mongo, LONG_AGO + 2 * n * SECOND) for n in range(5)]
     jobs = [await closed(mongo, LONG_AGO + (2 * n + 1) * SECOND) for n in range(3)]
     await ended(mongo, NOW)  # too young
@@ -98,7 +98,7 @@ async def test_what_has_ended_is_found_oldest_first(
 async def test_tasks_of_one_moment_are_all_found(
     mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("khala.store.retention.PAGE_TASKS", 2)
+    monkeypatch.setattr("khala.store.ended.PAGE_TASKS", 2)
     tasks = [await ended(mongo, LONG_AGO) for _ in range(5)]
     assert [each.id for each in await found(mongo)] == sorted(tasks)
 

@@ -199,6 +199,12 @@ class Task(Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
     #: The task ends if no attempt has begun so long after its submission; null for no limit.
     queue_ttl_s: float | None = None
+    #: What it says itself of how long after its end it is removed, rounded up; null: as the cluster
+    #: keeps any.
+    retention_s: int | None = None
+    #: When that is, once it has ended: no sooner, but the cluster may keep any for less. Null for
+    #: the task of a job, which is removed with its job.
+    removed_after: datetime | None = None
     #: The task that it repeats; it may be gone.
     rerun_of: str | None = None
     #: W3C's Trace Context, as its submission had it.
@@ -310,5 +316,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     retry: Retry | None = None
     max_crashes: int = 3
     queue_ttl_s: float | None = None
+    retention_s: int | None = None
     #: Bytes of each archive and text as it would be stored.
     inputs: dict[str, int]

@@ -91,5 +91,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     position_is_exact: bool = True
     #: Any of these would let it run; the executors that lack one thing only.
     would_run_if: list[str] = []
+    #: Of what has ended: when it is removed, and by whose word; null where nobody said anything.
+    removal: str | None = None
     #: Its tries so far, the last 33 of them.
     attempts: list[Attempt] = []

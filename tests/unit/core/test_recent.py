@@ -11,8 +11,8 @@ from tests.unit.core.desk import Desk, finished, run_of
 
 def test_ended_task_is_remembered_as_the_store_has_it(desk: Desk) -> None:
     conn = desk.attach(1, slots=1)
-    at_once, queued = desk.submit(), desk.submit()
-    for task in (at_once, queued):
+    at_once, queued, keyed = desk.submit(), desk.submit(), desk.submit(key="k")
+    for task in (at_once, queued, keyed):
         desk.advance(0.5)
         desk.hear(conn, finished(run_of(task)))
         desk.take(conn)

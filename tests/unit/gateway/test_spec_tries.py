@@ -36,12 +36,14 @@ def test_they_are_kept() -> None:
         "retry": {"max_attempts": 4, "on": ["wall_time", "signal"], "backoff_s": "500ms"},
         "max_crashes": 1,
         "queue_ttl_s": "1h",
+        "retention": "30d",
     }
     task = task_of(SMALLEST | given)
     assert task.retry == Retry(
         max_attempts=4, on=(RetryReason.SIGNAL, RetryReason.WALL_TIME), backoff_s=0.5
     )
     assert (task.max_crashes, task.queue_ttl_s) == (1, 3600)
+    assert task.retention_s == 30 * 86_400
 
 
 def test_the_default_maximum_is_no_less_than_the_first_pause() -> None:
@@ -81,6 +83,9 @@ def retry(**fields: object) -> dict[str, Any]:
         ({"queue_ttl_s": 0.5}, "/queue_ttl_s", "below_minimum"),
         ({"queue_ttl_s": QUEUE_TTL_MAX_S + 1}, "/queue_ttl_s", "above_maximum"),
         ({"queue_ttl_s": "for ever"}, "/queue_ttl_s", "invalid_value"),
+        ({"retention": 59}, "/retention", "below_minimum"),
+        ({"retention": "3651d"}, "/retention", "above_maximum"),
+        ({"retention": "for ever"}, "/retention", "invalid_value"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(given: dict[str, Any], pointer: str, code: str) -> None:

@@ -72,6 +72,20 @@ async def test_what_has_ended_can_be_called_otherwise_and_nothing_else(site: Sit
     assert (status, problem["code"]) == (404, "not_found")
 
 
+async def test_what_has_ended_may_be_kept_for_another_time(site: Site) -> None:
+    task = ended(site)
+    site.judicator.tasks[task.id] = replace(task, done_at=task.submitted_at)
+    status, found, _ = await patch(site, task.id, {"retention": "7d"})
+    assert (status, found["retention_s"]) == (200, 7 * 86_400)
+    assert found["removed_after"] > found["finished_at"]
+    status, found, _ = await patch(site, task.id, {"name": "other"})
+    assert (status, found["retention_s"]) == (200, 7 * 86_400)
+    status, found, _ = await patch(site, task.id, {"retention": None})
+    assert (status, found["retention_s"], found["removed_after"]) == (200, None, None)
+    status, problem, _ = await patch(site, task.id, {"retention": 5})
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/retention")
+
+
 async def test_only_what_was_seen_is_changed(site: Site) -> None:
     task = await waiting(site)
     tag = etag_of(task)

@@ -6,6 +6,7 @@ from typing import cast
 
 from khala.core.dependencies import Dependencies
 from khala.model.quota import Quotas
+from khala.model.retention import Retention
 from khala.store.quotas import MongoQuotas
 from roles.judicator.quotas import Admission
 from roles.judicator.submit import Submissions, SubmitParts
@@ -32,5 +33,6 @@ def submissions_to(desk: Desk) -> Submissions:
         admission=Admission(Quotas(), cast(MongoQuotas, Unasked()), desk.dispatcher, refused),
         blobs=desk.memory.blobs,
         executors=desk.memory.sessions,
+        keep=Retention(),
     )
     return Submissions(desk.dispatcher, parts, 1 << 20)
