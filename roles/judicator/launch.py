@@ -11,6 +11,7 @@ from khala.pki.node import JUDICATOR, NodeTls
 from khala.supervise.datadir import has_joined, load_node
 from roles.belonging import MEMBERS_FILE, read_members
 from roles.judicator import serve
+from roles.judicator.config import ServeConfig
 from roles.judicator.founding import member_of
 
 
@@ -23,7 +24,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
     others = [each for each in read_members(data_dir) if each.name != own.name]
     etcd_own = f"{settings.local}:{settings.etcd.client_port}"
     return serve.run(
-        serve.ServeConfig(
+        ServeConfig(
             name=JudicatorName(settings.name),
             cluster=cluster,
             host=settings.bind,

@@ -12,10 +12,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
-from pathlib import Path
 
-import msgspec
 import structlog
 
 from khala.coordination.etcd_care import EtcdCare
@@ -26,10 +23,8 @@ from khala.core.dependencies import Dependencies
 from khala.core.dispatch import Dispatcher
 from khala.core.expansion import Expansion
 from khala.core.recovery import Recovery
-from khala.model.ids import Incarnation, JudicatorName, TaskId, mint_nonce
+from khala.model.ids import Incarnation, TaskId, mint_nonce
 from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
-from khala.model.quota import Quotas
-from khala.model.retention import Retention
 from khala.model.task import Task, TaskBrief
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
@@ -49,6 +44,7 @@ from roles.judicator.access_routes import register_access
 from roles.judicator.api import Api, Services
 from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
+from roles.judicator.config import ServeConfig
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
 from roles.judicator.graph import GraphRoutes
@@ -79,35 +75,6 @@ STOP_S = 8.0
 WATCHDOG_INTERVAL_S = 1.0
 #: Room in a request beside the payload itself.
 ENVELOPE_BYTES = 1 * MIB
-
-
-class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the serving process is told."""
-
-    name: JudicatorName
-    cluster: str
-    host: str
-    port: int
-    #: How the others reach this node, and its databases.
-    own: Member
-    #: This node may make the replica set if its MongoDB has none.
-    initiate: bool
-    members_file: Path
-    #: This node's own first, as for etcd.
-    mongodb_hosts: tuple[str, ...]
-    replica_set: str
-    etcd_endpoints: tuple[str, ...]
-    #: What every process of a cluster without certificates shows.
-    secret_file: Path
-    #: This node's certificate, and how long those are valid that it signs.
-    identity: NodeTls | None
-    certificate_life: timedelta
-    max_body_bytes: int
-    retention: Retention = Retention()
-    #: How long entries of the audit log are kept.
-    audit_life: timedelta = timedelta(days=400)
-    quotas: Quotas = Quotas()
-    watchdog_fd: int | None = None
 
 
 def run(config: ServeConfig) -> int:

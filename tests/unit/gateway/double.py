@@ -115,6 +115,12 @@ def cluster_view(address: str, *, serving: bool) -> ClusterView:
     )
 
 
+def metrics_view() -> MetricsView:
+    sample = MetricSample(name="khala_tasks", labels={"state": "queued"}, value=7.0)
+    family = MetricFamily(name="khala_tasks", kind="gauge", help="Open.", samples=[sample])
+    return MetricsView(judicator=JudicatorName("judicator"), families=[family])
+
+
 def _cancelled(task: Task, request: Request) -> Task:
     outcome = cancelled(cancellation_in(request.body))
     return msgspec.structs.replace(task, dispatch=Dispatch.DONE, outcome=outcome)
@@ -204,8 +210,8 @@ class JudicatorDouble:
         app.add_route(self.read_artifacts, f"{task}/artifacts", methods=["GET"])
         app.add_route(self.view, "/rpc/v1/cluster", methods=["GET"])
         app.add_route(self.metrics, "/rpc/v1/metrics", methods=["GET"])
-        doubles = register_rest(Routes(app), self.memory, self.tasks)
-        self.access, self.patches, self.operations = doubles
+        rest = register_rest(Routes(app), self.memory, self.tasks)
+        self.access, self.patches, self.operations = rest
         app.add_websocket_route(self.events, "/rpc/v1/events", subprotocols=["khala.v1"])
 
     async def _fail(self, request: Request) -> None:
@@ -335,10 +341,7 @@ class JudicatorDouble:
         return await self._answer(request, view)
 
     async def metrics(self, request: Request) -> HTTPResponse:
-        sample = MetricSample(name="khala_tasks", labels={"state": "queued"}, value=7.0)
-        family = MetricFamily(name="khala_tasks", kind="gauge", help="Open.", samples=[sample])
-        view = MetricsView(judicator=JudicatorName("judicator"), families=[family])
-        return await self._answer(request, view)
+        return await self._answer(request, metrics_view())
 
     async def events(self, _: Request, ws: WebsocketImplProtocol) -> None:
         self._listeners.add(ws)

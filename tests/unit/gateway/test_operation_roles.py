@@ -32,6 +32,10 @@ CHANGES = {
     "POST /api/v2/nodes/<name:str>/cordon": "operator nothing node.cordon",
     "DELETE /api/v2/nodes/<name:str>/cordon": "operator nothing node.uncordon",
     "POST /api/v2/nodes/<name:str>/drain": "operator nothing node.drain",
+    "POST /api/v2/gc": "operator nothing cluster.gc",
+    "POST /api/v2/cluster/transfer-leadership": "operator nothing cluster.transfer_leadership",
+    "POST /api/v2/cluster/join-tokens": "admin nothing join_token.create",
+    "DELETE /api/v2/cluster/join-tokens/<join_token:str>": "admin nothing join_token.revoke",
     "POST /api/v2/users": "admin nothing user.create",
     "PATCH /api/v2/users/<user:str>": "admin nothing user.change",
     "DELETE /api/v2/users/<user:str>": "admin nothing user.delete",
@@ -42,7 +46,11 @@ CHANGES = {
     "DELETE /api/v2/session": "anyone nothing -",
 }
 #: What only reads, and not everybody may.
-READS = {"GET /api/v2/users": "admin", "GET /api/v2/audit": "admin"}
+READS = {
+    "GET /api/v2/cluster/join-tokens": "admin",
+    "GET /api/v2/users": "admin",
+    "GET /api/v2/audit": "admin",
+}
 
 
 def _said(operation: Operation) -> str:
