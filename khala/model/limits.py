@@ -322,6 +322,9 @@ AUDIT_ENTRIES = 1_000_000
 AUDIT_TARGET_CHARS = 200
 AUDIT_DETAIL_CHARS = 500
 AUDIT_PAGE_MAX = 500
+#: Of refusals, a gateway notes one of each user and act in so long, and remembers so many of them.
+AUDIT_REFUSALS_S = 60.0
+AUDIT_REFUSALS = 4096
 
 # --- public API ------------------------------------------------------------------------------
 LIST_LIMIT_MAX = 10_000

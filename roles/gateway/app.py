@@ -21,6 +21,7 @@ from khala.net.secrets import SecretFile
 from roles.gateway.accounts import Accounts
 from roles.gateway.admission import Admission
 from roles.gateway.artifacts import ArtifactRoutes
+from roles.gateway.audit import Audit
 from roles.gateway.blobs import BLOBS_BYTES, BlobRoutes
 from roles.gateway.bodies import Budget
 from roles.gateway.cases import CaseRoutes
@@ -169,6 +170,8 @@ class Gateway:
 
     def _add_routes(self, routes: Routes, sessions: SessionRoutes) -> None:
         config, budget = self._config, Budget(LARGE_AT_ONCE * self._config.max_body_bytes)
+        admission = Admission(self._client, Audit(self._client))
+        self._metrics.watch_access(self._identities, admission)
         if config.legacy_api is not LegacyApi.OFF:
             Kv2(
                 client=self._client,
@@ -176,8 +179,8 @@ class Gateway:
                 config=config,
                 budget=budget,
                 hub=self._hub,
+                admission=admission,
             ).register(routes)
-        admission = Admission(client=self._client)
         accounts = Accounts(client=self._client, identities=self._identities)
         blobs = Budget(BLOBS_BYTES)
         reference = Reference(HANDLERS, config)

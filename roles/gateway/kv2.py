@@ -36,6 +36,7 @@ from khala.model.task import Task
 from khala.net.client import JudicatorClient
 from khala.net.httpd import RETRY_AFTER_S, Routes
 from khala.protocol.rpc import SearchTasks
+from roles.gateway.admission import Admission
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
 from roles.gateway.callers import Caller, RoleTooLow, caller_of, check_role
 from roles.gateway.cluster import Cluster
@@ -52,7 +53,8 @@ from roles.gateway.kv2_view import (
     view_brief,
     view_task,
 )
-from roles.gateway.ownership import Owned, check_owner, user_of
+from roles.gateway.operations import Operation
+from roles.gateway.ownership import Owned, user_of
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.submission import INTEGER_MAX, parse_integer, parse_key, task_of_form
 from roles.gateway.texts import TextRef, load_heads, part_ref, stream_ref
@@ -73,6 +75,18 @@ _JSON = "application/json"
 #: Where the second API has the same: `successor-version` of RFC 5829.
 _TASKS, _NODES = "/api/v2/tasks", "/api/v2/nodes"
 
+#: What the addresses need of who asks, in the words of the second API.
+_READ = Operation(method="GET", path="/api/task", tag="KV2", answers={})
+_CHANGE = Operation(method="POST", path="/api/task", tag="KV2", answers={})
+_CANCEL = Operation(
+    method="DELETE",
+    path="/api/task",
+    tag="KV2",
+    answers={},
+    owned=Owned.TASK,
+    act="task.cancel",
+)
+
 Answer = Callable[[Request], Coroutine[object, object, HTTPResponse | None]]
 
 
@@ -84,6 +98,7 @@ class Kv2(Struct, frozen=True, kw_only=True):
     config: GatewayConfig
     budget: Budget
     hub: Hub
+    admission: Admission
 
     def register(self, routes: Routes) -> None:
         task = "/api/task"
@@ -91,15 +106,19 @@ class Kv2(Struct, frozen=True, kw_only=True):
         executors: Mapping[str, Json] = {"executors": []}
         judicators: Mapping[str, Json] = {"judicators": []}
         routes.add("GET", "/api/test", self.answer_test)
-        changes = Role.SUBMITTER
-        add = _answering({"id": None}, self.add, _TASKS, changes)
-        routes.add("POST", task, add, stream=True)
-        routes.add("DELETE", task, _answering({}, self.cancel, _TASKS, changes))
-        routes.add("GET", task, _answering({"task": None}, self.get, _TASKS))
-        routes.add("GET", "/api/task/list", _answering(listed, self.list, _TASKS))
-        routes.add("GET", "/api/executors", _answering(executors, self.list_executors, _NODES))
+
+        def answering(
+            empty: Mapping[str, Json], answer: Answer, successor: str, needs: Operation = _READ
+        ) -> Answer:
+            return _answering(empty, _admitting(self.admission, answer, needs), successor)
+
+        routes.add("POST", task, answering({"id": None}, self.add, _TASKS, _CHANGE), stream=True)
+        routes.add("DELETE", task, answering({}, self.cancel, _TASKS, _CHANGE))
+        routes.add("GET", task, answering({"task": None}, self.get, _TASKS))
+        routes.add("GET", "/api/task/list", answering(listed, self.list, _TASKS))
+        routes.add("GET", "/api/executors", answering(executors, self.list_executors, _NODES))
         # It has an answer of its own to a cluster that says nothing.
-        judicators_of = _answering(judicators, self.list_judicators, _NODES, None)
+        judicators_of = _answering(judicators, self.list_judicators, _NODES)
         routes.add("GET", "/api/judicators", judicators_of)
 
     async def answer_test(self, _: Request) -> HTTPResponse:
@@ -146,8 +165,10 @@ class Kv2(Struct, frozen=True, kw_only=True):
 
     async def cancel(self, request: Request) -> HTTPResponse:
         caller, task = caller_of(request), _task_id(_query(request))
-        await check_owner(self.client, caller, Owned.TASK, {"task_id": task})
-        await self.client.cancel(task, Cancellation(by=caller.name) if caller.name else None)
+        said = Cancellation(by=caller.name) if caller.name else None
+        async with self.admission.through(request, _CANCEL, {"task_id": task}) as ending:
+            await self.client.cancel(task, said)
+            ending.status = 200
         return _json({"result": 0})
 
     async def list(self, request: Request) -> HTTPResponse:
@@ -296,17 +317,21 @@ _RESULTS: tuple[tuple[type[KhalaError], int], ...] = (
 )
 
 
-def _answering(
-    empty: Mapping[str, Json], answer: Answer, successor: str, needs: Role | None = Role.VIEWER
-) -> Answer:
+def _admitting(admission: Admission, answer: Answer, needs: Operation) -> Answer:
+    async def admitted(request: Request) -> HTTPResponse | None:
+        await admission.admit(request, caller_of(request), needs, {})
+        return await answer(request)
+
+    return admitted
+
+
+def _answering(empty: Mapping[str, Json], answer: Answer, successor: str) -> Answer:
     """Turns errors into `result` codes beside the `empty` fields of this address, and says where
     the `successor` is. Who may not ask at all is told so as everywhere else."""
     link = f'<{successor}>; rel="successor-version"'
 
     async def answer_always(request: Request) -> HTTPResponse | None:
         try:
-            if needs is not None:
-                check_role(caller_of(request), needs)
             response = await answer(request)
         except _NoFile:
             raise

@@ -16,13 +16,16 @@ from prometheus_client.registry import Collector
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.access import Role
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.metrics import MetricFamily
 from khala.net.client import JudicatorClient
 from khala.obs.metrics import SECONDS_BUCKETS, create_registry, families_of, merge
 from khala.protocol.rpc import MetricsView
+from roles.gateway.admission import Admission
 from roles.gateway.callers import caller_of
 from roles.gateway.hub import Hub
+from roles.gateway.identities import Asked, Identities
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_logs import LogRoutes
 
@@ -64,6 +67,22 @@ class Metrics:
         self._followers = Gauge(
             "khala_log_followers", "Readers that follow logs here.", registry=registry
         )
+        self._identified = Counter(
+            "khala_identifications",
+            "Questions to the judicators who a token stands for; most requests need none.",
+            ["outcome"],
+            registry=registry,
+        )
+        for asked in Asked:
+            self._identified.labels(asked.value)
+        self._refused = Counter(
+            "khala_refused",
+            "Requests that the role of who asked did not allow.",
+            ["role"],
+            registry=registry,
+        )
+        for role in Role:
+            self._refused.labels(role.value)
         self._answering = Gauge(
             "khala_judicators_answering", "Judicators whose numbers are below.", registry=registry
         )
@@ -74,6 +93,10 @@ class Metrics:
 
     def watch_events(self, events: EventRoutes) -> None:
         events.on_stalled = self._events_stalled.inc
+
+    def watch_access(self, identities: Identities, admission: Admission) -> None:
+        identities.on_asked = lambda asked: self._identified.labels(asked.value).inc()
+        admission.on_refused = lambda role: self._refused.labels(role.value).inc()
 
     def observe(self, route: str, status: int, took_s: float) -> None:
         self._requests.labels(route, str(status)).inc()

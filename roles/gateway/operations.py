@@ -81,6 +81,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     anyone: bool = False
     #: The audit log's word for it: `node.drain`. None: it is not kept there.
     act: str | None = None
+    #: What of its document stands in the log, never a secret.
+    noted: tuple[str, ...] = ()
 
     @property
     def safe(self) -> bool:

@@ -75,6 +75,7 @@ class TaskActions(Struct, frozen=True, kw_only=True):
             path="/api/v2/tasks/actions",
             owned=Owned.USER,
             act="task.bulk",
+            noted=("action", "filter", "expect_count", "patch", "reason", "by"),
             tag="Tasks",
             request={JSON: ActionSpec},
             answers={200: Answer(v2.Acted)},

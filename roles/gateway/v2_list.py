@@ -96,6 +96,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
             path="/api/v2/tasks/<task_id:str>/cancel",
             owned=Owned.TASK,
             act="task.cancel",
+            noted=("reason", "by"),
             tag="Tasks",
             request={JSON: CancelSpec},
             body_optional=True,

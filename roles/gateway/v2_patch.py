@@ -41,6 +41,7 @@ class TaskPatches(Struct, frozen=True, kw_only=True):
             path="/api/v2/tasks/<task_id:str>",
             owned=Owned.TASK,
             act="task.patch",
+            noted=("name", "labels", "priority", "held"),
             tag="Tasks",
             headers=("If-Match",),
             request={JSON: PatchSpec, MERGE_PATCH: PatchSpec},

@@ -85,6 +85,7 @@ class PresetRoutes(Struct, frozen=True, kw_only=True):
             path=_ONE,
             role=Role.OPERATOR,
             act="preset.put",
+            noted=("description",),
             tag="Presets",
             request={JSON: PresetSpec},
             answers={200: Answer(v2.Preset)},

@@ -69,6 +69,7 @@ class TokenRoutes(Struct, frozen=True, kw_only=True):
             path=TOKENS,
             role=Role.VIEWER,
             act="token.create",
+            noted=("name", "user", "role", "expires_in"),
             tag="Access",
             request={JSON: v2.NewToken},
             answers={201: Answer(v2.CreatedToken)},

@@ -185,9 +185,9 @@ class AccessDouble:
             raise LastAdmin(f"{user.name} is the last administrator")
 
     async def list_pats(self, request: Request) -> HTTPResponse:
-        return _answer(self._pats_of(str(request.args["user"][0])))
+        return _answer(self.pats_of(str(request.args["user"][0])))
 
-    def _pats_of(self, user: str) -> PatList:
+    def pats_of(self, user: str) -> PatList:
         return PatList(pats=[each for each in self.tokens.values() if each.user == user])
 
     async def make_pat(self, request: Request) -> HTTPResponse:
@@ -204,11 +204,13 @@ class AccessDouble:
         if not found:
             raise NotFound(f"there is no token {pat}")
         del self.tokens[found[0][0]]
-        return _answer(self._pats_of(found[0][1].user))
+        return _answer(self.pats_of(found[0][1].user))
 
     # ---- the audit log ------------------------------------------------------------------------
 
     async def keep(self, request: Request) -> HTTPResponse:
+        if self.older:
+            raise NotFound("there is nothing here")
         if self.audit_error is not None:
             raise self.audit_error
         entry = msgspec.msgpack.decode(request.body, type=AuditEntry)

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from khala.model.errors import KhalaError
 from khala.model.spec import StageLimits
 from khala.net.credentials import Credentials
 from khala.net.secrets import SecretFile
@@ -151,6 +152,13 @@ def site(session_site: Site) -> Site:
     judicator.swallow = 0
     judicator.serving = True
     return session_site
+
+
+async def break_with(site: Site, error: KhalaError) -> None:
+    """From now on the judicator fails with it; who asks is known from before."""
+    async with site.http.get(site.url("/api/v2/roles")) as response:
+        assert response.status == 200
+    site.judicator.broken = error
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from khala.model.errors import Unavailable
 from khala.model.outcome import ArtifactRef, Artifacts, Ending, LeftOut, Omission, Outcome, Reason
 from khala.model.task import Task
 from roles.gateway.zipping import Zip, safe_name
-from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.conftest import Site, break_with
 from tests.unit.gateway.test_kv2 import UNKNOWN, task_of
 
 WHEN = 1_700_000_000
@@ -182,7 +182,7 @@ async def test_nothing_there(site: Site) -> None:
 
 async def test_a_cluster_that_cannot_answer(site: Site) -> None:
     task = done_task(site, FILES)
-    site.judicator.broken = Unavailable("not now")
+    await break_with(site, Unavailable("not now"))
     async with site.http.get(site.url(f"/api/v2/tasks/{task.id}/artifacts/log.txt")) as response:
         assert response.status == 503
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from khala.model.errors import Unavailable
-from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.conftest import Site, break_with
 
 
 async def scrape(site: Site) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -50,7 +50,7 @@ async def test_judicators_samples_carry_their_name(site: Site) -> None:
 
 
 async def test_a_silent_judicator_leaves_the_gateways_own_numbers(site: Site) -> None:
-    site.judicator.broken = Unavailable()
+    await break_with(site, Unavailable())
     try:
         seen = await scrape(site)
     finally:

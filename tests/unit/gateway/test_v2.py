@@ -18,7 +18,7 @@ from khala.model.outcome import Ending, Outcome, Reason, StageOutcome, Stream, S
 from khala.model.spec import Stage
 from khala.model.task import Dispatch, Progress, Task
 from roles.gateway.texts import decode
-from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.conftest import Site, break_with
 from tests.unit.gateway.test_kv2 import UNKNOWN, ended, task_of
 
 Document = dict[str, object]
@@ -167,7 +167,7 @@ async def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
 
 async def test_a_broken_cluster_is_a_503(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("khala.net.calls.PATIENCE_S", 0.0)
-    site.judicator.broken = Unavailable("the store does not acknowledge writes")
+    await break_with(site, Unavailable("the store does not acknowledge writes"))
     status, problem = await get(site, f"/api/v2/tasks/{UNKNOWN}")
     assert (status, problem["code"]) == (503, "unavailable")
     assert problem["detail"] == "the store does not acknowledge writes"

@@ -15,7 +15,7 @@ from khala.model.errors import Conflict
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.spec import Part
 from khala.model.task import Dispatch
-from tests.unit.gateway.conftest import MAX_BODY, MIB, Site
+from tests.unit.gateway.conftest import MAX_BODY, MIB, Site, break_with
 
 SMALLEST: dict[str, Any] = {"stages": {"execute": {"command": "true"}}}
 DONE = Outcome(ending=Ending.SUCCEEDED, reason=Reason.OK)
@@ -159,7 +159,7 @@ async def test_a_key_makes_repeating_safe(site: Site) -> None:
 
 
 async def test_a_key_of_another_document(site: Site) -> None:
-    site.judicator.broken = Conflict("key: already used with another request")
+    await break_with(site, Conflict("key: already used with another request"))
     response, body = await create(site, SMALLEST, Idempotency_Key="k-2")
     assert (response.status, body["code"]) == (422, "idempotency_mismatch")
 
