@@ -19,14 +19,19 @@ def run_module(name: str) -> tuple[str, ...]:
     return (sys.executable, *isolated, "-m", name)
 
 
+#: What takes a judicator's settings, and is none.
+_OF_JUDICATORS = ("judicator-serve", "backup")
+
+
 def command(word: str, settings: Settings) -> tuple[str, ...]:
-    """argv of a child that runs `word` with the settings of this process.
+    """argv of a child that runs `word`, or two of them, with the settings of this process.
 
     Every setting that the role reads is passed explicitly: what a child does must not depend on
     where it would look for a file. Secrets are file names in settings, so none gets into argv.
     """
-    role = "judicator" if word == "judicator-serve" else word
-    argv = [*run_module("khala"), word]
+    words = word.split()
+    role = "judicator" if words[0] in _OF_JUDICATORS else word
+    argv = [*run_module("khala"), *words]
     for setting in settings_of(role):
         value = _read(settings, setting.key)
         if value is not None and value != () and setting.key != "name":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from khala.client.sync_access import BlockingAccess
-from khala.protocol.v2 import Collected, CreatedJoinToken, JoinToken, Transferred
+from khala.protocol.v2 import Backup, Backups, Collected, CreatedJoinToken, JoinToken, Transferred
 
 
 class BlockingOperations(BlockingAccess):
@@ -25,3 +27,21 @@ class BlockingOperations(BlockingAccess):
 
     def revoke_join_token(self, token: str) -> None:
         self._do(self._inner.revoke_join_token(token))
+
+    def backups(self) -> Backups:
+        return self._do(self._inner.backups())
+
+    def create_backup(self, judicator: str | None = None) -> Backup:
+        return self._do(self._inner.create_backup(judicator))
+
+    def get_backup(self, backup: str) -> Backup:
+        return self._do(self._inner.get_backup(backup))
+
+    def verify_backup(self, backup: str) -> Backup:
+        return self._do(self._inner.verify_backup(backup))
+
+    def remove_backup(self, backup: str) -> None:
+        self._do(self._inner.remove_backup(backup))
+
+    def download_backup(self, backup: str, file: Path) -> None:
+        self._do(self._inner.download_backup(backup, file))

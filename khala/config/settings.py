@@ -90,6 +90,10 @@ class RetentionSettings(Struct, frozen=True, kw_only=True):
         )
 
 
+class BackupSettings(Struct, frozen=True, kw_only=True):
+    kept: int
+
+
 class QuotaSettings(Struct, frozen=True, kw_only=True):
     """0 stands for no bound."""
 
@@ -140,6 +144,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     gateway: Gateway
     retention: RetentionSettings
     audit: Audit
+    backups: BackupSettings
     quota: QuotaSettings
     log: Log
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from khala.config.setting import ALL, E, G, J, Setting, port
-from khala.config.table_kept import AUDIT, QUOTAS, RETENTION
+from khala.config.table_kept import AUDIT, BACKUPS, QUOTAS, RETENTION
 from khala.config.table_node import GENERAL, SERVERS
 from khala.config.values import Kind, Value
 from khala.model.limits import MIB, SLOTS_MAX
@@ -309,6 +309,7 @@ SECTIONS = {
     "Limits of a stage": LIMITS,
     "HTTP": GATEWAY,
     "Retention": RETENTION,
+    "Backups": BACKUPS,
     "Quotas of a user": QUOTAS,
     "Audit log": AUDIT,
     "Log": LOG,

@@ -1,4 +1,4 @@
-"""Settings of what a cluster keeps, and of what one user may have of it; part of
+"""Settings of what a cluster keeps and saves, and of what one user may have of it; part of
 `khala.config.table`."""
 
 from __future__ import annotations
@@ -40,6 +40,19 @@ RETENTION = (
         roles=(J,),
         minimum=0,
         maximum=1 << 50,
+    ),
+)
+BACKUPS = (
+    Setting(
+        key="backups.kept",
+        flag="--backups-kept",
+        kind=Kind.INT,
+        default=7,
+        help="How many backups that were asked for by HTTP this judicator keeps in its --data-dir;"
+        " when one more is there, the oldest goes.",
+        roles=(J,),
+        minimum=1,
+        maximum=1000,
     ),
 )
 QUOTAS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 KIB = 1024
 MIB = 1024 * KIB
+GIB = 1024 * MIB
 
 # --- documents -------------------------------------------------------------------------------
 #: Payload parts (and, apart, outputs) stay inside the task document while their sum is below
@@ -255,6 +256,9 @@ EXPIRY_INTERVAL_S = 1.0
 RETENTION_MIN_S = 60
 RETENTION_MAX_S = 3650 * 86_400
 
+#: A backup that a judicator takes: how long it may take, and what must be free beside it.
+BACKUP_S = 12 * 3600.0
+BACKUP_MARGIN_BYTES = 512 * MIB
 #: How long a token to join with may be good, and for how many hosts.
 JOIN_TOKEN_MIN_S = 1.0
 JOIN_TOKEN_MAX_S = 30 * 86_400.0

@@ -99,6 +99,13 @@ class Calls:
         )
         return parse(msgspec.msgpack.Decoder(kind), await self._call(call))
 
+    async def ask_at(
+        self, address: str, method: str, path: str, kind: type[Answer], *, within_s: float = WRITE_S
+    ) -> Answer:
+        """What only that one judicator can answer."""
+        call = Call(method=method, path=path, repeatable=False)
+        return parse(msgspec.msgpack.Decoder(kind), await self._try(address, call, within_s))
+
     async def _call(self, call: Call) -> bytes:
         start = time.monotonic()
         doubt: OutcomeUnknown | None = None
@@ -152,10 +159,13 @@ class Calls:
         return request
 
     @asynccontextmanager
-    async def _open(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Rotates until one judicator starts to send; from there on it is that one's stream."""
+    async def _open(
+        self, path: str, *, at: str | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Rotates until one judicator starts to send; from there on it is that one's stream. `at`:
+        there is no other."""
         failure: Unavailable | None = None
-        for address in self.book.order():
+        for address in self.book.order() if at is None else (at,):
             try:
                 async with asyncio.timeout(READ_S):
                     response = await self._session.get(**self._request(address, path))

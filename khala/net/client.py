@@ -194,6 +194,15 @@ class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
         async with self._open(path) as pieces:
             yield pieces
 
+    @asynccontextmanager
+    async def open_backup(
+        self, address: str, backup: str, span: range
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The pieces of a part of an archive, which one judicator has."""
+        path = f"/rpc/v1/backups/{backup}/archive?first={span.start}&size={len(span)}"
+        async with self._open(path, at=address) as pieces:
+            yield pieces
+
     async def put_chunk(
         self, run: tuple[TaskId, AttemptNo], stream: Chunked, n: int, data: bytes
     ) -> None:

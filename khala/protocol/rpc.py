@@ -287,6 +287,8 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     held: int = 0
     executors: list[ExecutorView]
     judicators: list[JudicatorRecord]
+    #: Who should be there, in a cluster that has certificates.
+    members: list[JudicatorName] = []
     notes: list[str]
     #: What this one is told to keep of ended tasks.
     keep: Retention = Retention()

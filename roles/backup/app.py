@@ -18,12 +18,14 @@ from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
 import click
+import msgspec
 
 from khala.config.settings import Settings
 from khala.model.dates import utc_now
 from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
 from khala.model.ids import mint_nonce
 from khala.pki.node import JUDICATOR, NodeTls
+from khala.protocol.backups import Saved
 from khala.store import copying
 from khala.store.client import connect, database_of
 from khala.store.codec import Database
@@ -37,9 +39,9 @@ from khala.supervise.datadir import (
     lock_dir,
     make_dir,
 )
+from khala.supervise.leftovers import SCRATCH, hold, remove_leftovers
 from khala.version import VERSION
 from roles.backup.archive import FORMAT, Manifest, Reader, Writer
-from roles.backup.leftovers import SCRATCH, hold, remove_leftovers
 from roles.judicator.founding import found
 from roles.judicator.renewal import mongo_settings
 from roles.judicator.scratch import mongod_on
@@ -72,7 +74,7 @@ class Progress:
             click.echo(err=True)
 
 
-def create(settings: Settings, path: Path, *, verified: bool) -> int:
+def create(settings: Settings, path: Path, *, verified: bool, as_json: bool = False) -> int:
     """Write `path`; the exit code."""
     data_dir = Path(settings.data_dir)
     if not has_node(data_dir):
@@ -87,15 +89,21 @@ def create(settings: Settings, path: Path, *, verified: bool) -> int:
         if verified:
             asyncio.run(_try(settings, writer.draft))
         writer.publish()
+    if as_json:
+        _show(manifest)
+        return 0
     tried = "; restored into a scratch MongoDB and counted: identical" if verified else ""
     click.echo(f"{path}: {_told(manifest)}{tried}")
     return 0
 
 
-def verify(settings: Settings, path: Path) -> int:
+def verify(settings: Settings, path: Path, *, as_json: bool = False) -> int:
     """Try it; the exit code."""
     _clean(path.parent)
     manifest = asyncio.run(_try(settings, path))
+    if as_json:
+        _show(manifest)
+        return 0
     click.echo(
         f"{path}: {_told(manifest)}, saved at {manifest.created_at} by Khala {manifest.version};"
         " restored into a scratch MongoDB and counted: identical"
@@ -257,6 +265,12 @@ def _require_empty(data_dir: Path) -> None:
                 " directory",
                 field="--data-dir",
             )
+
+
+def _show(manifest: Manifest) -> None:
+    counted = manifest.documents
+    saved = Saved(tasks=counted.get("tasks", 0), blobs=counted.get("blobs", 0))
+    click.echo(msgspec.json.encode(saved))
 
 
 def _told(manifest: Manifest) -> str:

@@ -27,7 +27,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.model.errors import Rejected, Unavailable
-from roles.backup.leftovers import DRAFT, hold
+from khala.supervise.leftovers import DRAFT, hold
 
 FORMAT = 1
 #: Of documents, before compression; a batch is at most as large again.

@@ -15,6 +15,9 @@ def _settings(options: dict[str, object]) -> Settings:
     return settings_from("judicator", options).settings
 
 
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object: what is in it.")
+
+
 @click.group(short_help="The whole cluster's data as one file.")
 def backup() -> None:
     """Save, try and restore all tasks, with their sources, outputs and artifacts.
@@ -35,7 +38,8 @@ def backup() -> None:
 @click.option(
     "--no-verify", is_flag=True, help="Do not restore it into a scratch MongoDB to count it."
 )
-def create(output_file: str, no_verify: bool, **options: object) -> None:
+@_json
+def create(output_file: str, no_verify: bool, as_json: bool, **options: object) -> None:
     """Save everything into FILE, and restore it into a scratch MongoDB to see that it can be.
 
     Run it on a judicator's host, with the judicator's options and as its user. Tasks go on; what is
@@ -43,17 +47,19 @@ def create(output_file: str, no_verify: bool, **options: object) -> None:
     scratch copy, unless --no-verify."""
     from roles.backup.app import create
 
-    sys.exit(create(_settings(options), Path(output_file), verified=not no_verify))
+    settings = _settings(options)
+    sys.exit(create(settings, Path(output_file), verified=not no_verify, as_json=as_json))
 
 
 @add_options("judicator")
 @backup.command("verify", cls=Command, short_help="Restore into a scratch MongoDB and count.")
 @click.argument("file", type=click.Path(path_type=Path))
-def verify(file: Path, **options: object) -> None:
+@_json
+def verify(file: Path, as_json: bool, **options: object) -> None:
     """Restore FILE into a scratch MongoDB, count it, and read every task. Changes nothing else."""
     from roles.backup.app import verify
 
-    sys.exit(verify(_settings(options), file))
+    sys.exit(verify(_settings(options), file, as_json=as_json))
 
 
 @add_options("judicator")

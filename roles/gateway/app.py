@@ -48,6 +48,7 @@ from roles.gateway.v2_actions import TaskActions
 from roles.gateway.v2_acts import TaskActs
 from roles.gateway.v2_audit import AuditRoutes
 from roles.gateway.v2_autoscale import AutoscaleRoutes
+from roles.gateway.v2_backups import BackupRoutes
 from roles.gateway.v2_cluster import ClusterActs
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
@@ -103,6 +104,7 @@ HANDLERS = (
     NodeActs,
     ClusterActs,
     JoinTokenRoutes,
+    BackupRoutes,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -181,10 +183,19 @@ class Gateway:
                 hub=self._hub,
                 admission=admission,
             ).register(routes)
-        accounts = Accounts(client=self._client, identities=self._identities)
-        blobs = Budget(BLOBS_BYTES)
         reference = Reference(HANDLERS, config)
-        for handlers in (
+        for handlers in (*self._handlers(budget), sessions, reference):
+            register(routes, handlers, admission.before)
+        reference.register_pages(routes)
+        Probes(self._cluster).register(routes)
+        routes.add("GET", "/metrics", self._metrics.answer)
+        self._site.register(routes)
+
+    def _handlers(self, budget: Budget) -> tuple[object, ...]:
+        """Of the second API, but for what is made elsewhere."""
+        config, blobs = self._config, Budget(BLOBS_BYTES)
+        accounts = Accounts(client=self._client, identities=self._identities)
+        return (
             V2Create(
                 client=self._client,
                 cluster=self._cluster,
@@ -193,7 +204,6 @@ class Gateway:
                 hub=self._hub,
             ),
             V2(client=self._client, cluster=self._cluster, hub=self._hub),
-            sessions,
             MeRoutes(identities=self._identities),
             UserRoutes(accounts=accounts),
             TokenRoutes(accounts=accounts),
@@ -217,19 +227,14 @@ class Gateway:
             NodeActs(client=self._client, cluster=self._cluster),
             ClusterActs(client=self._client),
             JoinTokenRoutes(client=self._client),
+            BackupRoutes(client=self._client, cluster=self._cluster),
             self._logs,
             JobActs(client=self._client),
             JobGraphs(client=self._client),
             JobLogs(client=self._client),
             self._events,
             JobRoutes(client=self._client, config=config, budget=budget),
-            reference,
-        ):
-            register(routes, handlers, admission.before)
-        reference.register_pages(routes)
-        Probes(self._cluster).register(routes)
-        routes.add("GET", "/metrics", self._metrics.answer)
-        self._site.register(routes)
+        )
 
     async def close(self) -> None:
         """End streams, let requests under way finish, and stop listening."""

@@ -131,11 +131,13 @@ async def pass_on(
     status: int,
     headers: dict[str, str],
     opened: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    *,
+    content_type: str = _BYTES,
 ) -> None:
     """The first piece is there before anything is promised: a failure up to here is a 503."""
     async with opened as pieces:
         first = await anext(pieces, b"")
-        response = await request.respond(status=status, headers=headers, content_type=_BYTES)
+        response = await request.respond(status=status, headers=headers, content_type=content_type)
         await response.send(first)
         async for piece in pieces:
             await response.send(piece)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord, SessionState
+from khala.model.ids import JudicatorName
 from khala.model.retention import Retention
 from khala.model.wants import Amounts
 from khala.net.client import JudicatorClient
@@ -48,6 +49,8 @@ class JudicatorSeen(Struct, frozen=True, kw_only=True):
 class Seen(Struct, frozen=True, kw_only=True):
     executors: list[ExecutorSeen]
     judicators: list[JudicatorSeen]
+    #: Those that should be there and are not.
+    missing: list[JudicatorName] = []
     queued: int
     leased: int
     notes: list[str]
@@ -158,6 +161,7 @@ def _merge(views: dict[str, ClusterView]) -> Seen:
             for executor in sorted(best.executors, key=lambda view: view.record.name)
         ],
         judicators=sorted(judicators, key=lambda seen: seen.record.name),
+        missing=sorted({*best.members} - {record.name for record in best.judicators}),
         queued=best.queued,
         leased=best.leased,
         notes=best.notes,

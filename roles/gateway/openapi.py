@@ -54,6 +54,7 @@ _PATHS: dict[str, tuple[Json, str]] = {
         {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"},
         "A preset, by its name.",
     ),
+    "backup": ({"type": "string", "pattern": "^[0-9a-f]{16}$"}, "A backup."),
     "join_token": (
         {"type": "string", "pattern": "^[0-9a-f]{12}$"},
         "A token to join with, by its id.",

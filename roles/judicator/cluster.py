@@ -70,6 +70,7 @@ class Cluster:
             leased=counts.leased,
             executors=await self._executors(),
             judicators=self._leadership.judicators(),
+            members=self.members,
             notes=self.etcd.sentences()
             + notes_of(
                 list(self._dispatcher.sessions.values()),

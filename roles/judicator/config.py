@@ -12,6 +12,7 @@ from khala.model.quota import Quotas
 from khala.model.retention import Retention
 from khala.pki.node import NodeTls
 from khala.protocol.members import Member
+from roles.judicator.backups import BackupPlan
 
 
 class ServeConfig(Struct, frozen=True, kw_only=True):
@@ -36,6 +37,7 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     identity: NodeTls | None
     certificate_life: timedelta
     max_body_bytes: int
+    backups: BackupPlan
     retention: Retention = Retention()
     #: How long entries of the audit log are kept.
     audit_life: timedelta = timedelta(days=400)

@@ -10,7 +10,9 @@ from khala.model.ids import JudicatorName
 from khala.pki.node import JUDICATOR, NodeTls
 from khala.supervise.datadir import has_joined, load_node
 from roles.belonging import MEMBERS_FILE, read_members
+from roles.command import command
 from roles.judicator import serve
+from roles.judicator.backups import BackupPlan
 from roles.judicator.config import ServeConfig
 from roles.judicator.founding import member_of
 
@@ -39,9 +41,20 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
             identity=identity if identity.exists else None,
             certificate_life=timedelta(seconds=settings.certificate_life),
             max_body_bytes=settings.gateway.max_body,
+            backups=_backups(settings, data_dir),
             retention=settings.retention.policy,
             audit_life=timedelta(days=settings.audit.days),
             quotas=settings.quota.policy,
             watchdog_fd=watchdog_fd,
         )
+    )
+
+
+def _backups(settings: Settings, data_dir: Path) -> BackupPlan:
+    return BackupPlan(
+        folder=data_dir / "backups",
+        database=data_dir / "mongodb",
+        create=(*command("backup create", settings), "--json", "-o"),
+        verify=(*command("backup verify", settings), "--json"),
+        kept=settings.backups.kept,
     )

@@ -42,6 +42,8 @@ from khala.store.tokens import MongoTokens
 from roles.judicator.access import require_certificate
 from roles.judicator.access_routes import register_access
 from roles.judicator.api import Api, Services
+from roles.judicator.backup_routes import BackupRoutes
+from roles.judicator.backups import Backups
 from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.config import ServeConfig
@@ -119,6 +121,7 @@ class Judicator:
         self._metrics = Metrics(config.name)
         self._retaining = Retaining(config.retention, store.retention, self._metrics)
         self._statistics = Statistics(store.statistics)
+        self._backups = Backups(config.name, config.backups)
         self._live_runs = LiveRuns(store.live)
         self._world = World(self._publish, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
@@ -198,6 +201,7 @@ class Judicator:
             self._live_runs.serve(),
             self._membership.run(),
             self._care.run(),
+            self._backups.run(),
             _share_peers(self._membership, self._world),
             self._cluster.watch(self._events),
             self._events.announce_touched(self._world, store.tasks),
@@ -271,6 +275,7 @@ class Judicator:
         LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
         register_access(routes, store, self._world, self._config.audit_life)
+        BackupRoutes(self._backups).register(routes)
         for part in (self._retaining, self._statistics, self._admission):
             part.register(routes)
         if self._config.identity is not None:

@@ -4,14 +4,43 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
-from tests.cluster.harness import PEX, Khala, running
+from khala.client import Khala as Client
+from tests.cluster.harness import PEX, Khala, running, wait_until
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(PEX), "backup", *words], capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def ended(khala: Khala, backup: str) -> Any:
+    found = khala.call("GET", f"/api/v2/backups/{backup}")[1]
+    return found if found["state"] != "running" and not found["verifying"] else None
+
+
+def taken_by_http(khala: Khala, file: Path) -> Path:
+    """From the first to the last; the archive is what the command makes."""
+    status, began = khala.call("POST", "/api/v2/backups")
+    assert (status, began["state"]) == (202, "running")
+    done = wait_until(lambda: ended(khala, began["id"]), 120, "it is done")
+    assert (done["state"], done["tasks"], done["error"]) == ("done", 6, None)
+    assert done["verified_at"]
+    kept = khala.data_dir / "backups" / f"{done['id']}.tar"
+    assert (kept.stat().st_mode & 0o777, kept.stat().st_size) == (0o600, done["size_bytes"])
+    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    with Client(khala.url) as client:
+        client.download_backup(done["id"], file)
+        assert [each.id for each in client.backups().items] == [done["id"]]
+        client.verify_backup(done["id"])
+        tried = wait_until(lambda: ended(khala, done["id"]), 120, "it is tried")
+        assert tried["verified_at"] > done["verified_at"]
+        client.remove_backup(done["id"])
+        assert client.backups().items == []
+    assert list(kept.parent.iterdir()) == []
+    return file
 
 
 def test_what_was_saved_is_there_and_what_was_not_done_is_done(tmp_path: Path) -> None:
@@ -28,9 +57,10 @@ def test_what_was_saved_is_there_and_what_was_not_done_is_done(tmp_path: Path) -
         again = backup("create", "-o", str(saved), *location)
         assert again.returncode == 2
         assert "replaces nothing" in again.stderr
+        by_http = taken_by_http(old, tmp_path / "by-http.tar")
 
     new = Khala(tmp_path / "new")
-    restored = backup("restore", str(saved), "--data-dir", str(new.data_dir))
+    restored = backup("restore", str(by_http), "--data-dir", str(new.data_dir))
     assert restored.returncode == 0, restored.stderr
     refused = backup("restore", str(saved), "--data-dir", str(new.data_dir))
     assert refused.returncode == 2

@@ -99,6 +99,8 @@ from khala.protocol.v2.nodes import (
     Status,
 )
 from khala.protocol.v2.operations import (
+    Backup,
+    Backups,
     Collected,
     CreatedJoinToken,
     JoinToken,
@@ -147,6 +149,8 @@ __all__ = [
     "AuditItem",
     "AuditPage",
     "Autoscale",
+    "Backup",
+    "Backups",
     "Batch",
     "BatchItem",
     "BatchPlan",

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from khala.protocol.backups import BackupState
+
 
 class Kept(Struct, frozen=True, kw_only=True):
     """What is kept of the tasks that have ended; what is null bounds nothing."""
@@ -44,6 +46,37 @@ class Transferred(Struct, frozen=True, kw_only=True):
     #: Another than was asked for, if that one fell silent after it had agreed.
     leader: str
     before: str
+
+
+class Backup(Struct, frozen=True, kw_only=True):
+    """Everything that the cluster has stored, as one file on the disk of a judicator."""
+
+    id: str
+    #: On whose disk it is.
+    judicator: str
+    #: `running`, `done` or `failed`.
+    state: BackupState
+    created_at: datetime
+    finished_at: datetime | None
+    #: Of the archive; 0 until it is done, and so are the counts.
+    size_bytes: int
+    tasks: int
+    blobs: int
+    #: When it was last restored into a scratch MongoDB and counted; null: that failed.
+    verified_at: datetime | None
+    #: That is being done now.
+    verifying: bool
+    #: Why it failed, or why the last verification did.
+    error: str | None
+
+
+class Backups(Struct, frozen=True, kw_only=True):
+    """Those of all judicators that could be asked."""
+
+    #: The latest first.
+    items: list[Backup]
+    #: Judicators that could not be asked, by name: what they have is not in the list.
+    unreachable: list[str]
 
 
 class JoinToken(Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from khala.supervise.leftovers import DRAFT, SCRATCH, hold, remove_leftovers
 from roles.backup.archive import Writer
-from roles.backup.leftovers import DRAFT, SCRATCH, hold, remove_leftovers
 
 _KILLED = """
 import os, signal, sys

@@ -12,10 +12,12 @@ from khala.model.errors import NotFound
 from khala.model.ids import JudicatorName
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
+from khala.protocol.backups import Backup, Backups, BackupState
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.retention import Answer, Forget
 
+ARCHIVE = b"everything that there is"
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -32,6 +34,42 @@ class OperationsDouble:
         routes.add("POST", "/rpc/v1/tokens", self.make_token)
         routes.add("GET", "/rpc/v1/tokens", self.list_tokens)
         routes.add("DELETE", "/rpc/v1/tokens/<token:str>", self.revoke_token)
+
+        self.backups: dict[str, Backup] = {}
+        one = "/rpc/v1/backups/<backup:str>"
+        routes.add("GET", "/rpc/v1/backups", self.list_backups)
+        routes.add("POST", "/rpc/v1/backups", self.create_backup)
+        routes.add("POST", f"{one}/verify", self.verify_backup)
+        routes.add("DELETE", one, self.remove_backup)
+        routes.add("GET", f"{one}/archive", self.read_backup)
+
+    async def list_backups(self, _: Request) -> HTTPResponse:
+        return _answer(Backups(items=list(self.backups.values())))
+
+    async def create_backup(self, _: Request) -> HTTPResponse:
+        made = Backup(
+            id=f"{len(self.backups):016x}",
+            judicator=JudicatorName("judicator"),
+            state=BackupState.RUNNING,
+            created_at=AT + timedelta(seconds=len(self.backups)),
+        )
+        self.backups[made.id] = made
+        return _answer(made)
+
+    def finish_backup(self, backup: str) -> None:
+        self.backups[backup] = msgspec.structs.replace(
+            self.backups[backup], state=BackupState.DONE, size_bytes=len(ARCHIVE), tasks=3
+        )
+
+    async def verify_backup(self, _: Request, backup: str) -> HTTPResponse:
+        return _answer(msgspec.structs.replace(self.backups[backup], verifying=True))
+
+    async def remove_backup(self, _: Request, backup: str) -> HTTPResponse:
+        return _answer(self.backups.pop(backup))
+
+    async def read_backup(self, request: Request, backup: str) -> HTTPResponse:
+        first, size = (int(request.args[name][0]) for name in ("first", "size"))
+        return HTTPResponse(ARCHIVE[first : first + size])
 
     async def forget(self, request: Request) -> HTTPResponse:
         asked = msgspec.msgpack.decode(request.body, type=Forget)

@@ -36,6 +36,9 @@ CHANGES = {
     "POST /api/v2/cluster/transfer-leadership": "operator nothing cluster.transfer_leadership",
     "POST /api/v2/cluster/join-tokens": "admin nothing join_token.create",
     "DELETE /api/v2/cluster/join-tokens/<join_token:str>": "admin nothing join_token.revoke",
+    "POST /api/v2/backups": "operator nothing backup.create",
+    "POST /api/v2/backups/<backup:str>/verify": "operator nothing backup.verify",
+    "DELETE /api/v2/backups/<backup:str>": "operator nothing backup.delete",
     "POST /api/v2/users": "admin nothing user.create",
     "PATCH /api/v2/users/<user:str>": "admin nothing user.change",
     "DELETE /api/v2/users/<user:str>": "admin nothing user.delete",
@@ -47,6 +50,9 @@ CHANGES = {
 }
 #: What only reads, and not everybody may.
 READS = {
+    "GET /api/v2/backups": "operator",
+    "GET /api/v2/backups/<backup:str>": "operator",
+    "GET /api/v2/backups/<backup:str>/archive": "admin",
     "GET /api/v2/cluster/join-tokens": "admin",
     "GET /api/v2/users": "admin",
     "GET /api/v2/audit": "admin",
