@@ -24,6 +24,7 @@ from khala.config.table import BY_KEY
 from khala.config.values import show
 from khala.model.errors import KhalaError, OutcomeUnknown, Rejected, Unavailable
 from khala.version import VERSION
+from roles.admin.access_commands import ACCESS_COMMANDS
 from roles.admin.commands import ADMIN_COMMANDS
 from roles.backup.commands import backup
 from roles.client.commands import COMMANDS
@@ -295,7 +296,7 @@ def version() -> None:
     click.echo(f"khala {VERSION}")
 
 
-for _command in (*ADMIN_COMMANDS, recover, backup):
+for _command in (*ACCESS_COMMANDS, *ADMIN_COMMANDS, recover, backup):
     cli.add_command(_command)
 
 

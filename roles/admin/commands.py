@@ -19,7 +19,7 @@ def _settings(options: dict[str, object]) -> Settings:
     return settings_from("admin", options).settings
 
 
-def _duration(flag: str, text: str) -> float:
+def duration(flag: str, text: str) -> float:
     try:
         value = parse(Kind.SECONDS, text)
     except ValueError as error:
@@ -29,7 +29,8 @@ def _duration(flag: str, text: str) -> float:
 
 @click.group("token", short_help="Tokens with which nodes join the cluster.")
 def token() -> None:
-    """Make, list and revoke join tokens, on a judicator's host.
+    """Make, list and revoke join tokens, on a judicator's host. Tokens of users are others:
+    `khala.pex pat`.
 
     \b
       khala.pex token create --role executor --ttl 1h --uses 20 > token
@@ -59,7 +60,7 @@ def token_create(role: str, ttl: str, uses: int, **options: object) -> None:
     """Make a token and print it. The cluster keeps a hash of its secret: it is shown this once."""
     from roles.admin.tokens import create
 
-    sys.exit(create(_settings(options), role, _duration("--ttl", ttl), uses))
+    sys.exit(create(_settings(options), role, duration("--ttl", ttl), uses))
 
 
 @add_options("admin")
@@ -190,7 +191,7 @@ def drain(executor: str, deadline: str, reason: str, monitor: bool, **options: o
     `cordon` alone lets everything run to its end. By HTTP: POST /api/v2/nodes/NAME/drain."""
     from roles.admin.nodes import drain as run
 
-    seconds = _duration("--deadline", deadline)
+    seconds = duration("--deadline", deadline)
     sys.exit(run(_settings(options), executor, seconds, reason, monitor=monitor))
 
 

@@ -14,8 +14,9 @@ from khala.model.limits import TRANSFER_S
 from khala.pki.node import JUDICATOR
 from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.members import Roster
-from roles.admin.asking import ask, require_certificates
+from roles.admin.asking import ask, audited, require_certificates
 from roles.belonging import any_credentials
+from roles.lines import show_table
 
 _MEMBERS = "/rpc/v1/members"
 _EMPTY = Roster(members=[])
@@ -39,7 +40,8 @@ def remove(settings: Settings, name: str) -> int:
     """Return when it is out. Raise `Unavailable` if that takes too long; it goes on then."""
     require_certificates(settings)
     path = f"{_MEMBERS}/{name}"
-    ask(settings, lambda client: client.ask("DELETE", path, _EMPTY, Roster))
+    with audited(settings, "cluster.remove", name):
+        ask(settings, lambda client: client.ask("DELETE", path, _EMPTY, Roster))
     print(f"khala: {name} is leaving ...", file=sys.stderr, flush=True)
     deadline = time.monotonic() + _REMOVAL_S
     while time.monotonic() < deadline:
@@ -88,14 +90,10 @@ def _roster(settings: Settings) -> Roster:
 
 
 def _print(roster: Roster) -> None:
-    rows = [("NAME", "RPC", "STANDING", "ETCD", "MONGODB")]
-    rows += [
-        (each.member.name, each.member.rpc, each.member.standing, each.etcd, each.mongodb)
+    rows = [
+        [each.member.name, each.member.rpc, each.member.standing, each.etcd, each.mongodb]
         for each in roster.members
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False))
-        print(f"{'  '.join(cells)}  {row[4]}")
+    show_table(["NAME", "RPC", "STANDING", "ETCD", "MONGODB"], rows)
     for note in roster.notes:
         print(note)

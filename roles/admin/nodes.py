@@ -10,7 +10,7 @@ from msgspec import Struct
 from khala.config.settings import Settings
 from khala.model.errors import Unavailable
 from khala.protocol.nodes import NodeLoad, SetCordon
-from roles.admin.asking import ask
+from roles.admin.asking import ask, audited
 
 _LOOK_S = 0.5
 #: From the deadline to an executor that is empty: its judicator may just be changing.
@@ -22,7 +22,8 @@ class _Nothing(Struct):
 
 
 def cordon(settings: Settings, executor: str, reason: str) -> int:
-    load = _set(settings, executor, SetCordon(reason=reason))
+    with audited(settings, "node.cordon", executor, reason):
+        load = _set(settings, executor, SetCordon(reason=reason))
     print(
         f"{executor} gets no new work; {_still(load.running)}. Undo: khala.pex uncordon {executor}"
     )
@@ -31,7 +32,8 @@ def cordon(settings: Settings, executor: str, reason: str) -> int:
 
 def uncordon(settings: Settings, executor: str) -> int:
     path = f"/rpc/v1/nodes/{executor}/cordon"
-    ask(settings, lambda client: client.ask("DELETE", path, _Nothing(), NodeLoad))
+    with audited(settings, "node.uncordon", executor):
+        ask(settings, lambda client: client.ask("DELETE", path, _Nothing(), NodeLoad))
     print(f"{executor} gets work again.")
     return 0
 
@@ -42,7 +44,8 @@ def drain(
     """Return when it is empty: soon after the deadline at the latest, when what still runs there
     is given back. Raise `Unavailable` if that does not happen either."""
     deadline = time.monotonic() + deadline_s + _MOVE_S
-    load = _set(settings, executor, SetCordon(reason=reason, deadline_s=deadline_s))
+    with audited(settings, "node.drain", executor, reason):
+        load = _set(settings, executor, SetCordon(reason=reason, deadline_s=deadline_s))
     path = f"/rpc/v1/nodes/{executor}"
     shown = -1
     while load.running:

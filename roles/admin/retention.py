@@ -8,7 +8,7 @@ from khala.config.settings import Settings
 from khala.model.limits import MIB
 from khala.model.retention import Forgotten, Retention
 from khala.protocol.retention import Answer, Forget
-from roles.admin.asking import ask
+from roles.admin.asking import ask, audited
 
 _DATE = "%Y-%m-%d %H:%M:%S"
 
@@ -17,17 +17,26 @@ def gc(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
     """With what was given here, else with what the judicator is set to."""
     keep = settings.retention.policy
     request = Forget(keep=keep if keep.on else None, dry_run=dry_run)
+    if dry_run:
+        answer = _forget(settings, request)
+    else:
+        with audited(settings, "cluster.gc", detail=str(keep) if keep.on else ""):
+            answer = _forget(settings, request)
+    if as_json:
+        print(msgspec.json.encode(answer).decode())
+    else:
+        _print(answer.keep, answer.forgotten, dry_run=dry_run)
+    return 0
+
+
+def _forget(settings: Settings, request: Forget) -> Answer:
+    """Of a dry run what one answer says, else until nothing more is to go."""
     total = Forgotten()
     while True:
         given = ask(settings, lambda c: c.ask("POST", "/rpc/v1/retention", request, Answer))
         total = _add(total, given.forgotten)
-        if dry_run or not given.forgotten.more:
-            break
-    if as_json:
-        print(msgspec.json.encode(Answer(keep=given.keep, forgotten=total)).decode())
-    else:
-        _print(given.keep, total, dry_run=dry_run)
-    return 0
+        if request.dry_run or not given.forgotten.more:
+            return Answer(keep=given.keep, forgotten=total)
 
 
 def _add(one: Forgotten, other: Forgotten) -> Forgotten:

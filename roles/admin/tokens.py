@@ -6,7 +6,7 @@ import sys
 
 from khala.config.settings import Settings
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
-from roles.admin.asking import ask, require_certificates
+from roles.admin.asking import ask, audited, require_certificates
 
 _TOKENS = "/rpc/v1/tokens"
 
@@ -15,7 +15,9 @@ def create(settings: Settings, role: str, ttl_s: float, uses: int) -> int:
     """The token alone on stdout, so that it can go into a file; what it is on stderr."""
     require_certificates(settings)
     request = MakeToken(role=role, ttl_s=ttl_s, uses=uses)
-    made = ask(settings, lambda client: client.ask("POST", _TOKENS, request, TokenMade))
+    how = f"uses={uses} ttl={ttl_s:g}s"
+    with audited(settings, "join_token.create", role, how):
+        made = ask(settings, lambda client: client.ask("POST", _TOKENS, request, TokenMade))
     print(made.token)
     record = made.record
     print(
@@ -38,7 +40,8 @@ def revoke(settings: Settings, token: str) -> int:
     require_certificates(settings)
     empty = TokenList(tokens=[])
     path = f"{_TOKENS}/{token}"
-    left = ask(settings, lambda client: client.ask("DELETE", path, empty, TokenList))
+    with audited(settings, "join_token.revoke", token):
+        left = ask(settings, lambda client: client.ask("DELETE", path, empty, TokenList))
     _print(left.tokens)
     return 0
 

@@ -14,6 +14,10 @@ from msgspec import Struct
 from khala.client import Row
 from khala.model.errors import Rejected
 from roles.client import yaml
+from roles.lines import date, plain, show_table
+
+#: Those of operators' commands; here beside the others.
+__all__ = ["date", "plain", "show_table"]
 
 
 class Form(StrEnum):
@@ -99,24 +103,6 @@ def show_structs(items: Sequence[Struct], form: Form) -> None:
         click.echo(yaml.dump(msgspec.json.decode(msgspec.json.encode(list(items)))), nl=False)
     else:
         click.echo(msgspec.json.format(msgspec.json.encode(list(items)), indent=2).decode())
-
-
-def show_table(head: list[str] | None, rows: list[list[str]], *, err: bool = False) -> None:
-    """Columns as wide as they must be; the last one is not filled up."""
-    lines = rows if head is None else [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip(), err=err)
-
-
-def plain(text: str) -> str:
-    """For a terminal, which would obey the control characters in a name that a task made up."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def date(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def age(moment: datetime) -> str:

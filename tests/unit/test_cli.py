@@ -37,6 +37,7 @@ HEAVY = (
 #: Commands are declared beside their work, which is loaded when one runs.
 ROLES_OF_COMMANDS = {
     "roles.admin",
+    "roles.admin.access_commands",
     "roles.admin.commands",
     "roles.backup",
     "roles.backup.commands",
