@@ -6,7 +6,7 @@ GET    /rpc/v1/users                 -> UserList
 PATCH  /rpc/v1/users/<name>          ChangeUser -> User
 DELETE /rpc/v1/users/<name>          -> UserList, of those that are left
 POST   /rpc/v1/pats                  MakePat -> PatMade
-GET    /rpc/v1/pats?user=            -> PatList
+GET    /rpc/v1/pats?user=            -> PatList; without a user the latest of all
 DELETE /rpc/v1/pats/<id>?user=       -> PatList, of the same user's that are left; its sessions end
 POST   /rpc/v1/sessions              OpenSession -> SessionOpened
 DELETE /rpc/v1/sessions/<id>         -> 204; also for one that is not there
@@ -90,7 +90,11 @@ class PatMade(Struct, frozen=True, kw_only=True):
 
 
 class PatList(Struct, frozen=True, kw_only=True):
+    """Those that have not expired, the latest first."""
+
     pats: list[AccessToken]
+    #: Of all users there are older ones.
+    more: bool = False
 
 
 class OpenSession(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Personal tokens, the sessions that began with them, and whom they stand for.
 
-Of a secret its hash alone is stored. A session is a document of its own that names its token; it
+Of a secret its hash alone is stored. Tokens are made in `khala.store.users`, beside their users'
+removal, which they must not meet. A session is a document of its own that names its token; it
 allows what that allows and is nothing without it. What has expired is refused by its date, and the
 server removes it later.
 """
@@ -14,8 +15,8 @@ from msgspec import Struct
 from pymongo import DESCENDING
 
 from khala.model.access import AccessToken, Identity, Role
-from khala.model.errors import NotFound, Rejected
-from khala.model.limits import USER_SESSIONS, USER_TOKENS
+from khala.model.errors import NotFound
+from khala.model.limits import TOKENS_LISTED, USER_SESSIONS, USER_TOKENS
 from khala.model.tokens import Minted, TokenKind, mint
 from khala.protocol.access import Identified, Identify, OpenSession
 from khala.store.codec import Database, Document
@@ -47,6 +48,7 @@ class MongoAccessTokens:
             for collection in (self._tokens, self._sessions):
                 await collection.create_index("expires_at", expireAfterSeconds=0)
                 await collection.create_index([("user", 1), ("created_at", -1)])
+            await self._tokens.create_index([("created_at", -1)])
             await self._sessions.create_index("token")
 
     async def identify(self, shown: Identify) -> Identified:
@@ -94,27 +96,22 @@ class MongoAccessTokens:
         with changing():
             await self._tokens.update_one({"_id": token, "$or": unused}, {"$set": {"used_at": now}})
 
-    async def make(self, user: str, given: NewToken) -> tuple[AccessToken, Minted]:
-        """Precondition: the user has less than `USER_TOKENS`. That it exists is the caller's to
-        know: a token of nobody stands for nobody."""
-        with reading():
-            count = await self._tokens.count_documents({"user": user}, limit=USER_TOKENS)
-        if count >= USER_TOKENS:
-            raise Rejected(
-                f"{user} has {USER_TOKENS} tokens, the most that a user may have; revoke some"
-            )
-        minted, document = token_document(user, given)
-        with changing():
-            await self._tokens.insert_one(document)
-        return token_of(document), minted
+    async def list_all(self) -> tuple[list[AccessToken], bool]:
+        """The latest of all users', and whether there are older ones."""
+        found = await self._list({}, TOKENS_LISTED + 1)
+        return found[:TOKENS_LISTED], len(found) > TOKENS_LISTED
 
-    async def list(self, user: str | None) -> list[AccessToken]:
-        """Of one user or of all, the latest first."""
-        of = {} if user is None else {"user": user}
-        valid: Document = {**of, "expires_at": {"$gt": utc_now()}}
+    async def _list(self, whose: Document, limit: int) -> list[AccessToken]:
+        valid: Document = {**whose, "expires_at": {"$gt": utc_now()}}
         with reading():
-            found = await self._tokens.find(valid).sort("created_at", DESCENDING).to_list()
+            found = (
+                await self._tokens.find(valid).sort("created_at", DESCENDING).limit(limit).to_list()
+            )
         return [token_of(document) for document in found]
+
+    async def list(self, user: str) -> list[AccessToken]:
+        """Of one user, the latest first."""
+        return await self._list({"user": user}, USER_TOKENS)
 
     async def revoke(self, token: str, user: str | None) -> str:
         """Whose it was. Its sessions end with it. Raise `NotFound` if there is none, or it is not

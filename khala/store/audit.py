@@ -8,7 +8,7 @@ statement that changes or removes an entry; what is too old the server removes, 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from bson import ObjectId
@@ -25,6 +25,8 @@ from khala.store.schema import AUDIT
 
 #: Entries of this process between two looks at how many there are.
 _LOOK_EVERY = 500
+#: Of an id's date.
+_SECONDS_MAX = 2**32 - 1
 #: So many of the oldest go at one look; more than came meanwhile.
 _REMOVED_AT_ONCE = 2000
 
@@ -74,14 +76,18 @@ class MongoAudit:
             if value is not None
         }
         places: Document = {}
+        dates: Document = {}
+        # Ids bound what is read, to the second; dates decide within it.
         if query.since is not None:
-            places["$gte"] = ObjectId.from_datetime(query.since)
+            places["$gte"], dates["$gte"] = _first_of(query.since), query.since
         if query.until is not None:
-            places["$lt"] = ObjectId.from_datetime(query.until + timedelta(seconds=1))
+            places["$lt"], dates["$lt"] = _first_of(query.until, later_s=1), query.until
         if query.before is not None:
             places["$lt"] = min(_id_of(query.before), places.get("$lt", _id_of(query.before)))
         if places:
             wanted["_id"] = places
+        if dates:
+            wanted["at"] = dates
         with reading():
             found = (
                 await self._audit.find(wanted)
@@ -107,6 +113,13 @@ def _row_of(document: Document) -> AuditRow:
         entry=msgspec.convert(document, AuditEntry),
         status=document.get("status"),
     )
+
+
+def _first_of(moment: datetime, later_s: int = 0) -> ObjectId:
+    """What is least among the ids of its second, or a later one; of times that ids cannot say, of
+    the first or last that they can."""
+    seconds = min(max(0, int(moment.timestamp()) + later_s), _SECONDS_MAX)
+    return ObjectId(seconds.to_bytes(4, "big") + bytes(8))
 
 
 def _id_of(entry: str) -> ObjectId:

@@ -19,7 +19,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from khala.model.access import AccessToken, Role, User
 from khala.model.errors import AlreadyThere, LastAdmin, NotFound, NotPossible, Rejected
-from khala.model.limits import STORE_TIMEOUT_S, USER_NUMBER_MAX, USERS
+from khala.model.limits import STORE_TIMEOUT_S, USER_NUMBER_MAX, USER_TOKENS, USERS
 from khala.model.tokens import Minted
 from khala.protocol.access import ChangeUser, MakeUser
 from khala.store.access_tokens import NewToken, token_document, token_of
@@ -132,6 +132,25 @@ class MongoUsers:
 
         await self._change(work)
 
+    async def make_token(self, name: str, given: NewToken) -> tuple[AccessToken, Minted]:
+        """Precondition: the user exists, and has less than `USER_TOKENS`. One that was made while
+        its user is removed would speak for the next one of that name."""
+
+        async def work(session: AsyncClientSession) -> tuple[AccessToken, Minted]:
+            await self._enter(session)
+            await self._known(name, session)
+            tokens = self._database[ACCESS_TOKENS]
+            count = await tokens.count_documents({"user": name}, limit=USER_TOKENS, session=session)
+            if count >= USER_TOKENS:
+                raise Rejected(
+                    f"{name} has {USER_TOKENS} tokens, the most that a user may have; revoke some"
+                )
+            minted, stored = token_document(name, given)
+            await tokens.insert_one(stored, session=session)
+            return token_of(stored), minted
+
+        return await self._change(work)
+
     async def _change(self, work: Callable[[AsyncClientSession], Awaitable[Answer]]) -> Answer:
         with changing(), pymongo.timeout(_PATIENCE_S):
             async with self._database.client.start_session() as session:
@@ -195,10 +214,11 @@ def user_of(document: Document) -> User:
 
 
 def _check_first(given: MakeUser, *, first: bool) -> None:
-    if first and (given.role is not Role.ADMIN or given.pat is None):
+    lesser = given.pat is None or given.pat.role not in (None, Role.ADMIN)
+    if first and (given.role is not Role.ADMIN or lesser):
         raise NotPossible(
-            "the first user must be an administrator with a token: from then on nobody is let in"
-            " without one, and only administrators make users"
+            "the first user must be an administrator with a token of that role: from then on nobody"
+            " is let in without one, and only administrators make users"
         )
 
 

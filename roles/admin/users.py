@@ -84,6 +84,8 @@ def create_pat(settings: Settings, user: str, wanted: NewPat) -> int:
 def list_pats(settings: Settings, user: str | None) -> int:
     found = ask(settings, lambda client: client.ask("GET", _of(user), None, PatList))
     _print_pats(found.pats)
+    if found.more:
+        _say("there are older ones; khala.pex pat ls USER shows those of a user")
     return 0
 
 

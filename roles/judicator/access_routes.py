@@ -120,13 +120,15 @@ class AccessRoutes:
     async def make_pat(self, request: Request) -> HTTPResponse:
         given = decode(_decode_pat, request.body)
         user = await self._users.get(given.user)
-        pat, minted = await self._tokens.make(user.name, _checked(given.pat, user.role))
+        pat, minted = await self._users.make_token(user.name, _checked(given.pat, user.role))
         return answer(PatMade(pat=pat, secret=minted.text))
 
     async def list_pats(self, request: Request) -> HTTPResponse:
         user = request.args.get("user")
-        if user is not None:
-            await self._users.get(user)
+        if user is None:
+            pats, more = await self._tokens.list_all()
+            return answer(PatList(pats=pats, more=more))
+        await self._users.get(user)
         return answer(PatList(pats=await self._tokens.list(user)))
 
     async def revoke_pat(self, request: Request, pat: str) -> HTTPResponse:

@@ -82,6 +82,21 @@ async def test_a_span_of_time(store: MongoStore) -> None:
     assert await shown(store, until=now - day, before=str(ObjectId())) == []
 
 
+async def test_a_span_is_exact_and_may_be_any(store: MongoStore) -> None:
+    await keep(store, "act.0")
+    ((act, _),) = await shown(store)
+    (row,) = (await store.audit.page(AuditQuery())).rows
+    moment = timedelta(milliseconds=1)
+    assert await shown(store, since=row.at) == [(act, None)]
+    assert await shown(store, since=row.at + moment) == []
+    assert await shown(store, until=row.at) == []
+    assert await shown(store, until=row.at + moment) == [(act, None)]
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert await shown(store, since=first, until=last) == [(act, None)]
+    assert await shown(store, since=last) == []
+    assert await shown(store, until=first) == []
+
+
 async def test_a_page_costs_what_it_shows(store: MongoStore) -> None:
     documents = [
         {"act": f"act.{n % 10}", "user": f"user{n % 100}", "at": datetime.now(UTC)}

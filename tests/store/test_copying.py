@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from khala.model.access import Role
 from khala.model.errors import Rejected
 from khala.model.spec import Part
+from khala.protocol.access import (
+    AuditEntry,
+    AuditQuery,
+    Identify,
+    MakeUser,
+    NewPat,
+    OpenSession,
+)
 from khala.store import copying
+from khala.store.access_tokens import NewToken
 from khala.store.codec import Database
 from khala.store.mongo import MongoStore
 from khala.store.parts import plan_parts, put_blob
-from khala.store.schema import BLOBS, JOBS, TASKS, ensure_schema
+from khala.store.schema import BLOBS, JOBS, META, TASKS, ensure_schema
 from roles.judicator.scratch import mongod_on
 from tests.store.samples import a_spec, a_task
 
@@ -96,3 +107,29 @@ def test_a_job_is_copied_before_the_members_it_counts() -> None:
     names = copying.names_to_copy()
     assert names.index(JOBS) < names.index(TASKS) < names.index(BLOBS)
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_users_their_tokens_and_the_audit_log_are_copied(
+    mongo: MongoStore, tmp_path: Path
+) -> None:
+    await mongo.prepare_access()
+    asked = MakeUser(name="ann", role=Role.ADMIN, number=7, pat=NewPat(name="laptop", ttl_s=3600.0))
+    new = NewToken(name="laptop", role=Role.ADMIN, life=timedelta(hours=1))
+    _, _, token = await mongo.users.make(asked, new)
+    assert token is not None
+    opening = OpenSession(id=token.id, hash=token.hash, ttl_s=3600.0)
+    session, _ = await mongo.access_tokens.open_session(opening)
+    entry = await mongo.audit.keep(AuditEntry(act="user.create"), timedelta(days=1))
+    async with mongod_on(tmp_path, None) as target:
+        await copy(mongo.database, target)
+        restored = MongoStore(target)
+        who = await restored.access_tokens.identify(Identify(id=token.id, hash=token.hash))
+        assert who.identity is not None
+        assert (who.identity.name, who.identity.number) == ("ann", 7)
+        closed = await restored.access_tokens.identify(Identify(id=session.id, hash=session.hash))
+        assert closed.identity is None
+        assert [row.id for row in (await restored.audit.page(AuditQuery())).rows] == [entry]
+        numbers = await target[META].find_one({"_id": "users"})
+        assert numbers is not None
+        assert numbers["next"] == 8

@@ -94,14 +94,14 @@ async def test_names_and_numbers_are_one_users(store: MongoStore) -> None:
 
 async def test_there_is_a_most(store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(users, "USERS", 2)
-    monkeypatch.setattr(access_tokens, "USER_TOKENS", 2)
+    monkeypatch.setattr(users, "USER_TOKENS", 2)
     await make(store, "ann")
     await make(store, "bob")
     with pytest.raises(Rejected, match="there are 2 users"):
         await make(store, "cid")
-    await store.access_tokens.make("ann", token_of())
+    await store.users.make_token("ann", token_of())
     with pytest.raises(Rejected, match="ann has 2 tokens"):
-        await store.access_tokens.make("ann", token_of())
+        await store.users.make_token("ann", token_of())
 
 
 @pytest.mark.parametrize("change", [DISABLED, DEMOTED, None], ids=["disable", "demote", "remove"])
@@ -181,7 +181,7 @@ async def test_what_is_not_right_is_nobody(store: MongoStore) -> None:
 
 async def test_secrets_are_not_stored(store: MongoStore) -> None:
     await make(store, "ann")
-    token, minted = await store.access_tokens.make("ann", token_of())
+    token, minted = await store.users.make_token("ann", token_of())
     secret = minted.text.rsplit("_", 1)[1]
     assert secret not in str(await store.database[ACCESS_TOKENS].find().to_list())
     assert token.id in minted.text
@@ -245,3 +245,39 @@ async def test_it_is_noted_now_and_then_that_a_token_is_used(store: MongoStore) 
     await asyncio.sleep(0.002)
     await store.access_tokens.note_used(token.id)
     assert await store.access_tokens.list("ann") == [first]
+
+
+async def test_nobody_inherits_a_token(store: MongoStore) -> None:
+    """A name may be given again; what was made for it before must not speak for its new owner."""
+    await make(store, "root")
+    with pytest.raises(NotFound, match="no user 'ann'"):
+        await store.users.make_token("ann", token_of())
+    for n in range(8):
+        await make(store, "ann", number=7)
+        made, _ = await asyncio.gather(
+            store.users.make_token("ann", token_of()),
+            store.users.remove("ann"),
+            return_exceptions=True,
+        )
+        assert isinstance(made, tuple | NotFound), n
+        assert await store.database[ACCESS_TOKENS].count_documents({"user": "ann"}) == 0
+
+
+async def test_a_first_user_who_could_not_go_on_is_refused(store: MongoStore) -> None:
+    lesser = NewPat(name="laptop", ttl_s=3600, role=Role.VIEWER)
+    with pytest.raises(NotPossible, match="with a token"):
+        await store.users.make(
+            MakeUser(name="ann", role=Role.ADMIN, pat=lesser), token_of(Role.VIEWER)
+        )
+
+
+async def test_tokens_of_all_are_listed_as_far_as_one_answer_goes(
+    store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ann", "bob", "cem"):
+        await make(store, name)
+    tokens, more = await store.access_tokens.list_all()
+    assert (len(tokens), more) == (3, False)
+    monkeypatch.setattr(access_tokens, "TOKENS_LISTED", 2)
+    some, more = await store.access_tokens.list_all()
+    assert (len(some), more) == (2, True)
