@@ -61,12 +61,13 @@ def remove(settings: Settings, name: str) -> int:
 def transfer(settings: Settings, to: str | None) -> int:
     """Return when another one leads. Raise `Unavailable` if it is another one than `to`."""
     asked = Transfer(to=None if to is None else JudicatorName(to))
-    moved = ask(
-        settings,
-        lambda client: client.ask(
-            "POST", "/rpc/v1/leadership", asked, Transferred, within_s=TRANSFER_S + _ANSWER_S
-        ),
-    )
+    with audited(settings, "cluster.transfer_leadership", to or ""):
+        moved = ask(
+            settings,
+            lambda client: client.ask(
+                "POST", "/rpc/v1/leadership", asked, Transferred, within_s=TRANSFER_S + _ANSWER_S
+            ),
+        )
     if to is not None and moved.leader != to:
         raise Unavailable(
             f"{to} agreed and fell silent then; {moved.leader} leads now, {moved.before} did before"

@@ -33,6 +33,7 @@ from khala.protocol.access import (
     UserMade,
 )
 from khala.protocol.joining import TokenList, TokenMade, TokenRecord
+from khala.protocol.leadership import Transferred
 from khala.protocol.members import Roster
 from khala.protocol.nodes import NodeLoad
 from khala.protocol.retention import Answer
@@ -58,6 +59,7 @@ EXECUTOR = ExecutorRecord(
     enforcement="root",
     seen_at=NOW,
 )
+LEAD = "cluster.transfer_leadership"
 ANSWERS: dict[type, object] = {
     User: USER,
     UserMade: UserMade(user=USER, secret="kh_pat_x", pat=PAT),
@@ -67,6 +69,7 @@ ANSWERS: dict[type, object] = {
     TokenMade: TokenMade(token="KH1x", record=RECORD),
     TokenList: TokenList(tokens=[]),
     Roster: Roster(members=[]),
+    Transferred: Transferred(leader=JudicatorName("c"), before=JudicatorName("a")),
     NodeLoad: NodeLoad(record=EXECUTOR, running=0),
     Answer: Answer(keep=Retention(count=1), forgotten=Forgotten()),
 }
@@ -84,7 +87,7 @@ class Judicator:
     def client(self, *_: object) -> Judicator:
         return self
 
-    async def ask(self, method: str, path: str, body: Any, kind: type) -> object:
+    async def ask(self, method: str, path: str, body: Any, kind: type, **_: float) -> object:
         if path == "/rpc/v1/audit":
             self._fail("audit")
             self.entries.append(body)
@@ -141,6 +144,7 @@ def khala(judicator: Judicator, tmp_path: Path) -> Callable[..., Result]:
         ("uncordon e", "node.uncordon", "e", "DELETE /rpc/v1/nodes/e/cordon"),
         ("drain e", "node.drain", "e", "POST /rpc/v1/nodes/e/cordon"),
         ("cluster remove c", "cluster.remove", "c", "DELETE /rpc/v1/members/c"),
+        ("cluster transfer-leader c", LEAD, "c", "POST /rpc/v1/leadership"),
         ("gc --retention-count 5", "cluster.gc", "", "POST /rpc/v1/retention"),
     ],
 )
