@@ -77,8 +77,13 @@ class Backups:
                 await self._do(backup)
             except OSError as error:
                 log.warning("backup.disk_failed", id=backup, why=str(error))
-            finally:
-                self._busy = None
+                self._known[backup] = _unkept(self._known[backup], error)
+            # From here on another one may be asked for, and `_busy` be that one's.
+            self._busy = None
+            try:
+                await self._let_go()
+            except OSError as error:
+                log.warning("backup.not_let_go", why=str(error))
 
     # ---- asked for --------------------------------------------------------------------------
 
@@ -140,7 +145,7 @@ class Backups:
             )
         self._busy = backup.id
         try:
-            await asyncio.to_thread(self._require_room)
+            await asyncio.to_thread(_require_room, self._name, self._plan)
             self._known[backup.id] = self._keep(backup)
         except BaseException:
             self._busy = None
@@ -164,8 +169,6 @@ class Backups:
         else:
             log.info("backup.done", id=backup, verify=trying, tasks=saved.tasks)
         self._known[backup] = await asyncio.to_thread(self._ended, found, saved, error)
-        self._busy = None
-        await self._let_go()
 
     def _ended(self, found: Backup, saved: Saved | None, error: str) -> Backup:
         """As it is then, and as it is in the folder."""
@@ -190,12 +193,15 @@ class Backups:
         )
 
     async def _let_go(self) -> None:
-        """The oldest beyond the bound; what failed before what is a backup."""
+        """The oldest beyond the bound; what failed before what is a backup. One that is asked for
+        while others go stays until the next time."""
         oldest = sorted(
             (each for each in self._known.values() if each.id != self._busy),
             key=lambda each: (each.state is not BackupState.FAILED, each.created_at),
         )
         for each in oldest[: max(0, len(oldest) - self._plan.kept)]:
+            if each.id == self._busy:
+                continue
             log.info("backup.let_go", id=each.id, created_at=str(each.created_at))
             await self._forget(each.id)
 
@@ -238,20 +244,42 @@ class Backups:
         return backup
 
     async def _forget(self, backup: str) -> None:
+        # First, so that nobody asks for anything of it while the disk is busy with it.
+        self._known.pop(backup, None)
         for path in (self._archive(backup), self._record(backup)):
             await asyncio.to_thread(path.unlink, missing_ok=True)
-        self._known.pop(backup, None)
 
-    def _require_room(self) -> None:
-        files = (path.stat() for path in self._plan.database.rglob("*") if path.is_file())
-        # The archive, and what it is restored into to be counted.
-        needed = 2 * sum(each.st_size for each in files) + BACKUP_MARGIN_BYTES
-        free = shutil.disk_usage(self._plan.folder).free
-        if free < needed:
-            raise NotPossible(
-                f"{self._name} has {free / GIB:.1f} GiB free in {self._plan.folder}, and this may"
-                f" take {needed / GIB:.1f} GiB: make room, or ask another judicator"
-            )
+
+def _require_room(name: JudicatorName, plan: BackupPlan) -> None:
+    """Raise `NotPossible`."""
+    # The archive, and what it is restored into to be counted.
+    needed = 2 * sum(map(_size_of, plan.database.rglob("*"))) + BACKUP_MARGIN_BYTES
+    free = shutil.disk_usage(plan.folder).free
+    if free < needed:
+        raise NotPossible(
+            f"{name} has {free / GIB:.1f} GiB free in {plan.folder}, and this may take"
+            f" {needed / GIB:.1f} GiB: make room, or ask another judicator"
+        )
+
+
+def _size_of(path: Path) -> int:
+    """The database goes on: one of its files may be gone as soon as it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _unkept(backup: Backup, error: OSError) -> Backup:
+    """How it ended could not be written down, so the next process will not know of it either."""
+    state = BackupState.FAILED if backup.state is BackupState.RUNNING else backup.state
+    return replace(
+        backup,
+        state=state,
+        verifying=False,
+        finished_at=backup.finished_at or utc_now(),
+        error=f"the end of it could not be written down: {error.strerror}",
+    )
 
 
 def _saved_of(ended: Once) -> Saved | None:

@@ -27,6 +27,23 @@ print(json.dumps({"tasks": 3, "blobs": 1}))
 TRY = 'import json; print(json.dumps({"tasks": 3, "blobs": 1}))'
 FAIL = 'import sys; open(sys.argv[-1], "w").write("half"); sys.exit("khala: no room")'
 HANG = 'import sys, time; open(sys.argv[-1], "w").write("half"); time.sleep(600)'
+#: Saves once, and hangs from the second time on.
+HANG_AFTER_FIRST = """
+import os, sys, time
+been = os.path.dirname(sys.argv[-1]) + "/../been"
+open(sys.argv[-1], "w").write("archive")
+if os.path.exists(been):
+    time.sleep(600)
+open(been, "w").close()
+print('{"tasks": 3, "blobs": 1}')
+"""
+#: Ends when it is let.
+WAIT = """
+import os, sys, time
+while not os.path.exists(os.path.dirname(sys.argv[-1]) + "/../go"):
+    time.sleep(0.01)
+print('{"tasks": 3, "blobs": 1}')
+"""
 WRONG = 'import sys; sys.exit("khala: it is damaged")'
 
 
@@ -68,6 +85,20 @@ async def save(backups: Backups) -> Backup:
                 return await ended(backups, (await backups.create()).id)
             except NotPossible:
                 await asyncio.sleep(0.01)
+
+
+def hold_forgetting(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """The disk takes its time: one that is let go has begun to, and may go on."""
+    going, gone = asyncio.Event(), asyncio.Event()
+    forget = Backups._forget
+
+    async def slowly(self: Backups, backup: str) -> None:
+        going.set()
+        await gone.wait()
+        await forget(self, backup)
+
+    monkeypatch.setattr(Backups, "_forget", slowly)
+    return going, gone
 
 
 async def content(backups: Backups, backup: str, first: int = 0, size: int = 100) -> bytes:
@@ -155,6 +186,70 @@ async def test_the_oldest_goes_and_what_failed_before_it(tmp_path: Path) -> None
     assert len(list((tmp_path / "backups").iterdir())) == 4
 
 
+async def test_one_that_is_begun_while_the_oldest_goes_is_the_only_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing an archive takes the disk its time, and the next may be asked for meanwhile."""
+    async with running(plan(tmp_path, kept=1)) as backups:
+        first = await save(backups)
+    going, gone = hold_forgetting(monkeypatch)
+    async with running(plan(tmp_path, HANG_AFTER_FIRST, kept=1)) as backups:
+        await save(backups)
+        async with asyncio.timeout(60):
+            await going.wait()
+        half = await backups.create()
+        archive = tmp_path / "backups" / f"{half.id}.tar"
+        gone.set()
+        async with asyncio.timeout(60):
+            while not archive.exists():
+                await asyncio.sleep(0.01)
+        assert first.id not in {each.id for each in await backups.list()}
+        with pytest.raises(NotPossible, match=f"a takes or tries backup {half.id} just now"):
+            await backups.create()
+        with pytest.raises(NotPossible, match="remove it when that ended"):
+            await backups.remove(half.id)
+
+
+async def test_an_end_that_cannot_be_written_down_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(tmp_path)) as backups:
+        began = await backups.create()
+
+        def full(self: Backups, backup: Backup) -> Backup:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Backups, "_keep", full)
+            failed = await ended(backups, began.id)
+        assert (failed.state, failed.verifying) == (BackupState.FAILED, False)
+        assert failed.error == "the end of it could not be written down: No space left on device"
+        assert (await save(backups)).state is BackupState.DONE
+
+
+async def test_one_that_is_to_go_stays_while_it_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(plan(tmp_path)) as backups:
+        _first, second = await save(backups), await save(backups)
+    going, gone = hold_forgetting(monkeypatch)
+    async with running(plan(tmp_path, verify=WAIT, kept=1)) as backups:
+        third = await save(backups)
+        async with asyncio.timeout(60):
+            await going.wait()
+        # The first one is on its way out, the second one is next.
+        assert (await backups.verify(second.id)).verifying
+        gone.set()
+        async with asyncio.timeout(60):
+            while {each.id for each in await backups.list()} != {second.id, third.id}:
+                await asyncio.sleep(0.01)
+        assert (await backups.get(second.id)).verifying
+        (tmp_path / "go").touch()
+        async with asyncio.timeout(60):
+            while {each.id for each in await backups.list()} != {third.id}:
+                await asyncio.sleep(0.01)
+
+
 async def test_without_room_nothing_is_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +258,15 @@ async def test_without_room_nothing_is_begun(
         with pytest.raises(NotPossible, match="make room, or ask another judicator"):
             await backups.create()
         assert await backups.list() == []
+
+
+async def test_a_file_of_the_database_that_goes_while_all_are_counted_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "rglob", lambda self, _: iter([self / "went"]))
+    async with running(plan(tmp_path)) as backups:
+        monkeypatch.setattr(Path, "is_file", lambda _: True)
+        assert (await save(backups)).state is BackupState.DONE
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "0" * 15, "0" * 16])
