@@ -311,6 +311,7 @@ def session_fields(item: OpenSession) -> Document:
         "enforces": msgspec.to_builtins(item.enforces),
         "capacity": {name: Int64(amount) for name, amount in item.capacity.items()},
         "labels": item.labels,
+        "speaks": item.speaks,
     }
 
 

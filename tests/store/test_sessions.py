@@ -6,9 +6,11 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
+from khala.model.capabilities import CAPABILITY
 from khala.model.errors import NameTaken, NotFound
-from khala.model.executor import SessionState
+from khala.model.executor import ImageInfo, SessionState
 from khala.model.ids import (
     AttemptNo,
     ExecutorName,
@@ -18,6 +20,7 @@ from khala.model.ids import (
     TaskId,
     Term,
 )
+from khala.model.spec import Network
 from khala.model.statements import Lease
 from tests.store.conftest import Store
 from tests.store.samples import a_hello, a_lease, a_task, finish_item
@@ -39,6 +42,21 @@ async def test_the_first_session_of_a_name(store: Store) -> None:
     assert (record.name, record.session, record.boot) == ("e1", 1, "b1")
     assert (record.state, record.slots) == (SessionState.ONLINE, 4)
     assert len(record.id) == 24
+
+
+async def test_all_that_an_executor_says_of_itself_is_kept(store: Store) -> None:
+    said = replace(
+        a_hello(),
+        images=(ImageInfo(name="gcc-13", identity="3f0c", size_bytes=5),),
+        networks=(Network.NONE, Network.FULL),
+        speaks=CAPABILITY,
+        capacity={"cpus": 4000},
+        labels={"zone": "north"},
+    )
+    await store.dispatch.open_session(said)
+    [record] = await store.dispatch.list_executors()
+    for field in set(said.__struct_fields__) & set(record.__struct_fields__):
+        assert getattr(record, field) == getattr(said, field), field
 
 
 async def test_each_hello_opens_the_next_session(store: Store) -> None:
