@@ -105,6 +105,7 @@ class Dispatcher:
         self.holding.on_tick()
         self._keeping.on_tick()
         self._scanning.on_tick()
+        self.leasing.pace.on_tick(self.comm.now(), self.ready.shapes)
 
     # ---- clients ----------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from khala.core.news import announce
+from khala.core.pace import Pace
 from khala.core.ports import Comm, Store
 from khala.core.ready import Ready, Refusals
 from khala.core.returns import Returns
@@ -49,6 +50,7 @@ class Leasing:
         self.returns = Returns(store, comm)
         #: Shapes that no session can take one more of, until one has more room.
         self.stuck: dict[str, TaskSpec] = {}
+        self.pace = Pace()
 
     # ---- taking -----------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class Leasing:
             # It may have landed: then the audit (R4) finds the lease and assigns it.
             taken = False
         if taken:
+            self.pace.started(task.spec.shape, self._comm.now())
             self.confirm(session, run, held)
         else:
             self.unreserve(session, run, held)

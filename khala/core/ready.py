@@ -100,6 +100,11 @@ class Ready:
         """Some task of that shape does."""
         return shape in self._lines
 
+    @property
+    def shapes(self) -> list[str]:
+        """Of which something waits."""
+        return list(self._lines)
+
     def heads(self, but_not: Container[str] = ()) -> list[Candidate]:
         """The next task of each shape, in their order."""
         heads = [line.head() for shape, line in self._lines.items() if shape not in but_not]

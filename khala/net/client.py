@@ -157,6 +157,11 @@ class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
         call = Call(method="GET", path=f"/rpc/v1/queue/{task}")
         return parse(_decode_place, await self._call(call))
 
+    async def find_ahead(self, task: TaskId) -> QueuePlace:
+        """The same of its line alone. Raise `NotFound` of an older judicator."""
+        call = Call(method="GET", path=f"/rpc/v1/ahead/{task}")
+        return parse(_decode_place, await self._call(call))
+
     async def find_lines(self) -> QueueLines:
         return parse(_decode_lines, await self._call(Call(method="GET", path="/rpc/v1/lines")))
 

@@ -2,6 +2,7 @@
 
 POST /rpc/v1/queue         ReadQueue -> QueueView
 GET  /rpc/v1/queue/<task>  -> QueuePlace
+GET  /rpc/v1/ahead/<task>  -> QueuePlace, which has no position
 GET  /rpc/v1/lines         -> QueueLines
 """
 
@@ -108,3 +109,6 @@ class QueuePlace(Struct, frozen=True, kw_only=True):
     position: int | None
     #: False: it is further behind than that.
     exact: bool = True
+    #: How many of those that want the same of an executor are before it; None: not in the queue, or
+    #: more than were counted.
+    ahead: int | None = None

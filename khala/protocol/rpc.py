@@ -63,6 +63,7 @@ from khala.model.ids import AttemptNo, ExecutorName, JudicatorName, TaskId
 from khala.model.live import Channel, LiveChunk, Section
 from khala.model.metrics import MetricFamily
 from khala.model.outcome import Cancellation, Reason
+from khala.model.pace import LinePace
 from khala.model.patch import Patch
 from khala.model.retention import Retention
 from khala.model.spec import Part, TaskOptions
@@ -292,6 +293,8 @@ class ClusterView(Struct, frozen=True, kw_only=True):
     notes: list[str]
     #: What this one is told to keep of ended tasks.
     keep: Retention = Retention()
+    #: How fast lines moved here lately.
+    paces: list[LinePace] = []
 
 
 class MetricsView(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from msgspec import Struct
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import (
+    AHEAD_MAX,
     LIST_TOTAL_MAX,
     QUEUE_LINES,
     QUEUE_LINES_MERGED,
@@ -67,6 +68,9 @@ _SHOWN: Document = {
     "spec.wants": 1,
     "spec.member": 1,
 }
+
+
+_ONE: Document = {"state": 1, "shape": 1, **_PLACE}
 
 
 class _Lines(Struct, frozen=True, kw_only=True):
@@ -161,8 +165,7 @@ class MongoQueue:
                 )
             if doc is None:
                 continue
-            # No shape is no text: asked for as null, each document would have to be looked at.
-            counted = condition if shape else {**condition, "shape": {"$not": {"$gte": ""}}}
+            counted = {**condition, **_of_line({"shape": shape})}
             queued = await self._count(counted, left + 1)
             line = QueueLine(
                 first=candidate_of(doc), queued=min(queued, left), exact=queued <= left
@@ -176,11 +179,28 @@ class MongoQueue:
     async def find_place(self, task: TaskId) -> QueuePlace:
         """Counted along the index, up to `LIST_TOTAL_MAX`. Raise `NotFound`."""
         with reading():
-            doc = await self._tasks.find_one({"_id": object_id(task)}, {"state": 1, **_PLACE})
+            doc = await self._tasks.find_one({"_id": object_id(task)}, _ONE)
         if doc is None:
             raise NotFound(f"task {task} does not exist")
         if doc["state"] != _QUEUED:
             return QueuePlace(position=None)
+        ahead = await self._count_before(doc, _of_line(doc), LIST_TOTAL_MAX)
+        before = await self._count_before(doc, {}, LIST_TOTAL_MAX)
+        if before is None:
+            return QueuePlace(position=LIST_TOTAL_MAX, exact=False, ahead=ahead)
+        return QueuePlace(position=before + 1, ahead=ahead)
+
+    async def find_ahead(self, task: TaskId) -> QueuePlace:
+        """The same of its line alone, and only up to `AHEAD_MAX`, for whoever asks often."""
+        with reading():
+            doc = await self._tasks.find_one({"_id": object_id(task)}, _ONE)
+        ahead = None
+        if doc is not None and doc["state"] == _QUEUED:
+            ahead = await self._count_before(doc, _of_line(doc), AHEAD_MAX)
+        return QueuePlace(position=None, ahead=ahead)
+
+    async def _count_before(self, doc: Document, among: Document, limit: int) -> int | None:
+        """Of those that wait; None if there are as many as `limit`."""
         rank, at = doc["rank"], doc["submitted_at"]
         before = 0
         # Each of them one range for each line: together they would be a filter on documents.
@@ -189,10 +209,10 @@ class MongoQueue:
             {"rank": rank, "submitted_at": {"$lt": at}},
             {"rank": rank, "submitted_at": at, "_id": {"$lt": doc["_id"]}},
         ):
-            before += await self._count({"state": _QUEUED, **ahead}, LIST_TOTAL_MAX - before)
-            if before >= LIST_TOTAL_MAX:
-                return QueuePlace(position=LIST_TOTAL_MAX, exact=False)
-        return QueuePlace(position=before + 1)
+            before += await self._count({"state": _QUEUED, **among, **ahead}, limit - before)
+            if before >= limit:
+                return None
+        return before
 
     # ---- how much, and whose --------------------------------------------------------------------
 
@@ -243,6 +263,11 @@ class MongoQueue:
         with reading():
             docs = await (await self._tasks.aggregate(pipeline, hint=index)).to_list()
         return Counter({int(doc["_id"]): int(doc["n"]) for doc in docs})
+
+
+def _of_line(doc: Document) -> Document:
+    """No shape is no text: asked for as null, each document would have to be looked at."""
+    return {"shape": doc.get("shape") or {"$not": {"$gte": ""}}}
 
 
 def _place(doc: Document) -> Place:

@@ -108,6 +108,9 @@ def why_waiting(seen: Explanation) -> Iterator[str]:
     if seen.position is not None:
         beyond = "" if seen.position_is_exact else "more than "
         yield f"  place {beyond}{seen.position} in the queue"
+    if turn := seen.estimated_start:
+        likely, late = (tables.duration(round(each * 1000)) for each in (turn.p50_s, turn.p90_s))
+        yield f"  starts in about {likely}, nine times out of ten within {late}"
     if seen.would_run_if:
         yield f"  would run if {tables.plain(' or '.join(seen.would_run_if))}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 import structlog
 from msgspec import Struct
@@ -16,6 +17,7 @@ from msgspec import Struct
 from khala.model.errors import KhalaError, Unavailable
 from khala.model.executor import CacheCounts, ExecutorRecord, JudicatorRecord, SessionState
 from khala.model.ids import JudicatorName
+from khala.model.pace import LinePace, together
 from khala.model.retention import Retention
 from khala.model.wants import Amounts
 from khala.net.client import JudicatorClient
@@ -55,6 +57,8 @@ class Seen(Struct, frozen=True, kw_only=True):
     leased: int
     notes: list[str]
     keep: Retention = Retention()
+    #: By shape: how fast that line moved lately.
+    paces: dict[str, LinePace] = {}
 
     @property
     def serving(self) -> bool:
@@ -137,6 +141,15 @@ def _see(record: ExecutorRecord, owned: ExecutorView | None) -> ExecutorSeen:
     return ExecutorSeen(record=record, free=owned.free, cache=owned.cache, left=owned.left)
 
 
+def _merge_paces(views: Iterable[ClusterView]) -> dict[str, LinePace]:
+    """Each judicator gives tasks of the same lines to executors of its own."""
+    found: dict[str, list[LinePace]] = {}
+    for view in views:
+        for pace in view.paces:
+            found.setdefault(pace.shape, []).append(pace)
+    return {shape: together(paces) for shape, paces in found.items()}
+
+
 def _merge(views: dict[str, ClusterView]) -> Seen:
     # A judicator that serves has the store's latest word; any other is better than none.
     best = max(views.values(), key=lambda view: view.serving)
@@ -166,4 +179,5 @@ def _merge(views: dict[str, ClusterView]) -> Seen:
         leased=best.leased,
         notes=best.notes,
         keep=best.keep,
+        paces=_merge_paces(views.values()),
     )

@@ -20,6 +20,7 @@ from roles.gateway.operations import Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.pending import load_pending, tag_of_task, tag_with
 from roles.gateway.queries import read_query
+from roles.gateway.turns import with_estimate
 from roles.gateway.v2_images import view_images
 from roles.gateway.v2_view import etag_of, view_nodes
 from roles.gateway.waiting import Change, Wait, answer_task, parse_wait, wait_change, wait_end
@@ -68,6 +69,7 @@ class V2(Struct, frozen=True, kw_only=True):
             change = Change(since=tag_of_task(since.strip('"')), wait_s=wait_s)
             task = await wait_change(self.client, self.hub, known, change)
         pending = await load_pending(self.cluster, task)
+        pending = await with_estimate(self.client, self.cluster, task, pending)
         etag = f'"{tag_with(etag_of(task), pending)}"'
         headers = {**NOSNIFF, "Cache-Control": "no-cache", "ETag": etag}
         known_already = request.headers.get("if-none-match") == etag

@@ -23,6 +23,7 @@ from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF
 from roles.gateway.pending import held_by_quota_alone, why_held_by_person, why_pending, why_quota
 from roles.gateway.removal import why_removed
+from roles.gateway.turns import estimate, say
 from roles.gateway.v2_quota import load_quota
 from roles.gateway.view_attempts import view_attempts
 
@@ -66,6 +67,7 @@ class Explanations(Struct, frozen=True, kw_only=True):
         if task.state is TaskState.QUEUED and task.hold is None:
             place = await self._place(task)
             view = replace(view, position=place.position, position_is_exact=place.exact)
+            view = await self._with_turn(view, task, place)
         return _json(view)
 
     async def _why_quota(self, task: Task) -> str | None:
@@ -74,6 +76,19 @@ class Explanations(Struct, frozen=True, kw_only=True):
         except KhalaError:
             return None
         return why_quota(seen.user, seen.limits, seen.used)
+
+    async def _with_turn(
+        self, view: v2.Explanation, task: Task, place: QueuePlace
+    ) -> v2.Explanation:
+        try:
+            seen = await self.cluster.glance()
+        except KhalaError:
+            return view
+        turn = estimate(task, why_pending(task, seen), place.ahead, seen)
+        if turn is None:
+            return view
+        summary = f"{view.summary.rstrip('.')}. {say(turn)}"
+        return replace(view, summary=summary, estimated_start=turn)
 
     async def _place(self, task: Task) -> QueuePlace:
         """It has none before its job has made it."""

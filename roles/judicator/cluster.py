@@ -80,6 +80,7 @@ class Cluster:
             )
             + self._margin(),
             keep=self.keep,
+            paces=self._dispatcher.leasing.pace.lines(self._dispatcher.comm.now()),
         )
 
     async def _executors(self) -> list[ExecutorView]:

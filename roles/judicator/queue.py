@@ -31,6 +31,7 @@ class QueueRoutes:
     def register(self, routes: Routes) -> None:
         routes.add("POST", "/rpc/v1/queue", self.read)
         routes.add("GET", "/rpc/v1/queue/<task_id:str>", self.find_place)
+        routes.add("GET", "/rpc/v1/ahead/<task_id:str>", self.find_ahead)
         routes.add("GET", "/rpc/v1/lines", self.find_lines)
 
     async def read(self, request: Request) -> HTTPResponse:
@@ -47,6 +48,9 @@ class QueueRoutes:
 
     async def find_place(self, _: Request, task_id: str) -> HTTPResponse:
         return answer(await self._queue.find_place(parse_task_id(task_id)))
+
+    async def find_ahead(self, _: Request, task_id: str) -> HTTPResponse:
+        return answer(await self._queue.find_ahead(parse_task_id(task_id)))
 
     async def find_lines(self, _: Request) -> HTTPResponse:
         return answer(await self._lines.load())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import Any
 
 from khala.client import Khala
 from tests.compat.test_quotas import PATIENCE_S, cancel, post, read
 
 USER = 4101
+PACED = 4102
 
 
 def submit(stack: str, **fields: object) -> str:
@@ -70,3 +72,22 @@ def test_what_waits_is_shown_in_its_order(stack: str) -> None:
         assert json.loads(khala(stack, "-o", "json"))[0]["queued"] >= 3
     finally:
         cancel(stack, *(f"tasks/{task}" for task in (first, plain, last)))
+
+
+def test_what_waits_is_told_when_its_turn_is(stack: str) -> None:
+    document = {"user": PACED, "stages": {"execute": {"command": "sleep 0.3"}}}
+    status, made, _ = post(stack, {"array": "1-300", "task": document}, "jobs")
+    assert status == 201, made
+    try:
+        deadline, turn = time.monotonic() + PATIENCE_S, None
+        while turn is None:
+            assert time.monotonic() < deadline, "nothing was said of any task"
+            time.sleep(0.2)
+            for row in read(stack, f"tasks?user={PACED}&state=queued&limit=1")["items"]:
+                seen = read(stack, f"tasks/{row['id']}/explain")
+                shown = read(stack, f"tasks/{row['id']}")["pending"] or {}
+                turn = seen["estimated_start"] and shown.get("estimated_start")
+        assert 1 <= turn["p50_s"] <= turn["p90_s"]
+        assert "it starts in about" in seen["summary"]
+    finally:
+        cancel(stack, f"jobs/{made['id']}")

@@ -55,7 +55,8 @@ async def test_lines_of_all_shapes_are_one_queue(mongo: MongoStore) -> None:
     # It has waited longest of those that are next for their shape.
     assert head.oldest == (await mongo.tasks.get(tasks[0].id)).submitted_at
     for each in head.tasks:
-        assert await mongo.queue.find_place(each.id) == QueuePlace(position=each.position)
+        place = await mongo.queue.find_place(each.id)
+        assert (place.position, place.exact) == (each.position, True)
     first = await mongo.queue.read(ReadQueue(limit=3))
     assert (first.tasks, first.more) == (head.tasks[:3], True)
     of_user = await mongo.queue.read(ReadQueue(user=8, limit=2))
@@ -92,11 +93,29 @@ async def test_what_is_not_in_the_queue_has_no_place(mongo: MongoStore) -> None:
     assert await mongo.dispatch.lease_if_queued(lease_item(leased.id))
     for task in (held, leased):
         assert await mongo.queue.find_place(task.id) == QueuePlace(position=None)
-    assert await mongo.queue.find_place(queued.id) == QueuePlace(position=1)
+        assert await mongo.queue.find_ahead(task.id) == QueuePlace(position=None)
+    assert await mongo.queue.find_place(queued.id) == QueuePlace(position=1, ahead=0)
+    assert await mongo.queue.find_ahead(queued.id) == QueuePlace(position=None, ahead=0)
     with pytest.raises(NotFound):
         await mongo.queue.find_place(mint_task_id())
     totals = await mongo.queue.count()
     assert (totals.queued, totals.held) == (1, 1)
+
+
+async def test_those_before_it_are_counted_in_its_own_line(
+    mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for image in ("gcc-13", ""):
+        tasks = [a_task(image=image, priority=n % 2) for n in range(6)]
+        for task in tasks:
+            await mongo.dispatch.accept(task)
+        in_turn = sorted(tasks, key=lambda each: each.spec.priority, reverse=True)
+        for ahead, task in enumerate(in_turn):
+            assert await mongo.queue.find_ahead(task.id) == QueuePlace(position=None, ahead=ahead)
+            assert (await mongo.queue.find_place(task.id)).ahead == ahead
+    monkeypatch.setattr("khala.store.queue.AHEAD_MAX", 3)
+    found = [(await mongo.queue.find_ahead(task.id)).ahead for task in in_turn]
+    assert found == [0, 1, 2, None, None, None]
 
 
 async def test_users_are_counted_by_what_waits_and_runs(mongo: MongoStore) -> None:
@@ -187,7 +206,8 @@ async def test_a_long_queue_costs_what_a_short_one_does(
     # The first of each line, twice of those that are counted.
     assert short["lines"].documents <= lines + QUEUE_LINES_SHOWN
     assert short["place"].documents == 1
-    assert await mongo.queue.find_place(last) == QueuePlace(position=300, exact=False)
+    place = await mongo.queue.find_place(last)
+    assert (place.position, place.exact) == (300, False)
     totals = await mongo.queue.count()
     assert (totals.queued, totals.queued_is_exact) == (300, False)
     assert not (await mongo.queue.count_users()).exact

@@ -134,7 +134,14 @@ from khala.protocol.v2.tasks import (
     Task,
     Text,
 )
-from khala.protocol.v2.waiting import Blocking, BlockingCode, Explanation, Pending, PendingCode
+from khala.protocol.v2.waiting import (
+    Blocking,
+    BlockingCode,
+    EstimatedStart,
+    Explanation,
+    Pending,
+    PendingCode,
+)
 
 __all__ = [
     "PROBLEMS",
@@ -174,6 +181,7 @@ __all__ = [
     "Denied",
     "Difference",
     "EndedCounts",
+    "EstimatedStart",
     "EventAlive",
     "EventDenied",
     "EventExecutor",

@@ -35,12 +35,23 @@ class PendingCode(StrEnum):
     SOON = "soon"
 
 
+class EstimatedStart(Struct, frozen=True, kw_only=True):
+    """In how many seconds a task starts, if its line moves on as it did in the last minutes: in
+    half of such cases by then, and in nine tenths."""
+
+    p50_s: float
+    p90_s: float
+
+
 class Pending(Struct, frozen=True, kw_only=True):
     """Why a queued task waits; a hint, seconds old."""
 
     #: A client meets words that it does not know.
     code: str
     detail: str
+    #: Null where nobody can say: it is held, nothing can run it, too little was seen of its line
+    #: lately, or it is too far behind.
+    estimated_start: EstimatedStart | None = None
 
 
 class BlockingCode(StrEnum):
@@ -89,6 +100,8 @@ class Explanation(Struct, frozen=True, kw_only=True):
     position: int | None = None
     #: False: it is further behind than `position`, which is counted up to 10,000.
     position_is_exact: bool = True
+    #: Null where nobody can say.
+    estimated_start: EstimatedStart | None = None
     #: Any of these would let it run; the executors that lack one thing only.
     would_run_if: list[str] = []
     #: Of what has ended: when it is removed, and by whose word; null where nobody said anything.
