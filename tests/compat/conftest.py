@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -31,13 +33,29 @@ STOP_S = 60.0
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a running Khala."""
     folder = tmp_path_factory.mktemp("compat")
+    with running(folder, "--quota-user", QUOTAS) as up, answers_checked(up.url):
+        yield up.url
+
+
+class Up(NamedTuple):
+    """A whole Khala."""
+
+    url: str
+    pid: int
+    data_dir: Path
+    rpc_port: int
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Up]:
+    """A whole Khala within the block."""
     peer, client, mongodb, rpc, http = free_ports(5)
     argv = [
         *(sys.executable, "-m", "khala", "up", "--data-dir", str(folder / "data")),
         *("--name", f"compat-{secrets.token_hex(4)}", "--slots", "2"),
         *("--etcd-peer-port", str(peer), "--etcd-client-port", str(client)),
         *("--mongodb-port", str(mongodb), "--rpc-port", str(rpc), "--http-port", str(http)),
-        *("--quota-user", QUOTAS),
+        *options,
     ]
     log = folder / "log"
     with open(log, "wb") as errors:
@@ -51,8 +69,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     try:
         url = _wait_for_url(process, log)
-        with answers_checked(url):
-            yield url
+        yield Up(url, process.pid, folder / "data", rpc)
     finally:
         process.send_signal(signal.SIGINT)
         try:

@@ -186,6 +186,8 @@ def test_api_token(tmp_path: Path) -> None:
         assert run(query, tmp_path) == nothing
         assert run(session, tmp_path) == ""
         assert run(f"curl -b jar {khala.url}/api/task/list", tmp_path) == nothing
+        # Whoever has that session makes users.
+        assert follow(khala, the_block("docs/api.md", "/api/v2/users"), tmp_path) == 5
 
 
 # ---- answers shown as JSON -------------------------------------------------------------------
