@@ -35,6 +35,7 @@ PAGES = (
     "/jobs/<job_id:str>",
     "/presets",
     "/presets/edit",
+    "/tokens",
     "/queue",
     "/stats",
     "/cluster",

@@ -8,21 +8,25 @@
  */
 
 import type {
+  AccessToken,
   Acted,
   ArtifactList,
   Attempts,
   CaseDetail,
   ClusterStatus,
+  CreatedToken,
   Cursored,
   Explanation,
   FileName,
   Job,
   Limits,
+  Me,
   MemberState,
   Nodes,
   Preset,
   Queue,
   Quota,
+  Role,
   StageName,
   State,
   Stats,
@@ -602,5 +606,41 @@ export async function openSession(token: string): Promise<boolean> {
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return false;
     throw error;
+  }
+}
+
+/** Forgets the cookie, here and at the cluster. */
+export async function closeSession(): Promise<void> {
+  await request("/api/v2/session", { method: "DELETE" });
+}
+
+export function getMe(signal?: AbortSignal): Promise<Me> {
+  return getJson<Me>("/api/v2/me", signal);
+}
+
+/** One's own, the latest first. */
+export async function listTokens(signal?: AbortSignal): Promise<AccessToken[]> {
+  return (await getJson<{ items: AccessToken[] }>("/api/v2/tokens", signal)).items;
+}
+
+export async function createToken(said: {
+  name: string;
+  role: Role;
+  expires_in: string;
+}): Promise<CreatedToken> {
+  const response = await request("/api/v2/tokens", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(said),
+  });
+  return bodyOf<CreatedToken>(response);
+}
+
+/** One that is gone already is revoked. */
+export async function revokeToken(id: string): Promise<void> {
+  try {
+    await request(`/api/v2/tokens/${encodeURIComponent(id)}`, { method: "DELETE" });
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
 }

@@ -13,6 +13,7 @@ export type Route =
   | { name: "preset" }
   | { name: "queue" }
   | { name: "stats" }
+  | { name: "tokens" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -33,6 +34,8 @@ export function match(path: string): Route {
       return { name: "queue" };
     case "/stats":
       return { name: "stats" };
+    case "/tokens":
+      return { name: "tokens" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

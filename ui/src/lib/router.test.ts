@@ -24,6 +24,7 @@ it.each([
   "/queue",
   "/stats",
   "/cluster",
+  "/tokens",
   "/jobs",
   `/jobs/${ID}`,
 ])("%s is a page of its own", (path) => {

@@ -506,3 +506,38 @@ export type FileName =
   | "compile_error"
   | "execute_output"
   | "execute_error";
+
+/** From the least to the most. */
+export type Role = "viewer" | "submitter" | "operator" | "admin";
+
+/** Who a request was made by. */
+export interface Me {
+  /** Null: nobody by name, but whom the gateway's own token or an open gateway vouches for. */
+  name: string | null;
+  number: number | null;
+  role: Role;
+  known_by: "token" | "session" | "token_file" | "open";
+  expires_at: string | null;
+  /** Whoever shows no token is refused. */
+  has_users: boolean;
+}
+
+/** A personal token, without its secret. */
+export interface AccessToken {
+  id: string;
+  user: string;
+  name: string;
+  role: Role;
+  created_at: string;
+  expires_at: string;
+  used_at: string | null;
+}
+
+/** A new one; the secret is in this answer alone. */
+export interface CreatedToken {
+  id: string;
+  secret: string;
+  name: string;
+  role: Role;
+  expires_at: string;
+}
