@@ -11,8 +11,15 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from khala.model.limits import PACE_ENOUGH, PACE_LINES, PACE_SLICE_S, PACE_SLICES
-from khala.model.pace import LinePace, Slice, pace_of
+from khala.model.pace import (
+    PACE_ENOUGH,
+    PACE_LINES,
+    PACE_SLICE_S,
+    PACE_SLICES,
+    LinePace,
+    Slice,
+    pace_of,
+)
 
 #: A longer pause between two ticks was no waiting that anybody saw.
 _TICK_MAX_S = 5.0

@@ -193,13 +193,6 @@ SHAPES_INTERVAL_S = 1.0
 #: A task that has been passed over this long has an executor kept for it, and no longer than this.
 KEEP_AFTER_S = 30.0
 KEEP_S = 600.0
-#: How fast lines move is remembered in stretches, of so many lines; and so far back only until so
-#: many starts were seen. Of fewer than the least nothing is said.
-PACE_SLICE_S = 15.0
-PACE_SLICES = 120
-PACE_LINES = 128
-PACE_ENOUGH = 200
-PACE_STARTS_MIN = 5
 #: Tasks before one in its line that are counted for whoever only reads it.
 AHEAD_MAX = 1000
 #: A task submitted elsewhere is left to its own Judicator this long, so that they rarely race.

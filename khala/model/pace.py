@@ -17,8 +17,13 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from khala.model.limits import PACE_STARTS_MIN
-
+#: How fast lines move is remembered in stretches, of so many lines, back to where there are so many
+#: starts; nothing is said of fewer than the least.
+PACE_SLICE_S = 15.0
+PACE_SLICES = 120
+PACE_LINES = 128
+PACE_ENOUGH = 200
+PACE_STARTS_MIN = 5
 #: The quantile of a normal distribution at nine tenths.
 _NINE_TENTHS = 1.2816
 #: Of the pace, from one look to the moment that was foretold.

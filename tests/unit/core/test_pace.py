@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from khala.core.pace import Pace
-from khala.model.limits import PACE_LINES, PACE_STARTS_MIN
-from khala.model.pace import LinePace, Slice, Turn, pace_of, together, turn_of
+from khala.model.pace import (
+    PACE_LINES,
+    PACE_STARTS_MIN,
+    LinePace,
+    Slice,
+    Turn,
+    pace_of,
+    together,
+    turn_of,
+)
 from tests.unit.core.desk import Desk, finished, run_of
 from tests.unit.core.test_ahead import given
 
