@@ -32,6 +32,7 @@ from khala.client.sync import Khala
 from khala.model.access import Role
 from khala.model.errors import (
     AlreadyDone,
+    Changed,
     Conflict,
     KhalaError,
     NotFound,
@@ -61,6 +62,7 @@ __all__ = [
     "AsyncKhala",
     "AuditFilter",
     "CaseOf",
+    "Changed",
     "Conflict",
     "Event",
     "EventQuery",

@@ -83,11 +83,15 @@ class DocumentCalls(JobCalls):
         """What it said. Raise `NotFound`."""
         return parse(Preset, await self._ask("DELETE", f"{_PRESETS}/{quote(name, safe='')}"))
 
-    async def patch_task(self, task: str, patch: TaskPatch) -> Task:
+    async def patch_task(
+        self, task: str, patch: TaskPatch, *, if_match: Task | None = None
+    ) -> Task:
         """Change it, all or nothing; as it is then. Raise `NotWaiting` if it does not wait and the
-        patch is about that."""
+        patch is about that; `Changed` if it is not any more as in `if_match`, which was read."""
         path = f"/api/v2/tasks/{quote(task, safe='')}"
         headers = {"Content-Type": "application/merge-patch+json"}
+        if if_match is not None:
+            headers["If-Match"] = f'"{if_match.tag}"'
         body = msgspec.json.encode(patch)
         return parse(Task, await self._ask("PATCH", path, body=body, headers=headers))
 

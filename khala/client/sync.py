@@ -83,8 +83,8 @@ class Khala(BlockingOperations):
     def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
         return self._do(self._inner.cancel(task, reason=reason, by=by))
 
-    def patch_task(self, task: str, patch: TaskPatch) -> Task:
-        return self._do(self._inner.patch_task(task, patch))
+    def patch_task(self, task: str, patch: TaskPatch, *, if_match: Task | None = None) -> Task:
+        return self._do(self._inner.patch_task(task, patch, if_match=if_match))
 
     def rerun(self, task: str, *, key: str | None = None) -> str:
         return self._do(self._inner.rerun(task, key=key))

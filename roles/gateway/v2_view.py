@@ -43,8 +43,7 @@ Heads = Mapping[Part | Stream, bytes]
 
 def etag_of(task: Task) -> str:
     """Changes whenever the view does: everything in it follows from these."""
-    stamp = int(task.updated_at.timestamp() * 1000)
-    return f"{task.attempt}-{task.state}-{stamp:x}"
+    return v2.tag_of(task.attempt, task.state, task.updated_at)
 
 
 def refs_viewed(task: Task) -> list[TextRef]:

@@ -14,6 +14,7 @@ import pytest
 from khala.client import (
     AlreadyDone,
     AsyncKhala,
+    Changed,
     Khala,
     NewTask,
     NotWaiting,
@@ -72,6 +73,9 @@ def test_what_is_submitted_as_held_begins_when_it_is_released(stack: str, khala:
     assert khala.read_output(task) == b"begun\n"
     with pytest.raises(NotWaiting):
         khala.patch_task(task, TaskPatch(held=True, name="no"))
+    with pytest.raises(Changed):
+        khala.patch_task(task, TaskPatch(name="late"), if_match=released)
+    assert khala.patch_task(task, TaskPatch(name="seen"), if_match=khala.get(task)).name == "seen"
     # It has ended a moment ago, and is in the memory of whoever ended it.
     assert khala.patch_task(task, TaskPatch(name="old", labels=None)).name == "old"
     again = khala.get(task)

@@ -86,7 +86,7 @@ from khala.protocol.v2.logs import (
     LogRecord,
     StageWord,
 )
-from khala.protocol.v2.moments import encode, stamp
+from khala.protocol.v2.moments import encode, stamp, tag_of
 from khala.protocol.v2.nodes import (
     ExecutorNode,
     Image,
@@ -283,4 +283,5 @@ __all__ = [
     "counts_of",
     "encode",
     "stamp",
+    "tag_of",
 ]

@@ -29,5 +29,10 @@ def _write(value: object) -> str:
     raise NotImplementedError(f"an answer holds a {type(value).__name__}")
 
 
+def tag_of(attempt: int, state: str, updated_at: datetime) -> str:
+    """The `ETag` of a task as it is stored, which changes whenever that does."""
+    return f"{attempt}-{state}-{int(updated_at.timestamp() * 1000):x}"
+
+
 #: The JSON of an answer.
 encode = msgspec.json.Encoder(enc_hook=_write).encode

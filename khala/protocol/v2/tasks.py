@@ -15,6 +15,7 @@ from khala.model.task import TERMINAL, TaskState
 from khala.protocol.v2.attempts import Predecessor, Retry
 from khala.protocol.v2.cases import Case, Check, Difference, Score
 from khala.protocol.v2.files import ArtifactsRequest, ArtifactsSummary
+from khala.protocol.v2.moments import tag_of
 from khala.protocol.v2.waiting import Pending
 
 
@@ -213,6 +214,11 @@ class Task(Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def tag(self) -> str:
+        """What `If-Match` compares; what its waiting adds to an `ETag` is not in it."""
+        return tag_of(self.attempt, self.state, self.updated_at)
 
     @property
     def last_stage(self) -> Stage | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
+from khala.client import AsyncKhala, Changed, TaskPatch
 from khala.model.limits import LABELS
 from khala.model.task import Dispatch, Task
 from khala.net.client import JudicatorClient
+from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, TaskRows
 from roles.gateway.v2_view import etag_of
 from tests.unit.gateway.conftest import Site
@@ -49,6 +52,14 @@ async def test_what_is_given_changes_and_the_rest_stays(site: Site, kind: str) -
     async with site.http.get(site.url(f"/api/v2/tasks/{task.id}")) as response:
         assert response.headers["ETag"] == tag
         assert await response.json() == found
+    seen = msgspec.convert(found, v2.Task)
+    assert seen.tag == etag_of(stored)
+    async with AsyncKhala(site.url("")) as client:
+        changed = await client.patch_task(task.id, TaskPatch(name="new"), if_match=seen)
+        assert changed.name == "new"
+        with pytest.raises(Changed):
+            await client.patch_task(task.id, TaskPatch(name="newer"), if_match=seen)
+    assert site.judicator.tasks[task.id].spec.name == "new"
 
 
 async def test_null_is_the_default(site: Site) -> None:
