@@ -27,12 +27,12 @@ def refused(quota: str) -> None:
     raise AssertionError(quota)
 
 
-def submissions_to(desk: Desk) -> Submissions:
+def submissions_to(desk: Desk, keep: Retention | None = None) -> Submissions:
     parts = SubmitParts(
         dependencies=Dependencies(desk.dispatcher, desk.memory.predecessors, desk),
         admission=Admission(Quotas(), cast(MongoQuotas, Unasked()), desk.dispatcher, refused),
         blobs=desk.memory.blobs,
         executors=desk.memory.sessions,
-        keep=Retention(),
+        keep=keep or Retention(),
     )
     return Submissions(desk.dispatcher, parts, 1 << 20)
