@@ -4,6 +4,8 @@ and what is revoked ends within seconds, at every gateway and with every stream.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,3 +214,42 @@ def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
             tim.until(401, "/api/v2/me")
             last = [json.loads(line) for line in stream][-1]
             assert (last["event"], last["data"]["why"][:9]) == ("denied", "the token")
+
+
+def test_who_is_known_stays_known_while_no_judicator_answers(
+    up: Up, people: dict[str, Asker]
+) -> None:
+    assert people["vic"].ask("GET", "/api/v2/me")[0] == 200
+    watcher = _child(up.pid, "judicator")
+    both = watcher, _child(watcher, "judicator-serve")
+    for pid in both:  # first the one that would replace the other
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        time.sleep(5.5)  # until nothing that was said before is believed by itself
+        status, _ = people["vic"].ask("GET", "/api/v2/roles")
+        assert status == 200
+        stranger = Asker(up.url, f"kh_pat_{'0' * 12}_{'0' * 64}")
+        status, answer = stranger.ask("GET", "/api/v2/roles")
+        assert (status, answer["code"]) == (503, "unavailable")
+        assert people["nobody"].ask("GET", "/api/judicators")[0] in (200, 401)
+    finally:
+        for pid in reversed(both):
+            os.kill(pid, signal.SIGCONT)
+    people["vic"].until(200, "/api/v2/me")
+
+
+def _child(parent: int, word: str) -> int:
+    """Its process whose command line has the word."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if int(stat[1]) == parent and word in words:
+            found.append(int(folder.name))
+    assert len(found) == 1
+    return found[0]
