@@ -1,0 +1,120 @@
+"""A cluster with users: who one is, tokens of one's own, and signing out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import Watch, new_context
+from tests.browser.test_everyone import CHECKS, DESKTOP, PHONE
+from tests.cluster.harness import Khala, running
+
+LONG_NAME = "n" * 64
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Khala, str]]:
+    """A Khala that its first user closed, and that one's token."""
+    with running(tmp_path_factory.mktemp("closed") / "data") as found:
+        said = {"name": "ann", "role": "admin", "token": {"name": "first"}}
+        status, made = found.send("POST", "/api/v2/users", said)
+        assert status == 201
+        yield found, made["token"]["secret"]
+
+
+@pytest.fixture
+def visitor(browser: Browser, closed: tuple[Khala, str]) -> Iterator[Page]:
+    """Nobody yet. What is refused is meant."""
+    khala, _ = closed
+    watch = Watch(khala.url, failed_requests_are_meant=True)
+    with new_context(browser, khala.url, watch) as context:
+        yield context.new_page()
+    assert not watch.troubles
+
+
+def sign_in(page: Page, secret: str, path: str = "/tokens") -> None:
+    page.goto(path)
+    page.get_by_label("Token", exact=True).fill(secret)
+    page.keyboard.press("Enter")
+
+
+def test_a_token_is_made_shown_once_used_and_revoked(
+    visitor: Page, closed: tuple[Khala, str], browser: Browser
+) -> None:
+    khala, secret = closed
+    page = visitor
+    sign_in(page, secret)
+    me = page.get_by_test_id("me")
+    expect(me).to_contain_text("ann")
+    expect(me).to_contain_text("admin")
+    expect(page.get_by_test_id("token-row")).to_have_count(1)
+
+    page.get_by_test_id("make-token").click()
+    expect(page.locator("#token-name-problem")).to_contain_text("Say what it is for")
+    expect(page.locator("#token-name")).to_be_focused()
+    page.keyboard.type("laptop")
+    page.get_by_label("May do", exact=True).select_option("viewer")
+    page.get_by_test_id("make-token").click()
+    shown = page.get_by_test_id("secret")
+    expect(shown).to_be_focused()
+    laptop = shown.inner_text()
+    assert laptop.startswith("kh_pat_")
+    row = page.locator("[data-testid=token-row][data-name=laptop]")
+    expect(row).to_contain_text("viewer")
+    expect(row).to_contain_text("never used")
+
+    watch = Watch(khala.url, failed_requests_are_meant=True)
+    with new_context(browser, khala.url, watch) as context:
+        other = context.new_page()
+        sign_in(other, laptop)
+        expect(other.get_by_test_id("me")).to_contain_text("viewer")
+        # A token makes none that may more than itself.
+        expect(other.get_by_label("May do", exact=True).locator("option")).to_have_count(2)
+
+        page.reload()
+        expect(row).to_be_visible()
+        expect(page.get_by_test_id("secret")).to_have_count(0)
+        row.get_by_test_id("revoke").click()
+        page.get_by_test_id("confirm-yes").click()
+        expect(row).to_have_count(0)
+        expect(page.get_by_role("heading", level=1)).to_be_focused()
+        # Within seconds, and without a reload.
+        expect(other.get_by_test_id("sign-in")).to_be_visible()
+    assert not watch.troubles
+
+
+def test_signing_out_ends_the_session(visitor: Page, closed: tuple[Khala, str]) -> None:
+    _, secret = closed
+    page = visitor
+    sign_in(page, secret)
+    page.get_by_test_id("sign-out").click()
+    expect(page.get_by_test_id("sign-in")).to_be_visible()
+    page.goto("/tasks")
+    expect(page.get_by_test_id("sign-in")).to_be_visible()
+    page.get_by_label("Token", exact=True).fill("kh_pat_" + "0" * 12 + "_" + "0" * 64)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("wrong, expired or revoked")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_page_in(
+    visitor: Page, closed: tuple[Khala, str], theme: str, size: tuple[int, int]
+) -> None:
+    _, secret = closed
+    page = visitor
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+    page.goto("/tokens")
+    expect(page.get_by_test_id("sign-in")).to_be_visible()
+    assert page.evaluate(CHECKS) == []
+    sign_in(page, secret)
+    page.get_by_label("What it is for").fill(LONG_NAME)
+    page.get_by_test_id("make-token").click()
+    expect(page.get_by_test_id("secret")).to_be_visible()
+    assert page.evaluate(CHECKS) == []
+    page.get_by_test_id("revoke").first.click()
+    expect(page.get_by_test_id("confirm")).to_be_visible()
+    assert page.evaluate(CHECKS) == []
