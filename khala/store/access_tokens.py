@@ -26,7 +26,6 @@ from khala.store.schema import ACCESS_SESSIONS, ACCESS_TOKENS, USERS
 
 #: How often it is noted that a token was used.
 USED_STEP = timedelta(minutes=1)
-_NOBODY = "0" * 64
 
 
 class NewToken(Struct, frozen=True, kw_only=True):

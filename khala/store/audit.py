@@ -3,7 +3,7 @@
 An entry is stored before its act begins, and the outcome is added once, afterwards. So nothing is
 done unnoted, and an entry without an outcome says the truth: nobody knows how it ended. There is no
 statement that changes or removes an entry; what is too old the server removes, and beyond
-`AUDIT_ENTRIES` the oldest go, which whoever adds one looks after now and then.
+`AUDIT_ENTRIES` the oldest go, which the leader sees to.
 """
 
 from __future__ import annotations
@@ -23,24 +23,22 @@ from khala.store.dates import to_ms, utc_now
 from khala.store.failures import changing, reading
 from khala.store.schema import AUDIT
 
-#: Entries of this process between two looks at how many there are.
-_LOOK_EVERY = 500
 #: Of an id's date.
 _SECONDS_MAX = 2**32 - 1
-#: So many of the oldest go at one look; more than came meanwhile.
+#: So many of the oldest go at a time, and so often in one round.
 _REMOVED_AT_ONCE = 2000
+_REMOVALS = 10
 
 
 class MongoAudit:
     def __init__(self, database: Database) -> None:
         self._audit = database[AUDIT]
-        self._kept = 0
 
     async def prepare(self) -> None:
         with changing():
             await self._audit.create_index("removed_at", expireAfterSeconds=0)
             for field in ("user", "act"):
-                await self._audit.create_index([(field, 1), ("_id", -1)], sparse=True)
+                await self._audit.create_index([(field, 1), ("_id", -1)])
 
     async def keep(self, entry: AuditEntry, life: timedelta) -> str:
         """The entry's id, when a majority has it."""
@@ -53,9 +51,6 @@ class MongoAudit:
         }
         with changing():
             await self._audit.insert_one(document)
-        self._kept += 1
-        if self._kept % _LOOK_EVERY == 0:
-            await self._remove_oldest()
         return str(document["_id"])
 
     async def note_outcome(self, entry: str, status: int) -> None:
@@ -98,12 +93,24 @@ class MongoAudit:
         rows = [_row_of(document) for document in found[: query.limit]]
         return AuditPage(rows=rows, more=len(found) > query.limit)
 
-    async def _remove_oldest(self) -> None:
+    async def trim(self) -> int:
+        """Remove the oldest beyond `AUDIT_ENTRIES`, a bounded number of them; how many went."""
+        removed = 0
         with changing():
-            if await self._audit.estimated_document_count() <= AUDIT_ENTRIES:
-                return
-            oldest = await self._audit.find({}, {"_id": 1}).sort("_id", 1).to_list(_REMOVED_AT_ONCE)
-            await self._audit.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
+            for _ in range(_REMOVALS):
+                beyond = await self._audit.estimated_document_count() - AUDIT_ENTRIES
+                if beyond <= 0:
+                    break
+                oldest = (
+                    await self._audit.find({}, {"_id": 1})
+                    .sort("_id", 1)
+                    .to_list(min(beyond, _REMOVED_AT_ONCE))
+                )
+                result = await self._audit.delete_many(
+                    {"_id": {"$in": [each["_id"] for each in oldest]}}
+                )
+                removed += result.deleted_count
+        return removed
 
 
 def _row_of(document: Document) -> AuditRow:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pymongo
+from pymongo import DESCENDING
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from khala.model.access import AccessToken, Role, User
@@ -182,11 +183,20 @@ class MongoUsers:
                 " one first"
             )
 
+    async def _next(self, guard: Document, session: AsyncClientSession) -> int:
+        """In a store that was restored there may be users whose numbers the guard does not know:
+        it was copied before them."""
+        highest = await self._users.find_one(
+            {}, {"number": 1}, sort=[("number", DESCENDING)], session=session
+        )
+        number: int = guard["next"]
+        return number if highest is None else max(number, highest["number"] + 1)
+
     async def _number(
         self, wanted: int | None, guard: Document, session: AsyncClientSession
     ) -> int:
         """One that was never given, or the wanted one if nobody has it."""
-        number: int = guard["next"] if wanted is None else wanted
+        number = await self._next(guard, session) if wanted is None else wanted
         if number > USER_NUMBER_MAX:
             raise Rejected(
                 f"number: {USER_NUMBER_MAX}, the highest one, has been given; say which one it is"

@@ -56,6 +56,12 @@ class Leadership(Protocol):
         ...
 
 
+class Bounded(Protocol):
+    """A collection that has a most; removes the oldest beyond it."""
+
+    async def trim(self) -> int: ...
+
+
 class Collector(Protocol):
     """A collection of chunks, or of what has some; removes those that nothing will ever name."""
 
@@ -143,7 +149,11 @@ class Chores:
                 log.debug("sessions.touch_failed", why=str(error))
 
     async def lead(
-        self, leadership: Leadership, blobs: BlobStore, collectors: Sequence[Collector]
+        self,
+        leadership: Leadership,
+        blobs: BlobStore,
+        collectors: Sequence[Collector],
+        audit: Bounded,
     ) -> None:
         """The leader's rounds."""
         next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
@@ -158,13 +168,22 @@ class Chores:
                 await self._recovery.lead_once(alive)
                 if time.monotonic() >= next_sweep_at:
                     next_sweep_at = time.monotonic() + ORPHAN_INTERVAL_S
-                    await self._sweep(blobs, collectors)
+                    await self._sweep(blobs, collectors, audit)
             except KhalaError as error:
                 log.warning("leader.round_failed", why=str(error))
 
-    async def _sweep(self, blobs: BlobStore, collectors: Sequence[Collector]) -> None:
+    async def _sweep(
+        self, blobs: BlobStore, collectors: Sequence[Collector], audit: Bounded
+    ) -> None:
         chunks = [await each.collect_orphans(ORPHAN_AGE) for each in collectors]
         removed = await blobs.collect(BLOB_AGE)
         forgotten = await self._sessions.forget_lost(FORGET_AGE)
-        if any(chunks) or removed or forgotten:
-            log.info("leader.swept", chunks=sum(chunks), blobs=removed, executors=forgotten)
+        entries = await audit.trim()
+        if any(chunks) or removed or forgotten or entries:
+            log.info(
+                "leader.swept",
+                chunks=sum(chunks),
+                blobs=removed,
+                executors=forgotten,
+                audit=entries,
+            )

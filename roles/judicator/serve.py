@@ -194,7 +194,7 @@ class Judicator:
             chores.tick(self._expansion, self._dependencies),
             chores.pulse(self._config.name),
             chores.touch(),
-            chores.lead(self._membership, store.blobs, store.collectors),
+            chores.lead(self._membership, store.blobs, store.collectors, store.audit),
             self._retaining.run(self._membership),
             self._statistics.run(self._membership),
             self._admission.run(),

@@ -117,10 +117,11 @@ async def test_beyond_the_bound_the_oldest_go(
     store: MongoStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "AUDIT_ENTRIES", 10)
-    monkeypatch.setattr(audit, "_LOOK_EVERY", 5)
     monkeypatch.setattr(audit, "_REMOVED_AT_ONCE", 8)
+    monkeypatch.setattr(audit, "_REMOVALS", 3)
     for n in range(40):
         await keep(store, f"act.{n}")
-    left = [act for act, _ in await shown(store, limit=100)]
-    assert left == [f"act.{n}" for n in range(39, 39 - len(left), -1)]
-    assert len(left) <= 20
+    assert [await store.audit.trim() for _ in range(3)] == [24, 6, 0]
+    assert [act for act, _ in await shown(store, limit=100)] == [
+        f"act.{n}" for n in range(39, 29, -1)
+    ]

@@ -17,7 +17,7 @@ from khala.protocol.access import ChangeUser, Identify, MakeUser, NewPat, OpenSe
 from khala.store import access_tokens, users
 from khala.store.access_tokens import NewToken
 from khala.store.mongo import MongoStore
-from khala.store.schema import ACCESS_TOKENS
+from khala.store.schema import ACCESS_TOKENS, META
 from tests.store.conftest import Store  # noqa: F401 - the fixtures come with it
 
 HOUR = timedelta(hours=1)
@@ -90,6 +90,14 @@ async def test_names_and_numbers_are_one_users(store: MongoStore) -> None:
     await make(store, "fay", number=USER_NUMBER_MAX)
     with pytest.raises(Rejected, match=f"{USER_NUMBER_MAX}, the highest one"):
         await make(store, "gus")
+
+
+async def test_numbers_of_a_restored_store_go_on(store: MongoStore) -> None:
+    """The counter was copied before the users."""
+    await make(store, "ann")
+    await make(store, "bob")
+    await store.database[META].update_one({"_id": "users"}, {"$set": {"next": 1}})
+    assert (await make(store, "cid"))[0].number == 3
 
 
 async def test_there_is_a_most(store: MongoStore, monkeypatch: pytest.MonkeyPatch) -> None:
