@@ -174,6 +174,8 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
     verdicts: tuple[Verdict, ...] = ()
     #: Each as `key=value`; a task has all of them.
     labels: tuple[str, ...] = ()
+    #: A person holds it, or does not.
+    held: bool | None = None
     #: The executor that runs it, or ran it to its end.
     node: ExecutorName | None = None
     #: A part of its name, in capitals or not.

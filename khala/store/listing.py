@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from bson import MinKey, ObjectId
 from msgspec import Struct
 
+from khala.model.holds import RELEASE
 from khala.model.limits import LIST_TOTAL_MAX
 from khala.model.task import TERMINAL, Dispatch, TaskBrief, TaskState
 from khala.protocol.rpc import ListTasks, Place, SortKey, TaskFilter, TaskRows, place_of
@@ -145,6 +146,9 @@ def _branches(query: TaskFilter) -> list[_Branch]:
         return [_Branch(index="labels", condition={"labels": query.labels[0]})]
     if query.user is not None:
         return [_Branch(index="user", condition={"user": query.user})]
+    if query.held:
+        # Whatever else a task waits for stands there, too: as much as waits, at the most.
+        return [_Branch(index="held_by_date", condition={"state": Dispatch.HELD.value})]
     if query.states:
         return list(_by_state(query.states))
     if query.reasons or query.verdicts:
@@ -172,11 +176,13 @@ def _residual(query: ListTasks, branches: Sequence[_Branch]) -> list[Document]:
     """What the indexes of `branches` do not answer."""
     conditions: list[Document] = []
     driving = branches[0].index
-    by_state = driving in ("endings", *_OPEN_INDEXES.values())
+    by_state = not query.held and driving in ("endings", *_OPEN_INDEXES.values())
     if query.user is not None and driving != "user":
         conditions.append({"user": query.user})
     if query.states and (not by_state or any(_in_progress(state) for state in query.states)):
         conditions.append({"$or": [in_state(state) for state in query.states]})
+    if query.held is not None:
+        conditions.append({"hold.keys": RELEASE if query.held else {"$ne": RELEASE}})
     if query.reasons:
         conditions.append({"outcome.reason": {"$in": [reason.value for reason in query.reasons]}})
     if query.verdicts:

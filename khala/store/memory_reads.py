@@ -127,6 +127,7 @@ def _matches(task: Task, query: TaskFilter) -> bool:
         and (not query.reasons or (outcome is not None and outcome.reason in query.reasons))
         and (not query.verdicts or brief_of(task).verdict in query.verdicts)
         and labels.issuperset(query.labels)
+        and query.held in (None, brief_of(task).held)
         and (query.node is None or ran_on == query.node)
         and (query.name is None or query.name.lower() in task.spec.name.lower())
         and (query.id_prefix is None or task.id.startswith(query.id_prefix))

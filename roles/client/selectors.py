@@ -34,6 +34,7 @@ _SEVERAL = ("state", "reason", "verdict", "label")
 _FILTERS = (
     *_SEVERAL,
     "user",
+    "held",
     "node",
     "name",
     "id_prefix",

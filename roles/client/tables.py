@@ -45,6 +45,7 @@ _COLUMNS: dict[str, Cell] = {
 CLEAR = "\x1b[H\x1b[2J"
 _WIDE: dict[str, Cell] = {
     "ATTEMPT": lambda row: str(row.attempt),
+    "HELD": lambda row: "held" if row.held else "-",
     "EXECUTOR": lambda row: row.executor or "-",
     "CREATED": lambda row: date(row.created_at),
 }

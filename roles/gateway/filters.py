@@ -43,6 +43,8 @@ class FilterSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     verdict: Annotated[tuple[Verdict, ...], Meta(max_length=len(Verdict))] = ()
     #: `key=value`, all of these.
     label: Annotated[tuple[LabelPair, ...], Meta(max_length=LABELS)] = ()
+    #: Whether a person holds it.
+    held: bool | None = None
     #: The executor that runs it, or ran it to its end.
     node: NodeName | None = None
     #: A part of its name, in capitals or not.
@@ -67,6 +69,7 @@ def filter_of(given: FilterSpec) -> TaskFilter:
         reasons=given.reason,
         verdicts=given.verdict,
         labels=given.label,
+        held=given.held,
         node=ExecutorName(given.node) if given.node is not None else None,
         name=_name_of(given),
         id_prefix=_prefix_of(given),

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from khala.model.cases import Judgement, Verdict
+from khala.model.holds import RELEASE, Hold, HoldKey
 from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Ending, Outcome, Reason
 from khala.model.statements import FinishItem, NewTask
@@ -104,6 +105,33 @@ async def test_a_filter_shows_what_it_says(
 ) -> None:
     ids = await filled(store)
     for limit in (1, 2, 9):
+        found = await pages(store, replace(query, limit=limit))
+        assert [task for page in found for task in page] == [ids[n] for n in expected]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (ListTasks(limit=9, held=True), [6, 5]),
+        (ListTasks(limit=9, held=True, oldest_first=True), [5, 6]),
+        (ListTasks(limit=9, held=True, user=0), [6]),
+        (ListTasks(limit=9, held=True, states=(TaskState.QUEUED,)), [6, 5]),
+        (ListTasks(limit=9, held=True, states=(TaskState.FAILED,)), []),
+        (ListTasks(limit=9, held=True, labels=("hw=3",)), []),
+        (ListTasks(limit=9, held=False), [7, 4, 3, 2, 1, 0]),
+        (ListTasks(limit=9, held=False, states=(TaskState.QUEUED,)), [7, 4]),
+        (ListTasks(limit=9, held=True, sort=SortKey.FINISHED_AT), []),
+    ],
+)
+async def test_what_a_person_holds(store: Store, query: ListTasks, expected: list[int]) -> None:
+    ids = await filled(store)
+    for n in (5, 6, 7):
+        # The last one waits for something else.
+        key = HoldKey("after-ok:" + "a" * 24) if n == 7 else RELEASE
+        task = replace(labelled(n), hold=Hold(keys=(key,)))
+        await store.dispatch.accept(task)
+        ids.append(task.id)
+    for limit in (1, 9):
         found = await pages(store, replace(query, limit=limit))
         assert [task for page in found for task in page] == [ids[n] for n in expected]
 
