@@ -36,6 +36,8 @@ PAGES = (
     "/presets",
     "/presets/edit",
     "/tokens",
+    "/users",
+    "/audit",
     "/queue",
     "/stats",
     "/cluster",

@@ -1,4 +1,4 @@
-"""A cluster with users: who one is, tokens of one's own, and signing out."""
+"""A cluster with users: who one is, tokens of one's own, signing out; users and the audit log."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_signing_out_ends_the_session(visitor: Page, closed: tuple[Khala, str]) 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_in(
+def test_the_pages_in(
     visitor: Page, closed: tuple[Khala, str], theme: str, size: tuple[int, int]
 ) -> None:
     _, secret = closed
@@ -115,3 +115,80 @@ def test_the_page_in(
     page.get_by_test_id("revoke").first.click()
     expect(page.get_by_test_id("confirm")).to_be_visible()
     assert page.evaluate(CHECKS) == []
+    page.goto("/users")
+    expect(page.get_by_test_id("user-row").first).to_be_visible()
+    assert page.evaluate(CHECKS) == []
+    page.goto("/audit")
+    expect(page.get_by_test_id("audit-row").first).to_be_visible()
+    assert page.evaluate(CHECKS) == []
+
+
+def test_users_are_made_changed_and_deleted_and_that_is_noted(
+    visitor: Page, closed: tuple[Khala, str]
+) -> None:
+    _, secret = closed
+    page = visitor
+    sign_in(page, secret)
+    page.get_by_role("link", name="Users", exact=True).click()
+    page.get_by_test_id("make-user").click()
+    expect(page.locator("#user-name-problem")).to_contain_text("A user needs a name")
+    page.get_by_label("Name", exact=True).fill("bob")
+    page.get_by_test_id("make-user").click()
+    expect(page.get_by_test_id("secret")).to_contain_text("kh_pat_")
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.get_by_test_id("secret")).to_have_count(0)
+    row = page.locator("[data-testid=user-row][data-name=bob]")
+    role = row.get_by_label("Role of bob")
+    expect(role).to_have_value("submitter")
+    role.select_option("viewer")
+    page.get_by_test_id("confirm-yes").click()
+    expect(role).to_have_value("viewer")
+    row.get_by_role("button", name="Disable").click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(row).to_contain_text("disabled")
+
+    # Somebody must be left who may do this.
+    ann = page.locator("[data-testid=user-row][data-name=ann]")
+    ann.get_by_role("button", name="Delete ann").click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(page.get_by_role("alert")).to_contain_text("ann is the last administrator")
+    page.get_by_role("button", name="Keep it").click()
+    row.get_by_role("button", name="Delete bob").click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(row).to_have_count(0)
+
+    page.get_by_role("link", name="Audit log", exact=True).click()
+    rows = page.get_by_test_id("audit-row")
+    expect(rows.first).to_have_attribute("data-act", "user.delete")
+    expect(rows.first).to_contain_text("bob")
+    expect(rows.first).to_contain_text("done")
+    expect(rows.nth(1)).to_contain_text("refused (409)")
+    page.get_by_label("Act", exact=True).fill("user.create")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(2)  # ann's was noted as well
+    expect(rows.last).to_contain_text("anybody")
+
+
+def test_the_first_user_of_a_cluster_is_made_in_a_page(
+    browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It closes the cluster, and the token must not be lost with that."""
+    with running(tmp_path_factory.mktemp("open") / "data") as khala:
+        watch = Watch(khala.url, failed_requests_are_meant=True)
+        with new_context(browser, khala.url, watch) as context:
+            page = context.new_page()
+            page.goto("/tokens")
+            page.get_by_test_id("nobody").get_by_role("link", name="here").click()
+            expect(page.get_by_test_id("no-users")).to_be_visible()
+            expect(page.get_by_label("Role", exact=True)).to_have_value("admin")
+            page.get_by_label("Name", exact=True).fill("root")
+            page.get_by_test_id("make-user").click()
+            secret = page.get_by_test_id("secret").inner_text()
+            expect(page.get_by_test_id("me")).to_contain_text("root")
+            expect(page.locator("[data-testid=user-row][data-name=root]")).to_be_visible()
+            stranger = browser.new_context(base_url=khala.url)
+            other = stranger.new_page()
+            sign_in(other, secret, "/tasks")
+            expect(other.get_by_test_id("no-tasks")).to_be_visible()
+            stranger.close()
+        assert not watch.troubles

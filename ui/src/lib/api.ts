@@ -12,6 +12,7 @@ import type {
   Acted,
   ArtifactList,
   Attempts,
+  AuditItem,
   CaseDetail,
   ClusterStatus,
   CreatedToken,
@@ -34,6 +35,7 @@ import type {
   Task,
   TaskPage,
   TaskRow,
+  User,
 } from "./types";
 
 /** One fault of a document that was sent: where, and what is wrong there. */
@@ -643,4 +645,50 @@ export async function revokeToken(id: string): Promise<void> {
   } catch (error) {
     if (!(error instanceof ApiError && error.status === 404)) throw error;
   }
+}
+
+/** All of them, by name; an administrator's. */
+export async function listUsers(signal?: AbortSignal): Promise<User[]> {
+  return (await getJson<{ items: User[] }>("/api/v2/users", signal)).items;
+}
+
+export async function createUser(said: {
+  name: string;
+  role: Role;
+  token: { name: string; expires_in: string };
+}): Promise<{ user: User; token: CreatedToken | null }> {
+  const response = await request("/api/v2/users", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(said),
+  });
+  return bodyOf<{ user: User; token: CreatedToken | null }>(response);
+}
+
+export async function changeUser(
+  name: string,
+  change: { role?: Role; disabled?: boolean },
+): Promise<void> {
+  await request(`/api/v2/users/${encodeURIComponent(name)}`, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(change),
+  });
+}
+
+export async function deleteUser(name: string): Promise<void> {
+  await request(`/api/v2/users/${encodeURIComponent(name)}`, { method: "DELETE" });
+}
+
+/** What was changed, the latest first; an administrator's. Empty texts: any. */
+export function readAudit(
+  query: { user: string; act: string; cursor: string },
+  signal?: AbortSignal,
+): Promise<{ items: AuditItem[]; next_cursor: string | null }> {
+  const parameters = new URLSearchParams({ limit: "50" });
+  for (const [name, value] of Object.entries(query)) if (value) parameters.set(name, value);
+  return getJson<{ items: AuditItem[]; next_cursor: string | null }>(
+    `/api/v2/audit?${parameters}`,
+    signal,
+  );
 }

@@ -14,6 +14,8 @@ export type Route =
   | { name: "queue" }
   | { name: "stats" }
   | { name: "tokens" }
+  | { name: "users" }
+  | { name: "audit" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -36,6 +38,10 @@ export function match(path: string): Route {
       return { name: "stats" };
     case "/tokens":
       return { name: "tokens" };
+    case "/users":
+      return { name: "users" };
+    case "/audit":
+      return { name: "audit" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

@@ -25,6 +25,8 @@ it.each([
   "/stats",
   "/cluster",
   "/tokens",
+  "/users",
+  "/audit",
   "/jobs",
   `/jobs/${ID}`,
 ])("%s is a page of its own", (path) => {

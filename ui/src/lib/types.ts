@@ -541,3 +541,28 @@ export interface CreatedToken {
   role: Role;
   expires_at: string;
 }
+
+/** A person or a program. */
+export interface User {
+  name: string;
+  /** `user` of its tasks. */
+  number: number;
+  role: Role;
+  created_at: string;
+  disabled: boolean;
+}
+
+/** An entry of the audit log. */
+export interface AuditItem {
+  id: string;
+  at: string;
+  act: string;
+  target: string;
+  detail: string;
+  user: string | null;
+  known_by: Me["known_by"] | "host";
+  address: string;
+  via: string;
+  /** Null: nobody said how it ended. */
+  status: number | null;
+}
