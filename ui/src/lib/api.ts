@@ -85,6 +85,7 @@ const TITLES: Record<number, string> = {
   401: "A token is needed",
   403: "Not allowed",
   404: "Not found",
+  409: "Not possible as things are",
   413: "Too large",
   422: "The request was refused",
   429: "Too many requests",
