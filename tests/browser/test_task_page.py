@@ -116,9 +116,11 @@ def test_headline_says_why_a_task_failed(page: Page, khala: Khala) -> None:
 
 def test_page_says_why_a_task_waits(page: Page, khala: Khala) -> None:
     need = {"require": {"arch": "z80"}}
-    spec = {"placement": need, "stages": {"execute": {"command": "true"}}}
+    stages = {"execute": {"command": "true"}}
+    spec = {"placement": need, "stages": stages, "retention": "2h"}
     task = page.request.post(f"{khala.url}/api/v2/tasks", data=spec).json()["id"]
     page.goto(f"/tasks/{task}")
+    expect(page.get_by_test_id("retention")).to_have_text("2 h after its end")
     waiting = page.get_by_test_id("waiting")
     expect(waiting.locator("[data-code=label]")).to_contain_text("has not the label arch=z80")
     headline = page.get_by_test_id("task-headline")
@@ -127,6 +129,7 @@ def test_page_says_why_a_task_waits(page: Page, khala: Khala) -> None:
     khala.call("DELETE", f"/api/task?id={task}")
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "cancelled")
     expect(waiting).to_have_count(0)
+    expect(page.get_by_test_id("removed-after").locator("time")).to_be_visible()
 
 
 def test_cancel_a_running_task(page: Page, khala: Khala) -> None:

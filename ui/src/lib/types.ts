@@ -118,6 +118,10 @@ export interface Task {
   retries: number;
   max_crashes: number;
   queue_ttl_s: number | null;
+  /** When it is removed at the earliest, if anything says that; unknown until it has ended. */
+  removed_after?: string | null;
+  /** How long after its end, as it says itself. */
+  retention_s?: number | null;
   /** The task that it repeats; it may be gone. */
   rerun_of: string | null;
   artifacts_request: { collect: string[]; max_total: number; max_files: number } | null;
@@ -292,6 +296,8 @@ export interface Explanation {
   position: number | null;
   /** False: it is further behind, which nobody counted. Missing from an older gateway. */
   position_is_exact?: boolean;
+  /** In half of such cases it starts by the first, in nine tenths by the second. */
+  estimated_start?: { p50_s: number; p90_s: number } | null;
   /** Any of these would let it run. */
   would_run_if: string[];
 }
