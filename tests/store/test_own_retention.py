@@ -25,6 +25,7 @@ from tests.store.samples import SUCCESS, a_lease, a_task
 from tests.store.test_jobs import accepted, finish, make
 from tests.store.test_retention import closed
 
+#: When this was collected, which may be long before it runs: what must not be due has hours left.
 NOW = to_ms(utc_now())
 MINUTE = timedelta(minutes=1)
 
@@ -102,7 +103,7 @@ async def test_only_those_that_say_so_are_in_the_index(mongo: MongoStore) -> Non
 
 async def test_they_go_without_any_rule_and_nothing_else_does(mongo: MongoStore) -> None:
     gone = await ended(mongo, 5 * MINUTE, 240)
-    kept = [await ended(mongo, 5 * MINUTE, 360), await ended(mongo, 900 * MINUTE)]
+    kept = [await ended(mongo, 5 * MINUTE, 36_000), await ended(mongo, 900 * MINUTE)]
     would = await retaining(mongo).forget(Retention(), dry_run=True)
     assert (would.tasks, would.own) == (1, 1)
     assert (await mongo.tasks.get(gone)).done_at == NOW - 5 * MINUTE
