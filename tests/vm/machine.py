@@ -2,13 +2,12 @@
 
 It needs neither virtualisation nor an image, starts in seconds, and mounts cgroups as the tests
 want them, while a host can have a controller in one hierarchy only. Its processes are processes
-of the host, in a session of their own; that is how all of them are found when it must end.
+of the host, in a session of their own, which ends as a whole (`warden.py`).
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -59,13 +58,13 @@ class Machine:
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
                 self._argv(folder, place),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={"PATH": os.environ["PATH"], "TMPDIR": str(_memory_folder(folder))},
             )
-        _give_way(self._process.pid)
+        _give_way(self.session)
 
     def _argv(self, folder: Path, place: Place) -> list[str]:
         environment = {
@@ -75,8 +74,8 @@ class Machine:
             "place": place,
         }
         return [
-            # Should this process be killed, the machine switches itself off.
-            *("setpriv", "--pdeathsig", "TERM", _PROGRAM),
+            *(sys.executable, str(_ROOT / "tests/vm/warden.py")),
+            *("env", f"LD_PRELOAD={_preloaded(folder)}", _PROGRAM),
             f"mem={_MEMORY_MIB}M",
             f"uml_dir={folder}/",
             *("rootfstype=hostfs", "rootflags=/", "ro", "con0=null,fd:1", "con=null", "panic=-1"),
@@ -124,18 +123,15 @@ class Machine:
                 parts.append(f"--- {log.name} ---\n{text}")
         return "\n".join(parts)
 
-    def processes(self) -> list[int]:
-        """The machine's processes on the host that live."""
-        return processes_of(self._process.pid)
+    @property
+    def session(self) -> int:
+        """What its processes on the host have in common."""
+        return self._process.pid
 
     def stop(self) -> None:
         """Kill whatever is left of it."""
-        while pids := self.processes():
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self._process.poll()
-            time.sleep(0.01)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._process.wait()
 
 
@@ -147,6 +143,15 @@ def _give_way(session: int) -> None:
         Path(f"/proc/{session}/autogroup").write_text(str(_NICE))
 
 
+def _preloaded(folder: Path) -> Path:
+    """The library of `xstate.c`, which says what it is for."""
+    library = folder / "xstate.so"
+    source = _ROOT / "tests/vm/xstate.c"
+    flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+    subprocess.run(["gcc", *flags, "-o", library, source, "-ldl"], check=True)
+    return library
+
+
 def _memory_folder(fallback: Path) -> Path:
     """The machine's memory is an unlinked file; on a disk it would be written back all the time,
     and containers have a small /dev/shm."""
@@ -156,18 +161,3 @@ def _memory_folder(fallback: Path) -> Path:
         if space.f_bavail * space.f_frsize > 2 * _MEMORY_MIB << 20:
             return shared
     return fallback
-
-
-def processes_of(session: int) -> list[int]:
-    """Those of a session that live."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in sorted(pids) if _session(pid) == session]
-
-
-def _session(pid: int) -> int | None:
-    """The session of a process; None for one that is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in (b"Z", b"X") else int(fields[3])
