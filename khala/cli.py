@@ -235,8 +235,9 @@ def status(as_json: bool, **options: object) -> None:
     multiple=True,
     help="Only what this role needs; may be repeated.",
 )
+@click.option("--no-jail", is_flag=True, help="Leave out what opens a sandbox.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def doctor(roles: tuple[str, ...], as_json: bool, **options: object) -> None:
+def doctor(roles: tuple[str, ...], no_jail: bool, as_json: bool, **options: object) -> None:
     """Check by trying whether the roles can run on this host, and print what repairs it.
 
     Changes nothing and may run beside a running Khala; takes about two seconds. Give it the
@@ -245,7 +246,7 @@ def doctor(roles: tuple[str, ...], as_json: bool, **options: object) -> None:
     settings, _ = _start("doctor", options)
     from roles.doctor.app import run
 
-    sys.exit(run(settings, roles, as_json=as_json))
+    sys.exit(run(settings, roles, as_json=as_json, jail=not no_jail))
 
 
 @add_options("bench")

@@ -8,7 +8,7 @@ import msgspec
 
 from khala.client.documents import DocumentCalls
 from khala.client.transport import JSON, parse
-from khala.protocol.v2 import Node, Nodes, NodeWork
+from khala.protocol.v2 import Examination, Examinations, Node, Nodes, NodeWork
 
 
 class NodeCalls(DocumentCalls):
@@ -20,6 +20,10 @@ class NodeCalls(DocumentCalls):
     async def get_node(self, name: str) -> Node:
         """The executor or the judicator of this name, and how many tasks it has."""
         return parse(Node, await self._ask("GET", _path(name)))
+
+    async def examine_node(self, name: str) -> list[Examination]:
+        """What its host lacks, by role: none while it has not looked. For operators."""
+        return parse(Examinations, await self._ask("GET", f"{_path(name)}/doctor")).items
 
     async def cordon(self, name: str, *, reason: str = "") -> NodeWork:
         """Let an executor have no new work; what it runs goes on."""

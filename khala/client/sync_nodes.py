@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khala.client.sync_jobs import BlockingJobs
-from khala.protocol.v2 import Node, Nodes, NodeWork
+from khala.protocol.v2 import Examination, Node, Nodes, NodeWork
 
 
 class BlockingNodes(BlockingJobs):
@@ -14,6 +14,9 @@ class BlockingNodes(BlockingJobs):
 
     def get_node(self, name: str) -> Node:
         return self._do(self._inner.get_node(name))
+
+    def examine_node(self, name: str) -> list[Examination]:
+        return self._do(self._inner.examine_node(name))
 
     def cordon(self, name: str, *, reason: str = "") -> NodeWork:
         return self._do(self._inner.cordon(name, reason=reason))

@@ -39,6 +39,8 @@ PRESETS = 200
 PRESET_BYTES = 16 * KIB
 PRESET_NAME_CHARS = 64
 PRESET_TEXT_CHARS = 200
+#: What the doctor says of a node.
+EXAMINATION_BYTES = 64 * KIB
 NAME_CHARS = 128
 #: Labels of a task, or of an executor.
 LABELS = 32

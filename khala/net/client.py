@@ -11,7 +11,7 @@ import msgspec
 from khala.model.capabilities import needs_of
 from khala.model.cases import Span
 from khala.model.errors import AlreadyDone, KhalaError, OutcomeUnknown
-from khala.model.ids import AttemptNo, TaskId
+from khala.model.ids import AttemptNo, ExecutorName, TaskId
 from khala.model.outcome import Cancellation, Chunked, Stream
 from khala.model.patch import Patch
 from khala.model.spec import Part
@@ -21,6 +21,7 @@ from khala.net.blob_client import BlobClient
 from khala.net.calls import WRITE_S, WRITE_TOTAL_S, Call, parse
 from khala.net.job_client import JobClient, cancel_body
 from khala.net.log_client import LogClient
+from khala.protocol.doctor import Report
 from khala.protocol.queue import QueueLines, QueuePlace, QueueView, ReadQueue
 from khala.protocol.rpc import (
     Cancelled,
@@ -218,6 +219,11 @@ class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
         )
 
     # ---- cluster ----------------------------------------------------------------------------
+
+    async def keep_examination(self, executor: ExecutorName, report: Report) -> None:
+        """What the doctor says of an executor's host; it takes the place of what it said before."""
+        path = f"/rpc/v1/nodes/{executor}/doctor/executor"
+        await self._call(Call(method="PUT", path=path, body=_encode(report)))
 
     async def view_from(self, address: str, timeout_s: float) -> ClusterView:
         """The cluster as that one judicator sees it."""

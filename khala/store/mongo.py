@@ -15,6 +15,7 @@ from khala.store.audit import MongoAudit
 from khala.store.blobs import MongoBlobs
 from khala.store.codec import Database
 from khala.store.committer import Committer
+from khala.store.examinations import MongoExaminations
 from khala.store.expansion import ExpansionStore
 from khala.store.forgetting import MongoForgetting
 from khala.store.holds import MongoHolds
@@ -62,13 +63,14 @@ class MongoStore:
         self.users = MongoUsers(database)
         self.access_tokens = MongoAccessTokens(database)
         self.audit = MongoAudit(database)
+        self.examinations = MongoExaminations(database)
         self.live = MongoLive(database)
         #: What has chunks, or is about to, that nothing may ever name.
         self.collectors = (self.payloads, self.outputs, self.live, self.uploads)
         self.committer = Committer(self.tasks, self.outputs, self.live)
         self.dispatch = DispatchStore(self.tasks, self.sessions, self.holds, self.committer)
 
-    async def prepare_access(self) -> None:
+    async def prepare(self) -> None:
         """Indexes of what is not a part of the schema: an older Khala can be started on it."""
-        for each in (self.users, self.access_tokens, self.audit):
+        for each in (self.users, self.access_tokens, self.audit, self.examinations):
             await each.prepare()

@@ -71,6 +71,7 @@ USERS = "users"
 ACCESS_TOKENS = "access_tokens"
 ACCESS_SESSIONS = "access_sessions"
 AUDIT = "audit"
+EXAMINATIONS = "examinations"
 #: Jobs that are being removed; empty but for a moment.
 LEAVING = "leaving"
 

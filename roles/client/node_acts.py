@@ -16,6 +16,8 @@ from roles.client.tables import Form
 _LOOK_S = 0.5
 #: From the deadline to an executor that is empty: its judicator may just be changing.
 _MOVE_S = 60.0
+#: As of `khala.pex doctor`.
+_UNABLE = 69
 
 
 async def list_nodes(khala: AsyncKhala, form: Form) -> int:
@@ -126,6 +128,27 @@ async def forget(khala: AsyncKhala, name: str) -> int:
     await khala.forget_node(name)
     click.echo(f"{name} is not listed any more.", err=True)
     return 0
+
+
+async def show_examinations(khala: AsyncKhala, name: str, form: Form) -> int:
+    """69 if a role lacks something, as of the doctor itself."""
+    found = await khala.examine_node(name)
+    if form in tables.DOCUMENTS:
+        tables.show_structs(found, form)
+    else:
+        for each in found:
+            click.echo(f"{each.role} {name}, {tables.age(each.at)} ago")
+            tables.show_table(None, [row for line in each.findings for row in _finding_rows(line)])
+        if not found:
+            click.echo(f"{name} has not looked at its host yet, or is older than this.", err=True)
+    return 0 if all(each.able for each in found) else _UNABLE
+
+
+def _finding_rows(line: v2.Finding) -> list[list[str]]:
+    rows = [[line.level, line.check, tables.plain(line.found)]]
+    if line.repair is not None:
+        rows.append(["", "", f"repair: {tables.plain(line.repair)}"])
+    return rows
 
 
 def _busy(node: v2.ExecutorNode) -> str:

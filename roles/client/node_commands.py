@@ -114,6 +114,22 @@ def forget_node(connection: Connection, name: str) -> None:
     act(connection, lambda khala: forget(khala, name))
 
 
+@node.command("doctor", short_help="What its host lacks, and how to repair it.")
+@_NAME
+@formed
+@connected
+def examine_node(connection: Connection, form: str, name: str) -> None:
+    """Show what the roles of NODE found when they last looked at their host: soon after they began,
+    and every hour. Exit code 0 if nothing is missing, 69 if something is that a role needs.
+
+    `khala.pex doctor` on the host itself looks at once, and tries the sandbox too.
+    """
+    from roles.client.node_acts import show_examinations
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: show_examinations(khala, name, Form(form)))
+
+
 def _list(connection: Connection, form: str) -> None:
     from roles.client.node_acts import list_nodes
     from roles.client.tables import Form

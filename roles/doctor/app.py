@@ -12,9 +12,10 @@ from msgspec import Struct
 
 from khala.config.setting import ALL, E, G, J
 from khala.config.settings import Settings
+from khala.protocol.doctor import Level, Line, Report
 from roles.doctor import disk, jail, machine, servers
 from roles.doctor.apart import attempt
-from roles.doctor.finding import Finding, Level
+from roles.doctor.finding import Finding
 
 _UNAVAILABLE = 69
 _MARKS = {Level.GOOD: "✔", Level.WARNING: "!", Level.MISSING: "✘"}
@@ -25,6 +26,8 @@ class Check(Struct, frozen=True):
     name: str
     roles: tuple[str, ...]
     look: Callable[[Settings], Finding]
+    #: It opens a sandbox, in a group of its own.
+    in_jail: bool = False
 
 
 CHECKS = (
@@ -42,33 +45,16 @@ CHECKS = (
     Check("ports", (J,), servers.check_judicators_ports),
     Check("HTTP port", (G,), servers.check_gateways_port),
     Check("nsjail", (E,), servers.check_nsjail),
-    Check("namespaces", (E,), jail.check_namespaces),
-    Check("cgroups", (E,), jail.check_cgroups),
-    Check("trial jail", (E,), jail.check_jail),
+    Check("namespaces", (E,), jail.check_namespaces, in_jail=True),
+    Check("cgroups", (E,), jail.check_cgroups, in_jail=True),
+    Check("trial jail", (E,), jail.check_jail, in_jail=True),
 )
 _WIDTH = max(len(check.name) for check in CHECKS)
 
 
-class Line(Struct, frozen=True, kw_only=True):
-    """A check with what it found. `roles`: those of the chosen ones that need it."""
-
-    check: str
-    roles: tuple[str, ...]
-    level: Level
-    found: str
-    repair: str | None
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """`able`: nothing is missing that a chosen role needs."""
-
-    able: bool
-    roles: tuple[str, ...]
-    lines: list[Line]
-
-
-def run(settings: Settings, roles: Sequence[str], *, as_json: bool) -> int:
-    """Print; 0 if every chosen role can run here, 69 if one lacks something."""
+def run(settings: Settings, roles: Sequence[str], *, as_json: bool, jail: bool = True) -> int:
+    """Print; 0 if every chosen role can run here, 69 if one lacks something. Without `jail`,
+    whatever opens a sandbox is left out."""
     chosen = tuple(role for role in ALL if role in roles) or ALL
     show = _shower()
     if not as_json:
@@ -76,7 +62,7 @@ def run(settings: Settings, roles: Sequence[str], *, as_json: bool) -> int:
     lines = []
     for check in CHECKS:
         needed_by = tuple(role for role in chosen if role in check.roles)
-        if needed_by:
+        if needed_by and (jail or not check.in_jail):
             lines.append(_look(check, needed_by, settings))
             if not as_json:
                 show(lines[-1])

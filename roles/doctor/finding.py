@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from msgspec import Struct
 
 from khala.model.errors import KhalaError
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    GOOD = "good"
-    #: It works, but worse than it could.
-    WARNING = "warning"
-    #: A role that needs it does not start, or takes no work.
-    MISSING = "missing"
+from khala.protocol.doctor import Level
 
 
 class Finding(Struct, frozen=True, kw_only=True):

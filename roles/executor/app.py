@@ -11,6 +11,7 @@ from khala.model.spec import Network
 from khala.pki.node import EXECUTOR
 from khala.supervise import binaries
 from roles.belonging import credentials_of, judicators_of
+from roles.examining import examiner
 from roles.executor import serve
 from roles.executor.capacity import capacity_of, labels_of
 from sandbox import SandboxConfig
@@ -29,6 +30,7 @@ def run(settings: Settings) -> int:
             judicators=judicators_of(settings, EXECUTOR),
             credentials=credentials_of(settings, EXECUTOR),
             drain_s=executor.drain,
+            doctor=examiner(EXECUTOR, settings),
             compile_cache_bytes=executor.compile_cache,
             blob_cache_bytes=executor.blob_cache,
             sandbox=sandbox_config(settings),

@@ -6,10 +6,12 @@ import asyncio
 import fcntl
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from khala.core.agent import Identity
 from khala.model.enforcement import Enforcement
@@ -22,7 +24,10 @@ from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
 from khala.net.joining import keep_renewed
 from khala.net.loop import run as run_loop
+from khala.pki.node import EXECUTOR
+from khala.protocol.doctor import Level, Line, Report
 from khala.version import VERSION
+from roles.examining import keep_examined
 from roles.executor.cache import CompileCache
 from roles.executor.cache_key import Surroundings, surroundings_of
 from roles.executor.host import Executor
@@ -56,6 +61,8 @@ class ExecutorConfig(Struct, frozen=True, kw_only=True):
     blob_cache_bytes: int
     #: How long a stop waits for running attempts before it gives them back.
     drain_s: float
+    #: argv of an examination of this host.
+    doctor: tuple[str, ...]
 
 
 def run(config: ExecutorConfig) -> int:
@@ -126,6 +133,17 @@ def _surroundings(config: SandboxConfig, enforcement: Enforcement) -> Surroundin
     return surroundings_of(f"{enforcement}; {sizes}")
 
 
+async def _report(
+    name: ExecutorName, sandbox: Sandbox, client: JudicatorClient, report: Report
+) -> None:
+    """With a line on the sandbox: this process has it, the doctor must not try another one."""
+    level = Level.WARNING if sandbox.warnings else Level.GOOD
+    found = "; ".join([f"limited by {sandbox.enforcement.label}", *sandbox.warnings])
+    line = Line(check="sandbox", roles=(EXECUTOR,), level=level, found=found, repair=None)
+    whole = replace(report, lines=[*report.lines, line])
+    await client.keep_examination(name, whole)
+
+
 async def _serve(
     config: ExecutorConfig, folder: Path, sandbox: Sandbox, stop: asyncio.Event
 ) -> None:
@@ -157,15 +175,18 @@ async def _serve(
             enforcement=sandbox.enforcement.label,
             images=[image.name for image in sandbox.images],
         )
-        renewing = asyncio.ensure_future(keep_renewed(config.credentials, client))
+        report = partial(_report, config.name, sandbox, client)
+        aside = [
+            asyncio.ensure_future(keep_renewed(config.credentials, client)),
+            asyncio.ensure_future(keep_examined(config.doctor, report)),
+        ]
         serving = asyncio.ensure_future(executor.serve())
         stopped = asyncio.ensure_future(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if stopped.done() and not serving.done():
             await executor.drain(config.drain_s)
-        stopped.cancel()
-        renewing.cancel()
-        serving.cancel()
+        for each in (stopped, *aside, serving):
+            each.cancel()
         await asyncio.gather(serving, return_exceptions=False)
     except asyncio.CancelledError:
         if not stop.is_set():

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -20,6 +21,7 @@ from khala.model.ids import check_name
 from khala.model.limits import CORDON_REASON_CHARS, DRAIN_MAX_S
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
+from khala.protocol import doctor as rpc
 from khala.protocol import v2
 from khala.protocol.nodes import NodeLoad, SetCordon
 from khala.protocol.v2 import ProblemCode
@@ -76,13 +78,28 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def get_node(self, _: Request, name: str) -> HTTPResponse:
         """Show one executor or judicator, as the list does; and how many tasks it has."""
-        found = view_nodes(await self.cluster.view())
-        executor = next((each for each in found.executors if each.name == name), None)
-        judicator = next((each for each in found.judicators if each.name == name), None)
-        if executor is None and judicator is None:
-            raise NotFound(f"there is no node {name[:80]!r}; /api/v2/nodes lists them")
-        running = (await self._load(name)).running if executor else 0
-        return _json(v2.Node(name=name, executor=executor, running=running, judicator=judicator))
+        node = await self._find(name)
+        if node.executor is not None:
+            node = replace(node, running=(await self._load(name)).running)
+        return _json(node)
+
+    @declare(
+        Operation(
+            method="GET",
+            path=f"{_NODE}/doctor",
+            tag="Cluster",
+            answers={200: Answer(v2.Examinations)},
+            problems=(ProblemCode.NOT_FOUND, ProblemCode.FORBIDDEN),
+            role=Role.OPERATOR,
+        )
+    )
+    async def examine_node(self, _: Request, name: str) -> HTTPResponse:
+        """What a node's host lacks for its roles, and what repairs it. Each role looks soon after
+        it began and then every hour; `khala.pex doctor` on the host looks at once."""
+        await self._find(name)
+        path = f"{_rpc_path(name)}/doctor"
+        found = await self.client.ask("GET", path, None, rpc.Examinations)
+        return _json(v2.Examinations(items=[_view(each) for each in found.items]))
 
     @declare(
         Operation(
@@ -184,6 +201,15 @@ class NodeActs(Struct, frozen=True, kw_only=True):
         path = f"{_rpc_path(name)}/cordon"
         return _work(await self.client.ask("DELETE", path, None, NodeLoad))
 
+    async def _find(self, name: str) -> v2.Node:
+        """Without its load. Raise `NotFound`."""
+        found = view_nodes(await self.cluster.view())
+        executor = next((each for each in found.executors if each.name == name), None)
+        judicator = next((each for each in found.judicators if each.name == name), None)
+        if executor is None and judicator is None:
+            raise NotFound(f"there is no node {name[:80]!r}; /api/v2/nodes lists them")
+        return v2.Node(name=name, executor=executor, running=0, judicator=judicator)
+
     async def _load(self, name: str) -> NodeLoad:
         return await self.client.ask("GET", _rpc_path(name), None, NodeLoad)
 
@@ -199,6 +225,16 @@ def _rpc_path(name: str) -> str:
 def _work(load: NodeLoad) -> HTTPResponse:
     record = load.record
     return _json(v2.NodeWork(name=record.name, running=load.running, cordon=record.cordon))
+
+
+def _view(given: rpc.Examination) -> v2.Examination:
+    findings = [
+        v2.Finding(check=line.check, level=line.level, found=line.found, repair=line.repair)
+        for line in given.report.lines
+    ]
+    return v2.Examination(
+        role=given.role, at=v2.stamp(given.at), able=given.report.able, findings=findings
+    )
 
 
 def _json(body: Struct) -> HTTPResponse:

@@ -22,12 +22,16 @@ _EXECUTORS = re.compile(
     r"GET /rpc/v1/executor|GET /rpc/v1/cluster|GET /rpc/v1/tasks/[^/]+/parts/[^/]+"
     r"|GET /rpc/v1/blobs/[^/]+"
     r"|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live|POST /rpc/v1/certificate"
+    r"|PUT /rpc/v1/nodes/[^/]+/doctor/executor"
 )
 #: For judicators and their hosts' administrators, who have a judicator's certificate. What gateways
 #: may ask of tokens and of retention is less than they may; its handlers see to that.
 _JUDICATORS = re.compile(r"[A-Z]+ /rpc/v1/(?:members|epoch)(?:/.*)?")
 #: What an executor alone does, in its own name.
-_NOT_GATEWAYS = re.compile(r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live")
+_NOT_GATEWAYS = re.compile(
+    r"GET /rpc/v1/executor|PUT /rpc/v1/outputs/.+|POST /rpc/v1/live"
+    r"|PUT /rpc/v1/nodes/[^/]+/doctor/executor"
+)
 
 
 def may(role: str, method: str, path: str) -> bool:

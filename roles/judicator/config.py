@@ -42,4 +42,6 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     #: How long entries of the audit log are kept.
     audit_life: timedelta = timedelta(days=400)
     quotas: Quotas = Quotas()
+    #: argv of an examination of this host.
+    doctor: tuple[str, ...]
     watchdog_fd: int | None = None

@@ -11,6 +11,7 @@ from khala.pki.node import JUDICATOR, NodeTls
 from khala.supervise.datadir import has_joined, load_node
 from roles.belonging import MEMBERS_FILE, read_members
 from roles.command import command
+from roles.examining import examiner
 from roles.judicator import serve
 from roles.judicator.backups import BackupPlan
 from roles.judicator.config import ServeConfig
@@ -45,6 +46,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
             retention=settings.retention.policy,
             audit_life=timedelta(days=settings.audit.days),
             quotas=settings.quota.policy,
+            doctor=examiner(JUDICATOR, settings),
             watchdog_fd=watchdog_fd,
         )
     )

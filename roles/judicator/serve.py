@@ -31,7 +31,8 @@ from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
 from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
-from khala.pki.node import NodeTls
+from khala.pki.node import JUDICATOR, NodeTls
+from khala.protocol.doctor import Report
 from khala.protocol.members import Member, Standing
 from khala.store.client import MongoSettings, connect, database_of, ensure_replica_set
 from khala.store.codec import Database
@@ -39,6 +40,7 @@ from khala.store.mongo import MongoStore
 from khala.store.roster import MongoRoster
 from khala.store.schema import ensure_schema
 from khala.store.tokens import MongoTokens
+from roles.examining import keep_examined
 from roles.judicator.access import require_certificate
 from roles.judicator.access_routes import register_access
 from roles.judicator.api import Api, Services
@@ -47,6 +49,7 @@ from roles.judicator.backups import Backups
 from roles.judicator.chores import Chores
 from roles.judicator.cluster import Cluster
 from roles.judicator.config import ServeConfig
+from roles.judicator.doctor_routes import DoctorRoutes
 from roles.judicator.events import Events
 from roles.judicator.executors import ExecutorSockets
 from roles.judicator.graph import GraphRoutes
@@ -99,7 +102,7 @@ async def _main(config: ServeConfig) -> int:
         await ensure_schema(store.database)
         if config.quotas.on:
             await store.quotas.prepare()
-        await store.prepare_access()
+        await store.prepare()
         await Judicator(config, store, etcd).serve(stop)
     finally:
         await etcd.close()
@@ -205,6 +208,7 @@ class Judicator:
             _share_peers(self._membership, self._world),
             self._cluster.watch(self._events),
             self._events.announce_touched(self._world, store.tasks),
+            keep_examined(self._config.doctor, self._keep_examination),
         ]
         if self._config.watchdog_fd is not None:
             loops.append(_feed_watchdog(self._config.watchdog_fd, lambda: chores.hung))
@@ -213,6 +217,9 @@ class Judicator:
             loops.append(self._members.tend(self._membership))
             loops.append(self._members.follow(self._on_members))
         return loops
+
+    async def _keep_examination(self, report: Report) -> None:
+        await self._store.examinations.keep(self._config.name, JUDICATOR, report)
 
     def _on_members(self, members: list[Member]) -> None:
         """etcd is asked wherever it is; MongoDB's driver finds its members itself."""
@@ -310,6 +317,7 @@ def _register_views(routes: Routes, store: MongoStore, jobs: Jobs) -> None:
     QueueRoutes(store.queue).register(routes)
     GraphRoutes(jobs, store.successors).register(routes)
     UploadRoutes(store.uploads).register(routes)
+    DoctorRoutes(store.examinations).register(routes)
 
 
 def _terms(config: ServeConfig) -> Terms:

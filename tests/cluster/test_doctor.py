@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from khala.net.ports import free_ports
-from roles.doctor.app import Report
-from roles.doctor.finding import Level
+from khala.protocol.doctor import Level, Report
 from tests.cluster.harness import PEX
 
 _PORTS = ("etcd-peer-port", "etcd-client-port", "mongodb-port", "rpc-port", "http-port")

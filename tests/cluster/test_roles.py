@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,20 @@ def test_roles_find_each_other_and_one_that_left_is_forgotten(apart: Apart) -> N
     assert "a new disk" in shown
     assert node(khala, "uncordon", name).stdout == f"{name} gets work again.\n"
     assert node(khala, "drain", name, "--monitor").stdout == f"{name} is empty; safe to stop.\n"
+
+    def examined() -> dict[str, dict[str, Any]]:
+        found = json.loads(node(khala, "doctor", name, "-o", "json").stdout)
+        return {each["role"]: each for each in found}
+
+    wait_until(lambda: len(examined()) == 2, 120, "both roles have looked at their host")
+    by_role = examined()
+    assert all(each["able"] for each in by_role.values()), by_role
+    checks = [each["check"] for each in by_role["executor"]["findings"]]
+    assert "nsjail" in checks
+    assert "trial jail" not in checks
+    assert checks[-1] == "sandbox"
+    ports = [each for each in by_role["judicator"]["findings"] if each["check"] == "ports"]
+    assert ports[0]["level"] == "good", ports
 
     apart.roles["executor"].send_signal(signal.SIGTERM)
     wait_until(lambda: "lost" in node(khala, "get", name).stdout, 90, "its session has ended")

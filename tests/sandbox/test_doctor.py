@@ -17,8 +17,7 @@ import pytest
 
 from khala.model.enforcement import Mode
 from khala.net.ports import free_ports
-from roles.doctor.app import Line, Report
-from roles.doctor.finding import Level
+from khala.protocol.doctor import Level, Line, Report
 from sandbox import contain, mounts
 from tests.sandbox.harness import MODE, UID_BASE, Runner
 

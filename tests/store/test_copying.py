@@ -113,7 +113,7 @@ def test_a_job_is_copied_before_the_members_it_counts() -> None:
 async def test_users_their_tokens_and_the_audit_log_are_copied(
     mongo: MongoStore, tmp_path: Path
 ) -> None:
-    await mongo.prepare_access()
+    await mongo.prepare()
     asked = MakeUser(name="ann", role=Role.ADMIN, number=7, pat=NewPat(name="laptop", ttl_s=3600.0))
     new = NewToken(name="laptop", role=Role.ADMIN, life=timedelta(hours=1))
     _, _, token = await mongo.users.make(asked, new)

@@ -88,7 +88,10 @@ from khala.protocol.v2.logs import (
 )
 from khala.protocol.v2.moments import encode, stamp, tag_of
 from khala.protocol.v2.nodes import (
+    Examination,
+    Examinations,
     ExecutorNode,
+    Finding,
     Image,
     ImageHolder,
     Images,
@@ -190,11 +193,14 @@ __all__ = [
     "EventRecord",
     "EventReset",
     "EventTask",
+    "Examination",
+    "Examinations",
     "Excerpt",
     "ExecutorChange",
     "ExecutorNode",
     "Explanation",
     "File",
+    "Finding",
     "Gap",
     "GraphEdge",
     "GraphNode",

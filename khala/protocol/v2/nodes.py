@@ -9,6 +9,7 @@ from msgspec import Struct
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, Cordon, ImageInfo, SessionState
 from khala.model.spec import Network
+from khala.protocol.doctor import Level
 
 
 class ExecutorNode(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,32 @@ class Node(Struct, frozen=True, kw_only=True):
     #: Tasks that run on the executor, or are on their way to it.
     running: int
     judicator: JudicatorNode | None
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What one check of the doctor found."""
+
+    check: str
+    level: Level
+    found: str
+    #: The command or the advice that repairs it.
+    repair: str | None
+
+
+class Examination(Struct, frozen=True, kw_only=True):
+    """What a running role's host lacks, as `khala.pex doctor` says it."""
+
+    role: str
+    at: datetime
+    #: Nothing is missing that the role needs.
+    able: bool
+    findings: list[Finding]
+
+
+class Examinations(Struct, frozen=True, kw_only=True):
+    """The last examination of each role of a node; none while it has not looked."""
+
+    items: list[Examination]
 
 
 class Nodes(Struct, frozen=True, kw_only=True):

@@ -14,9 +14,10 @@ import pytest
 from khala.config.load import Given, load
 from khala.config.settings import Settings
 from khala.model.errors import Rejected
+from khala.protocol.doctor import Level
 from roles.doctor import disk, machine, servers
 from roles.doctor.apart import apart, attempt
-from roles.doctor.finding import Finding, Level, good, missing
+from roles.doctor.finding import Finding, good, missing
 
 
 def _settings(**values: str) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from khala.model.enforcement import Enforcement, Mode, Unenforced
-from roles.doctor.finding import Level
+from khala.protocol.doctor import Level
 from roles.doctor.jail import judge_jail
 from sandbox.trial import Trial
 

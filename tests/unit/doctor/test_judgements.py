@@ -10,10 +10,11 @@ import pytest
 
 from khala.model.errors import Rejected
 from khala.model.limits import MIB
+from khala.protocol.doctor import Level
 from khala.supervise.probes import require_free
 from roles.doctor import disk, machine, servers
 from roles.doctor.disk import Mount
-from roles.doctor.finding import Finding, Level, good, missing, warning, worst
+from roles.doctor.finding import Finding, good, missing, warning, worst
 from roles.doctor.servers import Listener
 
 _GIB = 1024 * MIB

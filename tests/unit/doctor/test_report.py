@@ -12,9 +12,10 @@ import pytest
 from khala.config.load import load
 from khala.config.setting import ALL, E, G, J
 from khala.config.settings import Settings
+from khala.protocol.doctor import Level, Report
 from roles.doctor import app
-from roles.doctor.app import Check, Report
-from roles.doctor.finding import Finding, Level, good, missing, warning
+from roles.doctor.app import Check
+from roles.doctor.finding import Finding, good, missing, warning
 
 
 def _check(name: str, roles: tuple[str, ...], finding: Finding) -> Check:

@@ -13,6 +13,7 @@ from khala.model.ids import JudicatorName
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.protocol.backups import Backup, Backups, BackupState
+from khala.protocol.doctor import Examination, Examinations
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.retention import Answer, Forget
@@ -35,6 +36,8 @@ class OperationsDouble:
         routes.add("GET", "/rpc/v1/tokens", self.list_tokens)
         routes.add("DELETE", "/rpc/v1/tokens/<token:str>", self.revoke_token)
 
+        self.examinations: dict[str, list[Examination]] = {}
+        routes.add("GET", "/rpc/v1/nodes/<name:str>/doctor", self.show_examinations)
         self.backups: dict[str, Backup] = {}
         one = "/rpc/v1/backups/<backup:str>"
         routes.add("GET", "/rpc/v1/backups", self.list_backups)
@@ -42,6 +45,9 @@ class OperationsDouble:
         routes.add("POST", f"{one}/verify", self.verify_backup)
         routes.add("DELETE", one, self.remove_backup)
         routes.add("GET", f"{one}/archive", self.read_backup)
+
+    async def show_examinations(self, _: Request, name: str) -> HTTPResponse:
+        return _answer(Examinations(items=self.examinations.get(name, [])))
 
     async def list_backups(self, _: Request) -> HTTPResponse:
         return _answer(Backups(items=list(self.backups.values())))

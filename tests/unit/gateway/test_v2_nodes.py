@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from khala.model.ids import SessionNo
+from khala.protocol.doctor import Examination, Level, Line, Report
 from tests.store.samples import a_hello
 from tests.unit.gateway.conftest import Site
+from tests.unit.gateway.operations_double import AT
 
 #: As the double's cluster has them.
 ONLINE, LOST, JUDICATOR = "executor.1", "gone", "judicator"
@@ -59,3 +61,19 @@ async def test_a_judicator_leaves_otherwise(site: Site) -> None:
     status, problem = await ask(site, "DELETE", JUDICATOR)
     assert (status, problem["code"]) == (409, "not_possible")
     assert "khala.pex cluster remove judicator" in str(problem["detail"])
+
+
+async def test_what_its_host_lacks_is_shown_by_role(site: Site) -> None:
+    path = f"{JUDICATOR}/doctor"
+    assert await ask(site, "GET", path) == (200, {"items": []})
+    line = Line(
+        check="clock", roles=("judicator",), level=Level.WARNING, found="late", repair="set it"
+    )
+    report = Report(able=True, roles=("judicator",), lines=[line])
+    found = Examination(role="judicator", at=AT, report=report)
+    site.judicator.operations.examinations[JUDICATOR] = [found]
+    finding = {"check": "clock", "level": "warning", "found": "late", "repair": "set it"}
+    item = {"role": "judicator", "at": "2026-11-24T00:00:00.000Z", "able": True}
+    assert await ask(site, "GET", path) == (200, {"items": [item | {"findings": [finding]}]})
+    status, problem = await ask(site, "GET", "nobody/doctor")
+    assert (status, problem["code"]) == (404, "not_found")

@@ -20,6 +20,8 @@ TASK = "/rpc/v1/tasks/6b04d4787d852fb9eb7f7a4e"
         ("POST", "/rpc/v1/live", "EJ"),
         ("POST", "/rpc/v1/logs/t", "GJ"),
         ("POST", "/rpc/v1/nodes/e/cordon", "GJ"),
+        ("GET", "/rpc/v1/nodes/e/doctor", "GJ"),
+        ("PUT", "/rpc/v1/nodes/e/doctor/executor", "EJ"),
         ("GET", "/rpc/v1/epoch", "J"),
         ("GET", "/rpc/v1/cluster", "EGJ"),
         ("POST", "/rpc/v1/certificate", "EGJ"),
