@@ -15,6 +15,7 @@ from khala.client.transport import JSON, parse
 from khala.protocol.v2 import (
     Backup,
     Backups,
+    ClusterConfig,
     Collected,
     CreatedJoinToken,
     JoinToken,
@@ -39,6 +40,11 @@ class OperatorCalls(DocumentCalls):
         ready; `leader` is another one if it fell silent after it had agreed."""
         path = "/api/v2/cluster/transfer-leadership"
         return parse(Transferred, await self._post(path, {"to": to}))
+
+    async def cluster_config(self) -> ClusterConfig:
+        """What judicators were told to keep and to bound, and what the gateway lets a task ask
+        for."""
+        return parse(ClusterConfig, await self._ask("GET", "/api/v2/cluster/config"))
 
     async def join_tokens(self) -> list[JoinToken]:
         """Those that hosts can still join with."""

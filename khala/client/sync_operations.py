@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from khala.client.sync_access import BlockingAccess
-from khala.protocol.v2 import Backup, Backups, Collected, CreatedJoinToken, JoinToken, Transferred
+from khala.protocol.v2 import (
+    Backup,
+    Backups,
+    ClusterConfig,
+    Collected,
+    CreatedJoinToken,
+    JoinToken,
+    Transferred,
+)
 
 
 class BlockingOperations(BlockingAccess):
@@ -16,6 +24,9 @@ class BlockingOperations(BlockingAccess):
 
     def transfer_leadership(self, to: str | None = None) -> Transferred:
         return self._do(self._inner.transfer_leadership(to))
+
+    def cluster_config(self) -> ClusterConfig:
+        return self._do(self._inner.cluster_config())
 
     def join_tokens(self) -> list[JoinToken]:
         return self._do(self._inner.join_tokens())

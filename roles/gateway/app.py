@@ -50,6 +50,7 @@ from roles.gateway.v2_audit import AuditRoutes
 from roles.gateway.v2_autoscale import AutoscaleRoutes
 from roles.gateway.v2_backups import BackupRoutes
 from roles.gateway.v2_cluster import ClusterActs
+from roles.gateway.v2_config import ConfigRoutes
 from roles.gateway.v2_create import V2Create
 from roles.gateway.v2_diff import DiffRoutes
 from roles.gateway.v2_events import EventRoutes
@@ -105,6 +106,7 @@ HANDLERS = (
     ClusterActs,
     JoinTokenRoutes,
     BackupRoutes,
+    ConfigRoutes,
     Reference,
 )
 #: Requests under way when the gateway is stopped get this long.
@@ -228,6 +230,7 @@ class Gateway:
             ClusterActs(client=self._client),
             JoinTokenRoutes(client=self._client),
             BackupRoutes(client=self._client, cluster=self._cluster),
+            ConfigRoutes(client=self._client, cluster=self._cluster, config=config),
             self._logs,
             JobActs(client=self._client),
             JobGraphs(client=self._client),

@@ -67,6 +67,7 @@ from roles.judicator.queue import QueueRoutes
 from roles.judicator.quotas import Admission
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
+from roles.judicator.settings_routes import SettingsRoutes
 from roles.judicator.statistics import Statistics
 from roles.judicator.submit import Submissions, SubmitParts
 from roles.judicator.uploads import UploadRoutes
@@ -282,8 +283,8 @@ class Judicator:
         LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
         register_access(routes, store, self._world, self._config.audit_life)
-        BackupRoutes(self._backups).register(routes)
-        for part in (self._retaining, self._statistics, self._admission):
+        beside = (BackupRoutes(self._backups), SettingsRoutes(self._config))
+        for part in (self._retaining, self._statistics, self._admission, *beside):
             part.register(routes)
         if self._config.identity is not None:
             (await self._joining(self._config.identity)).register(routes)

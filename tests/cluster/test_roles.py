@@ -94,6 +94,10 @@ def test_roles_find_each_other_and_one_that_left_is_forgotten(apart: Apart) -> N
     ports = [each for each in by_role["judicator"]["findings"] if each["check"] == "ports"]
     assert ports[0]["level"] == "good", ports
 
+    config = khala.call("GET", "/api/v2/cluster/config")[1]
+    assert [each["name"] for each in config["judicators"]] == [name]
+    assert config["judicators"][0]["backups_kept"] == 7
+
     apart.roles["executor"].send_signal(signal.SIGTERM)
     wait_until(lambda: "lost" in node(khala, "get", name).stdout, 90, "its session has ended")
     assert node(khala, "rm", name).returncode == 0

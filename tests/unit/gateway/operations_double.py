@@ -10,6 +10,7 @@ from sanic.response import HTTPResponse
 
 from khala.model.errors import NotFound
 from khala.model.ids import JudicatorName
+from khala.model.quota import Quota, Quotas
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.protocol.backups import Backup, Backups, BackupState
@@ -17,9 +18,16 @@ from khala.protocol.doctor import Examination, Examinations
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transfer, Transferred
 from khala.protocol.retention import Answer, Forget
+from khala.protocol.settings import JudicatorSettings
 
 ARCHIVE = b"everything that there is"
 AT = datetime(2026, 11, 24, tzinfo=UTC)
+SETTINGS = JudicatorSettings(
+    retention=Retention(age_s=3600.0),
+    quotas=Quotas(default=Quota(queued=10), users={7: Quota(cpu_s=60)}),
+    audit_s=86400.0,
+    backups_kept=7,
+)
 
 
 class OperationsDouble:
@@ -38,6 +46,8 @@ class OperationsDouble:
 
         self.examinations: dict[str, list[Examination]] = {}
         routes.add("GET", "/rpc/v1/nodes/<name:str>/doctor", self.show_examinations)
+        self.settings = SETTINGS
+        routes.add("GET", "/rpc/v1/settings", self.show_settings)
         self.backups: dict[str, Backup] = {}
         one = "/rpc/v1/backups/<backup:str>"
         routes.add("GET", "/rpc/v1/backups", self.list_backups)
@@ -45,6 +55,9 @@ class OperationsDouble:
         routes.add("POST", f"{one}/verify", self.verify_backup)
         routes.add("DELETE", one, self.remove_backup)
         routes.add("GET", f"{one}/archive", self.read_backup)
+
+    async def show_settings(self, _: Request) -> HTTPResponse:
+        return _answer(self.settings)
 
     async def show_examinations(self, _: Request, name: str) -> HTTPResponse:
         return _answer(Examinations(items=self.examinations.get(name, [])))

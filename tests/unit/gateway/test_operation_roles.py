@@ -50,6 +50,7 @@ CHANGES = {
 }
 #: What only reads, and not everybody may.
 READS = {
+    "GET /api/v2/cluster/config": "operator",
     "GET /api/v2/nodes/<name:str>/doctor": "operator",
     "GET /api/v2/backups": "operator",
     "GET /api/v2/backups/<backup:str>": "operator",

@@ -1,0 +1,67 @@
+"""What the processes of a cluster were told, as far as it concerns everybody."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from khala.model.spec import StageLimits
+
+
+class Keeping(Struct, frozen=True, kw_only=True):
+    """How much is kept of what has ended; null: no bound."""
+
+    age_s: float | None
+    count: int | None
+    size_bytes: int | None
+
+
+class QuotaBounds(Struct, frozen=True, kw_only=True):
+    """Of one user; null: no bound."""
+
+    queued: int | None
+    running: int | None
+    #: Processor seconds a day.
+    cpu_s: int | None
+    stored_bytes: int | None
+
+
+class QuotaConfig(Struct, frozen=True, kw_only=True):
+    default: QuotaBounds
+    #: Those that have their own, by number.
+    users: dict[str, QuotaBounds]
+
+
+class JudicatorConfig(Struct, frozen=True, kw_only=True):
+    """What one judicator was told."""
+
+    name: str
+    retention: Keeping
+    quotas: QuotaConfig
+    #: How long entries of the audit log are kept.
+    audit_s: float
+    backups_kept: int
+
+
+class GatewayConfig(Struct, frozen=True, kw_only=True):
+    """What the gateway that answers was told."""
+
+    #: Limits of a stage that asks for none.
+    compile: StageLimits
+    execute: StageLimits
+    #: The most that a task may ask for.
+    maxima: StageLimits
+    max_body_bytes: int
+    max_blob_bytes: int
+    #: Only users are let in.
+    users_only: bool
+    #: `auto`, `open` or `off`.
+    legacy_api: str
+
+
+class ClusterConfig(Struct, frozen=True, kw_only=True):
+    judicators: list[JudicatorConfig]
+    #: What the judicators were not told alike: the one that leads decides.
+    differing: list[str]
+    #: Judicators that did not say.
+    unreachable: list[str]
+    gateway: GatewayConfig
