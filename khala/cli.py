@@ -27,6 +27,7 @@ from khala.version import VERSION
 from roles.admin.access_commands import ACCESS_COMMANDS
 from roles.admin.commands import ADMIN_COMMANDS
 from roles.backup.commands import backup
+from roles.client.backup_commands import BACKUP_COMMANDS
 from roles.client.commands import COMMANDS
 from roles.recover.commands import recover
 from roles.replay.commands import replay
@@ -299,6 +300,8 @@ def version() -> None:
 
 for _command in (*ACCESS_COMMANDS, *ADMIN_COMMANDS, recover, backup):
     cli.add_command(_command)
+for _command in BACKUP_COMMANDS:
+    backup.add_command(_command)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from khala.client.sync_access import BlockingAccess
+from khala.client.uploads import Progress
 from khala.protocol.v2 import (
     Backup,
     Backups,
@@ -54,5 +55,5 @@ class BlockingOperations(BlockingAccess):
     def remove_backup(self, backup: str) -> None:
         self._do(self._inner.remove_backup(backup))
 
-    def download_backup(self, backup: str, file: Path) -> None:
-        self._do(self._inner.download_backup(backup, file))
+    def download_backup(self, backup: str, file: Path, *, progress: Progress | None = None) -> None:
+        self._do(self._inner.download_backup(backup, file, progress=progress))

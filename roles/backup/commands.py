@@ -23,18 +23,33 @@ def backup() -> None:
     """Save, try and restore all tasks, with their sources, outputs and artifacts.
 
     \b
-      khala.pex backup create -o khala-2026-11-24.tar        while everything works
-      khala.pex backup verify khala-2026-11-24.tar           on any host
+    A file, on a judicator's host while everything works; verify and restore on any host:
+      khala.pex backup create -o khala-2026-11-24.tar
+      khala.pex backup verify khala-2026-11-24.tar
       khala.pex backup restore khala-2026-11-24.tar --data-dir /srv/new
       khala.pex up --data-dir /srv/new
+
+    \b
+    Kept by the judicators, through a gateway from anywhere:
+      khala.pex backup take
+      khala.pex backup ls
+      khala.pex backup download 5a1f0c2be97d4e63 saved.tar
 
     Who can read the file can read every task: it is made with mode 0600.
     """
 
 
 @add_options("judicator")
-@backup.command("create", cls=Command, short_help="Save everything, while it works.")
-@click.option("-o", "--output-file", required=True, metavar="FILE", help="Must not exist.")
+@backup.command(
+    "create", cls=Command, short_help="Save everything into a file, on a judicator's host."
+)
+@click.option(
+    "-o",
+    "--output-file",
+    required=True,
+    metavar="FILE",
+    help="Must not exist. `backup take` lets a judicator keep it.",
+)
 @click.option(
     "--no-verify", is_flag=True, help="Do not restore it into a scratch MongoDB to count it."
 )
@@ -52,18 +67,21 @@ def create(output_file: str, no_verify: bool, as_json: bool, **options: object) 
 
 
 @add_options("judicator")
-@backup.command("verify", cls=Command, short_help="Restore into a scratch MongoDB and count.")
+@backup.command(
+    "verify", cls=Command, short_help="Restore a file into a scratch MongoDB and count."
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @_json
 def verify(file: Path, as_json: bool, **options: object) -> None:
-    """Restore FILE into a scratch MongoDB, count it, and read every task. Changes nothing else."""
+    """Restore FILE into a scratch MongoDB, count it, and read every task. Changes nothing else.
+    What a judicator keeps is tried where it is: `backup try`."""
     from roles.backup.app import verify
 
     sys.exit(verify(_settings(options), file, as_json=as_json))
 
 
 @add_options("judicator")
-@backup.command("restore", cls=Command, short_help="Make a new cluster out of a backup.")
+@backup.command("restore", cls=Command, short_help="Make a new cluster out of a file.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--init",

@@ -22,11 +22,11 @@ from khala.model.task import TaskState
 from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection, login_name
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
+from roles.client.moving import Moving
 from roles.client.output import Output, show_log
 from roles.client.saving import save
 from roles.client.selectors import select, select_one, select_predecessors
 from roles.client.tables import Form
-from roles.client.uploading import Uploading
 from roles.client.watching import Watch, watch_list
 
 _SIGNAL_BASE = 128
@@ -44,7 +44,7 @@ def act(
         async with AsyncKhala(
             connection.url, token=connection.token, patience_s=patience_s
         ) as khala:
-            khala.on_progress = Uploading()
+            khala.on_progress = Moving("sent")
             return await work(khala)
 
     try:

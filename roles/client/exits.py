@@ -1,9 +1,9 @@
 """Exit codes of the users' commands; scripts rely on them.
 
     0  done; for `wait`, `run` and `submit --wait`: the task succeeded
-    1  the task did not succeed, or its verdict is not AC
+    1  the task did not succeed, or its verdict is not AC; the backup failed
     2  the command line, or the request, is wrong
-    3  there is no such task
+    3  there is no such task, job, node or backup
     4  the gateway does not take this token
     5  it conflicts with what is: the task has ended already, or has not, or does not wait
     6  the cluster cannot be reached, or cannot answer now

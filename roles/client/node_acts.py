@@ -49,14 +49,14 @@ async def show_node(khala: AsyncKhala, name: str, form: Form) -> int:
         return 0
     if found.judicator is not None:
         node = found.judicator
-        _lines(
+        tables.show_lines(
             judicator=node.name,
             state=_judicator_state(node),
             address=node.address,
             version=node.version or "unknown: it does not answer",
         )
     if found.executor is not None:
-        _lines(**_executor_lines(found.executor, found.running))
+        tables.show_lines(**_executor_lines(found.executor, found.running))
     return 0
 
 
@@ -83,11 +83,6 @@ def _executor_lines(node: v2.ExecutorNode, running: int) -> dict[str, str]:
             filter(None, (f"since {tables.date(node.cordon.since)}", node.cordon.reason))
         )
     return lines
-
-
-def _lines(**lines: str) -> None:
-    for name, text in lines.items():
-        click.echo(f"{name:<11}{tables.plain(text) or '-'}")
 
 
 async def cordon(khala: AsyncKhala, name: str, reason: str) -> int:

@@ -106,6 +106,12 @@ def show_structs(items: Sequence[Struct], form: Form) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(list(items)), indent=2).decode())
 
 
+def show_lines(**lines: str) -> None:
+    """What is known of one thing, for people."""
+    for name, text in lines.items():
+        click.echo(f"{name:<11}{plain(text) or '-'}")
+
+
 def age(moment: datetime) -> str:
     return span((datetime.now(UTC) - moment).total_seconds())
 

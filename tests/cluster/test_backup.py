@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from khala.client import Khala as Client
-from tests.cluster.harness import PEX, Khala, running, wait_until
+from tests.cluster.harness import PEX, Khala, running
 
 
 def backup(*words: str) -> subprocess.CompletedProcess[str]:
@@ -16,30 +16,34 @@ def backup(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def ended(khala: Khala, backup: str) -> Any:
-    found = khala.call("GET", f"/api/v2/backups/{backup}")[1]
-    return found if found["state"] != "running" and not found["verifying"] else None
+def kept(khala: Khala, *words: str) -> str:
+    """What a command says on backups that judicators keep."""
+    said = backup(*words, "--url", khala.url)
+    assert said.returncode == 0, said.stderr
+    return said.stdout
 
 
-def taken_by_http(khala: Khala, file: Path) -> Path:
-    """From the first to the last; the archive is what the command makes."""
-    status, began = khala.call("POST", "/api/v2/backups")
-    assert (status, began["state"]) == (202, "running")
-    done = wait_until(lambda: ended(khala, began["id"]), 120, "it is done")
+def kept_by_the_judicator(khala: Khala, file: Path) -> Path:
+    """From the first to the last; the archive is what the command makes of the files here."""
+    taken = kept(khala, "take").strip()
+    done = khala.call("GET", f"/api/v2/backups/{taken}")[1]
     assert (done["state"], done["tasks"], done["error"]) == ("done", 6, None)
     assert done["verified_at"]
-    kept = khala.data_dir / "backups" / f"{done['id']}.tar"
-    assert (kept.stat().st_mode & 0o777, kept.stat().st_size) == (0o600, done["size_bytes"])
-    assert kept.parent.stat().st_mode & 0o777 == 0o700
+    archive = khala.data_dir / "backups" / f"{taken}.tar"
+    assert (archive.stat().st_mode & 0o777, archive.stat().st_size) == (0o600, done["size_bytes"])
+    assert archive.parent.stat().st_mode & 0o777 == 0o700
+    assert str(file) in kept(khala, "download", taken, str(file))
+    assert (file.stat().st_mode & 0o777, file.read_bytes()) == (0o600, archive.read_bytes())
+    assert backup("download", taken, str(file), "--url", khala.url).returncode == 2
     with Client(khala.url) as client:
-        client.download_backup(done["id"], file)
-        assert [each.id for each in client.backups().items] == [done["id"]]
-        client.verify_backup(done["id"])
-        tried = wait_until(lambda: ended(khala, done["id"]), 120, "it is tried")
-        assert tried["verified_at"] > done["verified_at"]
-        client.remove_backup(done["id"])
-        assert client.backups().items == []
-    assert list(kept.parent.iterdir()) == []
+        assert [each.id for each in client.backups().items] == [taken]
+    assert kept(khala, "ls", "-o", "name") == f"{taken}\n"
+    assert "6 tasks" in kept(khala, "try", taken)
+    tried = json.loads(kept(khala, "get", taken, "-o", "jsonl"))
+    assert tried["verified_at"] > done["verified_at"]
+    assert kept(khala, "rm", taken) == f"{taken} removed\n"
+    assert backup("get", taken, "--url", khala.url).returncode == 3
+    assert list(archive.parent.iterdir()) == []
     return file
 
 
@@ -57,7 +61,7 @@ def test_what_was_saved_is_there_and_what_was_not_done_is_done(tmp_path: Path) -
         again = backup("create", "-o", str(saved), *location)
         assert again.returncode == 2
         assert "replaces nothing" in again.stderr
-        by_http = taken_by_http(old, tmp_path / "by-http.tar")
+        by_http = kept_by_the_judicator(old, tmp_path / "by-http.tar")
 
     new = Khala(tmp_path / "new")
     restored = backup("restore", str(by_http), "--data-dir", str(new.data_dir))

@@ -42,6 +42,7 @@ ROLES_OF_COMMANDS = {
     "roles.backup",
     "roles.backup.commands",
     "roles.client",
+    "roles.client.backup_commands",
     "roles.client.commands",
     "roles.client.job_commands",
     "roles.client.live_commands",

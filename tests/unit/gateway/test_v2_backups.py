@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from khala.client import AsyncKhala
+from khala.client.transport import Transport
 from khala.model.errors import NotPossible, Unavailable
 from khala.model.ids import JudicatorName
 from khala.net.client import JudicatorClient
 from khala.protocol.backups import BackupState
 from khala.protocol.rpc import ClusterView
+from khala.protocol.v2 import Backup
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.operations_double import ARCHIVE
 
@@ -56,6 +61,70 @@ async def test_from_the_first_to_the_last(site: Site, tmp_path: Path) -> None:
         for method in ("GET", "DELETE"):
             status, problem = await ask(site, method, path)
             assert (status, problem["code"]) == (404, "not_found")
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, *, times: int, size: int) -> list[str]:
+    """Let a line break off after a few bytes, so many times; what parts were asked for."""
+    ranges: list[str] = []
+    opening = Transport.open
+
+    async def broken(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for piece in pieces:
+            if len(ranges) > times:
+                yield piece
+                continue
+            yield piece[:size]
+            raise Unavailable("the line broke")
+
+    @asynccontextmanager
+    async def open_it(
+        self: Transport, path: str, query: Any, headers: Any
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        ranges.append(headers["Range"])
+        async with opening(self, path, query, headers) as pieces:
+            yield broken(pieces)
+
+    monkeypatch.setattr(Transport, "open", open_it)
+    return ranges
+
+
+async def test_a_download_goes_on_where_it_was(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranges = breaking(monkeypatch, times=2, size=4)
+    steps: list[tuple[int, int]] = []
+    async with AsyncKhala(site.base) as khala:
+        backup = (await khala.create_backup()).id
+        site.judicator.operations.finish_backup(backup)
+        file = tmp_path / "saved.tar"
+        await khala.download_backup(
+            backup, file, progress=lambda at, size: steps.append((at, size))
+        )
+    assert ranges == ["bytes=0-", "bytes=4-", "bytes=8-"]
+    assert file.read_bytes() == ARCHIVE
+    assert steps == [(at, len(ARCHIVE)) for at in (0, 4, 8, len(ARCHIVE))]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+async def test_half_a_download_is_no_backup(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncKhala(site.base, patience_s=0.0) as khala:
+        backup = (await khala.create_backup()).id
+        site.judicator.operations.finish_backup(backup)
+        with monkeypatch.context() as patched:
+            breaking(patched, times=1000, size=0)
+            with pytest.raises(Unavailable, match="the line broke"):
+                await khala.download_backup(backup, tmp_path / "saved.tar")
+        seen = await khala.get_backup(backup)
+
+        async def other(*_: object) -> Backup:
+            return msgspec.structs.replace(seen, size_bytes=len(ARCHIVE) + 7)
+
+        monkeypatch.setattr(AsyncKhala, "get_backup", other)
+        with pytest.raises(NotPossible, match=f"has {len(ARCHIVE) + 7} bytes, and {len(ARCHIVE)}"):
+            await khala.download_backup(backup, tmp_path / "saved.tar")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_where_it_is_to_be_looked_at_is_told(site: Site) -> None:

@@ -12,11 +12,13 @@ from roles.client import tables
 _PAUSE_S = 1.0
 
 
-class Uploading:
+class Moving:
     """Told of each step. Says nothing of what takes less than a second, and something once a second
     of what takes longer: in one place on a terminal, elsewhere a line each."""
 
-    def __init__(self) -> None:
+    def __init__(self, done: str) -> None:
+        """`done` is what happens to it: sent, received."""
+        self._done = done
         self._next_at = 0.0
         self._drawn = False
 
@@ -28,7 +30,8 @@ class Uploading:
         screen = sys.stderr.isatty()
         if now >= self._next_at:
             self._next_at = now + _PAUSE_S
-            text = f"khala: {tables.size(at)} of {tables.size(size)} sent ({100 * at // size} %)"
+            of = f"{tables.size(at)} of {tables.size(size)}"
+            text = f"khala: {of} {self._done} ({100 * at // size} %)"
             click.echo(f"\r\x1b[K{text}" if screen else text, nl=not screen, err=True)
             self._drawn = screen
         if at == size and self._drawn:

@@ -1,17 +1,17 @@
-"""What is said of a large file while it is sent."""
+"""What is said of a large file while it is on its way."""
 
 from __future__ import annotations
 
 import pytest
 
 from khala.client import CaseOf, NewTask, Source, StageOf
-from roles.client.uploading import Uploading
+from roles.client.moving import Moving
 
 MIB = 1024 * 1024
 
 
 def test_what_takes_a_moment_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Uploading()
+    told = Moving("sent")
     for at in (0, 4 * MIB, 8 * MIB):
         told(at, 8 * MIB)
     assert capsys.readouterr().err == ""
@@ -21,8 +21,8 @@ def test_what_takes_longer_is_told_once_a_second(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("roles.client.uploading.time.monotonic", lambda: now)
-    told = Uploading()
+    monkeypatch.setattr("roles.client.moving.time.monotonic", lambda: now)
+    told = Moving("sent")
     for at in range(0, 11 * MIB, MIB):
         told(at, 10 * MIB)
         now += 0.4
