@@ -143,14 +143,16 @@ class MongoAccessTokens:
             "expires_at": min(token["expires_at"], now + timedelta(seconds=given.ttl_s)),
         }
         with changing():
+            await self._sessions.insert_one(document)
+            # After it: of several that are opened at once, the last to look sees all of them.
+            others = {"user": token["user"], "_id": {"$ne": minted.id}}
             oldest = (
-                await self._sessions.find({"user": token["user"]}, {"_id": 1})
+                await self._sessions.find(others, {"_id": 1})
                 .sort("created_at", DESCENDING)
                 .skip(USER_SESSIONS - 1)
                 .to_list()
             )
             await self._sessions.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
-            await self._sessions.insert_one(document)
         return minted, document
 
     async def close_session(self, session: str) -> None:

@@ -37,8 +37,8 @@ class MongoAudit:
     async def prepare(self) -> None:
         with changing():
             await self._audit.create_index("removed_at", expireAfterSeconds=0)
-            for field in ("user", "act"):
-                await self._audit.create_index([(field, 1), ("_id", -1)])
+            for fields in (("user",), ("act",), ("user", "act")):
+                await self._audit.create_index([*((name, 1) for name in fields), ("_id", -1)])
 
     async def keep(self, entry: AuditEntry, life: timedelta) -> str:
         """The entry's id, when a majority has it."""
@@ -63,8 +63,7 @@ class MongoAudit:
             raise NotFound(f"there is no entry {entry}")
 
     async def page(self, query: AuditQuery) -> AuditPage:
-        """The latest first. It reads as many entries as it shows, by `user` if that is given, else
-        by `act`, else all; with both, those of the user that do not fit are passed over."""
+        """The latest first. It reads as many entries as it shows, whatever is given."""
         wanted: Document = {
             key: value
             for key, value in (("user", query.user), ("act", query.act))

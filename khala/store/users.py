@@ -81,7 +81,11 @@ class MongoUsers:
             count = await self._users.count_documents({}, session=session)
             _check_first(given, first=count == 0)
             if count >= USERS:
-                raise Rejected(f"there are {USERS} users, the most that there may be", field="name")
+                raise Rejected(
+                    f"there are {USERS} users, the most that there may be; remove one that is not"
+                    " needed any more, by DELETE /api/v2/users/NAME or khala.pex user rm",
+                    field="name",
+                )
             if await self._users.find_one({"_id": given.name}, {"_id": 1}, session=session):
                 raise AlreadyThere(f"name: there is a user {given.name} already", field="name")
             number = await self._number(given.number, guard, session)

@@ -17,7 +17,7 @@ from khala.protocol.access import ChangeUser, Identify, MakeUser, NewPat, OpenSe
 from khala.store import access_tokens, users
 from khala.store.access_tokens import NewToken
 from khala.store.mongo import MongoStore
-from khala.store.schema import ACCESS_TOKENS, META
+from khala.store.schema import ACCESS_SESSIONS, ACCESS_TOKENS, META
 from tests.store.conftest import Store  # noqa: F401 - the fixtures come with it
 
 HOUR = timedelta(hours=1)
@@ -105,11 +105,36 @@ async def test_there_is_a_most(store: MongoStore, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(users, "USER_TOKENS", 2)
     await make(store, "ann")
     await make(store, "bob")
-    with pytest.raises(Rejected, match="there are 2 users"):
+    with pytest.raises(Rejected, match=r"there are 2 users.*remove one that is not needed"):
         await make(store, "cid")
     await store.users.make_token("ann", token_of())
     with pytest.raises(Rejected, match="ann has 2 tokens"):
         await store.users.make_token("ann", token_of())
+
+
+async def test_what_is_asked_for_at_once_does_not_pass_the_most(
+    store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, many = 4, 12
+    monkeypatch.setattr(users, "USER_TOKENS", most)
+    monkeypatch.setattr(access_tokens, "USER_SESSIONS", most)
+    _, shown = await make(store, "ann")
+    given = OpenSession(id=shown.id, hash=shown.hash, ttl_s=60)
+    for _ in range(3):
+        await asyncio.gather(*(store.access_tokens.open_session(given) for _ in range(many)))
+        held = await store.database[ACCESS_SESSIONS].count_documents({"user": "ann"})
+        assert 1 <= held <= most
+    # The one that was opened last is good.
+    minted, _ = await store.access_tokens.open_session(given)
+    session = parse_shown(minted.text)
+    assert session is not None
+    assert await who(store, session) is not None
+    made = await asyncio.gather(
+        *(store.users.make_token("ann", token_of()) for _ in range(many)), return_exceptions=True
+    )
+    refused = [each for each in made if isinstance(each, BaseException)]
+    assert len(made) - len(refused) == most - 1
+    assert all(isinstance(each, Rejected) for each in refused), refused
 
 
 @pytest.mark.parametrize("change", [DISABLED, DEMOTED, None], ids=["disable", "demote", "remove"])
