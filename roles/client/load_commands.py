@@ -51,11 +51,13 @@ def stats(connection: Connection, form: str, since: str, step: str) -> None:
       khala.pex stats --since 30d --step 1d -o json | jq '.[0].buckets'
 
     A bar is as long as its share of the longest; what did not succeed is the x at its end."""
+    from khala.model.statistics import DAYS
     from roles.client.request import duration_of
     from roles.client.stats import show_stats
     from roles.client.tables import Form
 
-    since_s = duration_of(since, "--since") or 0.0
+    most_s = DAYS.kept.total_seconds()
+    since_s = duration_of(since, "--since", least_s=1.0, most_s=most_s) or 0.0
     act(connection, lambda khala: show_stats(khala, Form(form), since_s=since_s, step=step))
 
 

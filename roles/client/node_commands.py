@@ -96,10 +96,11 @@ def drain_node(
       khala.pex node drain exec-07 --deadline 15m --reason "disk swap" --monitor
       khala.pex node uncordon exec-07
     """
+    from khala.model.limits import DRAIN_MAX_S
     from roles.client.node_acts import drain
     from roles.client.request import duration_of
 
-    seconds = duration_of(deadline, "--deadline") or 0.0
+    seconds = duration_of(deadline, "--deadline", most_s=DRAIN_MAX_S) or 0.0
     act(connection, lambda khala: drain(khala, name, seconds, reason, monitor=monitor))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import math
 import os
 import re
 import shlex
@@ -15,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.client import ArtifactsOf, CaseOf, Limits, NewTask, PlacementOf, RetryOf, Source, StageOf
+from khala.config.values import Kind, show
 from khala.model.errors import Rejected
 from khala.model.limits import KEY_CHARS
 
@@ -306,31 +309,45 @@ def key_of(text: str | None) -> str | None:
     )
 
 
-def duration_of(text: str | None, option: str) -> float | None:
-    """`10`, `10s`, `1.5m`, `2h`, `1d`, `500ms`, or `HH:MM:SS`."""
+def duration_of(
+    text: str | None, option: str, *, least_s: float = 0.0, most_s: float = math.inf
+) -> float | None:
+    """`10`, `10s`, `1.5m`, `2h`, `1d`, `500ms`, or `HH:MM:SS`. Raise `Rejected` for what is no
+    length of time, and beyond the bounds."""
     if text is None:
         return None
     try:
-        return parse_duration(text)
+        seconds = parse_duration(text)
     except ValueError:
         raise Rejected(
             f"{option}: a duration such as 500ms, 10s, 5m, 2h, 1d or 00:10:00 is expected,"
             f" {text[:40]!r} was given",
             field=option,
         ) from None
+    if least_s <= seconds <= most_s:
+        return seconds
+    to = "on" if most_s == math.inf else f"to {show(Kind.SECONDS, most_s)}"
+    bounds = f"from {show(Kind.SECONDS, least_s)} {to}"
+    raise Rejected(
+        f"{option}: a duration {bounds}, such as 10s, 5m or 2h, is expected, {text[:40]!r} was"
+        " given",
+        field=option,
+    )
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: Milliseconds first: they end as seconds do.
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds. Raises ValueError."""
+    """Seconds; also less than none. Raises ValueError."""
     if ":" in text:
-        seconds = 0.0
-        for part in text.split(":"):
-            seconds = seconds * 60 + int(part)
-        return seconds
-    for unit in sorted(_UNITS, key=len, reverse=True):
-        if text.endswith(unit):
-            return float(text.removesuffix(unit)) * _UNITS[unit]
-    return float(text)
+        parts = text.split(":")
+        if not all(part.isdecimal() for part in parts):
+            raise ValueError(text)
+        return float(functools.reduce(lambda seconds, part: seconds * 60 + int(part), parts, 0))
+    unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
+    seconds = float(text.removesuffix(unit)) * _UNITS[unit]
+    if not math.isfinite(seconds):
+        raise ValueError(text)
+    return seconds

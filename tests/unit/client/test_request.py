@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from khala.cli import cli
 from khala.client import ArtifactsOf, Limits, NewTask, Source, StageOf
 from khala.model.errors import Rejected
 from roles.client.commands import run
@@ -58,11 +60,29 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("option", ["time", "cpu_time", "compile_time"])
-@pytest.mark.parametrize("text", ["soon", "10x", "", "1:x"])
+@pytest.mark.parametrize("text", ["soon", "10x", "", "1:x", "-1:00", "1:-5", "nan", "1e999", "-1h"])
 def test_other_durations_name_their_option(option: str, text: str) -> None:
     with pytest.raises(Rejected) as refused:
         task_of(msgspec.convert({"command": ["true"], "compile": "true", option: text}, Options))
     assert refused.value.field == "--" + option.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("node drain e --deadline -1h", "--deadline: a duration from 0s to 7d, such as"),
+        ("node drain e --deadline 8d", "--deadline: a duration from 0s to 7d, such as"),
+        ("stats --since -1h", "--since: a duration from 1s to 500d, such as"),
+        ("stats --since 0", "--since: a duration from 1s to 500d, such as"),
+        ("wait last --timeout -1", "--timeout: a duration from 0s on, such as"),
+        ("top -n -2s", "--interval: a duration from 0s on, such as"),
+    ],
+)
+def test_a_length_of_time_is_refused_before_anybody_is_asked(command: str, words: str) -> None:
+    refused = CliRunner().invoke(cli, [*command.split(), "--url", "http://127.0.0.1:1"])
+    assert isinstance(refused.exception, Rejected)
+    assert refused.exception.message.startswith(words)
+    assert refused.exception.message.endswith(f"'{command.rsplit(maxsplit=1)[-1]}' was given")
 
 
 def test_words_stay_words_and_one_argument_is_a_script() -> None:
