@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from khala.client.request import Json, NewTask
-from khala.client.transport import JSON, parse
+from khala.client.transport import JSON, Call, parse
 from khala.client.uploads import UploadCalls
 from khala.model.task import TaskState
 from khala.protocol.v2 import CreatedJob, Job, JobGraph, JobPage, JobPlan, Page, Row
@@ -50,6 +50,15 @@ class NewJob(Struct, frozen=True, kw_only=True):
         if self.tasks:
             document["tasks"] = [task.document(blobs) for task in self.tasks]
         return {name: value for name, value in document.items() if value not in (None, "")}
+
+
+class RetriedJob(Struct, frozen=True, kw_only=True):
+    """What runs the tasks of another one again."""
+
+    id: str
+    size: int
+    #: False: it had been asked for before, and nothing was queued.
+    new: bool
 
 
 class JobCalls(UploadCalls):
@@ -123,13 +132,15 @@ class JobCalls(UploadCalls):
         body = msgspec.json.encode({"held": held})
         return parse(Job, await self._ask("PATCH", _path(job), body=body, headers=JSON))
 
-    async def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
+    async def retry_job(self, job: str, *, only: Sequence[str] = ()) -> RetriedJob:
         """Run those of its tasks again that did not succeed, as a job of their own; the same one
         however often it is asked for. Raise `NotDone` if it has not ended."""
         body = msgspec.json.encode({"only": list(only)}) if only else None
         headers = JSON if only else {}
-        answer = await self._ask("POST", f"{_path(job)}/retry", body=body, headers=headers)
-        return parse(CreatedJob, answer)
+        call = Call(method="POST", path=f"{_path(job)}/retry", body=body, headers=headers)
+        reply = await self._transport.exchange(call)
+        made = parse(CreatedJob, reply.body)
+        return RetriedJob(id=made.id, size=made.size, new=not reply.replayed)
 
     def open_blob(self, name: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of a blob, in pieces."""

@@ -16,14 +16,13 @@ from typing import TypeVar
 
 from khala.client.aio import AsyncKhala
 from khala.client.documents import Applied
-from khala.client.jobs import NewJob
+from khala.client.jobs import NewJob, RetriedJob
 from khala.client.request import Json, TaskPatch
 from khala.model.task import TaskState
 from khala.protocol.v2 import (
     Acted,
     Batch,
     BatchPlan,
-    CreatedJob,
     Job,
     JobGraph,
     JobPage,
@@ -99,7 +98,7 @@ class BlockingJobs(Blocking):
     def hold_job(self, job: str, *, held: bool = True) -> Job:
         return self._do(self._inner.hold_job(job, held=held))
 
-    def retry_job(self, job: str, *, only: Sequence[str] = ()) -> CreatedJob:
+    def retry_job(self, job: str, *, only: Sequence[str] = ()) -> RetriedJob:
         return self._do(self._inner.retry_job(job, only=only))
 
     def put_blob(self, data: bytes) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from khala.client import AsyncKhala
 from khala.client.request import Json
+from khala.model.decoding import refusal
 from khala.model.errors import Rejected
 from khala.model.limits import LIST_LIMIT_MAX, LIST_TASKS
 from khala.model.outcome import Cancellation
@@ -23,6 +24,8 @@ from roles.client.selectors import parameters_of
 
 OPEN = frozenset(TaskState) - TERMINAL
 _PAGE = 500
+#: Of the lines of a file that are no documents: somebody reads them.
+_FAULTS_TOLD = 20
 
 
 async def apply(khala: AsyncKhala, connection: Connection, file: str) -> int:
@@ -78,7 +81,7 @@ def _refused(file: str, number: int, problem: Problem | None) -> None:
 
 def _portions(file: str) -> Iterator[list[tuple[int, Json]]]:
     """As many documents as one request takes, with their lines."""
-    numbered = list(_lines(file))
+    numbered = _lines(file)
     for start in range(0, len(numbered), LIST_TASKS):
         yield numbered[start : start + LIST_TASKS]
 
@@ -90,19 +93,38 @@ def _documents(file: str) -> list[Json]:
         if file.endswith(".toml"):
             return [tomllib.loads(text)]
         found = msgspec.json.decode(text, type=Json | list[Json])
-    except (tomllib.TOMLDecodeError, msgspec.MsgspecError) as error:
-        raise Rejected(f"-f: {file} holds no document, nor a list of them: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise Rejected(f"-f: {file} holds no document: {error}", field="-f") from error
+    except msgspec.MsgspecError as error:
+        why = refusal(error, text)
+        raise Rejected(
+            f"-f: {file} holds no document, nor a list of them: {why}", field="-f"
+        ) from error
     return found if isinstance(found, list) else [found]
 
 
-def _lines(file: str) -> Iterator[tuple[int, Json]]:
+def _lines(file: str) -> list[tuple[int, Json]]:
+    """Raise `Rejected` if one is no document, when all that are none have been told."""
+    found: list[tuple[int, Json]] = []
+    faults = 0
     for number, line in enumerate(_text(file).splitlines(), 1):
         if not line.strip():
             continue
         try:
-            yield number, msgspec.json.decode(line, type=Json)
+            found.append((number, msgspec.json.decode(line, type=Json)))
         except msgspec.MsgspecError as error:
-            raise Rejected(f"-f: {file}:{number}: no document in JSON: {error}") from error
+            faults += 1
+            if faults <= _FAULTS_TOLD:
+                why = refusal(error, line)
+                click.echo(f"khala: {file}:{number}: no document in JSON: {why}", err=True)
+    if faults:
+        lines = "1 line" if faults == 1 else f"{faults} lines"
+        raise Rejected(
+            f"-f: {lines} of {file} {'is' if faults == 1 else 'are'} no document in JSON, and"
+            " nothing was submitted; repair it, or leave it out",
+            field="-f",
+        )
+    return found
 
 
 def _text(file: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from khala.client import AsyncKhala, NewJob, NewTask
+from khala.model.decoding import refusal
 from khala.model.errors import Rejected
 from khala.model.job import JobState
 from khala.model.outcome import Cancellation
@@ -47,10 +48,12 @@ def read_entries(lines: str | None, json_file: str | None) -> list[str] | None:
         return _read(lines, "--each-line").splitlines()
     if json_file is None:
         return None
+    text = _read(json_file, "--from-json")
     try:
-        items = msgspec.json.decode(_read(json_file, "--from-json"), type=list[object])
+        items = msgspec.json.decode(text, type=list[object])
     except msgspec.MsgspecError as error:
-        raise Rejected(f"--from-json: {json_file!r} holds no JSON list: {error}") from error
+        why = refusal(error, text)
+        raise Rejected(f"--from-json: {json_file!r} holds no JSON list: {why}") from error
     return [item if isinstance(item, str) else msgspec.json.encode(item).decode() for item in items]
 
 
@@ -182,7 +185,13 @@ async def retry(khala: AsyncKhala, connection: Connection, word: str, only: tupl
     connection.remember(made.id)
     click.echo(made.id)
     tasks = "1 task" if made.size == 1 else f"{made.size} tasks"
-    click.echo(f"khala: {tasks} queued again, as job {made.id}", err=True)
+    said = f"{tasks} queued again, as job {made.id}"
+    if not made.new:
+        said = (
+            f"nothing was queued: {tasks} had been queued again before, as job {made.id}; what"
+            f" failed in that one: job retry {made.id}"
+        )
+    click.echo(f"khala: {said}", err=True)
     return 0
 
 

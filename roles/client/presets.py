@@ -10,6 +10,7 @@ import msgspec
 
 from khala.client import AsyncKhala
 from khala.client.request import Json
+from khala.model.decoding import refusal
 from khala.model.errors import NotFound, Rejected
 from khala.protocol.v2 import Preset
 from roles.client import tables
@@ -61,5 +62,6 @@ def _read(file: str) -> Json:
     except (OSError, UnicodeDecodeError) as error:
         raise Rejected(f"-f: {file} cannot be read: {error}", field="-f") from error
     except msgspec.DecodeError as error:
-        raise Rejected(f"-f: {file} holds no JSON object: {error}", field="-f") from error
+        why = refusal(error, text)
+        raise Rejected(f"-f: {file} holds no JSON object: {why}", field="-f") from error
     return found

@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 from msgspec import inspect
 
+from khala.model.decoding import needed, shown, unreadable
 from khala.model.errors import Rejected
 from khala.protocol.v2 import Issue, IssueCode
 from roles.gateway.issues import Invalid, scalar_of, step
@@ -39,7 +40,8 @@ def parse_document(decoder: msgspec.json.Decoder[Document], body: bytes) -> Docu
             issue = _issue_of(str(error), msgspec.json.decode(body), decoder.type)
             raise Invalid([issue]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Rejected(f"the document is not readable as JSON: {error}") from error
+        why = unreadable(error, body)
+        raise Rejected(f"the document is not readable as JSON: {why}") from error
 
 
 def _issue_of(message: str, document: object, kind: object) -> Issue:
@@ -58,18 +60,24 @@ def _issue_of(message: str, document: object, kind: object) -> Issue:
     if bound := _BOUND.match(what):
         return _beyond(bound, pointer, given)
     if pattern := _PATTERN.match(what):
-        detail = f"{scalar_of(given)!r} is not of the form {pattern['pattern']}"
+        detail = f"{_shown(given)} is not of the form {pattern['pattern']}"
         code, limit = IssueCode.INVALID_VALUE, None
     elif members := _members(inspect.type_info(kind), tokens):
-        detail = f"{scalar_of(given)!r} is none of {', '.join(members)}"
+        detail = f"{_shown(given)} is none of {', '.join(members)}"
         code, limit = IssueCode.INVALID_VALUE, None
         if not isinstance(given, str):
             code = IssueCode.WRONG_TYPE
     else:
-        detail, limit = what[:1].lower() + what[1:], None
+        wanted = needed(what)
+        detail = f"{wanted} is needed, {_shown(given)} was given" if wanted else what
         wrong = what.startswith("Expected")
-        code = IssueCode.WRONG_TYPE if wrong else IssueCode.INVALID_VALUE
+        code, limit = IssueCode.WRONG_TYPE if wrong else IssueCode.INVALID_VALUE, None
     return Issue(pointer=pointer, code=code, detail=detail, limit=limit, given=scalar_of(given))
+
+
+def _shown(given: object) -> str:
+    short = scalar_of(given)
+    return shown(given if short is None else short)
 
 
 def _beyond(bound: re.Match[str], pointer: str, given: object) -> Issue:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 from sanic import Request
 
+from khala.model.decoding import needed
 from khala.model.errors import Rejected
 
 Query = TypeVar("Query", bound=Struct)
@@ -62,10 +63,9 @@ def _parse(text: str, name: str, kind: Any) -> Any:
         found = msgspec.convert(value, kind, strict=False)
         return tuple(dict.fromkeys(found)) if listed else found
     except msgspec.ValidationError as error:
+        wanted = _members(plain) or needed(str(error)) or "another value"
         raise Rejected(
-            f"{name}: {_wanted(plain) or str(error).partition(' - at')[0]};"
-            f" {text[:_GIVEN_CHARS]!r} was given",
-            field=name,
+            f"{name}: {wanted} is needed; {text[:_GIVEN_CHARS]!r} was given", field=name
         ) from None
 
 
@@ -100,10 +100,10 @@ def plain_type(kind: Any) -> Any:
     return kind
 
 
-def _wanted(plain: Any) -> str:
+def _members(plain: Any) -> str:
     """Of an enumeration, or a list of its members: what is possible."""
     member = get_args(plain)[0] if get_origin(plain) is tuple else plain
     if isinstance(member, EnumMeta):
-        some = "one or more of " if member is not plain else ""
-        return f"expected {some}{', '.join(map(str, member))}"
+        some = "one or more" if member is not plain else "one"
+        return f"{some} of {', '.join(map(str, member))}"
     return ""

@@ -66,6 +66,8 @@ $ khala logs $id:3
 $ again=$(khala job retry $id --only failed)
 khala: 3 tasks queued again, as job ...
 $ test "$(khala job retry $id --only failed 2>/dev/null)" = "$again"
+$ khala job retry $id --only failed >/dev/null
+khala: nothing was queued: 3 tasks had been queued again before, as job ...
 $ khala progress $again 2>/dev/null
 $ khala job get $again -o jsonl | grep -o '"array":"[^"]*"'
 "array":"2,4,6"
@@ -116,6 +118,10 @@ $ khala batch -f list.jsonl
 khala: list.jsonl:3: /stages/execute/limits/memory: ...
 $ khala wait last last~1; khala logs last
 two
+$ khala batch -f broken.jsonl
+khala: broken.jsonl:2: no document in JSON: ...
+khala: broken.jsonl:4: no document in JSON: an object is needed
+khala: -f: 2 lines of broken.jsonl are no document in JSON, and nothing was submitted; ...
 """
 
 FILES = {
@@ -130,6 +136,7 @@ FILES = {
     "job.toml": 'name = "nightly"\n[stages.execute]\ncommand = "echo nightly-ran"\n',
     "both.json": '[{"name": "first", "stages": {"execute": {"command": "true"}}},'
     ' {"name": "grid", "array": "0-2", "task": {"stages": {"execute": {"command": "true"}}}}]',
+    "broken.jsonl": '{"name": "never"}\nnever\n\n[]\n',
     "list.jsonl": '{"stages": {"execute": {"command": "echo one"}}}\n'
     '{"stages": {"execute": {"command": "echo two"}}}\n'
     '{"stages": {"execute": {"command": "true", "limits": {"memory": 1}}}}\n',
