@@ -290,7 +290,7 @@ def why_not(fault: Fault, status: int, kind: str, answer: Json, size: int) -> st
     issues = [each for each in answer.get("errors") or [] if each["pointer"] == pointer]
     if not issues:
         return f"no error of this pointer in {answer}"
-    if any("xpected `" in each["detail"] for each in issues):
+    if any("xpected `" in each.get("detail", "") for each in issues):
         return f"the decoder's own words in {issues}"
     for issue in issues:
         limit = fault.limit in (None, ...) or issue.get("limit") == fault.limit
