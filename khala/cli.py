@@ -29,6 +29,7 @@ from roles.admin.commands import ADMIN_COMMANDS
 from roles.backup.commands import backup
 from roles.client.backup_commands import BACKUP_COMMANDS
 from roles.client.commands import COMMANDS
+from roles.client.elsewhere import add_elsewhere
 from roles.recover.commands import recover
 from roles.replay.commands import replay
 
@@ -302,6 +303,7 @@ for _command in (*ACCESS_COMMANDS, *ADMIN_COMMANDS, recover, backup):
     cli.add_command(_command)
 for _command in BACKUP_COMMANDS:
     backup.add_command(_command)
+add_elsewhere(cli)
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ def duration(flag: str, text: str) -> float:
 
 @click.group("token", short_help="Tokens with which nodes join the cluster.")
 def token() -> None:
-    """Make, list and revoke join tokens, on a judicator's host. Tokens of users are others:
-    `khala.pex pat`.
+    """Make, list and revoke join tokens, on a judicator's host, or with --url at a gateway. Tokens
+    of users are others: `khala.pex pat`.
 
     \b
       khala.pex token create --role executor --ttl 1h --uses 20 > token
@@ -130,7 +130,7 @@ def cluster_transfer(member: str | None, **options: object) -> None:
     that just stops is replaced within seconds, too.
 
     The one that leads lets go only when the other one has said that it is ready. Tasks go on
-    meanwhile. By HTTP: POST /api/v2/cluster/transfer-leadership."""
+    meanwhile. --url asks a gateway, from any host."""
     from roles.admin.members import transfer
 
     sys.exit(transfer(_settings(options), member))
@@ -206,6 +206,7 @@ def gc(dry_run: bool, as_json: bool, **options: object) -> None:
       khala.pex gc --dry-run                          (by what the judicator is set to)
       khala.pex gc --retention-age 30d --dry-run
       khala.pex gc --retention-bytes 20GiB
+      khala.pex gc --url https://gateway.lab          (from any host)
 
     Kept in any case: what has not ended or ended within the last hour, what another task waits for,
     and for a day what was submitted with an idempotency key."""

@@ -17,6 +17,7 @@ from khala.protocol.members import Roster
 from roles.admin.asking import ask, audited, require_certificates
 from roles.belonging import any_credentials
 from roles.lines import show_table
+from roles.operators import tell_transferred
 
 _MEMBERS = "/rpc/v1/members"
 _EMPTY = Roster(members=[])
@@ -68,14 +69,7 @@ def transfer(settings: Settings, to: str | None) -> int:
                 "POST", "/rpc/v1/leadership", asked, Transferred, within_s=TRANSFER_S + _ANSWER_S
             ),
         )
-    if to is not None and moved.leader != to:
-        raise Unavailable(
-            f"{to} agreed and fell silent then; {moved.leader} leads now, {moved.before} did before"
-        )
-    if moved.leader == moved.before:
-        print(f"{moved.leader} leads already.")
-    else:
-        print(f"{moved.leader} leads now; {moved.before} did before.")
+    tell_transferred(moved, to)
     return 0
 
 

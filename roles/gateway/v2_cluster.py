@@ -117,6 +117,7 @@ def _view(found: Forgot, *, dry_run: bool) -> v2.Collected:
         tasks=gone.tasks,
         jobs=gone.jobs,
         size_bytes=gone.size_bytes,
+        own=gone.own,
         oldest=gone.oldest,
         newest=gone.newest,
         needed=gone.needed,

@@ -44,6 +44,7 @@ ROLES_OF_COMMANDS = {
     "roles.client",
     "roles.client.backup_commands",
     "roles.client.commands",
+    "roles.client.elsewhere",
     "roles.client.job_commands",
     "roles.client.live_commands",
     "roles.client.load_commands",

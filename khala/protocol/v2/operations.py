@@ -31,6 +31,8 @@ class Collected(Struct, frozen=True, kw_only=True):
     #: Whole ones.
     jobs: int
     size_bytes: int
+    #: Of the tasks: those that said themselves how long they stay.
+    own: int = 0
     #: When the first and the last of them ended.
     oldest: datetime | None
     newest: datetime | None
