@@ -135,18 +135,20 @@ async def _until_ended(khala: AsyncKhala, began: Backup, doing: str) -> Backup:
     click.echo(f"khala: {doing}; it goes on without this command", err=True)
     screen, began_at = sys.stderr.isatty(), time.monotonic()
     found, answered_at = began, began_at
-    while found.state is BackupState.RUNNING or found.verifying:
+    try:
+        while found.state is BackupState.RUNNING or found.verifying:
+            if screen:
+                waited = tables.span(time.monotonic() - began_at)
+                click.echo(f"\r\x1b[Kkhala: {doing}: {waited}", nl=False, err=True)
+            await asyncio.sleep(_LOOK_S)
+            try:
+                found, answered_at = await khala.get_backup(began.id), time.monotonic()
+            except Unavailable:
+                if time.monotonic() - answered_at > _AWAY_S:
+                    raise
+    finally:
         if screen:
-            waited = tables.span(time.monotonic() - began_at)
-            click.echo(f"\r\x1b[Kkhala: {doing}: {waited}", nl=False, err=True)
-        await asyncio.sleep(_LOOK_S)
-        try:
-            found, answered_at = await khala.get_backup(began.id), time.monotonic()
-        except Unavailable:
-            if time.monotonic() - answered_at > _AWAY_S:
-                raise
-    if screen:
-        click.echo(err=True)
+            click.echo(err=True)
     return found
 
 
