@@ -240,10 +240,18 @@ def test_a_host_joins_with_a_token_that_a_gateway_made(cluster: Cluster, gateway
         node.stop()
         node.destroy()
     assert gateway.call("GET", path)[1]["items"] == []
-    status, other = gateway.send("POST", path, {"role": "gateway", "expires_in": "10m"})
-    assert [each["id"] for each in gateway.call("GET", path)[1]["items"]] == [other["record"]["id"]]
-    assert gateway.call("DELETE", f"{path}/{other['record']['id']}")[0] == 204
+    named = ("--url", gateway.url)
+    other = command("token", "create", "--role", "gateway", "--ttl", "10m", *named)
+    assert other.returncode == 0, other.stderr
+    assert other.stdout.startswith("KH1") and "for 1 gateway, until" in other.stderr
+    [record] = gateway.call("GET", path)[1]["items"]
+    listed = command("token", "ls", *named).stdout
+    assert record["id"] in listed and " 1/1 " in listed
+    assert record["id"] not in command("token", "revoke", record["id"], *named).stdout
     assert gateway.call("GET", path)[1]["items"] == []
+    closed = command("token", "create", "--role", "judicator", *named)
+    assert (closed.returncode, closed.stdout) == (5, "")
+    assert "khala.pex token create --role judicator" in closed.stderr
 
 
 def test_a_gateway_gives_nobody_the_authority_and_says_not_what_is_kept(
