@@ -69,7 +69,9 @@ def _issue_of(message: str, document: object, kind: object) -> Issue:
             code = IssueCode.WRONG_TYPE
     else:
         wanted = needed(what)
-        detail = f"{wanted} is needed, {_shown(given)} was given" if wanted else what
+        detail = what[:1].lower() + what[1:]
+        if wanted is not None:
+            detail = f"{wanted} is needed, {_shown(given)} was given"
         wrong = what.startswith("Expected")
         code, limit = IssueCode.WRONG_TYPE if wrong else IssueCode.INVALID_VALUE, None
     return Issue(pointer=pointer, code=code, detail=detail, limit=limit, given=scalar_of(given))
