@@ -26,8 +26,10 @@ from khala.model.task import Task
 #: Whoever waited for a task has read it by then; and no process that stood still while its job was
 #: closed can come back and make a member anew.
 KEPT_S = 3600.0
-#: A client that lost an answer repeats its request with the same key; it does so within a day.
+#: A client that lost an answer repeats its request with the same key; it does so within a day, and
+#: within an hour if it asked for less than that: clients and gateways give everything a key.
 KEY_LIFE = timedelta(days=1)
+OWN_KEY_LIFE = timedelta(seconds=KEPT_S)
 
 
 class Retention(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,7 +78,7 @@ def removal_date(task: Task) -> datetime | None:
     if keep_s is None or task.done_at is None or task.spec.member is not None:
         return None
     date = task.done_at + timedelta(seconds=keep_s)
-    return max(date, task.submitted_at + KEY_LIFE) if task.keyed else date
+    return max(date, task.submitted_at + OWN_KEY_LIFE) if task.keyed else date
 
 
 def check_own(seconds: int | None, keep: Retention) -> None:

@@ -18,7 +18,7 @@ from pymongo import ASCENDING
 from khala.model.depends import keys_of
 from khala.model.ids import JobId
 from khala.model.job import ids_of
-from khala.model.retention import KEPT_S, KEY_LIFE, Ended
+from khala.model.retention import KEPT_S, KEY_LIFE, OWN_KEY_LIFE, Ended
 from khala.model.task import Dispatch
 from khala.store.codec import Collection, Database, Document, task_id
 from khala.store.dates import utc_now
@@ -123,7 +123,8 @@ class EndedReads:
             gone = await self._without_job({doc["job"] for doc in docs if "job" in doc})
             for doc in docs:
                 if "job" not in doc or doc["job"] in gone:
-                    yield _ended(doc, needed=doc["_id"] in needed)
+                    life = KEY_LIFE if keep_s is None else OWN_KEY_LIFE
+                    yield _ended(doc, life, needed=doc["_id"] in needed)
             if len(docs) < PAGE_TASKS:
                 return
             behind = _behind(docs[-1])
@@ -143,7 +144,9 @@ class EndedReads:
                 )
             for doc in docs:
                 keyed = {**doc, "keyed": "idem" in doc}
-                yield replace(_ended(keyed, needed=await self._is_awaited(doc["_id"])), job=True)
+                life = KEY_LIFE if keep_s is None else OWN_KEY_LIFE
+                needed = await self._is_awaited(doc["_id"])
+                yield replace(_ended(keyed, life, needed=needed), job=True)
             if len(docs) < PAGE_JOBS:
                 return
             behind = _behind(docs[-1])
@@ -177,8 +180,8 @@ class EndedReads:
         return jobs - {doc["_id"] for doc in docs}
 
 
-def _ended(doc: Document, *, needed: bool) -> Ended:
-    fresh = doc["keyed"] and doc["submitted_at"] > utc_now() - KEY_LIFE
+def _ended(doc: Document, key_life: timedelta, *, needed: bool) -> Ended:
+    fresh = doc["keyed"] and doc["submitted_at"] > utc_now() - key_life
     return Ended(
         id=task_id(doc["_id"]),
         ended_at=doc["done_at"],

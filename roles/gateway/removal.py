@@ -26,7 +26,7 @@ def why_removed(task: Task, keep: Retention) -> str | None:
         kept = timedelta(seconds=task.spec.retention_s or 0)
         why = "its own retention"
         if own > task.done_at + kept:
-            why += ", and the day for which its idempotency key stands for it"
+            why += ", and the hour for which its idempotency key stands for it"
         sentence = f"It is removed after {own:{_DATE}}: {why}."
     elif aged is not None:
         sentence = f"It is removed after {aged:{_DATE}}, as this cluster keeps {_by_age(keep)}."

@@ -107,6 +107,6 @@ def test_whoever_says_less_is_named() -> None:
     counted = removal(Retention(count=100), 7 * day)
     assert counted is not None and "sooner" in counted and "the newest 100" in counted
     keyed = removal(Retention(), 60, keyed=True)
-    assert keyed is not None and "2026-03-02 12:00:00" in keyed and "key" in keyed
+    assert keyed is not None and "2026-03-01 13:00:00" in keyed and "key" in keyed
     member = replace(SPEC, retention_s=60, member=Member(job=JobId("a" * 24), index=1))
     assert removal(Retention(), spec=member) == "It is removed together with the rest of its job."

@@ -17,6 +17,12 @@ from tests.unit.gateway.operations_double import SETTINGS
 NOTHING = {"queued": None, "running": None, "cpu_s": None, "stored_bytes": None}
 
 
+@pytest.fixture(autouse=True)
+def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test may have had another cluster before it a moment ago."""
+    monkeypatch.setattr("roles.gateway.cluster.FRESH_S", -1.0)
+
+
 async def test_what_each_was_told(site: Site) -> None:
     async with site.http.get(site.url("/api/v2/cluster/config")) as response:
         found = await response.json()
