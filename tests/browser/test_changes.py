@@ -34,11 +34,17 @@ def test_waiting_task_is_renamed_moved_held_and_released(page: Page, khala: Khal
     page.get_by_test_id("hold").click()
     expect(page.get_by_test_id("task-state")).to_contain_text("Held")
     expect(page).to_have_title("Held · after · Khala")
-    expect(page.get_by_test_id("waiting").locator("[data-code=held]")).to_be_visible()
+    # The headline says it all, so nothing below says it again.
+    expect(page.get_by_test_id("task-headline")).to_contain_text("until it is released")
+    expect(page.get_by_test_id("waiting")).to_have_count(0)
     assert ask(khala, f"/tasks/{task}")["held"] is True
-    page.goto(f"/tasks?id={task}")
+    page.goto(f"/tasks?id={task}&held=true")
     expect(page.locator(f"[data-id='{task}']")).to_contain_text("Held")
-    page.go_back()
+    expect(page.get_by_label("Held", exact=True)).to_have_value("true")
+    page.get_by_label("Held", exact=True).select_option("Not held")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_test_id("no-tasks")).to_be_visible()
+    page.goto(f"/tasks/{task}")
     page.get_by_role("button", name="Release").click()
     expect(page.get_by_test_id("task-state")).to_contain_text("Queued")
     khala.call("DELETE", f"/api/task?id={task}")
@@ -70,6 +76,33 @@ def test_change_that_came_too_late_is_said_in_words(page: Page, khala: Khala, wa
     page.get_by_test_id("hold").click()
     expect(page.get_by_test_id("hold-refused")).to_contain_text("Nothing was changed")
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "cancelled")
+
+
+def test_retention_is_changed_also_of_what_has_ended(
+    page: Page, khala: Khala, watch: Watch
+) -> None:
+    watch.failed_requests_are_meant = True
+    task = submit(khala, "true", retention="2h")
+    khala.wait_done(task)
+    page.goto(f"/tasks/{task}")
+    removed = page.get_by_test_id("removed-after").locator("time")
+    before = removed.inner_text()
+    page.get_by_test_id("edit").click()
+    kept = page.get_by_test_id("edit-form").get_by_label("Kept after its end", exact=True)
+    expect(kept).to_have_value("2h")
+    kept.fill("5s")
+    page.keyboard.press("Enter")
+    expect(page.locator("#retention-problem")).to_contain_text("5s")
+    kept.fill("7d")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("edit-form")).to_have_count(0)
+    expect(removed).not_to_have_text(before)
+    assert ask(khala, f"/tasks/{task}")["retention_s"] == 7 * 86400
+    page.get_by_test_id("edit").click()
+    kept.fill("")
+    page.keyboard.press("Enter")
+    expect(removed).to_have_count(0)
+    assert ask(khala, f"/tasks/{task}")["retention_s"] is None
 
 
 def test_job_is_held_and_released(page: Page, khala: Khala) -> None:

@@ -32,6 +32,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     page.locator("#name").fill("third try")
     page.locator("#labels").fill("hw=3\nset=a")
     page.locator("#priority").fill("-5")
+    page.locator("#retention").fill("36h")
     page.locator("#try_attempts").fill("2")
     page.locator("#try_on").fill("signal")
     page.locator("#try_ttl").fill("2h")
@@ -51,6 +52,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.get_by_test_id("retry-policy")).to_have_text("up to 2 results, after signal")
     found = TASK_ADDRESS.search(page.url)
     assert found
+    assert khala.explain(found[1])["retention_s"] == 36 * 3600
     limits = khala.explain(found[1])["stages"]["execute"]["limits"]
     assert limits["memory_bytes"] == 96 << 20
     assert limits["on_output_limit"] == "truncate"
@@ -62,6 +64,7 @@ def test_options_reach_the_task_and_are_shown(page: Page, khala: Khala) -> None:
     expect(page.locator("#name")).to_have_value("third try")
     expect(page.locator("#labels")).to_have_value("hw=3\nset=a")
     expect(page.locator("#priority")).to_have_value("-5")
+    expect(page.locator("#retention")).to_have_value("36h")
     expect(page.locator("#try_attempts")).to_have_value("2")
     expect(page.locator("#try_on")).to_have_value("signal")
     expect(page.locator("#try_ttl")).to_have_value("7200s")
@@ -93,5 +96,10 @@ def test_a_refused_option_says_so_at_its_place(page: Page, watch: Watch) -> None
     expect(page.locator("#try_on-problem")).to_contain_text("exit_nonzero, signal")
     expect(page.locator("#try_on-problem")).to_contain_text("boredom")
     page.locator("#try_on").fill("")
+    page.locator("#retention").fill("1s")
+    page.get_by_test_id("submit-task").click()
+    expect(page.locator("#retention")).to_be_focused()
+    expect(page.locator("#retention-problem")).to_contain_text("1s")
+    page.locator("#retention").fill("")
     page.get_by_test_id("submit-task").click()
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "succeeded")

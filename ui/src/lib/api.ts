@@ -249,6 +249,8 @@ export interface TaskPatch {
   name?: string | null;
   labels?: Record<string, string | null>;
   priority?: number;
+  /** As "7d"; null: as the cluster keeps any. */
+  retention?: string | null;
   held?: boolean;
 }
 
@@ -397,6 +399,7 @@ export interface Matching {
   label?: string[];
   name?: string;
   node?: string;
+  held?: boolean;
 }
 
 /** Tasks that one act may be for; as the gateway's own bound. */

@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
-import type { Stage, StageResult, Task } from "./types";
-import { badge, differenceText, headline, mayHaveRun, taskBadge } from "./describe";
+import type { Explanation, Stage, StageResult, Task } from "./types";
+import {
+  badge,
+  differenceText,
+  headline,
+  isSaidWhole,
+  mayHaveRun,
+  saysMore,
+  taskBadge,
+} from "./describe";
 
 const EMPTY = { size: 0, kept: 0, text: "", gap: null, tail: null, truncated: false };
 
@@ -202,4 +210,25 @@ describe("the first difference", () => {
   ])("says what cannot be seen: %j and %j", (expected, actual, text) =>
     expect(differenceText({ line: 1, expected, actual })).toBe(`line 1: ${text}`),
   );
+});
+
+describe("why a task waits", () => {
+  const why = (code: string, position: number | null = null): Explanation => ({
+    state: "queued",
+    summary: "it waits",
+    blocking: [{ code, detail: "it waits", nodes: [], count: 0 }],
+    position,
+    would_run_if: [],
+  });
+  it("is said once where no executor is waited for", () => {
+    expect(saysMore(why("held"))).toBe(false);
+    expect(saysMore({ ...why("held"), blocking: [] })).toBe(false);
+    expect(isSaidWhole(task({ pending: { code: "held", detail: "" } }))).toBe(true);
+    expect(isSaidWhole(task({ pending: { code: "no_slot", detail: "" } }))).toBe(false);
+  });
+  it("is more than its summary where executors, a place or a remedy can be named", () => {
+    expect(saysMore(why("no_slot"))).toBe(true);
+    expect(saysMore(why("held", 3))).toBe(true);
+    expect(saysMore({ ...why("held"), would_run_if: ["an executor came"] })).toBe(true);
+  });
 });

@@ -6,7 +6,7 @@
  */
 
 import { sentence } from "./api";
-import type { Difference, StageName, StageResult, State, Task } from "./types";
+import type { Difference, Explanation, StageName, StageResult, State, Task } from "./types";
 import { bytes, duration, plural, signalName } from "./format";
 import { acceptedText } from "./verdicts";
 
@@ -76,6 +76,20 @@ export function taskBadge(task: Task): Badge {
   if (task.state === "queued" && task.held) return HELD;
   if (task.state === "queued" && task.attempt > 0 && task.crashes > 0) return badge("queued", 6);
   return badge(task.state in BADGES ? task.state : null, status);
+}
+
+/** A task that waits for something else than an executor: its headline is all there is to say. */
+export function isSaidWhole(task: Task): boolean {
+  return task.pending?.code === "held" || task.pending?.code === "quota";
+}
+
+/** Whether there is more to say of why a task waits than the summary does. */
+export function saysMore(why: Explanation): boolean {
+  return (
+    why.position !== null ||
+    why.would_run_if.length > 0 ||
+    why.blocking.some((each) => each.code !== "held")
+  );
 }
 
 /** Whether a stage may have run: known, unless the task was stopped without a result. */

@@ -6,6 +6,7 @@ const TASK: Edited = {
   name: "sweep",
   labels: { hw: "3", set: "a" },
   priority: 5,
+  retention_s: 604_800,
   state: "queued",
 };
 
@@ -20,12 +21,18 @@ describe("a patch", () => {
     ).toEqual({});
   });
   it("says what is another, and null of what is gone", () => {
-    const edit = { name: " ", labels: "hw=4\nnew=1\n", priority: "-3" };
+    const edit = { name: " ", labels: "hw=4\nnew=1\n", priority: "-3", retention: " 12h" };
     expect(patchOf(TASK, edit)).toEqual({
       name: null,
       labels: { hw: "4", new: "1", set: null },
       priority: -3,
+      retention: "12h",
     });
+  });
+  it("takes a retention away, of what has ended too", () => {
+    const ended: Edited = { ...TASK, state: "succeeded" };
+    expect(patchOf(ended, { ...editOf(ended), retention: " " })).toEqual({ retention: null });
+    expect(patchOf({ ...TASK, retention_s: null }, editOf(TASK))).toEqual({ retention: "7d" });
   });
   it("leaves the priority alone of what has begun", () => {
     const running: Edited = { ...TASK, state: "running" };
@@ -37,7 +44,7 @@ describe("a patch", () => {
 
 it("what cannot be meant is told at its field", () => {
   expect(editProblems(editOf(TASK))).toEqual({});
-  const problems = editProblems({ name: "", labels: "hw", priority: "1.5" });
+  const problems = editProblems({ name: "", labels: "hw", priority: "1.5", retention: "" });
   expect(problems.labels).toContain("KEY=value");
   expect(problems.priority).toContain("from -100 to 100 is needed; given: “1.5”");
   expect(editProblems({ ...editOf(TASK), priority: "101" })).toHaveProperty("priority");
@@ -47,12 +54,13 @@ it("a task that went on is not one that somebody changed", () => {
   expect(isOther(TASK, { ...TASK, state: "running" })).toBe(false);
   expect(isOther(TASK, { ...TASK, labels: { hw: "3" } })).toBe(true);
   expect(isOther(TASK, { ...TASK, priority: 6 })).toBe(true);
+  expect(isOther(TASK, { ...TASK, retention_s: null })).toBe(true);
 });
 
 it("a refusal says what can be done", () => {
   const refusal = (status: number, code: string) => new ApiError(status, code, "No", "Because.");
   expect(refusalText(refusal(409, "not_waiting"))).toBe(
-    "Because. Nothing was changed; name and labels can be changed at any time.",
+    "Because. Nothing was changed; name, labels and retention can be changed at any time.",
   );
   expect(refusalText(refusal(412, "precondition_failed"))).toContain("Save again");
   expect(refusalText(refusal(422, "validation_failed"))).toBe("No. Because.");

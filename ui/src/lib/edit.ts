@@ -1,10 +1,10 @@
 /**
- * What people change of a task that exists: its name and labels at any time, its priority while it
- * waits. What is sent says only what is another, so that what was not touched cannot be undone.
+ * What people change of a task that exists: its name, labels and retention at any time, its
+ * priority while it waits. What is sent says only what is another, so that what was not touched cannot be undone.
  */
 
 import type { ApiError, TaskPatch } from "./api";
-import { pairsOf, textOfPairs } from "./options";
+import { pairsOf, spanText, textOfPairs } from "./options";
 import type { Task } from "./types";
 
 /** As it is typed. */
@@ -13,13 +13,20 @@ export interface Edit {
   /** One KEY=value a line. */
   labels: string;
   priority: string;
+  /** How long it stays after its end; empty: as the cluster keeps any. */
+  retention: string;
 }
 
 /** What an edit is about. */
-export type Edited = Pick<Task, "name" | "labels" | "priority" | "state">;
+export type Edited = Pick<Task, "name" | "labels" | "priority" | "retention_s" | "state">;
 
 export function editOf(task: Edited): Edit {
-  return { name: task.name, labels: textOfPairs(task.labels), priority: `${task.priority}` };
+  return {
+    name: task.name,
+    labels: textOfPairs(task.labels),
+    priority: `${task.priority}`,
+    retention: spanText(task.retention_s),
+  };
 }
 
 export type EditProblems = Partial<Record<keyof Edit, string>>;
@@ -48,20 +55,22 @@ export function patchOf(task: Edited, edit: Edit): TaskPatch {
   const priority = Number(edit.priority);
   // Of a task that has begun nobody asks for it any more.
   if (task.state === "queued" && priority !== task.priority) patch.priority = priority;
+  const retention = edit.retention.trim();
+  if (retention !== editOf(task).retention) patch.retention = retention || null;
   return patch;
 }
 
 /** Whether somebody else changed what is edited here, and not only the task went on. */
 export function isOther(before: Edited, now: Edited): boolean {
   const [old, fresh] = [editOf(before), editOf(now)];
-  return old.name !== fresh.name || old.labels !== fresh.labels || old.priority !== fresh.priority;
+  return (Object.keys(old) as (keyof Edit)[]).some((each) => old[each] !== fresh[each]);
 }
 
 /** Why a change was refused, in words that say what can be done. */
 export function refusalText(error: ApiError): string {
   switch (error.code) {
     case "not_waiting":
-      return `${error.message} Nothing was changed; name and labels can be changed at any time.`;
+      return `${error.message} Nothing was changed; name, labels and retention can be changed at any time.`;
     case "precondition_failed":
       return "It changes too often just now, and nothing was changed. Save again.";
     default:

@@ -5,6 +5,7 @@ import {
   optionsOf,
   problemsOf,
   sizeText,
+  spanText,
   stageDocument,
   usesOptions,
   pairsOf,
@@ -35,6 +36,7 @@ describe("usesOptions", () => {
     (o: ReturnType<typeof emptyOptions>) => (o.image = "gcc"),
     (o: ReturnType<typeof emptyOptions>) => (o.name = "third try"),
     (o: ReturnType<typeof emptyOptions>) => (o.labels = "hw=3"),
+    (o: ReturnType<typeof emptyOptions>) => (o.retention = "7d"),
     (o: ReturnType<typeof emptyOptions>) => (o.priority = "-5"),
     (o: ReturnType<typeof emptyOptions>) => (o.cacheOff = true),
     (o: ReturnType<typeof emptyOptions>) => (o.collect = "*.o"),
@@ -85,6 +87,7 @@ it("puts the gateway's faults beside their controls", () => {
         at("/image"),
         at("/labels/hw"),
         at("/priority"),
+        at("/retention"),
         at("/artifacts/collect/0"),
         at("/sources/0"),
         at("/data/1/text"),
@@ -97,6 +100,7 @@ it("puts the gateway's faults beside their controls", () => {
     "image",
     "labels",
     "priority",
+    "retention",
     "collect",
     "compile_source_name",
     "execute_data_str",
@@ -145,6 +149,7 @@ describe("the document", () => {
     draft.options.name = " third try ";
     draft.options.labels = "hw=3\nset=a";
     draft.options.priority = "-5";
+    draft.options.retention = " 7d ";
     draft.options.network = "none";
     const source = new File(["PK"], "a.zip");
     expect(specOf(draft, { ...NONE, source })).toEqual({
@@ -163,6 +168,7 @@ describe("the document", () => {
       name: "third try",
       labels: { hw: "3", set: "a" },
       priority: -5,
+      retention: "7d",
       network: "none",
       cache: "auto",
       artifacts: { collect: ["out/**", "*.log"] },
@@ -199,6 +205,7 @@ it("finds again what a task asked for, and nothing else", () => {
     retries: 0,
     max_crashes: 3,
     queue_ttl_s: 60,
+    retention_s: 5400,
   } as unknown as Task;
   const expected = emptyOptions();
   expected.execute.limits.memory = "3MiB";
@@ -209,6 +216,7 @@ it("finds again what a task asked for, and nothing else", () => {
     name: "third try",
     labels: "hw=3\nset=a",
     priority: "-5",
+    retention: "90m",
     image: "gcc",
     cacheOff: true,
     collect: "a\nb",
@@ -225,3 +233,12 @@ it.each([
   [3 * 2 ** 20, "3MiB"],
   [2 ** 31, "2GiB"],
 ])("writes %d as %s", (size, text) => expect(sizeText(size)).toBe(text));
+
+it.each([
+  [null, ""],
+  [61, "61s"],
+  [120, "2m"],
+  [5400, "90m"],
+  [90_000, "25h"],
+  [604_800, "7d"],
+])("writes %d seconds as %s", (seconds, text) => expect(spanText(seconds)).toBe(text));

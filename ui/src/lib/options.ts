@@ -49,6 +49,8 @@ export interface Options {
   /** One KEY=value a line. */
   labels: string;
   priority: string;
+  /** How long it stays after its end. */
+  retention: string;
   image: string;
   network: Network;
   cacheOff: boolean;
@@ -90,6 +92,7 @@ export function emptyOptions(): Options {
     name: "",
     labels: "",
     priority: "",
+    retention: "",
     image: "",
     network: "loopback",
     cacheOff: false,
@@ -116,6 +119,7 @@ const TEXTS = [
   "name",
   "labels",
   "priority",
+  "retention",
   "image",
   "collect",
   "resources",
@@ -217,7 +221,8 @@ function controlOf(pointer: string): string | null {
   if (limit) return limit[2] === "wall_s" ? `${limit[1]}_timeout` : `${limit[1]}_${limit[2]}`;
   const inStage = /^\/stages\/(compile|execute)\/(env|command)/.exec(pointer);
   if (inStage) return `${inStage[1]}_${inStage[2]}`;
-  const whole = /^\/(image|network|name|labels|priority|resources|array|max_fails)\b/.exec(pointer);
+  const whole =
+    /^\/(image|network|name|labels|priority|retention|resources|array|max_fails)\b/.exec(pointer);
   if (whole) return whole[1] ?? null;
   const place = /^\/placement\/(require|avoid|prefer)\b/.exec(pointer);
   if (place) return place[1] ?? null;
@@ -300,6 +305,7 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   options.name = task.name;
   options.labels = textOfPairs(task.labels);
   options.priority = task.priority === 0 ? "" : `${task.priority}`;
+  options.retention = spanText(task.retention_s);
   options.image = task.image;
   options.network = task.network ?? "loopback";
   options.cacheOff = task.cache === "off";
@@ -315,6 +321,18 @@ export function optionsOf(task: Task, defaults: Record<StageName, Limits>): Opti
   options.collect = task.artifacts_request?.collect.join("\n") ?? "";
   options.tries = triesOf(task);
   return options;
+}
+
+/** Whole seconds in the largest unit that leaves no rest; nothing for none. */
+export function spanText(seconds: number | null | undefined): string {
+  if (seconds === null || seconds === undefined) return "";
+  for (const [unit, factor] of [
+    ["d", 86_400],
+    ["h", 3600],
+    ["m", 60],
+  ] as const)
+    if (seconds > 0 && seconds % factor === 0) return `${seconds / factor}${unit}`;
+  return `${seconds}s`;
 }
 
 export function sizeText(size: number): string {

@@ -23,6 +23,7 @@ const TASK: Document = {
   },
   stdin: { base64: "AA==" },
   labels: { hw: "3" },
+  retention: 3600,
   artifacts: { collect: ["*.log"], max_total: 100 },
   retry: { max_attempts: 2, on: ["signal"], backoff_s: 2 },
   resources: { memory: "1GiB", gpu: 2048 },
@@ -56,6 +57,7 @@ describe("a preset in the form", () => {
     expect(fields.compile_source_str).toBe("print(1)\n");
     expect([fields.compile_timeout, fields.execute_timeout]).toEqual(["10", ""]);
     expect(options.compile.limits.memory).toBe("256MiB");
+    expect(options.retention).toBe("3600s");
     expect(options.execute.env).toBe("A=1\nB=2");
     expect(options.resources).toBe("memory=1GiB\ngpu=2048");
     expect(options.tries).toMatchObject({ attempts: "2", on: "signal", backoff: "2s" });

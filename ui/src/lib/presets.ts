@@ -84,6 +84,7 @@ export function draftOfPreset(task: Document): Draft {
   options.name = word(task["name"]);
   options.labels = pairs(task["labels"]);
   options.priority = word(task["priority"]);
+  options.retention = pause(task["retention"]);
   options.image = word(task["image"]);
   options.network =
     NETWORKS.find((each) => each.network === task["network"])?.network ?? options.network;
@@ -331,6 +332,7 @@ const OTHERS: Record<string, string> = {
   truncate: "Output beyond its limit",
   cache_off: "Compile cache",
   collect: "Artifacts",
+  retention: "Kept after its end",
   max_fails: "Failures allowed",
   require: "Only on executors with",
   avoid: "Never on executors with",

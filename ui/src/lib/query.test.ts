@@ -19,12 +19,12 @@ describe("the address of a view", () => {
     "/tasks",
     `/tasks?id=${ID}&user=3`,
     "/tasks?start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A01Z&order=oldest&limit=100&page=7&cursor=abc",
-    "/tasks?state=failed%2Cerror&reason=memory&verdict=MLE&label=hw%3D3&name=a%2Bb&node=e1",
+    "/tasks?state=failed%2Cerror&reason=memory&verdict=MLE&label=hw%3D3&name=a%2Bb&node=e1&held=true",
   ])("%s survives a round trip", (href) => {
     expect(hrefOf(view(href.split("?")[1] ?? ""))).toBe(href);
   });
   it("falls back to sense for nonsense", () => {
-    expect(hrefOf(view("page=-3&limit=7&start=soon&order=sideways"))).toBe("/tasks");
+    expect(hrefOf(view("page=-3&limit=7&start=soon&order=sideways&held=maybe"))).toBe("/tasks");
     expect(view("page=1.5&cursor=c").page).toBe(1);
     // An address of old, when pages were counted: no cursor says where that is.
     expect(view("page=7").page).toBe(1);
@@ -33,20 +33,24 @@ describe("the address of a view", () => {
 
 it("asks in the words of the list", () => {
   const asked = requestOf(
-    view("start=2026-01-01T02:00:00%2B02:00&id=6B04D4&label=hw%3D3,+a%3Db&order=oldest&cursor=c"),
+    view(
+      "start=2026-01-01T02:00:00%2B02:00&id=6B04D4&label=hw%3D3,+a%3Db&order=oldest&held=false&cursor=c",
+    ),
   );
   expect(Object.fromEntries(asked)).toEqual({
     limit: "25",
     id_prefix: "6b04d4",
     created_after: "2026-01-01T00:00:00Z",
     label: "hw=3,a=b",
+    held: "false",
     order: "oldest",
     cursor: "c",
   });
 });
 
 it("takes a view through the form unchanged, from its first page", () => {
-  const search = "start=2026-01-01T00:00:00Z&state=failed&label=hw%3D3&limit=100&order=oldest";
+  const search =
+    "start=2026-01-01T00:00:00Z&state=failed&label=hw%3D3&held=true&limit=100&order=oldest";
   const shown = view(`${search}&page=3&cursor=c`);
   expect(viewOf(typedOf(shown), shown)).toEqual(view(search));
   const typed = { ...typedOf(view("")), id: ` ${ID.toUpperCase()}`, name: " a b ", end: "soon" };
@@ -75,11 +79,12 @@ it("names a filter as the second interface does", () => {
     created_after: "2026-01-01T00:00:00Z",
     created_before: "2026-01-02T00:00:00Z",
   });
-  expect(matchingOf(view("id=6b04d4&label=a%3Db,c%3Dd&name=x&node=e1"))).toEqual({
+  expect(matchingOf(view("id=6b04d4&label=a%3Db,c%3Dd&name=x&node=e1&held=true"))).toEqual({
     id_prefix: "6b04d4",
     label: ["a=b", "c=d"],
     name: "x",
     node: "e1",
+    held: true,
   });
 });
 

@@ -20,6 +20,8 @@ export interface View {
   name: string;
   /** The executor. */
   node: string;
+  /** `true` or `false`: whether a person holds it. */
+  held: string;
   oldestFirst: boolean;
   limit: number;
   /** A page is found by its cursor; its number is for people. */
@@ -31,7 +33,7 @@ export const LIMITS = [10, 25, 50, 100];
 export const DEFAULT_LIMIT = 25;
 
 const WORDS = ["id", "user", "start", "end", "state", "reason", "verdict"] as const;
-const MORE_WORDS = ["label", "name", "node"] as const;
+const MORE_WORDS = ["label", "name", "node", "held"] as const;
 export const FILTERS = [...WORDS, ...MORE_WORDS] as const;
 
 /** Links above the list: what an executor has is one thing to who looks for it. */
@@ -62,6 +64,7 @@ export function parseView(parameters: URLSearchParams): View {
     label: text("label"),
     name: text("name"),
     node: text("node"),
+    held: /^(true|false)$/.exec(text("held"))?.[0] ?? "",
     oldestFirst: text("order") === "oldest",
     limit: LIMITS.includes(limit) ? limit : DEFAULT_LIMIT,
     // Without its cursor a page is nowhere: the first one is shown.
@@ -117,7 +120,7 @@ export function requestOf(view: View): URLSearchParams {
   put("created_after", view.start);
   put("created_before", view.end);
   put("label", labelsOf(view).join(","));
-  for (const name of ["state", "reason", "verdict", "name", "node", "cursor"] as const)
+  for (const name of ["state", "reason", "verdict", "name", "node", "held", "cursor"] as const)
     put(name, view[name]);
   if (view.oldestFirst) parameters.set("order", "oldest");
   return parameters;
@@ -137,6 +140,7 @@ export function matchingOf(view: View): Matching | null {
     ...(view.label && { label: labelsOf(view) }),
     ...(view.name && { name: view.name }),
     ...(view.node && { node: view.node }),
+    ...(view.held && { held: view.held === "true" }),
   };
 }
 
@@ -146,8 +150,8 @@ export function isFiltered(view: View): boolean {
 
 /** An event does not say everything that a list can be filtered by. */
 export function isToldByEvents(view: View): boolean {
-  const { state, reason, verdict, label, node } = view;
-  return [state, reason, verdict, label, node].every((each) => each === "");
+  const { state, reason, verdict, label, node, held } = view;
+  return [state, reason, verdict, label, node, held].every((each) => each === "");
 }
 
 /** For `<input type="datetime-local">`, which speaks the reader's own time zone. */
@@ -168,9 +172,9 @@ export function fromLocalInput(value: string): string {
 export type Typed = Record<(typeof FILTERS)[number], string>;
 
 export function typedOf(view: View): Typed {
-  const { id, user, state, reason, verdict, label, name, node } = view;
+  const { id, user, state, reason, verdict, label, name, node, held } = view;
   const [start, end] = [localInput(view.start), localInput(view.end)];
-  return { id, user, start, end, state, reason, verdict, label, name, node };
+  return { id, user, start, end, state, reason, verdict, label, name, node, held };
 }
 
 /** The first page of what is typed, in the order and size of `view`. */

@@ -291,6 +291,7 @@ export function specOf(draft: Draft, archives: Archives): Record<string, unknown
     name: options.name.trim() || undefined,
     labels: options.labels.trim() === "" ? undefined : (pairsOf(options.labels) ?? {}),
     priority: Number(options.priority) || undefined,
+    retention: options.retention.trim() || undefined,
     image: options.image.trim() || undefined,
     network: options.network === "loopback" ? undefined : options.network,
     cache: options.cacheOff ? "off" : "auto",
