@@ -3,10 +3,16 @@ an operation has to say it here, too."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from khala.model.access import Role
 from roles.gateway.app import HANDLERS
 from roles.gateway.operations import Operation, declared_by
 from roles.gateway.ownership import Owned
+
+#: What the pages tell their visitors beforehand.
+NEEDS = Path(__file__).resolve().parents[3] / "ui" / "src" / "lib" / "needs.json"
 
 #: What changes something: the role it needs, whose it must be of a submitter, the audit's word.
 CHANGES = {
@@ -112,3 +118,14 @@ def test_an_owner_is_found_by_a_parameter_of_the_path() -> None:
     names = {Owned.TASK: "<task_id:str>", Owned.JOB: "<job_id:str>", Owned.UPLOAD: "<upload:str>"}
     for each in declared_by(HANDLERS):
         assert names.get(each.operation.owned, "") in each.operation.path
+
+
+def test_the_pages_know_who_may() -> None:
+    operations = {each.name: each.operation for each in declared_by(HANDLERS)}
+    told = json.loads(NEEDS.read_bytes())
+    said = {
+        name: [str(operations[name].needs), str(operations[name].owned)]
+        for name in told
+        if name in operations
+    }
+    assert told == said

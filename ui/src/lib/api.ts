@@ -185,7 +185,7 @@ function noAnswer(error: unknown): ApiError {
 }
 
 /** The body of an answer; a connection that breaks in the middle of it is no answer either. */
-async function bodyOf<T>(response: Response, signal?: AbortSignal): Promise<T> {
+export async function bodyOf<T>(response: Response, signal?: AbortSignal): Promise<T> {
   try {
     return (await response.json()) as T;
   } catch (error) {
@@ -193,8 +193,17 @@ async function bodyOf<T>(response: Response, signal?: AbortSignal): Promise<T> {
   }
 }
 
-async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
+export async function getJson<T>(path: string, signal?: AbortSignal): Promise<T> {
   return bodyOf<T>(await request(path, signal ? { signal } : {}), signal);
+}
+
+/** A JSON document under way. */
+export function sendJson(method: string, path: string, document: unknown): Promise<Response> {
+  return request(path, {
+    method,
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(document),
+  });
 }
 
 /** KV2's `result` codes other than 0, as errors; `detail` is the gateway's own sentence. */
@@ -358,10 +367,8 @@ export async function getDefaultLimits(
     command: "true",
     limits: wall[name] > 0 ? { wall_s: wall[name] } : {},
   });
-  const response = await request("/api/v2/tasks?dry_run=true", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ stages: { compile: stage("compile"), execute: stage("execute") } }),
+  const response = await sendJson("POST", "/api/v2/tasks?dry_run=true", {
+    stages: { compile: stage("compile"), execute: stage("execute") },
   });
   const plan = await bodyOf<{ stages: Record<StageName, { limits: Limits }> }>(response);
   return { compile: plan.stages.compile.limits, execute: plan.stages.execute.limits };
@@ -490,11 +497,7 @@ export async function holdJob(id: string, held: boolean): Promise<Job> {
 
 /** Those tasks of an ended job that ended so, as a new job, whose id this is. */
 export async function retryJob(id: string, only: MemberState[]): Promise<string> {
-  const response = await request(`${jobPath(id)}/retry`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ only }),
-  });
+  const response = await sendJson("POST", `${jobPath(id)}/retry`, { only });
   return (await bodyOf<{ id: string }>(response)).id;
 }
 
@@ -516,11 +519,7 @@ export async function putPreset(
   name: string,
   said: { description: string; task: unknown },
 ): Promise<void> {
-  await request(presetPath(name), {
-    method: "PUT",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(said),
-  });
+  await sendJson("PUT", presetPath(name), said);
 }
 
 /** One that is gone already is removed. */
@@ -603,11 +602,7 @@ export async function getFile(id: string, file: FileName): Promise<Uint8Array<Ar
 /** Trades a token for a cookie that scripts cannot read. False when the token is wrong. */
 export async function openSession(token: string): Promise<boolean> {
   try {
-    await request("/api/v2/session", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ token }),
-    });
+    await sendJson("POST", "/api/v2/session", { token });
     return true;
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) return false;
@@ -634,12 +629,7 @@ export async function createToken(said: {
   role: Role;
   expires_in: string;
 }): Promise<CreatedToken> {
-  const response = await request("/api/v2/tokens", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(said),
-  });
-  return bodyOf<CreatedToken>(response);
+  return bodyOf<CreatedToken>(await sendJson("POST", "/api/v2/tokens", said));
 }
 
 /** One that is gone already is revoked. */
@@ -661,23 +651,16 @@ export async function createUser(said: {
   role: Role;
   token: { name: string; expires_in: string };
 }): Promise<{ user: User; token: CreatedToken | null }> {
-  const response = await request("/api/v2/users", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(said),
-  });
-  return bodyOf<{ user: User; token: CreatedToken | null }>(response);
+  return bodyOf<{ user: User; token: CreatedToken | null }>(
+    await sendJson("POST", "/api/v2/users", said),
+  );
 }
 
 export async function changeUser(
   name: string,
   change: { role?: Role; disabled?: boolean },
 ): Promise<void> {
-  await request(`/api/v2/users/${encodeURIComponent(name)}`, {
-    method: "PATCH",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(change),
-  });
+  await sendJson("PATCH", `/api/v2/users/${encodeURIComponent(name)}`, change);
 }
 
 export async function deleteUser(name: string): Promise<void> {

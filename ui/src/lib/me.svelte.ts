@@ -1,10 +1,8 @@
 /** Who the gateway takes this browser for. Nobody in particular where a cluster has no users. */
 import { getMe } from "./api";
 import { Loader } from "./loader.svelte";
+import { refusal, ROLES, type Act } from "./may";
 import type { CreatedToken, Role, User } from "./types";
-
-/** From the least to the most; each may do what the ones before it may. */
-export const ROLES: readonly Role[] = ["viewer", "submitter", "operator", "admin"];
 
 /** Roles that a token of someone may be given. */
 export function upTo(role: Role): readonly Role[] {
@@ -12,6 +10,11 @@ export function upTo(role: Role): readonly Role[] {
 }
 
 export const me = new Loader(getMe);
+
+/** Why this browser's visitor may not do that; empty if nothing is known against it. */
+export function barred(act: Act, user: number | null = null): string {
+  return refusal(me.data, act, user);
+}
 
 /**
  * A user that was just made, with a token that cannot be shown again. It outlives the page: the first
