@@ -38,6 +38,7 @@ PAGES = (
     "/tokens",
     "/users",
     "/audit",
+    "/operations",
     "/queue",
     "/stats",
     "/cluster",

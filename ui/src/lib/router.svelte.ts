@@ -16,6 +16,7 @@ export type Route =
   | { name: "tokens" }
   | { name: "users" }
   | { name: "audit" }
+  | { name: "operations" }
   | { name: "cluster"; show: "all" | "executors" | "judicators" }
   | { name: "missing" };
 
@@ -42,6 +43,8 @@ export function match(path: string): Route {
       return { name: "users" };
     case "/audit":
       return { name: "audit" };
+    case "/operations":
+      return { name: "operations" };
     case "/cluster":
       return { name: "cluster", show: "all" };
     case "/executors":

@@ -27,6 +27,7 @@ it.each([
   "/tokens",
   "/users",
   "/audit",
+  "/operations",
   "/jobs",
   `/jobs/${ID}`,
 ])("%s is a page of its own", (path) => {
