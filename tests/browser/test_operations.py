@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -130,7 +131,8 @@ def test_what_would_go_is_seen_before_it_goes(operator: Page, alone: Khala) -> N
         """The leader looks by itself, too, and may be the first."""
         task = alone.submit()
         alone.wait_done(task)
-        age(alone)
+        with ThreadPoolExecutor(1) as thread:  # this one has the browser's event loop
+            thread.submit(age, alone).result()
         look.click()
         expect(page.get_by_test_id("collected")).to_contain_text("what ended within 30 d")
         expect(look).to_be_enabled()
@@ -145,6 +147,18 @@ def test_what_would_go_is_seen_before_it_goes(operator: Page, alone: Khala) -> N
     # A judicator remembers what ended there less than half a minute ago, whatever its date.
     path = f"/api/v2/tasks/{task}"
     wait_until(lambda: alone.call("GET", path)[0] == 404, 120, "the task is gone")
+
+
+def test_a_page_that_cannot_be_fetched_says_so(operator: Page) -> None:
+    page = operator
+    page.route(re.compile(r"/assets/Operations-.*\.js$"), lambda route: route.abort())
+    page.goto("/executors")
+    page.get_by_role("link", name="Operations").click()
+    expect(page.get_by_test_id("not-fetched")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.unroute_all()
+    page.get_by_role("button", name="Reload").click()
+    expect(page.get_by_test_id("backups")).to_be_visible()
 
 
 def test_another_judicator_leads(manager: Page, several: Several) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -192,3 +193,59 @@ def test_the_first_user_of_a_cluster_is_made_in_a_page(
             expect(other.get_by_test_id("no-tasks")).to_be_visible()
             stranger.close()
         assert not watch.troubles
+
+
+def token_of(khala: Khala, admin: str, name: str, role: str) -> str:
+    """Of a new user."""
+    said = {"name": name, "role": role, "token": {"name": "first"}}
+    status, made = khala.send("POST", f"/api/v2/users?token={admin}", said)
+    assert status == 201, made
+    return str(made["token"]["secret"])
+
+
+def test_what_a_role_may_not_do_is_said_beforehand(
+    visitor: Page, closed: tuple[Khala, str]
+) -> None:
+    khala, admin = closed
+    spec = {"name": "of ann", "held": True, "stages": {"execute": {"command": "true"}}}
+    status, task = khala.send("POST", f"/api/v2/tasks?token={admin}", spec)
+    assert status == 201, task
+    viewer, submitter, operator = (
+        token_of(khala, admin, name, role)
+        for name, role in (("vic", "viewer"), ("sue", "submitter"), ("olga", "operator"))
+    )
+    page = visitor
+    sign_in(page, viewer, f"/tasks/{task['id']}")
+    cancel = page.get_by_test_id("cancel")
+    expect(cancel).to_have_attribute("title", "This needs the role submitter; yours is viewer.")
+    cancel.focus()
+    page.keyboard.press("Enter")  # it can be reached, and does nothing
+    expect(page.get_by_test_id("confirm")).to_have_count(0)
+    expect(page.get_by_test_id("hold")).to_have_attribute("aria-disabled", "true")
+    expect(page.get_by_role("link", name="Operations")).to_have_count(0)
+    assert page.evaluate(CHECKS) == []
+    page.goto("/tasks/new")
+    expect(page.get_by_test_id("barred")).to_contain_text("the role submitter; yours is viewer")
+    page.goto("/users")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Users")
+    expect(page.get_by_test_id("barred")).to_contain_text("Users are for administrators.")
+    assert page.evaluate(CHECKS) == []
+
+    page.context.clear_cookies()
+    sign_in(page, submitter, f"/tasks/{task['id']}")
+    expect(cancel).to_have_attribute(
+        "title", re.compile(r"^It is user \d+'s; .* needs the role operator\.$")
+    )
+    page.goto("/executors")
+    expect(page.get_by_role("button", name="Drain")).to_have_attribute("aria-disabled", "true")
+
+    page.context.clear_cookies()
+    sign_in(page, operator, "/operations")
+    expect(page.get_by_test_id("no-backups")).to_be_visible()
+    expect(page.get_by_test_id("join-tokens").get_by_test_id("barred")).to_contain_text("admin")
+    assert page.evaluate(CHECKS) == []
+    page.goto(f"/tasks/{task['id']}")
+    expect(page.get_by_test_id("me")).to_contain_text("operator")
+    cancel.click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "cancelled")

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { refusal } from "./may";
+import { onlyUser, refusal } from "./may";
 import type { Me, Role } from "./types";
 
 const who = (role: Role, number: number | null = 7): Me => ({
@@ -37,4 +37,11 @@ describe("what is refused", () => {
     for (const act of ["list_users", "drain_node", "cancel_task"] as const)
       expect(refusal(open, act, 8)).toBe("");
   });
+});
+
+it("a submitter's acts on filters are for its own things", () => {
+  expect(onlyUser(who("submitter"))).toBe(7);
+  for (const role of ["viewer", "operator", "admin"] as const)
+    expect(onlyUser(who(role))).toBeNull();
+  expect(onlyUser(null)).toBeNull();
 });

@@ -12,6 +12,11 @@ export type Act = keyof typeof NEEDS;
 /** From the least to the most; each may do what the ones before it may. */
 export const ROLES: readonly Role[] = ["viewer", "submitter", "operator", "admin"];
 
+/** Whose things alone this one's acts on filters are for; null: everybody's. */
+export function onlyUser(me: Me | null): number | null {
+  return me?.role === "submitter" ? me.number : null;
+}
+
 /** Why not, in a sentence; empty if nothing is known against it. `user` is whose it is. */
 export function refusal(me: Me | null, act: Act, user: number | null = null): string {
   const [needed, owned] = NEEDS[act];

@@ -88,6 +88,11 @@ it("names a filter as the second interface does", () => {
   });
 });
 
+it("names whose they must be where the filter does not", () => {
+  expect(matchingOf(view("name=x"), 7)).toEqual({ user: 7, name: "x" });
+  expect(matchingOf(view("user=8"), 7)).toEqual({ user: 8 });
+});
+
 it("has open tasks to act on only where the filter can match any", () => {
   expect(matchingOf(view("state=running,failed"))).toEqual({ state: ["running"] });
   for (const ended of ["state=failed", "reason=memory", "verdict=WA"])

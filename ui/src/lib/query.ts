@@ -126,14 +126,18 @@ export function requestOf(view: View): URLSearchParams {
   return parameters;
 }
 
-/** The open tasks of a filter, as an act names them; null if it is one for tasks that ended. */
-export function matchingOf(view: View): Matching | null {
+/**
+ * The open tasks of a filter, as an act names them; null if it is one for tasks that ended. `only`
+ * is whose they must be, where the filter does not say it.
+ */
+export function matchingOf(view: View, only: number | null = null): Matching | null {
   const asked = view.state.split(",");
   const states = OPEN.filter((state) => view.state === "" || asked.includes(state));
   if (states.length === 0 || view.reason || view.verdict) return null;
   return {
     ...(view.state && { state: states }),
     ...(view.id && { id_prefix: view.id }),
+    ...(only !== null && { user: only }),
     ...(view.user && { user: Number(view.user) }),
     ...(view.start && { created_after: view.start }),
     ...(view.end && { created_before: view.end }),
