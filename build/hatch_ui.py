@@ -13,6 +13,7 @@ nothing is skipped silently: what cannot be built fails the wheel.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import importlib.util
 import json
@@ -33,6 +34,8 @@ NPM_AT_LEAST = (11, 0)
 NPM_TIMEOUT_S = 900
 #: Folders of `ui/` that are made from the rest of it.
 MADE = frozenset({"node_modules", "dist", ".svelte-kit"})
+#: What a browser fetches before it shows its first page, as it travels; the check says what to do.
+ENTRY_MAX_BYTES = 108 << 10
 CHECKS = ("check", "lint", "format:check", "test")
 
 
@@ -89,8 +92,24 @@ def install(ui: Path, node: Node) -> None:
     stamp.write_text(f"{node.version} {lock}\n")
 
 
+def entry_size(dist: Path) -> int:
+    """Bytes of the scripts that `index.html` names, each compressed by itself as it is sent."""
+    names = re.findall(r'(?:src|href)="/([^"]+\.js)"', (dist / "index.html").read_text())
+    return sum(len(gzip.compress((dist / name).read_bytes())) for name in names)
+
+
+def check_entry(dist: Path) -> bool:
+    """Say how large the first page's scripts are; whether they are within their bound."""
+    size = entry_size(dist)
+    print(f"first page: {size} bytes of scripts, compressed, of {ENTRY_MAX_BYTES}", flush=True)
+    if size > ENTRY_MAX_BYTES:
+        print("too large: let a page of few visits be fetched with Lazy.svelte, as others are")
+    return size <= ENTRY_MAX_BYTES
+
+
 def check(ui: Path) -> int:
-    """Run every check the UI defines, to the end; return how many failed."""
+    """Run every check the UI defines, to the end, and look at the size of what is built; return how
+    many failed."""
     node = find_node()
     install(ui, node)
     with (ui / "package.json").open("rb") as file:
@@ -102,7 +121,7 @@ def check(ui: Path) -> int:
     for name in wanted:
         print(f"npm run {name}", flush=True)
         failed += npm(ui, node, "run", "--silent", name, stdout=None).returncode != 0
-    return failed
+    return failed + (not check_entry(build(ui)))
 
 
 def find_node() -> Node:

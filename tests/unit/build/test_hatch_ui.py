@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -140,3 +141,27 @@ def test_a_rename_changes_the_digest_and_what_is_skipped_does_not(
     assert hatch_ui.digest(tmp_path) != first
     (tmp_path / "a").rename(tmp_path / "c")
     assert hatch_ui.digest(tmp_path, skip=frozenset({"made"})) != first
+
+
+@pytest.mark.parametrize(("over", "fits"), [(0, True), (1, False)])
+def test_the_first_page_is_within_its_bound(
+    hatch_ui: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    over: int,
+    fits: bool,
+) -> None:
+    for name in ("entry.js", "shared.js", "page.js", "style.css"):
+        (tmp_path / name).write_bytes(name.encode() * 100)
+    (tmp_path / "index.html").write_text(
+        '<script type="module" src="/entry.js"></script>'
+        '<link rel="modulepreload" href="/shared.js"><link rel="stylesheet" href="/style.css">'
+    )
+    size = sum(
+        len(gzip.compress((tmp_path / name).read_bytes())) for name in ("entry.js", "shared.js")
+    )
+    assert hatch_ui.entry_size(tmp_path) == size
+    monkeypatch.setattr(hatch_ui, "ENTRY_MAX_BYTES", size - over)
+    assert hatch_ui.check_entry(tmp_path) is fits
+    assert ("Lazy.svelte" in capsys.readouterr().out) is not fits
