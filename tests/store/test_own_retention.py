@@ -133,7 +133,7 @@ async def test_what_somebody_needs_stays(mongo: MongoStore) -> None:
     keyed = await ended(mongo, 50 * MINUTE, 60, key="k")
     await ended(mongo, 70 * MINUTE, 60, key="an hour is over")
     await mongo.dispatch.accept(replace(a_task(), hold=hold_of([Predecessor(id=awaited)])))
-    assert {each.id: each.needed for each in await due(mongo)} .items() >= {
+    assert {each.id: each.needed for each in await due(mongo)}.items() >= {
         (awaited, True),
         (keyed, True),
     }
