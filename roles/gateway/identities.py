@@ -64,8 +64,10 @@ class Identities:
         self._known: dict[str, _Belief] = {}
         self._unknown: dict[str, _Belief] = {}
         self._asking: dict[str, asyncio.Task[Identified | KhalaError]] = {}
-        #: Those of them that nobody has vouched for yet.
-        self._guesses: set[str] = set()
+        #: Put before something was changed here: who waits for one is told, nobody else.
+        self._outdated: set[asyncio.Task[Identified | KhalaError]] = set()
+        #: Those of both that nobody had vouched for.
+        self._guesses: set[asyncio.Task[Identified | KhalaError]] = set()
         #: The cluster has had users, so that it does not become open because a judicator is older
         #: than they are.
         self._users_seen = False
@@ -85,14 +87,18 @@ class Identities:
         raise Unavailable(f"nobody can say whose token this is: {answer.message}")
 
     def forget(self) -> None:
-        """Something was changed through this gateway: believe nothing from before."""
+        """Something was changed through this gateway: believe nothing from before, nor what is
+        being answered to a question from before."""
         self._known.clear()
         self._unknown.clear()
+        self._outdated.update(self._asking.values())
+        self._asking.clear()
 
     async def close(self) -> None:
-        for task in self._asking.values():
+        tasks = [*self._asking.values(), *self._outdated]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _holds(self, belief: _Belief, key: str, shown: Shown | None) -> bool:
         """Whether it may be used as it is; asks again in time."""
@@ -113,22 +119,25 @@ class Identities:
         task = self._asking.get(key)
         if task is not None:
             return task
-        if key and key not in self._known:
-            if len(self._guesses) >= IDENTITY_GUESSES:
-                self.on_asked(Asked.TOO_MANY)
-                raise Unavailable(
-                    f"{IDENTITY_GUESSES} tokens that this gateway does not know are being looked"
-                    " up, which is the limit; repeat it"
-                )
-            self._guesses.add(key)
+        guess = bool(key) and key not in self._known
+        if guess and len(self._guesses) >= IDENTITY_GUESSES:
+            self.on_asked(Asked.TOO_MANY)
+            raise Unavailable(
+                f"{IDENTITY_GUESSES} tokens that this gateway does not know are being looked"
+                " up, which is the limit; repeat it"
+            )
         task = asyncio.ensure_future(self._put(key, shown))
+        if guess:
+            self._guesses.add(task)
         self._asking[key] = task
-        task.add_done_callback(lambda _: self._answered(key))
+        task.add_done_callback(lambda task: self._answered(key, task))
         return task
 
-    def _answered(self, key: str) -> None:
-        self._asking.pop(key, None)
-        self._guesses.discard(key)
+    def _answered(self, key: str, task: asyncio.Task[Identified | KhalaError]) -> None:
+        if self._asking.get(key) is task:
+            del self._asking[key]
+        self._outdated.discard(task)
+        self._guesses.discard(task)
 
     async def _put(self, key: str, shown: Shown | None) -> Identified | KhalaError:
         """Never raises: nobody may be waiting for it."""
@@ -143,7 +152,8 @@ class Identities:
         except KhalaError as error:
             return self._fail(key, error)
         self._users_seen = self._users_seen or answer.has_users
-        self._keep(key, answer, asked_at)
+        if asyncio.current_task() not in self._outdated:
+            self._keep(key, answer, asked_at)
         return answer
 
     def _keep(self, key: str, answer: Identified, asked_at: float) -> None:

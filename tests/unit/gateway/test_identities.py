@@ -219,3 +219,25 @@ async def test_what_was_changed_here_is_asked_anew(scene: Scene) -> None:
     scene.identities.forget()
     await scene.find(1)
     assert scene.asked(1) == 2
+
+
+async def test_what_was_asked_before_a_change_is_not_believed_after_it(scene: Scene) -> None:
+    scene.judicators.identities[shown(1).hash] = ANN
+    assert await scene.find(1) == ANN
+    scene.at += IDENTITY_BELIEVED_S * 0.75
+    answered, answer = asyncio.Event(), scene.judicators.identify
+
+    async def late(given: Identify) -> Identified:
+        found = await answer(given)
+        await answered.wait()
+        return found
+
+    scene.judicators.identify = late  # type: ignore[method-assign]
+    await scene.find(1)
+    await scene.settle()
+    del scene.judicators.identities[shown(1).hash]
+    scene.identities.forget()
+    scene.judicators.identify = answer  # type: ignore[method-assign]
+    answered.set()
+    await scene.settle()
+    assert await scene.find(1) is None
