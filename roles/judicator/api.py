@@ -162,6 +162,7 @@ class Api:
     async def read_part(self, request: Request, task_id: str, part: str) -> None:
         name = _member(Part, part)
         task = await self._s.jobs.find_task(parse_task_id(task_id))
+        _require_holder(request, task)
         ref = task.spec.parts.get(name)
         if ref is None:
             raise NotFound(f"the task has no {name}", field="part")
@@ -264,6 +265,14 @@ class Api:
 
     async def serve_events(self, request: Request, ws: Socket) -> None:
         await self._s.events.serve(ws)
+
+
+def _require_holder(request: Request, task: Task) -> None:
+    """What was submitted is open to the executor that has the task, and to no other: on the hosts
+    of executors strangers' programs run."""
+    peer = caller_of(request)
+    if peer is not None and peer.role == EXECUTOR and peer.name != task.executor:
+        raise Rejected(f"executor {peer.name} does not have task {task.id}")
 
 
 def _member(names: type[Name], text: str) -> Name:

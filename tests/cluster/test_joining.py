@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from khala.model.retention import Retention
+from khala.model.spec import Part
 from khala.net.ports import free_ports
 from khala.pki.authority import Authority, Subject, make_key, make_request
 from khala.protocol.joining import MakeToken
@@ -212,6 +213,12 @@ def test_a_role_can_do_what_is_its_own(cluster: Cluster, gateway: Khala) -> None
         ("POST", "/rpc/v1/tokens"),
     ):
         assert rpc(cluster, executor, method, path) == 403, path
+    # What was submitted is an executor's as long as it has the task.
+    ended = gateway.submit(execute_command="wc -c", execute_input="x" * 200_000)
+    assert gateway.wait_done(ended)["result"]["execute_output"] == "200000\n"
+    part = f"/rpc/v1/tasks/{ended}/parts/{Part.EXECUTE_INPUT}"
+    assert rpc(cluster, gateway_node, "GET", part) == 200
+    assert rpc(cluster, executor, "GET", part) == 400
     for path in ("/rpc/v1/members", "/rpc/v1/epoch"):
         assert rpc(cluster, gateway_node, "GET", path) == 403, path
     assert rpc(cluster, gateway_node, "GET", f"/rpc/v1/tasks/{task}") == 200
