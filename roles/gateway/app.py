@@ -37,7 +37,6 @@ from roles.gateway.jobs import JobRoutes
 from roles.gateway.kv2 import Kv2
 from roles.gateway.metrics import Metrics
 from roles.gateway.operations import register
-from roles.gateway.pages import render_failure
 from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
 from roles.gateway.sessions import SessionRoutes
@@ -149,7 +148,7 @@ class Gateway:
         if config.token_file is not None:
             token = SecretFile(config.token_file, flag="--token-file")
             token.read()
-        app = create_app("gateway", render_failure, body_bytes=SMALL_BODY_BYTES)
+        app = create_app("gateway", self._site.render_failure, body_bytes=SMALL_BODY_BYTES)
         guard = Guard(config, token, self._identities)
         guard.register(app)
         routes = Routes(app, self._metrics.observe)

@@ -17,7 +17,8 @@ from msgspec import Struct
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.net.httpd import Handler, Routes
+from khala.net.httpd import Failure, Handler, Routes
+from roles.gateway.pages import render_failure
 
 #: Pages of the application, among them those that KV2 had.
 PAGES = (
@@ -94,20 +95,20 @@ class StaticFile(Struct, frozen=True, kw_only=True):
             cache=_IMMUTABLE if path.startswith("assets/") else "no-cache",
         )
 
-    def answer(self, request: Request) -> HTTPResponse:
+    def answer(self, request: Request, status: int = 200) -> HTTPResponse:
         headers = {
             **_HEADERS,
             "Cache-Control": self.cache,
             "ETag": self.etag,
             "Vary": "Accept-Encoding",
         }
-        if request.headers.get("if-none-match") == self.etag:
+        if status == 200 and request.headers.get("if-none-match") == self.etag:
             return HTTPResponse(None, status=304, headers=headers)
         body = self.body
         if self.gzipped is not None and "gzip" in request.headers.get("accept-encoding", ""):
             body = self.gzipped
             headers["Content-Encoding"] = "gzip"
-        return HTTPResponse(body, headers=headers, content_type=self.content_type)
+        return HTTPResponse(body, status, headers=headers, content_type=self.content_type)
 
 
 class StaticSite:
@@ -138,6 +139,13 @@ class StaticSite:
                 routes.add("GET", f"/{path}", _answerer(file))
         if "favicon.ico" not in self._files:
             routes.add("GET", "/favicon.ico", self.answer_icon)
+
+    def render_failure(self, request: Request, failure: Failure) -> HTTPResponse:
+        """As `pages.render_failure`; but who went astray with a browser meets the application."""
+        astray = failure.status == 404 and not request.path.startswith("/api/")
+        if astray and "text/html" in request.headers.get("accept", ""):
+            return self._page.answer(request, failure.status)
+        return render_failure(request, failure)
 
     async def answer_page(self, request: Request, **_: str) -> HTTPResponse:
         return self._page.answer(request)

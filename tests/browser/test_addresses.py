@@ -68,4 +68,4 @@ def test_address_that_does_not_exist(page: Page, watch: Watch) -> None:
     response = page.goto("/no/such/page")
     assert response is not None
     assert response.status == 404
-    expect(page.get_by_role("heading", level=1)).to_have_text("Not Found")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")

@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 
 from khala.net.httpd import Bind, Routes, create_app, serve
-from roles.gateway.pages import render_failure
 from roles.gateway.static import PAGES, StaticSite
 from tests.unit.gateway.conftest import Site
 
@@ -29,9 +28,10 @@ def built(tmp_path: Path) -> Path:
 
 
 async def test_the_built_application(built: Path) -> None:
-    app = create_app("pages", render_failure, body_bytes=1024)
+    site = StaticSite(built)
+    app = create_app("pages", site.render_failure, body_bytes=1024)
     routes = Routes(app)
-    StaticSite(built).register(routes)
+    site.register(routes)
     routes.finish()
     server = await serve(app, Bind(host="127.0.0.1", port=0, flag="--http-port"))
     base = f"http://127.0.0.1:{server.port}"
@@ -46,6 +46,15 @@ async def test_the_built_application(built: Path) -> None:
                 etag = response.headers["ETag"]
         async with http.get(base, headers={"If-None-Match": etag}) as response:
             assert response.status == 304
+        astray = {
+            "Accept": "text/html,*/*;q=0.8",
+            "Accept-Encoding": "",
+            "If-None-Match": etag,
+        }
+        async with http.get(f"{base}/nope", headers=astray) as response:
+            assert (response.status, await response.text()) == (404, INDEX)
+        async with http.get(f"{base}/api/nope", headers=astray) as response:
+            assert (response.status, "nothing at /api/nope" in await response.text()) == (404, True)
         script = f"{base}/assets/main-3f2a.js"
         async with http.get(script, headers={"Accept-Encoding": "br, gzip"}) as response:
             assert response.headers["Content-Encoding"] == "gzip"
