@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from khala.net.ports import free_ports
 from tests.browser.conftest import Watch, new_context
@@ -24,6 +24,8 @@ pytestmark = pytest.mark.timeout(500)
 ADDRESSES = ("127.0.0.41", "127.0.0.42")
 #: Of what is restored into a MongoDB of its own, on a busy machine.
 BACKUP_TIMEOUT_MS = 120_000
+#: An executor looks at its host half a minute after it began, last in line for the processor.
+LOOK_TIMEOUT_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,75 @@ def test_an_executor_is_cordoned_drained_and_works_again(operator: Page, alone: 
     page.get_by_role("button", name=f"Uncordon {name}").click()
     expect(page.get_by_test_id("cordon")).to_have_count(0)
     assert alone.call("GET", f"/api/v2/nodes/{name}/cordon")[1]["cordon"] is None
+
+
+def test_what_a_nodes_host_lacks_is_shown(operator: Page, alone: Khala) -> None:
+    page = operator
+    (name,) = [each["name"] for each in alone.call("GET", "/api/v2/nodes")[1]["executors"]]
+
+    def looks() -> dict[str, list[str]]:
+        items = alone.call("GET", f"/api/v2/nodes/{name}/doctor")[1]["items"]
+        return {each["role"]: [found["check"] for found in each["findings"]] for each in items}
+
+    wait_until(lambda: "executor" in looks(), LOOK_TIMEOUT_S, "a look at the executor's host")
+    page.goto("/cluster")
+    button = page.get_by_test_id("executors").get_by_role("button", name=f"Host of {name}")
+    button.press("Enter")
+    look = page.get_by_test_id("host").locator('[data-role="executor"]')
+    expect(look).to_contain_text("ago")
+    expect(look.get_by_test_id("able")).to_have_text(re.compile("^ *(Able|Not able) to work: "))
+    found = look.get_by_test_id("finding")
+    expect(found).to_have_count(len(looks()["executor"]))
+    expect(found.locator("b", has_text=re.compile("^sandbox$"))).to_be_visible()
+    order = ["missing", "warning", "good"]
+    levels = [str(each.get_attribute("data-level")) for each in found.all()]
+    assert levels == sorted(levels, key=order.index)
+    assert page.evaluate(CHECKS) == []
+
+    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("host")).to_have_count(0)
+    expect(button).to_be_focused()
+
+
+def test_a_host_that_was_not_looked_at_and_one_that_cannot_be_read(
+    operator: Page, alone: Khala
+) -> None:
+    """And what is not good stands first, with what repairs it, whatever this host lacks."""
+    page = operator
+    clock = {"check": "clock", "level": "good", "found": "synchronised", "repair": None}
+    disk = {"check": "disk", "level": "missing", "found": "full", "repair": "rm -r /var/tmp/x"}
+    look = {"role": "judicator", "at": "2026-01-01T00:00:00Z", "able": False}
+    problem = {"code": "unavailable", "title": "Unavailable", "detail": "no judicator answers"}
+    answers = iter(
+        (
+            (200, {"items": []}),
+            (200, {"items": [{**look, "findings": [clock, disk]}]}),
+            (503, problem | {"status": 503}),
+        )
+    )
+
+    def answer(route: Route) -> None:
+        status, document = next(answers)
+        route.fulfill(status=status, json=document)
+
+    page.route("**/api/v2/nodes/*/doctor", answer)
+    page.goto("/judicators")
+    button = page.get_by_role("button", name="Host of")
+    host = page.get_by_test_id("host")
+    button.click()
+    expect(host.get_by_test_id("no-look")).to_contain_text("has not looked at its host yet")
+    host.get_by_role("button", name="Close").click()
+
+    button.click()
+    expect(host.get_by_test_id("able")).to_have_text("Not able to work: 1 missing")
+    first = host.get_by_test_id("finding").first
+    expect(first).to_contain_text("Missing")
+    expect(first.get_by_test_id("repair")).to_have_text("rm -r /var/tmp/x")
+    expect(first.get_by_role("button", name="Copy what repairs disk")).to_be_visible()
+    host.get_by_role("button", name="Close").click()
+
+    button.click()
+    expect(host.get_by_test_id("failure")).to_contain_text("No judicator answers.")
 
 
 def test_a_backup_is_taken_verified_downloaded_and_removed(operator: Page, alone: Khala) -> None:

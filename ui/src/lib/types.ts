@@ -398,6 +398,24 @@ export interface Nodes {
   judicators: JudicatorNode[];
 }
 
+/** What one check of the doctor found on a node's host. */
+export interface Finding {
+  check: string;
+  level: "good" | "warning" | "missing";
+  found: string;
+  /** The command or the advice that repairs it. */
+  repair: string | null;
+}
+
+/** A running role's last look at its own host. */
+export interface Examination {
+  role: string;
+  at: string;
+  /** Nothing is missing that the role needs. */
+  able: boolean;
+  findings: Finding[];
+}
+
 /** What task documents may begin with. */
 export interface Preset {
   name: string;
