@@ -137,13 +137,12 @@ def test_a_host_that_was_not_looked_at_and_one_that_cannot_be_read(
     disk = {"check": "disk", "level": "missing", "found": "full", "repair": "rm -r /var/tmp/x"}
     look = {"role": "judicator", "at": "2026-01-01T00:00:00Z", "able": False}
     problem = {"code": "unavailable", "title": "Unavailable", "detail": "no judicator answers"}
-    answers = iter(
-        (
-            (200, {"items": []}),
-            (200, {"items": [{**look, "findings": [clock, disk]}]}),
-            (503, problem | {"status": 503}),
-        )
-    )
+    documents: list[tuple[int, dict[str, object]]] = [
+        (200, {"items": []}),
+        (200, {"items": [{**look, "findings": [clock, disk]}]}),
+        (503, {**problem, "status": 503}),
+    ]
+    answers = iter(documents)
 
     def answer(route: Route) -> None:
         status, document = next(answers)

@@ -238,6 +238,10 @@ def test_what_a_role_may_not_do_is_said_beforehand(
     )
     page.goto("/executors")
     expect(page.get_by_role("button", name="Drain")).to_have_attribute("aria-disabled", "true")
+    host = page.get_by_role("button", name="Host of")
+    expect(host).to_have_attribute("title", "This needs the role operator; yours is submitter.")
+    host.press("Enter")
+    expect(page.get_by_test_id("host")).to_have_count(0)
 
     page.context.clear_cookies()
     sign_in(page, operator, "/operations")
