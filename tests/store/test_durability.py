@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,15 +26,6 @@ from tests.store.mongod import Mongod
 from tests.store.samples import a_lease, a_task, finish_item
 
 Answer = TypeVar("Answer")
-
-#: A driver that is closed while it reconnects leaves the socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 async def test_kill_nine_loses_nothing_acknowledged(tmp_path: Path) -> None:
