@@ -37,7 +37,7 @@ def tell_forgotten(answer: Answer, *, dry_run: bool, as_json: bool) -> None:
         click.echo(f"they ended from {found.oldest:{_DATE}} to {found.newest:{_DATE}} UTC")
     if found.needed:
         click.echo(
-            f"{found.needed} older ones stay: tasks wait for them, or their key is not a day old"
+            f"{found.needed} older ones stay: tasks wait for them, or their key may be repeated"
         )
 
 

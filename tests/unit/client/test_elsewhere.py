@@ -105,7 +105,7 @@ def test_it_says_what_it_says_on_a_host(gateway: Gateway, khala: Callable[..., R
         "went: 6 tasks, 2.0 MiB; 2 whole jobs among them",
         "2 of them went by their own retention",
         "they ended from 2026-11-24 00:00:00 to 2026-11-24 00:00:00 UTC",
-        "2 older ones stay: tasks wait for them, or their key is not a day old",
+        "2 older ones stay: tasks wait for them, or their key may be repeated",
     ]
     assert gateway.asked == [("http://g:7000", None), ("gc", False), ("gc", False)]
 
