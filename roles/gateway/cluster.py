@@ -2,7 +2,7 @@
 
 Each judicator knows the free slots of the executors it holds and whether it serves itself, so all
 of them are asked, and what they say is put together. Answers are shared for a moment: pages and
-probes that ask at once cost one question.
+probes that ask at once cost one question. Whoever changed a node here sees it changed.
 """
 
 from __future__ import annotations
@@ -85,17 +85,24 @@ class Cluster:
         self._client = client
         self._asking = asyncio.Lock()
         self._seen: Seen | None = None
-        self._asked_at = float("-inf")
+        self._answered_at = float("-inf")
+        #: Nodes were changed by this gateway since the last question was put.
+        self._outdated = False
 
     async def view(self) -> Seen:
         """Raise `Unavailable` if no judicator answers."""
         async with self._asking:
-            if time.monotonic() - self._asked_at > FRESH_S:
+            if self._outdated or time.monotonic() - self._answered_at > FRESH_S:
+                self._outdated = False
                 self._seen = await self._ask()
-                self._asked_at = time.monotonic()
+                self._answered_at = time.monotonic()
             if self._seen is None:
                 raise Unavailable("no judicator answers; are they running, and is --join right?")
             return self._seen
+
+    def outdate(self) -> None:
+        """Something was changed: the next who looks sees it, whatever is being answered now."""
+        self._outdated = True
 
     async def glance(self) -> Seen:
         """What was seen last, up to `LEARN_INTERVAL_S` ago: for a hint beside an answer, which must

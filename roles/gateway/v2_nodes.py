@@ -124,6 +124,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
                 f" `khala.pex cluster remove {name}` on another judicator's"
             )
         await self.client.ask("DELETE", _rpc_path(name), None, NodeLoad)
+        self.cluster.outdate()
         return HTTPResponse(None, status=204, headers=_HEADERS)
 
     @declare(
@@ -146,7 +147,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
             given = parse_document(_cordons, request.body) if request.body else CordonSpec()
         except Invalid as error:
             return problem(Failure(status=422, error=error))
-        return await self._set(name, SetCordon(reason=given.reason))
+        return await self._change("POST", name, SetCordon(reason=given.reason))
 
     @declare(
         Operation(
@@ -170,7 +171,8 @@ class NodeActs(Struct, frozen=True, kw_only=True):
             deadline_s = _deadline_of(given)
         except Invalid as error:
             return problem(Failure(status=422, error=error))
-        return await self._set(name, SetCordon(reason=given.reason, deadline_s=deadline_s))
+        cordon = SetCordon(reason=given.reason, deadline_s=deadline_s)
+        return await self._change("POST", name, cordon)
 
     @declare(
         Operation(
@@ -198,8 +200,7 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     )
     async def uncordon_node(self, _: Request, name: str) -> HTTPResponse:
         """Let an executor have work again."""
-        path = f"{_rpc_path(name)}/cordon"
-        return _work(await self.client.ask("DELETE", path, None, NodeLoad))
+        return await self._change("DELETE", name, None)
 
     async def _find(self, name: str) -> v2.Node:
         """Without its load. Raise `NotFound`."""
@@ -213,9 +214,10 @@ class NodeActs(Struct, frozen=True, kw_only=True):
     async def _load(self, name: str) -> NodeLoad:
         return await self.client.ask("GET", _rpc_path(name), None, NodeLoad)
 
-    async def _set(self, name: str, cordon: SetCordon) -> HTTPResponse:
-        path = f"{_rpc_path(name)}/cordon"
-        return _work(await self.client.ask("POST", path, cordon, NodeLoad))
+    async def _change(self, method: str, name: str, cordon: SetCordon | None) -> HTTPResponse:
+        load = await self.client.ask(method, f"{_rpc_path(name)}/cordon", cordon, NodeLoad)
+        self.cluster.outdate()
+        return _work(load)
 
 
 def _rpc_path(name: str) -> str:

@@ -129,6 +129,9 @@ async def session_judicator(secret_file: Path) -> AsyncIterator[JudicatorDouble]
 async def session_site(
     secret_file: Path, session_judicator: JudicatorDouble
 ) -> AsyncIterator[Site]:
+    patience = pytest.MonkeyPatch()
+    # On a busy machine nobody says in two seconds what is asked for here.
+    patience.setattr("roles.gateway.cluster.ASK_S", 30.0)
     async with running(config_of(secret_file, session_judicator.address)) as base:
         async with (
             aiohttp.ClientSession() as plain,
@@ -137,6 +140,7 @@ async def session_site(
             contract = Contract(await response.json())
         async with aiohttp.ClientSession(trace_configs=[checking(contract)]) as http:
             yield Site(base=base, http=http, judicator=session_judicator, contract=contract)
+    patience.undo()
 
 
 @pytest.fixture

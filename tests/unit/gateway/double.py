@@ -177,6 +177,8 @@ class JudicatorDouble:
         self.requests = 0
         self.request_ids: list[str] = []
         self.reads = 0
+        #: At the cluster.
+        self.looks = 0
         self._listeners: set[WebsocketImplProtocol] = set()
         self._codec = Codec(msgspec.msgpack.Decoder(list[Event]))
         self._server: Server | None = None
@@ -337,6 +339,7 @@ class JudicatorDouble:
         await _send(request, self.stored[TaskId(task_id), name])
 
     async def view(self, request: Request) -> HTTPResponse:
+        self.looks += 1
         view = cluster_view(self.address, serving=self.serving)
         return await self._answer(request, view)
 

@@ -57,6 +57,30 @@ async def test_only_what_is_lost_is_forgotten(site: Site) -> None:
     assert (await ask(site, "DELETE", LOST))[0] == 404
 
 
+@pytest.mark.usefixtures("executors")
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", f"{ONLINE}/cordon"),
+        ("POST", f"{ONLINE}/drain"),
+        ("DELETE", f"{ONLINE}/cordon"),
+        ("DELETE", LOST),
+    ],
+)
+async def test_whoever_changed_a_node_sees_it_changed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    """What the judicators said is shared for a moment, and not over a change."""
+    await ask(site, "GET", ONLINE)
+    monkeypatch.setattr("roles.gateway.cluster.FRESH_S", 3600.0)
+    looks = site.judicator.looks
+    assert (await ask(site, method, path))[0] in {200, 204}
+    assert site.judicator.looks == looks
+    await ask(site, "GET", ONLINE)
+    await ask(site, "GET", ONLINE)
+    assert site.judicator.looks == looks + 1
+
+
 async def test_a_judicator_leaves_otherwise(site: Site) -> None:
     status, problem = await ask(site, "DELETE", JUDICATOR)
     assert (status, problem["code"]) == (409, "not_possible")
