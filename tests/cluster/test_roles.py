@@ -97,6 +97,10 @@ def test_roles_find_each_other_and_one_that_left_is_forgotten(apart: Apart) -> N
     ports = [each for each in by_role["judicator"]["findings"] if each["check"] == "ports"]
     assert ports[0]["level"] == "good", ports
 
+    # They have started programs by now, at which no library may say anything of its own.
+    lines = khala.log.read_text().splitlines()
+    assert [line for line in lines if not line.startswith("{")] == []
+
     config = khala.call("GET", "/api/v2/cluster/config")[1]
     assert [each["name"] for each in config["judicators"]] == [name]
     assert config["judicators"][0]["backups_kept"] == 7
