@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from msgspec import Struct
 from sanic import Request
+from sanic.exceptions import ServerError
 from sanic.response import HTTPResponse
 
 from khala.model.errors import (
@@ -104,15 +105,32 @@ def problem_of(failure: Failure) -> v2.Problem:
         (code for kind, code in _CODES if isinstance(error, kind)), ProblemCode.INTERNAL
     )
     return v2.Problem(
-        title=_phrase(failure.status),
+        title=title_of(code),
         status=failure.status,
         code=code,
         detail=error.message,
         field=_field_of(error),
         errors=error.issues if isinstance(error, Invalid) else [],
         type=f"{PROBLEMS_PAGE}#{code}",
+        instance=_path(),
         request_id=request_ids.current(),
+        retry_after_s=int(failure.headers["Retry-After"])
+        if "Retry-After" in failure.headers
+        else None,
     )
+
+
+def title_of(code: ProblemCode) -> str:
+    """The same for every problem of a type, as the standard asks for."""
+    return str(code).replace("_", " ").capitalize()
+
+
+def _path() -> str:
+    """Of the request that is being answered, if it could be read as one."""
+    try:
+        return Request.get_current().path
+    except ServerError:
+        return ""
 
 
 def _field_of(error: KhalaError) -> str | None:

@@ -234,5 +234,9 @@ class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     errors: list[Issue] = []
     #: Where the code is described.
     type: str = ""
+    #: The path that was asked.
+    instance: str = ""
     #: As in `X-Request-Id`, and in the gateway's log.
     request_id: str = ""
+    #: As in `Retry-After`: when it is worth repeating.
+    retry_after_s: int | None = None

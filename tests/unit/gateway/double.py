@@ -340,8 +340,7 @@ class JudicatorDouble:
 
     async def view(self, request: Request) -> HTTPResponse:
         self.looks += 1
-        view = cluster_view(self.address, serving=self.serving)
-        return await self._answer(request, view)
+        return await self._answer(request, cluster_view(self.address, serving=self.serving))
 
     async def metrics(self, request: Request) -> HTTPResponse:
         return await self._answer(request, metrics_view())

@@ -149,7 +149,11 @@ async def test_problems(site: Site, path: str, status: int, code: str) -> None:
         assert response.content_type == "application/problem+json"
         problem = await response.json(content_type=None)
     assert (response.status, problem["status"], problem["code"]) == (status, status, code)
-    assert {"type", "title", "detail"} <= problem.keys()
+    assert problem["type"] == f"/docs/problems#{code}"
+    assert problem["instance"] == path.partition("?")[0]
+    assert problem["title"] == code.replace("_", " ").capitalize()
+    assert problem["detail"]
+    assert "retry_after_s" not in problem
 
 
 async def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
@@ -171,6 +175,7 @@ async def test_a_broken_cluster_is_a_503(site: Site, monkeypatch: pytest.MonkeyP
     status, problem = await get(site, f"/api/v2/tasks/{UNKNOWN}")
     assert (status, problem["code"]) == (503, "unavailable")
     assert problem["detail"] == "the store does not acknowledge writes"
+    assert problem["retry_after_s"] == 1
 
 
 async def change(site: Site, task: Task, progress: Progress | None, *, bring: bool = False) -> None:
