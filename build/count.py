@@ -21,4 +21,7 @@ def count(report: str) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    print(*count(sys.argv[1]))
+    try:
+        print(*count(sys.argv[1]))
+    except (OSError, ElementTree.ParseError) as error:
+        sys.exit(f"no test is counted, pytest left no whole report: {error}")

@@ -25,7 +25,7 @@ from khala.protocol.access import PatList, UserList
 from khala.protocol.v2 import Issue, IssueCode, Scalar
 from roles.gateway.identities import Identities
 from roles.gateway.issues import Invalid, Issues
-from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.spec_limits import read_amount
 
 Answered = TypeVar("Answered", bound=Struct)
 _NAME = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{USER_NAME_CHARS - 1}}}")
@@ -75,9 +75,8 @@ def ttl_of(given: Scalar, pointer: str) -> float:
     if given is None:
         return ACCESS_TOKEN_LIFE_S
     issues = Issues()
-    ttl_s = parse_amount(Kind.SECONDS, given, pointer, issues)
-    if ttl_s is not None:
-        check_range(ttl_s, ACCESS_TOKEN_LIFE_MIN_S, ACCESS_TOKEN_LIFE_MAX_S, pointer, issues)
+    bounds = (ACCESS_TOKEN_LIFE_MIN_S, ACCESS_TOKEN_LIFE_MAX_S)
+    ttl_s = read_amount(Kind.SECONDS, given, bounds, pointer, issues)
     issues.raise_if_any()
     return ttl_s or ACCESS_TOKEN_LIFE_S
 

@@ -10,7 +10,7 @@ import math
 
 from msgspec import Struct
 
-from khala.config.values import Kind, parse
+from khala.config.values import Kind, parse, show
 from khala.model.limits import KIB, MIB
 from khala.model.spec import StageLimits
 from khala.protocol.v2 import IssueCode, Scalar
@@ -116,7 +116,7 @@ def bounds_of(config: GatewayConfig) -> dict[str, tuple[float, float]]:
     }
 
 
-def parse_amount(kind: Kind, given: Scalar, pointer: str, issues: Issues) -> float | None:
+def _parse(kind: Kind, given: Scalar, pointer: str, issues: Issues) -> float | None:
     try:
         value = parse(kind, given)
     except ValueError as error:
@@ -126,12 +126,43 @@ def parse_amount(kind: Kind, given: Scalar, pointer: str, issues: Issues) -> flo
 
 
 def check_range(value: float, minimum: float, maximum: float, pointer: str, issues: Issues) -> bool:
-    """For what has no setting of its own."""
+    """Of what is counted, and has no setting of its own."""
+    return _check(_Amount(value=value), minimum, maximum, pointer, issues)
+
+
+def read_amount(
+    kind: Kind, given: Scalar, bounds: tuple[float, float], pointer: str, issues: Issues
+) -> float | None:
+    """Of what is written with a unit; None if it is none, or beyond its bounds."""
+    value = _parse(kind, given, pointer, issues)
+    if value is None or not _check(_Amount(value=value, kind=kind), *bounds, pointer, issues):
+        return None
+    return value
+
+
+class _Amount(Struct, frozen=True, kw_only=True):
+    """What was asked for, and how it is told beside its limit."""
+
+    value: float
+    #: None: what is counted.
+    kind: Kind | None = None
+    #: What to do about a maximum.
+    next_step: str = ""
+
+    def told(self, value: float) -> str:
+        if self.kind is not None:
+            return show(self.kind, value)
+        return str(int(value)) if value == int(value) else str(value)
+
+
+def _check(amount: _Amount, minimum: float, maximum: float, pointer: str, issues: Issues) -> bool:
+    value = amount.value
     if value < minimum:
-        detail = f"{_plain(value)} is less than the minimum of {_plain(minimum)}"
+        detail = f"{amount.told(value)} is less than the minimum of {amount.told(minimum)}"
         issues.add(pointer, IssueCode.BELOW_MINIMUM, detail, limit=minimum, given=value)
     elif value > maximum:
-        detail = f"{_plain(value)} is more than the maximum of {_plain(maximum)}"
+        detail = f"{amount.told(value)} is more than the maximum of {amount.told(maximum)}"
+        detail += amount.next_step
         issues.add(pointer, IssueCode.ABOVE_MAXIMUM, detail, limit=maximum, given=value)
     return minimum <= value <= maximum
 
@@ -141,27 +172,14 @@ def _value(
 ) -> float | None:
     """None if it was not given, or is out of range: further numbers are made of it."""
     given = getattr(asked, rule.name)
-    value = None if given is None else parse_amount(rule.kind, given, pointer, issues)
+    value = None if given is None else _parse(rule.kind, given, pointer, issues)
     if value is None:
         return None
     most = getattr(maxima, rule.field)
     maximum = most / rule.factor if rule.factor > 1 else most
-    if value < rule.minimum:
-        detail = f"{_plain(value)} is less than the minimum of {_plain(rule.minimum)}"
-        issues.add(pointer, IssueCode.BELOW_MINIMUM, detail, limit=rule.minimum, given=value)
-        return None
-    if value > maximum:
-        detail = (
-            f"{_plain(value)} is more than the maximum of {_plain(maximum)}; ask for less, or let"
-            f" the operator raise {rule.flag}"
-        )
-        issues.add(pointer, IssueCode.ABOVE_MAXIMUM, detail, limit=maximum, given=value)
-        return None
-    return value
-
-
-def _plain(value: float) -> str:
-    return str(int(value)) if value == int(value) else str(value)
+    next_step = f"; ask for less, or let the operator raise {rule.flag}"
+    amount = _Amount(value=value, kind=rule.kind, next_step=next_step)
+    return value if _check(amount, rule.minimum, maximum, pointer, issues) else None
 
 
 def _round_up(value: int, step: int) -> int:

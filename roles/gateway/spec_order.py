@@ -19,7 +19,7 @@ from khala.model.wants import CPU_STEPS, CPUS, Amounts, Wants
 from khala.protocol.v2 import IssueCode, Placement, Scalar
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import TaskSpecV2
-from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.spec_limits import read_amount
 
 _KEY = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{LABEL_KEY_CHARS - 1}}}\Z")
 
@@ -50,9 +50,9 @@ def _check_amounts(given: Mapping[str, Scalar], issues: Issues) -> Amounts:
             issues.add(at, IssueCode.INVALID_VALUE, detail, given=name)
             continue
         kind = kind_of_resource(name)
-        amount = parse_amount(kind, value, at, issues)
         steps = CPU_STEPS if name == CPUS else 1
-        if amount is not None and check_range(amount, 0, AMOUNT_MAX // steps, at, issues):
+        amount = read_amount(kind, value, (0, AMOUNT_MAX // steps), at, issues)
+        if amount is not None:
             found[name] = round(amount * steps)
     return {name: amount for name, amount in found.items() if amount}
 

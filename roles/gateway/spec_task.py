@@ -34,7 +34,7 @@ from roles.gateway.spec_blobs import KnownBlobs
 from roles.gateway.spec_cases import check_cases, check_command
 from roles.gateway.spec_depends import check_predecessors
 from roles.gateway.spec_files import Content, Files
-from roles.gateway.spec_limits import check_limits, check_range, parse_amount
+from roles.gateway.spec_limits import check_limits, check_range, read_amount
 from roles.gateway.spec_order import check_labels, check_name, check_wants
 from roles.gateway.spec_tries import (
     check_max_crashes,
@@ -254,9 +254,8 @@ class _Check:
         size = given.max_total
         total: float | None = ARTIFACT_DEFAULT_BYTES
         if size is not None:
-            total = parse_amount(Kind.SIZE, size, "/artifacts/max_total", issues)
-        if total is not None:
-            check_range(total, 1, ARTIFACT_BYTES, "/artifacts/max_total", issues)
+            bounds = (1, ARTIFACT_BYTES)
+            total = read_amount(Kind.SIZE, size, bounds, "/artifacts/max_total", issues)
         files = ARTIFACT_FILES if given.max_files is None else given.max_files
         check_range(files, 1, ARTIFACT_FILES, "/artifacts/max_files", issues)
         return ArtifactRequest(globs=given.collect, max_bytes=int(total or 1), max_files=files)

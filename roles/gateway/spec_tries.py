@@ -22,7 +22,7 @@ from khala.protocol import v2
 from khala.protocol.v2 import IssueCode
 from roles.gateway.issues import Issues, step
 from roles.gateway.spec import Duration, RetrySpec
-from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.spec_limits import check_range, read_amount
 
 #: What is tried again without being asked, and where that is bounded.
 _LOSSES = frozenset({"executor_lost", "setup_failed", "internal"})
@@ -32,17 +32,15 @@ def check_retry(given: RetrySpec | None, issues: Issues) -> Retry | None:
     if given is None:
         return None
     check_range(given.max_attempts, 1, RETRY_ATTEMPTS, "/retry/max_attempts", issues)
-    backoff_s = _seconds(given.backoff_s, RETRY_BACKOFF_S, "/retry/backoff_s", issues)
-    check_range(backoff_s, 0, RETRY_BACKOFF_LIMIT_S, "/retry/backoff_s", issues)
-    at = "/retry/backoff_max_s"
-    backoff_max_s = _seconds(given.backoff_max_s, max(backoff_s, RETRY_BACKOFF_MAX_S), at, issues)
-    least = min(backoff_s, RETRY_BACKOFF_LIMIT_S)
-    check_range(backoff_max_s, least, RETRY_BACKOFF_LIMIT_S, at, issues)
+    backoff_s = _check_pause(given.backoff_s, 0.0, "/retry/backoff_s", issues)
+    if backoff_s is None:
+        backoff_s = RETRY_BACKOFF_S
+    most_s = _check_pause(given.backoff_max_s, backoff_s, "/retry/backoff_max_s", issues)
     return Retry(
         max_attempts=given.max_attempts,
         on=_check_reasons(given.on, issues),
         backoff_s=backoff_s,
-        backoff_max_s=backoff_max_s,
+        backoff_max_s=max(backoff_s, RETRY_BACKOFF_MAX_S) if most_s is None else most_s,
     )
 
 
@@ -78,26 +76,23 @@ def check_max_crashes(given: int | None, issues: Issues) -> int:
 def check_queue_ttl(given: Duration | None, issues: Issues) -> float | None:
     if given is None:
         return None
-    limit_s = parse_amount(Kind.SECONDS, given, "/queue_ttl_s", issues)
-    if limit_s is not None:
-        check_range(limit_s, QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S, "/queue_ttl_s", issues)
-    return limit_s
+    bounds = (QUEUE_TTL_MIN_S, QUEUE_TTL_MAX_S)
+    return read_amount(Kind.SECONDS, given, bounds, "/queue_ttl_s", issues)
 
 
 def check_retention(given: Duration | None, issues: Issues) -> int | None:
     if given is None:
         return None
-    kept_s = parse_amount(Kind.SECONDS, given, "/retention", issues)
-    if kept_s is None or not check_range(
-        kept_s, RETENTION_MIN_S, RETENTION_MAX_S, "/retention", issues
-    ):
-        return None
-    return rounded_up(kept_s)
+    bounds = (RETENTION_MIN_S, RETENTION_MAX_S)
+    kept_s = read_amount(Kind.SECONDS, given, bounds, "/retention", issues)
+    return None if kept_s is None else rounded_up(kept_s)
 
 
-def _seconds(given: Duration | None, default: float, pointer: str, issues: Issues) -> float:
-    parsed = None if given is None else parse_amount(Kind.SECONDS, given, pointer, issues)
-    return default if parsed is None else parsed
+def _check_pause(
+    given: Duration | None, least_s: float, pointer: str, issues: Issues
+) -> float | None:
+    bounds = (least_s, RETRY_BACKOFF_LIMIT_S)
+    return None if given is None else read_amount(Kind.SECONDS, given, bounds, pointer, issues)
 
 
 def view_retry(retry: Retry | None) -> v2.Retry | None:

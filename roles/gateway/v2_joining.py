@@ -29,7 +29,7 @@ from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.spec_limits import check_range, read_amount
 
 _ALL = "/api/v2/cluster/join-tokens"
 _RPC = "/rpc/v1/tokens"
@@ -115,9 +115,8 @@ class JoinTokenRoutes(Struct, frozen=True, kw_only=True):
 def _asked(given: JoinTokenSpec) -> MakeToken:
     """Raise `Invalid`."""
     issues = Issues()
-    ttl_s = parse_amount(Kind.SECONDS, given.expires_in, "/expires_in", issues)
-    if ttl_s is not None:
-        check_range(ttl_s, JOIN_TOKEN_MIN_S, JOIN_TOKEN_MAX_S, "/expires_in", issues)
+    bounds = (JOIN_TOKEN_MIN_S, JOIN_TOKEN_MAX_S)
+    ttl_s = read_amount(Kind.SECONDS, given.expires_in, bounds, "/expires_in", issues)
     check_range(given.uses, 1, JOIN_TOKEN_USES, "/uses", issues)
     issues.raise_if_any()
     return MakeToken(role=given.role, ttl_s=ttl_s or 0.0, uses=given.uses)

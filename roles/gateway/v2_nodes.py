@@ -31,7 +31,7 @@ from roles.gateway.documents import parse_document
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.pages import NOSNIFF, problem
-from roles.gateway.spec_limits import check_range, parse_amount
+from roles.gateway.spec_limits import read_amount
 from roles.gateway.v2_view import view_nodes
 
 _NODE = "/api/v2/nodes/<name:str>"
@@ -246,8 +246,6 @@ def _json(body: Struct) -> HTTPResponse:
 def _deadline_of(given: DrainSpec) -> float:
     """In seconds. Raise `Invalid`."""
     issues = Issues()
-    seconds = parse_amount(Kind.SECONDS, given.deadline, "/deadline", issues)
-    if seconds is not None:
-        check_range(seconds, 0, DRAIN_MAX_S, "/deadline", issues)
+    seconds = read_amount(Kind.SECONDS, given.deadline, (0, DRAIN_MAX_S), "/deadline", issues)
     issues.raise_if_any()
     return seconds or 0.0

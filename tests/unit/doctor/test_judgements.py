@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -232,8 +233,11 @@ def test_a_free_port() -> None:
 
 
 def test_a_port_of_this_khala_is_not_tried() -> None:
-    listener = Listener(port=1, pid=os.getpid(), program="python")
-    found = servers.judge_port("--p", 1, listener, [os.getppid()], _held)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        listener = Listener(port=1, pid=child.pid, program="cat")
+        found = servers.judge_port("--p", 1, listener, [os.getpid()], _held)
+        assert child.stdin is not None
+        child.stdin.close()
     assert found == good("1 is in use by this Khala")
 
 

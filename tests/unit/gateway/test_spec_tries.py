@@ -51,6 +51,19 @@ def test_the_default_maximum_is_no_less_than_the_first_pause() -> None:
     assert retry is not None and retry.backoff_max_s == 1000
 
 
+@pytest.mark.parametrize(
+    ("given", "detail"),
+    [
+        ({"retention": "4000d"}, "4000d is more than the maximum of 3650d"),
+        ({"queue_ttl_s": 0}, "0s is less than the minimum of 1s"),
+        ({"max_crashes": 0}, "0 is less than the minimum of 1"),
+        ({"queue_ttl_s": "990ms"}, "0.99s is less than the minimum of 1s"),
+    ],
+)
+def test_bounds_are_told_as_they_are_written(given: dict[str, Any], detail: str) -> None:
+    assert issue_of(SMALLEST | given).detail == detail
+
+
 def retry(**fields: object) -> dict[str, Any]:
     return {"retry": {"max_attempts": 2, **fields}}
 

@@ -100,7 +100,9 @@ async def test_faults_are_a_problem_document(site: Site) -> None:
         "given": 8192 * MIB,
     }
     assert body["errors"][1]["pointer"] == "/stages/execute/limits/pids"
-    assert body["detail"].startswith("/stages/execute/limits/memory: 8589934592 is more than")
+    assert body["detail"].startswith(
+        "/stages/execute/limits/memory: 8GiB is more than the maximum of 2GiB;"
+    )
     assert site.judicator.submitted == []
 
 
