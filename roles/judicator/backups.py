@@ -218,6 +218,10 @@ class Backups:
                 continue
             if found.state is BackupState.RUNNING:
                 found = self._ended(found, None, "the judicator was stopped while it was taken")
+            elif found.state is BackupState.DONE and not self._archive(found.id).exists():
+                log.warning("backup.half_removed", id=found.id)
+                path.unlink()
+                continue
             elif found.verifying:
                 found = self._keep(replace(found, verifying=False))
             self._known[found.id] = found
@@ -246,8 +250,13 @@ class Backups:
     async def _forget(self, backup: str) -> None:
         # First, so that nobody asks for anything of it while the disk is busy with it.
         self._known.pop(backup, None)
-        for path in (self._archive(backup), self._record(backup)):
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+        await asyncio.to_thread(_remove, self._archive(backup), self._record(backup))
+
+
+def _remove(archive: Path, record: Path) -> None:
+    """The record last: by it the next process knows that there was an archive."""
+    archive.unlink(missing_ok=True)
+    record.unlink(missing_ok=True)
 
 
 def _require_room(name: JudicatorName, plan: BackupPlan) -> None:

@@ -183,7 +183,19 @@ async def test_the_oldest_goes_and_what_failed_before_it(tmp_path: Path) -> None
         assert [each.id for each in await backups.list()] == [third.id, second.id]
         with pytest.raises(NotFound, match=f"a has no backup '{first.id}'"):
             await backups.get(first.id)
-    assert len(list((tmp_path / "backups").iterdir())) == 4
+        # It is not known any more, and its files go after that.
+        async with asyncio.timeout(60):
+            while len(list((tmp_path / "backups").iterdir())) != 4:
+                await asyncio.sleep(0.01)
+
+
+async def test_one_that_was_half_removed_is_gone(tmp_path: Path) -> None:
+    async with running(plan(tmp_path)) as backups:
+        stays, goes = await save(backups), await save(backups)
+    (tmp_path / "backups" / f"{goes.id}.tar").unlink()
+    async with running(plan(tmp_path)) as backups:
+        assert [each.id for each in await backups.list()] == [stays.id]
+    assert not (tmp_path / "backups" / f"{goes.id}.json").exists()
 
 
 async def test_one_that_is_begun_while_the_oldest_goes_is_the_only_one(
