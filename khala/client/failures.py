@@ -19,6 +19,7 @@ from khala.model.errors import (
     OffsetDiffers,
     OutcomeUnknown,
     QuotaExceeded,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -45,6 +46,7 @@ _BY_CODE: dict[str, type[KhalaError]] = {
     "precondition_failed": Changed,
     "offset_differs": OffsetDiffers,
     "quota_exceeded": QuotaExceeded,
+    "rate_limited": RateLimited,
     "conflict": Conflict,
     "idempotency_mismatch": Conflict,
     "too_large": TooLarge,
@@ -54,11 +56,15 @@ _BY_CODE: dict[str, type[KhalaError]] = {
 _decode = msgspec.json.Decoder(Problem).decode
 
 
-def failure_of(status: int, body: bytes, url: str) -> KhalaError:
-    """The error of a problem document, or of whatever else answered with that status."""
+def failure_of(status: int, body: bytes, url: str, retry_after: str = "") -> KhalaError:
+    """The error of a problem document, or of whatever else answered with that status; with its
+    header `Retry-After`."""
+    wait_s = max(1, int(retry_after)) if retry_after.isdecimal() else 1
     try:
         problem = _decode(body)
     except msgspec.MsgspecError:
+        if status == 429:  # of KV2's addresses, or of a proxy
+            return RateLimited(f"{url} answered with status {status}", retry_after_s=wait_s)
         if status == 404 and not body:  # to a HEAD
             return NotFound(f"there is no such thing at {url}")
         if status >= 500:
@@ -70,6 +76,8 @@ def failure_of(status: int, body: bytes, url: str) -> KhalaError:
         kind = KhalaError if status >= 500 else Rejected
     if issubclass(kind, Rejected):
         return kind(message, field=problem.field)
+    if kind is RateLimited:
+        return RateLimited(message, retry_after_s=wait_s)
     return kind(message)
 
 

@@ -19,7 +19,7 @@ import yarl
 from msgspec import Struct
 
 from khala.client.failures import failure_of
-from khala.model.errors import OutcomeUnknown, Rejected, Unavailable
+from khala.model.errors import KhalaError, OutcomeUnknown, RateLimited, Rejected, Unavailable
 
 Answer = TypeVar("Answer")
 JSON = {"Content-Type": "application/json"}
@@ -77,10 +77,11 @@ class Transport:
         while True:
             try:
                 return await self._try(call)
-            except (Unavailable, OutcomeUnknown):
-                if time.monotonic() + pause_s > deadline:
+            except (Unavailable, OutcomeUnknown) as error:
+                wait_s = error.retry_after_s if isinstance(error, RateLimited) else pause_s
+                if time.monotonic() + wait_s > deadline:
                     raise
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(wait_s)
             pause_s = min(PAUSE_MAX_S, pause_s * 2)
 
     @asynccontextmanager
@@ -95,15 +96,24 @@ class Transport:
         """The body in pieces; `path` is quoted already. A stream that breaks, or says nothing for
         `silence_s`, is `Unavailable`."""
         url = yarl.URL(self.url + path, encoded=True)
-        with self._failures():
-            response = await self._session.get(url, params=query, headers=headers)
-        # What the caller does with the bytes may fail as well, and is not the gateway's fault.
-        async with response:
-            if response.status >= 400:
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            with self._failures():
+                response = await self._session.get(url, params=query, headers=headers)
+            # What the caller does with the bytes may fail as well, and is not the gateway's fault.
+            async with response:
+                if response.status < 400:
+                    yield self._pieces(response, silence_s)
+                    return
                 with self._failures():
                     answer = await response.read()
-                raise failure_of(response.status, answer, self.url)
-            yield self._pieces(response, silence_s)
+            error = self._refusal(response, answer)
+            # Any other failure is the caller's to look at: it knows what it has already.
+            if not isinstance(error, RateLimited):
+                raise error
+            if time.monotonic() + error.retry_after_s > deadline:
+                raise error
+            await asyncio.sleep(error.retry_after_s)
 
     @property
     def _session(self) -> aiohttp.ClientSession:
@@ -128,8 +138,12 @@ class Transport:
             async with asyncio.timeout(ANSWER_S + POLL_S), request as response:
                 answer = await response.read()
         if response.status >= 400:
-            raise failure_of(response.status, answer, self.url)
+            raise self._refusal(response, answer)
         return Reply(body=answer, replayed="Idempotency-Replayed" in response.headers)
+
+    def _refusal(self, response: aiohttp.ClientResponse, answer: bytes) -> KhalaError:
+        retry_after = response.headers.get("Retry-After", "")
+        return failure_of(response.status, answer, self.url, retry_after)
 
     async def _pieces(
         self, response: aiohttp.ClientResponse, silence_s: float

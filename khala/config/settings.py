@@ -73,6 +73,8 @@ class Gateway(Struct, frozen=True, kw_only=True):
     token_file: str | None
     users_only: bool
     legacy_api: str
+    requests_per_second: float
+    request_burst: int
     host_names: tuple[str, ...]
 
 

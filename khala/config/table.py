@@ -266,6 +266,28 @@ GATEWAY = (
         roles=(G,),
     ),
     Setting(
+        key="gateway.requests_per_second",
+        flag="--requests-per-second",
+        kind=Kind.NUMBER,
+        default=0.0,
+        help="What one user, or all that is unknown at one address, may send to this gateway; 0: no"
+        " limit.",
+        minimum=0,
+        maximum=1_000_000,
+        roles=(G,),
+    ),
+    Setting(
+        key="gateway.request_burst",
+        flag="--request-burst",
+        kind=Kind.INT,
+        default=100,
+        help="Requests that may come at once after a silence, where --requests-per-second is a"
+        " limit.",
+        minimum=1,
+        maximum=1_000_000,
+        roles=(G,),
+    ),
+    Setting(
         key="gateway.host_names",
         flag="--host-names",
         kind=Kind.LIST,

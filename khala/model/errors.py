@@ -111,6 +111,14 @@ class Unavailable(KhalaError):
     """The service cannot do this now; nothing happened, retry later."""
 
 
+class RateLimited(Unavailable):
+    """Requests come faster than they may; nothing happened."""
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class OutcomeUnknown(KhalaError):
     """The request may or may not have taken effect; read before repeating it."""
 

@@ -313,6 +313,9 @@ IDENTITY_STALE_S = 60.0
 IDENTITIES_KNOWN = 16_384
 IDENTITIES_UNKNOWN = 4096
 IDENTITY_GUESSES = 32
+#: Callers whose requests one gateway counts, and addresses; the one that was silent longest is
+#: forgotten, and may send a burst again.
+CALLERS_COUNTED = 16_384
 
 #: Users, and of each the tokens and the sessions; beyond those the oldest session ends.
 USERS = 10_000

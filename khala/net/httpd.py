@@ -41,6 +41,7 @@ from khala.model.errors import (
     InvariantBroken,
     KhalaError,
     NotFound,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -87,8 +88,10 @@ _REPEATABLE = frozenset({429, 503})
 def failure_of(error: KhalaError) -> Failure:
     """Status and headers of an error of ours; one without a family is a defect: 500."""
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _REPEATABLE else {}
-    return Failure(status=status, error=error, headers=headers)
+    if status not in _REPEATABLE:
+        return Failure(status=status, error=error)
+    wait_s = error.retry_after_s if isinstance(error, RateLimited) else RETRY_AFTER_S
+    return Failure(status=status, error=error, headers={"Retry-After": str(wait_s)})
 
 
 class _Errors(ErrorHandler):

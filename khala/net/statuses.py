@@ -26,6 +26,7 @@ from khala.model.errors import (
     OffsetDiffers,
     OutcomeUnknown,
     QuotaExceeded,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -52,6 +53,7 @@ _STATUSES: tuple[tuple[type[KhalaError], int], ...] = (
     (OffsetDiffers, 409),
     (QuotaExceeded, 429),
     (Rejected, 400),
+    (RateLimited, 429),
     (Unavailable, 503),
     (OutcomeUnknown, 504),
 )

@@ -39,6 +39,7 @@ from roles.gateway.metrics import Metrics
 from roles.gateway.operations import register
 from roles.gateway.probes import Probes
 from roles.gateway.reference import Reference
+from roles.gateway.request_limit import RequestLimit
 from roles.gateway.sessions import SessionRoutes
 from roles.gateway.static import StaticSite, find_built_site
 from roles.gateway.uploads import UploadRoutes
@@ -149,7 +150,12 @@ class Gateway:
             token = SecretFile(config.token_file, flag="--token-file")
             token.read()
         app = create_app("gateway", self._site.render_failure, body_bytes=SMALL_BODY_BYTES)
-        guard = Guard(config, token, self._identities)
+        limit = None
+        if config.request_rate is not None:
+            limit = RequestLimit(config.request_rate)
+            limit.register(app)
+            self._metrics.watch_limit(limit)
+        guard = Guard(config, token, self._identities, limit)
         guard.register(app)
         routes = Routes(app, self._metrics.observe)
         self._add_routes(

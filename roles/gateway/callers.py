@@ -39,10 +39,14 @@ class Caller(Struct, frozen=True, kw_only=True):
         """Nothing is somebody else's to it."""
         return self.identity.role.may(Role.OPERATOR)
 
+    @property
+    def who(self) -> str:
+        return self.identity.name or _NAMELESS[self.known_by]
+
     def __str__(self) -> str:
         role = self.identity.role
         article = "an" if role[0] in "ao" else "a"
-        return f"{self.identity.name or _NAMELESS[self.known_by]} is {article} {role}"
+        return f"{self.who} is {article} {role}"
 
 
 _NAMELESS = {

@@ -49,6 +49,14 @@ class LegacyApi(StrEnum):
     OFF = "off"
 
 
+class RequestRate(Struct, frozen=True, kw_only=True):
+    """What one caller may send."""
+
+    per_second: float
+    #: At once, after a silence.
+    burst: int
+
+
 class GatewayConfig(Struct, frozen=True, kw_only=True):
     bind: str
     #: 0 picks a free one.
@@ -66,6 +74,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     #: Only users are let in, also beyond a loopback address.
     users_only: bool = False
     legacy_api: LegacyApi = LegacyApi.AUTO
+    #: None: no limit.
+    request_rate: RequestRate | None = None
     #: One request's body.
     max_body_bytes: int
     max_blob_bytes: int

@@ -18,20 +18,23 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Identity, Role
-from khala.model.errors import Rejected, Unavailable
+from khala.model.errors import RateLimited, Rejected, Unavailable
 from khala.model.tokens import Shown, TokenKind, parse_shown
 from khala.net.auth import SESSION_COOKIE, Session, bearer_of
-from khala.net.httpd import PROBES, App, Failure
+from khala.net.httpd import PROBES, App, Failure, failure_of
 from khala.net.secrets import SecretFile, same
 from khala.protocol.v2 import KnownBy
+from roles.gateway.bodies import drop_body
 from roles.gateway.callers import Caller, note_caller
 from roles.gateway.config import GatewayConfig, LegacyApi
 from roles.gateway.identities import Identities
 from roles.gateway.pages import problem
+from roles.gateway.request_limit import RequestLimit
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _GUARDED = ("/api/", "/metrics")
 _V2 = "/api/v2/"
+_SESSION = "/api/v2/session"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 FIRST_USER = "khala.pex user create NAME --role admin"
 _KNOWN_BY = {TokenKind.PERSONAL: KnownBy.TOKEN, TokenKind.SESSION: KnownBy.SESSION}
@@ -46,12 +49,17 @@ class Guard:
     """Answers what must not reach a handler, and notes who asks for the rest."""
 
     def __init__(
-        self, config: GatewayConfig, token: SecretFile | None, identities: Identities
+        self,
+        config: GatewayConfig,
+        token: SecretFile | None,
+        identities: Identities,
+        limit: RequestLimit | None,
     ) -> None:
         self._token = token
         self._users_only = config.users_only
         self._legacy = config.legacy_api
         self._identities = identities
+        self._limit = limit
         self._names = {
             *_LOOPBACK,
             *(name.lower() for name in (config.bind, socket.gethostname(), *config.host_names)),
@@ -73,23 +81,50 @@ class Guard:
             )
         if request.method not in _SAFE_METHODS and not _is_same_origin(request):
             return _refuse(403, "Origin: changes are taken from this gateway's own pages only")
-        if not path.startswith(_GUARDED) or path == "/api/v2/session":
+        if not path.startswith(_GUARDED):
             return None
         if legacy and self._legacy is LegacyApi.OFF:
             return None  # there is no such address
+        if path == _SESSION:
+            # Whoever signs in is a stranger before, and a guess of a token is one here, too.
+            limited = self._count(request, None)
+            return problem(failure_of(limited)) if limited else None
+        return await self._find(request, legacy=legacy)
+
+    async def _find(self, request: Request, *, legacy: bool) -> HTTPResponse | None:
+        """Note who asks, unless it is answered at once."""
+        path = request.path
         try:
             caller = await self.identify(request, legacy=legacy)
+        except RateLimited as error:
+            return problem(failure_of(error))
         except Unavailable as error:
             if path.startswith(_V2):
                 raise
             # KV2's clients and Prometheus have answers of their own to that.
             note_caller(request, error, self.still_holds)
             return None
+        limited = self._count(request, caller)
         if isinstance(caller, Rejected):
             bearer = {"WWW-Authenticate": "Bearer"}
-            return problem(Failure(status=401, error=caller, headers=bearer))
-        note_caller(request, caller, self.still_holds)
+            failure = Failure(status=401, error=caller, headers=bearer)
+            return problem(failure_of(limited) if limited else failure)
+        if limited is not None:
+            await drop_body(request)
+            if not legacy:
+                return problem(failure_of(limited))
+        note_caller(request, limited or caller, self.still_holds)
         return None
+
+    def _count(self, request: Request, caller: Caller | Rejected | None) -> RateLimited | None:
+        """Why it is one request too many."""
+        if self._limit is None:
+            return None
+        if not isinstance(caller, Caller):
+            return self._limit.count_stranger(request)
+        if not request.path.startswith("/api/"):
+            return None  # a monitor sees what goes on, however much that is
+        return self._limit.count_caller(request, caller)
 
     def _is_open(self, *, legacy: bool) -> bool:
         """Some who show nothing are let in."""
@@ -106,7 +141,7 @@ class Guard:
         return name is not None and name.lower().rstrip(".") in self._names
 
     async def identify(self, request: Request, *, legacy: bool = False) -> Caller | Rejected:
-        """Raise `Unavailable` if nobody can say who asks."""
+        """Raise `Unavailable` if nobody can say who asks, `RateLimited` if nobody is asked."""
         shown = None
         for text, kind in _given_in(request):
             if self._is_own_token(text, kind):
@@ -118,6 +153,10 @@ class Guard:
             return _BY_LEGACY
         if shown is None and self._token is not None:
             return _needs_token()
+        if shown is not None and self._limit is not None and not self._identities.knows(shown):
+            limited = self._limit.check_stranger(request)
+            if limited is not None:
+                raise limited
         found = await self._identities.find(shown)
         if shown is not None and found.identity is not None:
             known_by = _KNOWN_BY[shown.kind]

@@ -86,6 +86,10 @@ class Identities:
             return belief.answer
         raise Unavailable(f"nobody can say whose token this is: {answer.message}")
 
+    def knows(self, shown: Shown) -> bool:
+        """A judicator vouched for it, now or before."""
+        return shown.hash in self._known
+
     def forget(self) -> None:
         """Something was changed through this gateway: believe nothing from before, nor what is
         being answered to a question from before."""

@@ -23,6 +23,7 @@ from khala.model.errors import (
     KhalaError,
     NotFound,
     OutcomeUnknown,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -34,7 +35,7 @@ from khala.model.outcome import Cancellation, Stream
 from khala.model.spec import Part
 from khala.model.task import Task
 from khala.net.client import JudicatorClient
-from khala.net.httpd import RETRY_AFTER_S, Routes
+from khala.net.httpd import Routes, failure_of
 from khala.protocol.rpc import SearchTasks
 from roles.gateway.admission import Admission
 from roles.gateway.bodies import Budget, announced_bytes, drop_body, read_body, too_large
@@ -254,6 +255,8 @@ class Kv2(Struct, frozen=True, kw_only=True):
         try:
             check_role(caller_of(request), Role.VIEWER)
             seen = (await self.cluster.view()).judicators
+        except RateLimited:
+            raise
         except Unavailable:
             seen = []  # KV2's answer when there is none
         judicators: list[Json] = [
@@ -353,8 +356,9 @@ def _refuse(empty: Mapping[str, Json], error: KhalaError) -> HTTPResponse:
     headers = {**NOSNIFF, "Khala-Detail": detail.replace("\n", " ")[:DETAIL_CHARS]}
     status = 200
     if isinstance(error, Unavailable):
-        status = 503
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        failure = failure_of(error)
+        status = failure.status
+        headers |= failure.headers
     elif isinstance(error, OutcomeUnknown):
         status = 504
     body = encode({**empty, "result": result})

@@ -15,7 +15,7 @@ from khala.net.joining import is_join_token
 from khala.pki.node import GATEWAY
 from roles.belonging import credentials_of, judicators_of
 from roles.gateway import app
-from roles.gateway.config import GatewayConfig, LegacyApi, StageDefaults
+from roles.gateway.config import GatewayConfig, LegacyApi, RequestRate, StageDefaults
 
 
 def run(settings: Settings) -> int:
@@ -47,6 +47,7 @@ def run(settings: Settings) -> int:
         disk_files=limits.disk_files_max,
     )
 
+    rate = RequestRate(per_second=gateway.requests_per_second, burst=gateway.request_burst)
     return app.run(
         GatewayConfig(
             bind=gateway.bind,
@@ -58,6 +59,7 @@ def run(settings: Settings) -> int:
             token_file=Path(gateway.token_file) if gateway.token_file else None,
             users_only=gateway.users_only,
             legacy_api=LegacyApi(gateway.legacy_api),
+            request_rate=rate if rate.per_second else None,
             max_body_bytes=gateway.max_body,
             max_blob_bytes=gateway.max_blob,
             compile=defaults(limits.compile_memory),

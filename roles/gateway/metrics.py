@@ -26,11 +26,14 @@ from roles.gateway.admission import Admission
 from roles.gateway.callers import caller_of
 from roles.gateway.hub import Hub
 from roles.gateway.identities import Asked, Identities
+from roles.gateway.request_limit import RequestLimit
 from roles.gateway.v2_events import EventRoutes
 from roles.gateway.v2_logs import LogRoutes
 
 #: A judicator that takes longer is left out of this answer.
 ASK_S = 2.0
+#: By whether they are known.
+_CALLERS = {True: "known", False: "unknown"}
 
 
 class Metrics:
@@ -83,6 +86,14 @@ class Metrics:
         )
         for role in Role:
             self._refused.labels(role.value)
+        self._limited = Counter(
+            "khala_rate_limited",
+            "Requests beyond those that one caller may send a second.",
+            ["caller"],
+            registry=registry,
+        )
+        for caller in _CALLERS.values():
+            self._limited.labels(caller)
         self._answering = Gauge(
             "khala_judicators_answering", "Judicators whose numbers are below.", registry=registry
         )
@@ -97,6 +108,9 @@ class Metrics:
     def watch_access(self, identities: Identities, admission: Admission) -> None:
         identities.on_asked = lambda asked: self._identified.labels(asked.value).inc()
         admission.on_refused = lambda role: self._refused.labels(role.value).inc()
+
+    def watch_limit(self, limit: RequestLimit) -> None:
+        limit.on_limited = lambda known: self._limited.labels(_CALLERS[known]).inc()
 
     def observe(self, route: str, status: int, took_s: float) -> None:
         self._requests.labels(route, str(status)).inc()

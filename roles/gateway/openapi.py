@@ -94,8 +94,20 @@ _ANSWER_HEADERS: dict[str, tuple[Json, str]] = {
     "Set-Cookie": ({"type": "string"}, "The session."),
     "Retry-After": ({"type": "integer"}, "Seconds to wait before repeating."),
     "WWW-Authenticate": ({"type": "string"}, "`Bearer`."),
+    "RateLimit": (
+        {"type": "string"},
+        'What there is room for, as `"default";r=9;t=1`: 9 requests, and one more in a second.',
+    ),
+    "RateLimit-Policy": (
+        {"type": "string"},
+        'The limit, as `"default";q=100;w=2`: 100 requests in 2 seconds.',
+    ),
 }
-_PROBLEM_HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
+_PROBLEM_HEADERS = {
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    503: ("Retry-After",),
+}
 
 
 def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:
@@ -326,7 +338,7 @@ def _problems(operation: Operation) -> Json:
     return {
         str(status): {
             "description": " ".join(f"`{code}`: {PROBLEMS[code].happened}" for code in codes),
-            **({"headers": {header: _header(header)}} if header else {}),
+            **({"headers": {name: _header(name) for name in headers}} if headers else {}),
             "content": {
                 PROBLEM_JSON: {
                     "schema": {
@@ -340,5 +352,5 @@ def _problems(operation: Operation) -> Json:
             },
         }
         for status, codes in sorted(by_status.items())
-        for header in [_PROBLEM_HEADERS.get(status)]
+        for headers in [_PROBLEM_HEADERS.get(status)]
     }

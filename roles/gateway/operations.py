@@ -117,6 +117,7 @@ _ANYWHERE = (
     ProblemCode.UNAUTHENTICATED,
     ProblemCode.TOO_LARGE,
     ProblemCode.MISDIRECTED_REQUEST,
+    ProblemCode.RATE_LIMITED,
     ProblemCode.INTERNAL,
     ProblemCode.UNAVAILABLE,
 )

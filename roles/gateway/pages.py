@@ -32,6 +32,7 @@ from khala.model.errors import (
     OffsetDiffers,
     OutcomeUnknown,
     QuotaExceeded,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -67,6 +68,7 @@ _CODES: tuple[tuple[type[KhalaError], ProblemCode], ...] = (
     (Conflict, ProblemCode.IDEMPOTENCY_MISMATCH),
     (Invalid, ProblemCode.VALIDATION_FAILED),
     (Rejected, ProblemCode.INVALID_REQUEST),
+    (RateLimited, ProblemCode.RATE_LIMITED),
     (Unavailable, ProblemCode.UNAVAILABLE),
     (OutcomeUnknown, ProblemCode.OUTCOME_UNKNOWN),
 )

@@ -116,6 +116,7 @@ def _view_gateway(config: GatewayConfig) -> v2.GatewayConfig:
     def default(stage: StageDefaults) -> StageLimits:
         return stage.with_timeout(0, config.maxima.wall_ms)
 
+    rate = config.request_rate
     return v2.GatewayConfig(
         compile=default(config.compile),
         execute=default(config.execute),
@@ -124,4 +125,6 @@ def _view_gateway(config: GatewayConfig) -> v2.GatewayConfig:
         max_blob_bytes=config.max_blob_bytes,
         users_only=config.users_only,
         legacy_api=config.legacy_api,
+        requests_per_second=rate.per_second if rate else None,
+        request_burst=rate.burst if rate else None,
     )

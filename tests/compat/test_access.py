@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from khala.client import Khala
 from khala.net.ports import free_ports
 from tests.compat.conftest import ROOT, STOP_S, Up, running
 
@@ -175,18 +176,31 @@ def test_the_audit_log_has_all_of_it(people: dict[str, Asker]) -> None:
 
 
 @contextmanager
-def another_gateway(up: Up) -> Iterator[str]:
+def another_gateway(up: Up, *options: str) -> Iterator[str]:
     [port] = free_ports(1)
     argv = [
         *(sys.executable, "-m", "khala", "gateway", "--http-port", str(port), "--users-only"),
-        *("--data-dir", str(up.data_dir), "--join", f"127.0.0.1:{up.rpc_port}"),
+        *("--data-dir", str(up.data_dir), "--join", f"127.0.0.1:{up.rpc_port}", *options),
     ]
     process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True)
+    base = f"http://127.0.0.1:{port}"
     try:
-        yield f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + PATIENCE_S
+        while not _lives(base):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield base
     finally:
         process.terminate()
         process.wait(STOP_S)
+
+
+def _lives(base: str) -> bool:
+    try:
+        return Asker(base, None).ask("GET", "/livez")[0] == 200
+    except OSError:
+        return False
 
 
 def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
@@ -196,14 +210,7 @@ def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
     with another_gateway(up) as elsewhere:
         tim = Asker(elsewhere, None)
         tim.headers = people["tim"].headers
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                tim.until(200, "/api/v2/me")
-                break
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        tim.until(200, "/api/v2/me")
         lines = {**tim.headers, "Accept": "application/x-ndjson"}
         request = urllib.request.Request(f"{elsewhere}/api/v2/events", headers=lines)
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as stream:
@@ -214,6 +221,25 @@ def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
             tim.until(401, "/api/v2/me")
             last = [json.loads(line) for line in stream][-1]
             assert (last["event"], last["data"]["why"][:9]) == ("denied", "the token")
+
+
+def test_requests_of_one_caller_are_limited(up: Up, people: dict[str, Asker]) -> None:
+    limit = ("--requests-per-second", "0.5", "--request-burst", "3")
+    with another_gateway(up, *limit) as elsewhere:
+        ann, ben, nobody = (Asker(elsewhere, None) for _ in range(3))
+        ann.headers, ben.headers = people["ann"].headers, people["ben"].headers
+        ann.until(200, "/api/v2/me")
+        told = ann.until(429, "/api/v2/me")
+        assert (told["code"], told["title"]) == ("rate_limited", "Too Many Requests")
+        assert "limited to 0.5 a second, and to 3 at once" in told["detail"]
+        # With nothing left, two seconds give one back, and the client knows to wait for it.
+        with Khala(elsewhere, token=ann.headers["Authorization"].partition(" ")[2]) as khala:
+            me = [khala.me().name for _ in range(3)]
+        assert me == ["ann"] * 3
+        assert ben.ask("GET", "/api/v2/me")[0] == 200
+        nobody.until(429, "/api/v2/me")
+        assert nobody.ask("GET", "/readyz")[0] == 200
+        assert ben.ask("GET", "/api/v2/me")[0] == 200
 
 
 def test_who_is_known_stays_known_while_no_judicator_answers(

@@ -56,6 +56,10 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
     users_only: bool
     #: `auto`, `open` or `off`.
     legacy_api: str
+    #: Requests of one caller; null: no bound.
+    requests_per_second: float | None
+    #: Those at once, after a silence.
+    request_burst: int | None
 
 
 class ClusterConfig(Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ class ProblemCode(StrEnum):
     NO_SUCH_TASK = "no_such_task"
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     QUOTA_EXCEEDED = "quota_exceeded"
+    RATE_LIMITED = "rate_limited"
     INTERNAL = "internal"
     UNAVAILABLE = "unavailable"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -200,6 +201,12 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
         429,
         "The user has as many tasks waiting, or as many bytes stored, as its quota allows.",
         "Repeat it later, or cancel or remove some; `/api/v2/quota` shows limits and use.",
+    ),
+    ProblemCode.RATE_LIMITED: Meaning(
+        429,
+        "Who asks sends more requests to this gateway than one caller may. Nothing has happened.",
+        "Repeat it after `Retry-After` seconds; `RateLimit` of each answer says how many there is"
+        " room for.",
     ),
     ProblemCode.INTERNAL: Meaning(
         500,

@@ -1,4 +1,5 @@
-"""Whose fault a broken download is: the gateway's, or of whoever takes the bytes."""
+"""Whose fault a broken download is: the gateway's, or of whoever takes the bytes; and what is asked
+again."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from khala.client.transport import Transport
-from khala.model.errors import Unavailable
+from khala.model.errors import RateLimited, Unavailable
 
 
 @pytest_asyncio.fixture
@@ -27,8 +28,13 @@ async def transport() -> AsyncIterator[Transport]:
         request.transport.abort()
         return answer
 
+    asked = iter((429, 429, 200))
+
+    async def busy(_: web.Request) -> web.Response:
+        return web.Response(status=next(asked), body=b"bytes", headers={"Retry-After": "0"})
+
     app = web.Application()
-    app.add_routes([web.get("/whole", whole), web.get("/broken", broken)])
+    app.add_routes([web.get("/whole", whole), web.get("/broken", broken), web.get("/busy", busy)])
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -66,3 +72,10 @@ async def test_a_disk_or_a_pipe_of_ours_is_not_the_gateways(
 async def test_a_line_that_breaks_is(transport: Transport) -> None:
     with pytest.raises(Unavailable, match="no gateway answers"):
         await take(transport, "/broken")
+
+
+async def test_a_limit_of_requests_is_waited_for(transport: Transport) -> None:
+    with pytest.raises(RateLimited):
+        await take(transport, "/busy")
+    transport.patience_s = 5.0
+    assert await take(transport, "/busy") == b"bytes"

@@ -21,6 +21,7 @@ from khala.model.errors import (
     KhalaError,
     NotFound,
     OutcomeUnknown,
+    RateLimited,
     Rejected,
     TooLarge,
     Unavailable,
@@ -82,6 +83,7 @@ async def running() -> AsyncIterator[Running]:
         (AlreadyDone("x"), 409),
         (Conflict("x"), 409),
         (Unavailable("x"), 503),
+        (RateLimited("x", retry_after_s=7), 429),
         (OutcomeUnknown("x"), 504),
     ],
 )
@@ -89,7 +91,7 @@ async def test_families_have_statuses(running: Running, error: KhalaError, statu
     running.raises.append(error)
     async with running.http.get(f"{running.base}/raise") as response:
         assert (response.status, await response.text()) == (status, "x")
-        assert response.headers.get("Retry-After") == ("1" if status == 503 else None)
+        assert response.headers.get("Retry-After") == {503: "1", 429: "7"}.get(status)
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), InvariantBroken("secret")])
