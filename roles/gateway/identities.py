@@ -13,6 +13,7 @@ are known do not share.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,13 +88,14 @@ class Identities:
         raise Unavailable(f"nobody can say whose token this is: {answer.message}")
 
     def knows(self, shown: Shown) -> bool:
-        """A judicator vouched for it, now or before."""
+        """A judicator vouched for it, whether that is still believed or not."""
         return shown.hash in self._known
 
     def forget(self) -> None:
         """Something was changed through this gateway: believe nothing from before, nor what is
-        being answered to a question from before."""
-        self._known.clear()
+        being answered to a question from before. Who was known is no guess for that."""
+        for belief in self._known.values():
+            belief.asked_at = -math.inf
         self._unknown.clear()
         self._outdated.update(self._asking.values())
         self._asking.clear()

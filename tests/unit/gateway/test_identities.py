@@ -219,6 +219,28 @@ async def test_what_was_changed_here_is_asked_anew(scene: Scene) -> None:
     scene.identities.forget()
     await scene.find(1)
     assert scene.asked(1) == 2
+    scene.identities.forget()
+    scene.judicators.error = Unavailable("out of order")
+    with pytest.raises(Unavailable):
+        await scene.find(1)
+
+
+async def test_who_was_known_is_no_guess_until_it_is_revoked(scene: Scene) -> None:
+    await scene.find(1)
+    await scene.find(2)
+    scene.identities.forget()
+    assert [scene.identities.knows(shown(number)) for number in (1, 2)] == [True, False]
+    scene.judicators.open.clear()
+    guesses = [asyncio.ensure_future(scene.find(100 + n)) for n in range(IDENTITY_GUESSES)]
+    known = asyncio.ensure_future(scene.find(1))
+    await scene.settle()
+    scene.judicators.open.set()
+    assert await known == ANN
+    await asyncio.gather(*guesses)
+    scene.judicators.identities.clear()
+    scene.identities.forget()
+    assert await scene.find(1) is None
+    assert not scene.identities.knows(shown(1))
 
 
 async def test_what_was_asked_before_a_change_is_not_believed_after_it(scene: Scene) -> None:
