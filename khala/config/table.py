@@ -270,7 +270,7 @@ GATEWAY = (
         flag="--requests-per-second",
         kind=Kind.NUMBER,
         default=0.0,
-        help="What one user, or all that is unknown at one address, may send to this gateway; 0: no"
+        help="What one user, or all who are unknown at one address, may send to this gateway; 0: no"
         " limit.",
         minimum=0,
         maximum=1_000_000,

@@ -34,8 +34,9 @@ class RequestLimit:
             Buckets(per_second=rate.per_second, burst=rate.burst, bound=CALLERS_COUNTED)
             for _ in range(2)
         )
+        # The time in which a bucket fills, and what passes in it: windows are whole seconds.
         window_s = math.ceil(rate.burst / rate.per_second)
-        self._policy = f'"default";q={rate.burst};w={window_s}'
+        self._policy = f'"default";q={max(rate.burst, int(rate.per_second))};w={window_s}'
         #: Told of each refusal, and whether its caller was known.
         self.on_limited: Callable[[bool], None] = lambda known: None
 

@@ -45,6 +45,21 @@ async def until_limited(people: People, who: str | None) -> dict[str, Any]:
     return problem
 
 
+@pytest.mark.parametrize(
+    ("per_second", "burst", "policy"),
+    [(50, 100, "q=100;w=2"), (1000, 100, "q=1000;w=1"), (3, 10, "q=10;w=4"), (0.5, 1, "q=1;w=2")],
+)
+async def test_the_policy_promises_no_more_than_there_is(
+    config: GatewayConfig, site: Site, per_second: float, burst: int, policy: str
+) -> None:
+    rate = RequestRate(per_second=per_second, burst=burst)
+    async with (
+        running(msgspec.structs.replace(config, request_rate=rate)) as base,
+        site.http.get(base + ME) as answer,
+    ):
+        assert answer.headers["RateLimit-Policy"] == f'"default";{policy}'
+
+
 async def test_what_a_user_may_send(slow: GatewayConfig, site: Site) -> None:
     async with gateway_with(slow, site) as people:
         headers = {"Authorization": f"Bearer {people.tokens['ann']}"}
