@@ -230,7 +230,7 @@ def test_requests_of_one_caller_are_limited(up: Up, people: dict[str, Asker]) ->
         ann.headers, ben.headers = people["ann"].headers, people["ben"].headers
         ann.until(200, "/api/v2/me")
         told = ann.until(429, "/api/v2/me")
-        assert (told["code"], told["title"]) == ("rate_limited", "Too Many Requests")
+        assert (told["code"], told["title"]) == ("rate_limited", "Rate limited")
         assert "limited to 0.5 a second, and to 3 at once" in told["detail"]
         # With nothing left, two seconds give one back, and the client knows to wait for it.
         with Khala(elsewhere, token=ann.headers["Authorization"].partition(" ")[2]) as khala:
