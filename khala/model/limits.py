@@ -325,6 +325,10 @@ USER_TOKENS = 64
 USER_SESSIONS = 64
 #: Of all users' tokens, the latest in one answer.
 TOKENS_LISTED = 1000
+#: How long a ticket is good for its one request, and of one token or session (or of all who have
+#: neither) those that wait for theirs; beyond those the oldest one goes.
+TICKET_LIFE_S = 60.0
+TICKETS = 64
 ACCESS_TOKEN_NAME_CHARS = 64
 ACCESS_TOKEN_LIFE_MIN_S = 60.0
 ACCESS_TOKEN_LIFE_MAX_S = 366 * 86_400.0

@@ -1,7 +1,8 @@
-"""How a personal token and a session are written, and what of them leaves the process.
+"""How a personal token, a session and a ticket are written, and what of them leaves the process.
 
-`kh_pat_ID_SECRET` is a token, `kh_ses_ID_SECRET` a session that was opened with one. The prefix
-lets scanners of repositories find one that leaked, the id lets people name one without showing it.
+`kh_pat_ID_SECRET` is a token, `kh_ses_ID_SECRET` a session that was opened with one, and
+`kh_tkt_ID_SECRET` a ticket, which stands for one of these in a single request. The prefix lets
+scanners of repositories find one that leaked, the id lets people name one without showing it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from msgspec import Struct
 ID_DIGITS = 12
 SECRET_DIGITS = 64
 _SHOWN = re.compile(
-    rf"kh_(?P<kind>pat|ses)_(?P<id>[0-9a-f]{{{ID_DIGITS}}})_(?P<secret>[0-9a-f]{{{SECRET_DIGITS}}})"
+    rf"kh_(?P<kind>pat|ses|tkt)_(?P<id>[0-9a-f]{{{ID_DIGITS}}})_(?P<secret>[0-9a-f]{{{SECRET_DIGITS}}})"
 )
 
 
 class TokenKind(StrEnum):
     PERSONAL = "pat"
     SESSION = "ses"
+    TICKET = "tkt"
 
 
 class Shown(Struct, frozen=True):
@@ -46,6 +48,12 @@ class Minted(Struct, frozen=True, kw_only=True):
 def hash_secret(secret: str) -> str:
     """What is stored of a secret. It has 256 random bits: nothing slower is needed."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def seal(hashed: str, token: str) -> str:
+    """Instead of the hash of a secret: it fits only beside `token`, and tells nothing of either,
+    because nobody has the hash who has not seen the secret."""
+    return hash_secret(f"{hashed} {token}")
 
 
 def parse_shown(text: str | None) -> Shown | None:

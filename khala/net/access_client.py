@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from khala.net.calls import Call, Calls, parse
-from khala.protocol.access import AuditOutcome, Identified, Identify
+from khala.protocol.access import AuditOutcome, Identified, Identify, TicketUsed, UseTicket
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_identified = msgspec.msgpack.Decoder(Identified)
+_decode_used = msgspec.msgpack.Decoder(TicketUsed)
 #: Who asks is found out before anything else is done for them, so it must not take long.
 IDENTIFY_S = 2.0
 IDENTIFY_TOTAL_S = 4.0
@@ -27,6 +28,18 @@ class AccessClient(Calls):
             total_s=IDENTIFY_TOTAL_S,
         )
         return parse(_decode_identified, await self._call(call))
+
+    async def use_ticket(self, ticket: UseTicket) -> TicketUsed:
+        """Raise `NotFound` of a judicator that is older than tickets."""
+        call = Call(
+            method="POST",
+            path="/rpc/v1/tickets/use",
+            body=_encode(ticket),
+            repeatable=False,
+            try_s=IDENTIFY_S,
+            total_s=IDENTIFY_TOTAL_S,
+        )
+        return parse(_decode_used, await self._call(call))
 
     async def close_session(self, session: str) -> None:
         """Also one that is not there."""

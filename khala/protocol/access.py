@@ -1,4 +1,5 @@
-"""Users, personal tokens, sessions and the audit log, between gateways or commands and judicators.
+"""Users, personal tokens, sessions, tickets and the audit log, between gateways or commands and
+judicators.
 
 POST   /rpc/v1/identify              Identify -> Identified; each gateway believes it for seconds
 POST   /rpc/v1/users                 MakeUser -> UserMade
@@ -10,6 +11,8 @@ GET    /rpc/v1/pats?user=            -> PatList; without a user the latest of al
 DELETE /rpc/v1/pats/<id>?user=       -> PatList, of the same user's that are left; its sessions end
 POST   /rpc/v1/sessions              OpenSession -> SessionOpened
 DELETE /rpc/v1/sessions/<id>         -> 204; also for one that is not there
+POST   /rpc/v1/tickets               MakeTicket -> TicketMade
+POST   /rpc/v1/tickets/use           UseTicket -> TicketUsed; it is gone then
 POST   /rpc/v1/audit                 AuditEntry -> AuditKept; before the act
 POST   /rpc/v1/audit/<id>/outcome    AuditOutcome -> 204; after it
 POST   /rpc/v1/audit/list            AuditQuery -> AuditPage
@@ -25,6 +28,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from khala.model.access import AccessToken, Identity, Role, User
+from khala.model.tokens import Shown
 
 
 class Identify(Struct, frozen=True, kw_only=True):
@@ -109,6 +113,34 @@ class SessionOpened(Struct, frozen=True, kw_only=True):
     #: The cookie's value, once.
     secret: str
     expires_at: datetime
+
+
+class MakeTicket(Struct, frozen=True, kw_only=True):
+    """Of a ticket that a gateway has written; it stands for what its maker showed."""
+
+    id: str
+    #: Or its seal (`khala.model.tokens`), of who is known by a gateway's own token.
+    hash: str
+    #: None: no token and no session of the cluster's.
+    by: Shown | None = None
+
+
+class TicketMade(Struct, frozen=True, kw_only=True):
+    expires_at: datetime
+
+
+class UseTicket(Struct, frozen=True, kw_only=True):
+    id: str
+    #: Any of these may be its own: nobody sees how it was made.
+    hashes: list[str]
+
+
+class TicketUsed(Struct, frozen=True, kw_only=True):
+    #: Its own of those that were given; None: there is no such ticket, or not any more.
+    hash: str | None = None
+    by: Shown | None = None
+    #: Of `by`, as of now; None: that does not hold any more, or is none.
+    identity: Identity | None = None
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,28 +1,43 @@
-"""Personal tokens, the sessions that began with them, and whom they stand for.
+"""Personal tokens, the sessions that began with them, tickets for one request, and whom they stand
+for.
 
 Of a secret its hash alone is stored. Tokens are made in `khala.store.users`, beside their users'
 removal, which they must not meet. A session is a document of its own that names its token; it
-allows what that allows and is nothing without it. What has expired is refused by its date, and the
-server removes it later.
+allows what that allows and is nothing without it. A ticket has what its maker showed, which is
+looked at when it is used. What has expired is refused by its date, and the server removes it later.
 """
 
 from __future__ import annotations
 
 import hmac
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import msgspec
 from msgspec import Struct
 from pymongo import DESCENDING
 
 from khala.model.access import AccessToken, Identity, Role
 from khala.model.errors import NotFound
-from khala.model.limits import TOKENS_LISTED, USER_SESSIONS, USER_TOKENS
-from khala.model.tokens import Minted, TokenKind, mint
-from khala.protocol.access import Identified, Identify, OpenSession
-from khala.store.codec import Database, Document
+from khala.model.limits import (
+    TICKET_LIFE_S,
+    TICKETS,
+    TOKENS_LISTED,
+    USER_SESSIONS,
+    USER_TOKENS,
+)
+from khala.model.tokens import Minted, Shown, TokenKind, mint
+from khala.protocol.access import (
+    Identified,
+    Identify,
+    MakeTicket,
+    OpenSession,
+    TicketUsed,
+    UseTicket,
+)
+from khala.store.codec import Collection, Database, Document
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import changing, reading
-from khala.store.schema import ACCESS_SESSIONS, ACCESS_TOKENS, USERS
+from khala.store.schema import ACCESS_SESSIONS, ACCESS_TICKETS, ACCESS_TOKENS, USERS
 
 #: How often it is noted that a token was used.
 USED_STEP = timedelta(minutes=1)
@@ -40,6 +55,7 @@ class MongoAccessTokens:
     def __init__(self, database: Database) -> None:
         self._tokens = database[ACCESS_TOKENS]
         self._sessions = database[ACCESS_SESSIONS]
+        self._tickets = database[ACCESS_TICKETS]
         self._users = database[USERS]
 
     async def prepare(self) -> None:
@@ -47,6 +63,8 @@ class MongoAccessTokens:
             for collection in (self._tokens, self._sessions):
                 await collection.create_index("expires_at", expireAfterSeconds=0)
                 await collection.create_index([("user", 1), ("created_at", -1)])
+            await self._tickets.create_index("expires_at", expireAfterSeconds=0)
+            await self._tickets.create_index([("maker", 1), ("created_at", -1)])
             await self._tokens.create_index([("created_at", -1)])
             await self._sessions.create_index("token")
 
@@ -144,21 +162,56 @@ class MongoAccessTokens:
         }
         with changing():
             await self._sessions.insert_one(document)
-            # After it: of several that are opened at once, the last to look sees all of them.
-            others = {"user": token["user"], "_id": {"$ne": minted.id}}
-            oldest = (
-                await self._sessions.find(others, {"_id": 1})
-                .sort("created_at", DESCENDING)
-                .skip(USER_SESSIONS - 1)
-                .to_list()
-            )
-            await self._sessions.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
+            await _end_oldest(self._sessions, document, "user", USER_SESSIONS)
         return minted, document
 
     async def close_session(self, session: str) -> None:
         """Also one that is not there."""
         with changing():
             await self._sessions.delete_one({"_id": session})
+
+    async def make_ticket(self, given: MakeTicket) -> datetime:
+        """When it ends. Beyond `TICKETS` its maker's oldest one goes."""
+        now = to_ms(utc_now())
+        expires_at = now + timedelta(seconds=TICKET_LIFE_S)
+        document: Document = {
+            "_id": given.id,
+            "hash": given.hash,
+            "maker": given.by.id if given.by else "",
+            "created_at": now,
+            "expires_at": expires_at,
+        }
+        if given.by is not None:
+            document["by"] = msgspec.to_builtins(given.by)
+        with changing():
+            await self._tickets.insert_one(document)
+            await _end_oldest(self._tickets, document, "maker", TICKETS)
+        return expires_at
+
+    async def use_ticket(self, given: UseTicket) -> TicketUsed:
+        """Of all who come with it at once, one gets it; then it is gone."""
+        wanted = {"_id": given.id, "hash": {"$in": given.hashes}, "expires_at": {"$gt": utc_now()}}
+        with changing():
+            ticket = await self._tickets.find_one_and_delete(wanted)
+        if ticket is None:
+            return TicketUsed()
+        if "by" not in ticket:
+            return TicketUsed(hash=ticket["hash"])
+        by = msgspec.convert(ticket["by"], Shown)
+        found = await self.identify(Identify(id=by.id, hash=by.hash))
+        return TicketUsed(hash=ticket["hash"], by=by, identity=found.identity)
+
+
+async def _end_oldest(collection: Collection, latest: Document, whose: str, most: int) -> None:
+    """After an insert: of several that are made at once, the last to look sees all of them."""
+    others = {whose: latest[whose], "_id": {"$ne": latest["_id"]}}
+    oldest = (
+        await collection.find(others, {"_id": 1})
+        .sort("created_at", DESCENDING)
+        .skip(most - 1)
+        .to_list()
+    )
+    await collection.delete_many({"_id": {"$in": [each["_id"] for each in oldest]}})
 
 
 def token_document(user: str, given: NewToken) -> tuple[Minted, Document]:

@@ -70,6 +70,7 @@ JUDICATORS = "judicators"
 USERS = "users"
 ACCESS_TOKENS = "access_tokens"
 ACCESS_SESSIONS = "access_sessions"
+ACCESS_TICKETS = "access_tickets"
 AUDIT = "audit"
 EXAMINATIONS = "examinations"
 #: Jobs that are being removed; empty but for a moment.

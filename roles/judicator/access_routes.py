@@ -1,4 +1,4 @@
-"""The RPC of users, personal tokens and sessions (`khala.protocol.access`).
+"""The RPC of users, personal tokens, sessions and tickets (`khala.protocol.access`).
 
 What a name, a role and a date may be is checked here, because gateways are not the only ones that
 ask: commands on a judicator's host do, too.
@@ -28,14 +28,17 @@ from khala.protocol.access import (
     ChangeUser,
     Identify,
     MakePat,
+    MakeTicket,
     MakeUser,
     NewPat,
     OpenSession,
     PatList,
     PatMade,
     SessionOpened,
+    TicketMade,
     UserList,
     UserMade,
+    UseTicket,
 )
 from khala.store.access_tokens import MongoAccessTokens, NewToken
 from khala.store.mongo import MongoStore
@@ -51,6 +54,8 @@ _decode_user = msgspec.msgpack.Decoder(MakeUser).decode
 _decode_change = msgspec.msgpack.Decoder(ChangeUser).decode
 _decode_pat = msgspec.msgpack.Decoder(MakePat).decode
 _decode_session = msgspec.msgpack.Decoder(OpenSession).decode
+_decode_ticket = msgspec.msgpack.Decoder(MakeTicket).decode
+_decode_use = msgspec.msgpack.Decoder(UseTicket).decode
 
 
 class AccessRoutes:
@@ -76,6 +81,8 @@ class AccessRoutes:
         routes.add("DELETE", "/rpc/v1/pats/<pat:str>", self.revoke_pat)
         routes.add("POST", "/rpc/v1/sessions", self.open_session)
         routes.add("DELETE", "/rpc/v1/sessions/<session:str>", self.close_session)
+        routes.add("POST", "/rpc/v1/tickets", self.make_ticket)
+        routes.add("POST", "/rpc/v1/tickets/use", self.use_ticket)
 
     async def identify(self, request: Request) -> HTTPResponse:
         found = await self._tokens.identify(decode(_decode_identify, request.body))
@@ -142,6 +149,16 @@ class AccessRoutes:
     async def close_session(self, _: Request, session: str) -> HTTPResponse:
         await self._tokens.close_session(session)
         return done()
+
+    async def make_ticket(self, request: Request) -> HTTPResponse:
+        expires_at = await self._tokens.make_ticket(decode(_decode_ticket, request.body))
+        return answer(TicketMade(expires_at=expires_at))
+
+    async def use_ticket(self, request: Request) -> HTTPResponse:
+        used = await self._tokens.use_ticket(decode(_decode_use, request.body))
+        if used.identity is not None and used.identity.token is not None:
+            self._spawn(self._note_used(used.identity.token))
+        return answer(used)
 
 
 def _checked(given: NewPat, role: Role) -> NewToken:

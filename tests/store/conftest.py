@@ -16,6 +16,7 @@ from khala.store.memory import MemoryStore
 from khala.store.mongo import MongoStore
 from khala.store.schema import (
     ACCESS_SESSIONS,
+    ACCESS_TICKETS,
     ACCESS_TOKENS,
     AUDIT,
     BLOB_CHUNKS,
@@ -39,7 +40,7 @@ from khala.store.schema import (
 from tests.store.mongod import Mongod, temporary_directory
 
 Store = MemoryStore | MongoStore
-ACCESS = (USERS, ACCESS_TOKENS, ACCESS_SESSIONS, AUDIT)
+ACCESS = (USERS, ACCESS_TOKENS, ACCESS_SESSIONS, ACCESS_TICKETS, AUDIT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

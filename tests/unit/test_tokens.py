@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from khala.model.tokens import Shown, TokenKind, mint, parse_shown
+from khala.model.tokens import Shown, TokenKind, mint, parse_shown, seal
 
 
 @pytest.mark.parametrize("kind", list(TokenKind))
@@ -37,3 +37,10 @@ def test_what_is_made_can_be_shown(kind: TokenKind) -> None:
 )
 def test_nothing_else_can(text: str | None) -> None:
     assert parse_shown(text) is None
+
+
+def test_a_seal_fits_one_secret_beside_one_token() -> None:
+    one, other = (mint(TokenKind.TICKET).hash for _ in range(2))
+    sealed = seal(one, "token")
+    assert sealed == seal(one, "token")
+    assert len({one, sealed, seal(other, "token"), seal(one, "other")}) == 4
