@@ -21,6 +21,7 @@ from khala.protocol.v2 import (
     NewToken,
     NewUser,
     Roles,
+    Ticket,
     Token,
     Tokens,
     User,
@@ -75,6 +76,11 @@ class AccessCalls(NodeCalls):
     async def revoke_token(self, token: str) -> None:
         """By its id. Gateways believe in it for some seconds more."""
         await self._ask("DELETE", f"/api/v2/tokens/{quote(token, safe='')}")
+
+    async def create_ticket(self) -> Ticket:
+        """`?ticket=` of one request that only reads, where no header can be set; good for a
+        minute."""
+        return parse(Ticket, await self._ask("POST", "/api/v2/tickets"))
 
     async def list_users(self) -> list[User]:
         """An administrator's."""

@@ -15,6 +15,7 @@ from khala.protocol.v2 import (
     NewToken,
     NewUser,
     Roles,
+    Ticket,
     Token,
     User,
 )
@@ -37,6 +38,9 @@ class BlockingAccess(BlockingNodes):
 
     def revoke_token(self, token: str) -> None:
         self._do(self._inner.revoke_token(token))
+
+    def create_ticket(self) -> Ticket:
+        return self._do(self._inner.create_ticket())
 
     def list_users(self) -> list[User]:
         return self._do(self._inner.list_users())

@@ -1,4 +1,5 @@
-"""`login`, `logout` and `whoami`: a token of one's own, kept for the commands that follow.
+"""`login`, `logout`, `whoami` and `ticket`: a token of one's own, kept for the commands that
+follow, and what stands for it once.
 
 The token goes from the terminal or a pipe into a file that only this account can read, and the
 context into which it goes names that file; it is never an argument, and never in the context.
@@ -129,6 +130,21 @@ async def who_am_i(khala: AsyncKhala, connection: Connection, form: Form) -> int
         click.echo(f"{_who(me)} at {connection.url}{why}")
         if me.token is not None and me.expires_at is not None:
             click.echo(f"token {me.token}, until {tables.date(me.expires_at)}")
+    return 0
+
+
+async def make_ticket(khala: AsyncKhala, form: Form) -> int:
+    """The ticket alone on stdout, so that it can go into an address; how long it is good on
+    stderr."""
+    try:
+        made = await khala.create_ticket()
+    except NotFound:
+        raise Rejected("this gateway is of a version without tickets") from None
+    if form in tables.DOCUMENTS:
+        tables.show_structs([made], form)
+        return 0
+    click.echo(made.ticket)
+    click.echo(f"for one request that only reads, until {tables.date(made.expires_at)}", err=True)
     return 0
 
 

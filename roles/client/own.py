@@ -115,6 +115,22 @@ def whoami(connection: Connection, form: str) -> None:
     act(connection, lambda khala: who_am_i(khala, connection, Form(form)))
 
 
+@click.command(short_help="Make what may stand in an address, for one request.")
+@formed
+@connected
+def ticket(connection: Connection, form: str) -> None:
+    """Print a ticket. It stands for you in one request that only reads, within a minute, where a
+    program can set no header.
+
+    \b
+      wget "http://HOST:7000/api/v2/tasks/ID/logs?follow=true&ticket=$(khala.pex ticket)"
+    """
+    from roles.client.login import make_ticket
+    from roles.client.tables import Form
+
+    act(connection, lambda khala: make_ticket(khala, Form(form)))
+
+
 @click.command(short_help="Let the shell complete commands and options.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
@@ -137,4 +153,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(kind(root.command, {}, program, variable).source())
 
 
-COMMANDS = (context, login, logout, whoami, completion)
+COMMANDS = (context, login, logout, whoami, ticket, completion)

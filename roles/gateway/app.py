@@ -66,6 +66,7 @@ from roles.gateway.v2_presets import PresetRoutes
 from roles.gateway.v2_queue import QueueRoutes
 from roles.gateway.v2_quota import QuotaRoutes
 from roles.gateway.v2_stats import StatsRoutes
+from roles.gateway.v2_tickets import TicketRoutes
 from roles.gateway.v2_tokens import TokenRoutes
 from roles.gateway.v2_users import UserRoutes
 
@@ -79,6 +80,7 @@ HANDLERS = (
     MeRoutes,
     UserRoutes,
     TokenRoutes,
+    TicketRoutes,
     AuditRoutes,
     EventRoutes,
     BlobRoutes,
@@ -191,7 +193,8 @@ class Gateway:
                 admission=admission,
             ).register(routes)
         reference = Reference(HANDLERS, config)
-        for handlers in (*self._handlers(budget), sessions, reference):
+        tickets = TicketRoutes(client=self._client, token=sessions.token)
+        for handlers in (*self._handlers(budget), sessions, tickets, reference):
             register(routes, handlers, admission.before)
         reference.register_pages(routes)
         Probes(self._cluster).register(routes)

@@ -23,7 +23,7 @@ CURSOR_CHARS = 96
 _DIGEST_BYTES = 9
 _MS_PER_S = 1000
 #: Parameters that may differ from page to page.
-_FREE = ("cursor", "limit", "token")
+_FREE = ("cursor", "limit")
 
 
 class Cursor(Struct, frozen=True, kw_only=True):

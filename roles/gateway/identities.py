@@ -7,7 +7,8 @@ it stays believed for `IDENTITY_STALE_S`: their short absence must not lock ever
 
 Secrets are guesses until a judicator says otherwise. Whoever sends guesses costs the cluster no
 more than `IDENTITY_GUESSES` questions at a time, and this process a bounded memory, which those who
-are known do not share.
+are known do not share. A ticket is such a guess, and what is said of it is nothing to remember: it
+is good for once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from khala.model.errors import KhalaError, NotFound, Unavailable
+from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
 from khala.model.limits import (
     IDENTITIES_KNOWN,
     IDENTITIES_UNKNOWN,
@@ -31,7 +33,12 @@ from khala.model.limits import (
 )
 from khala.model.tokens import Shown
 from khala.net.access_client import AccessClient
-from khala.protocol.access import Identified, Identify
+from khala.protocol.access import Identified, Identify, TicketUsed, UseTicket
+
+NO_TICKETS = (
+    "a judicator of this cluster is of a version without tickets; show a token, as"
+    " Authorization: Bearer <token>, or upgrade the judicators"
+)
 
 
 class Asked(StrEnum):
@@ -56,7 +63,7 @@ class _Belief:
 
 
 class Identities:
-    """`find` is called for every request; `close` it at the end."""
+    """`find` is called for every request without a ticket; `close` it at the end."""
 
     def __init__(self, client: AccessClient, now: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -68,7 +75,7 @@ class Identities:
         #: Put before something was changed here: who waits for one is told, nobody else.
         self._outdated: set[asyncio.Task[Identified | KhalaError]] = set()
         #: Those of both that nobody had vouched for.
-        self._guesses: set[asyncio.Task[Identified | KhalaError]] = set()
+        self._guesses: set[asyncio.Task[Any]] = set()
         #: The cluster has had users, so that it does not become open because a judicator is older
         #: than they are.
         self._users_seen = False
@@ -90,6 +97,25 @@ class Identities:
     def knows(self, shown: Shown) -> bool:
         """A judicator vouched for it, whether that is still believed or not."""
         return shown.hash in self._known
+
+    async def use_ticket(self, ticket: UseTicket) -> TicketUsed:
+        """Raise `Unavailable` if nobody can say whose it is; it may be gone all the same."""
+        self._check_guesses()
+        task = asyncio.ensure_future(self._client.use_ticket(ticket))
+        self._guesses.add(task)
+        task.add_done_callback(self._guesses.discard)
+        try:
+            used = await task
+        except NotFound:
+            self.on_asked(Asked.UNANSWERED)
+            raise Unavailable(NO_TICKETS) from None
+        except (Unavailable, OutcomeUnknown) as error:
+            self.on_asked(Asked.UNANSWERED)
+            raise Unavailable(
+                f"nobody can say whose ticket this is; make another one: {error.message}"
+            ) from error
+        self.on_asked(Asked.UNKNOWN if used.hash is None else Asked.KNOWN)
+        return used
 
     def forget(self) -> None:
         """Something was changed through this gateway: believe nothing from before, nor what is
@@ -126,18 +152,22 @@ class Identities:
         if task is not None:
             return task
         guess = bool(key) and key not in self._known
-        if guess and len(self._guesses) >= IDENTITY_GUESSES:
-            self.on_asked(Asked.TOO_MANY)
-            raise Unavailable(
-                f"{IDENTITY_GUESSES} tokens that this gateway does not know are being looked"
-                " up, which is the limit; repeat it"
-            )
+        if guess:
+            self._check_guesses()
         task = asyncio.ensure_future(self._put(key, shown))
         if guess:
             self._guesses.add(task)
         self._asking[key] = task
         task.add_done_callback(lambda task: self._answered(key, task))
         return task
+
+    def _check_guesses(self) -> None:
+        if len(self._guesses) >= IDENTITY_GUESSES:
+            self.on_asked(Asked.TOO_MANY)
+            raise Unavailable(
+                f"{IDENTITY_GUESSES} tokens that this gateway does not know are being looked"
+                " up, which is the limit; repeat it"
+            )
 
     def _answered(self, key: str, task: asyncio.Task[Identified | KhalaError]) -> None:
         if self._asking.get(key) is task:

@@ -25,6 +25,7 @@ from khala.version import VERSION
 from roles.gateway.config import GatewayConfig
 from roles.gateway.field_texts import texts_of
 from roles.gateway.operations import JSON, Answer, Declared, Operation
+from roles.gateway.queries import TICKET
 from roles.gateway.spec import LimitsSpec
 from roles.gateway.spec_limits import bounds_of
 
@@ -108,6 +109,8 @@ _PROBLEM_HEADERS = {
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
     503: ("Retry-After",),
 }
+#: Any of these; an open gateway asks for none.
+_SECURITY: list[Json] = [{}, {"bearer": []}, {"session": []}]
 
 
 def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:
@@ -133,7 +136,7 @@ def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [{}, {"bearer": []}, {"session": []}, {"query": []}],
+        "security": _SECURITY,
         "tags": [{"name": tag} for tag in dict.fromkeys(each.operation.tag for each in operations)],
         "paths": paths,
         "components": {
@@ -147,7 +150,12 @@ def build_document(declared: Iterable[Declared], config: GatewayConfig) -> Json:
                     " none as long as the cluster has no users.",
                 },
                 "session": {"type": "apiKey", "in": "cookie", "name": "khala_session"},
-                "query": {"type": "apiKey", "in": "query", "name": "token"},
+                "ticket": {
+                    "type": "apiKey",
+                    "in": "query",
+                    "name": TICKET,
+                    "description": "Of `POST /api/v2/tickets`, for one request that only reads.",
+                },
             },
         },
     }
@@ -247,6 +255,8 @@ def _operation(each: Declared, by_type: dict[Any, Json]) -> Json:
     }
     if operation.anyone:
         built["security"] = []
+    elif operation.safe:
+        built["security"] = [*_SECURITY, {"ticket": []}]
     if description:
         built["description"] = description
     if operation.request:

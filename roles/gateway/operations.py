@@ -22,6 +22,7 @@ from roles.gateway.bodies import drop_body
 from roles.gateway.media import fault_of_type
 from roles.gateway.ownership import Owned
 from roles.gateway.pages import problem
+from roles.gateway.queries import TICKET
 
 #: Whatever msgspec can describe: a Struct, a list of them, an annotated scalar.
 Described: TypeAlias = Any
@@ -37,8 +38,6 @@ SUBMITTING = (
     ProblemCode.NO_SUCH_TASK,
     ProblemCode.IDEMPOTENCY_MISMATCH,
 )
-#: Parameters of every address: the guard's.
-_EVERYWHERE = ("token",)
 
 
 class Answer(Struct, frozen=True):
@@ -172,7 +171,7 @@ def register(routes: Routes, handlers: object, before: Before) -> None:
 def _strict(handler: Handler, operation: Operation) -> Handler:
     """What was not declared is refused before the handler sees it."""
     fields = operation.query.__struct_encode_fields__ if operation.query else ()
-    known = frozenset((*fields, *_EVERYWHERE))
+    known = frozenset((*fields, TICKET) if operation.safe else fields)
     types = operation.document_types
 
     async def checked(request: Request, **arguments: object) -> HTTPResponse | None:

@@ -19,6 +19,8 @@ from sanic import Request
 from khala.model.decoding import needed
 from khala.model.errors import Rejected
 
+#: The guard's, at every address that only reads; of a request it has let in it says nothing.
+TICKET = "ticket"
 Query = TypeVar("Query", bound=Struct)
 #: Characters of a value that is repeated to its sender.
 _GIVEN_CHARS = 80
@@ -36,9 +38,10 @@ def read_query(request: Request, kind: type[Query]) -> Query:
 
 
 def given_in(request: Request) -> dict[str, str]:
-    """The query as it was written; one without a value is one with an empty value."""
+    """The query as it was written, but for a ticket; one without a value is one with an empty
+    value."""
     args = request.get_args(keep_blank_values=True)
-    return {name: str(values[0]) for name, values in args.items()}
+    return {name: str(values[0]) for name, values in args.items() if name != TICKET}
 
 
 def parse_query(given: dict[str, str], kind: type[Query]) -> Query:

@@ -78,7 +78,6 @@ class TaskLists(Struct, frozen=True, kw_only=True):
     async def list_tasks(self, request: Request) -> HTTPResponse:
         """List tasks, by pages."""
         given = given_in(request)
-        given.pop("token", None)  # the guard's; it is not repeated in a link
         query = parse_query(given, ListQuery)
         at = None if query.cursor is None else read_cursor(query.cursor, given)
         found = await self.client.list_tasks(list_of(query, at))

@@ -17,7 +17,7 @@ _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 _MAY = {
     Role.VIEWER: [
         "Read tasks, jobs, their outputs and logs, nodes and numbers of everybody.",
-        "Make and revoke its own tokens, that allow no more than the one it shows.",
+        "Make and revoke its own tokens, that allow no more than the one it shows, and tickets.",
     ],
     Role.SUBMITTER: [
         "Submit tasks, jobs, blobs and uploads under its own number.",

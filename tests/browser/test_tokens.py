@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Watch, new_context
 from tests.browser.test_everyone import CHECKS, DESKTOP, PHONE
-from tests.cluster.harness import Khala, running
+from tests.cluster.harness import Khala, ask, running
 
 LONG_NAME = "n" * 64
 
@@ -195,10 +198,16 @@ def test_the_first_user_of_a_cluster_is_made_in_a_page(
         assert not watch.troubles
 
 
+def send_as(token: str, url: str, document: dict[str, Any]) -> tuple[int, Any]:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    data = json.dumps(document).encode()
+    return ask(urllib.request.Request(url, data=data, headers=headers))
+
+
 def token_of(khala: Khala, admin: str, name: str, role: str) -> str:
     """Of a new user."""
     said = {"name": name, "role": role, "token": {"name": "first"}}
-    status, made = khala.send("POST", f"/api/v2/users?token={admin}", said)
+    status, made = send_as(admin, f"{khala.url}/api/v2/users", said)
     assert status == 201, made
     return str(made["token"]["secret"])
 
@@ -208,7 +217,7 @@ def test_what_a_role_may_not_do_is_said_beforehand(
 ) -> None:
     khala, admin = closed
     spec = {"name": "of ann", "held": True, "stages": {"execute": {"command": "true"}}}
-    status, task = khala.send("POST", f"/api/v2/tasks?token={admin}", spec)
+    status, task = send_as(admin, f"{khala.url}/api/v2/tasks", spec)
     assert status == 201, task
     viewer, submitter, operator = (
         token_of(khala, admin, name, role)

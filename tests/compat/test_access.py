@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,38 +177,38 @@ def test_the_audit_log_has_all_of_it(people: dict[str, Asker]) -> None:
 
 
 @contextmanager
-def another_gateway(up: Up, *options: str) -> Iterator[str]:
+def another_gateway(up: Up, *options: str) -> Iterator[tuple[str, Path]]:
+    """Its address, as soon as somebody answers there, and its log."""
     [port] = free_ports(1)
     argv = [
         *(sys.executable, "-m", "khala", "gateway", "--http-port", str(port), "--users-only"),
         *("--data-dir", str(up.data_dir), "--join", f"127.0.0.1:{up.rpc_port}", *options),
     ]
-    process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True)
-    base = f"http://127.0.0.1:{port}"
+    log = up.data_dir.parent / f"gateway-{port}.log"
+    with open(log, "wb") as errors:
+        process = subprocess.Popen(argv, cwd=ROOT, start_new_session=True, stderr=errors)
     try:
         deadline = time.monotonic() + PATIENCE_S
-        while not _lives(base):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield base
+        nobody = Asker(f"http://127.0.0.1:{port}", None)
+        while True:
+            try:
+                nobody.until(200, "/readyz")
+                break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield nobody.base, log
     finally:
         process.terminate()
         process.wait(STOP_S)
-
-
-def _lives(base: str) -> bool:
-    try:
-        return Asker(base, None).ask("GET", "/livez")[0] == 200
-    except OSError:
-        return False
 
 
 def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
     up: Up, people: dict[str, Asker]
 ) -> None:
     _make(up, people, "tim", "viewer")
-    with another_gateway(up) as elsewhere:
+    with another_gateway(up) as (elsewhere, _):
         tim = Asker(elsewhere, None)
         tim.headers = people["tim"].headers
         tim.until(200, "/api/v2/me")
@@ -225,7 +226,7 @@ def test_a_revoked_token_ends_at_other_gateways_with_its_streams(
 
 def test_requests_of_one_caller_are_limited(up: Up, people: dict[str, Asker]) -> None:
     limit = ("--requests-per-second", "0.5", "--request-burst", "3")
-    with another_gateway(up, *limit) as elsewhere:
+    with another_gateway(up, *limit) as (elsewhere, _):
         ann, ben, nobody = (Asker(elsewhere, None) for _ in range(3))
         ann.headers, ben.headers = people["ann"].headers, people["ben"].headers
         ann.until(200, "/api/v2/me")
@@ -262,6 +263,67 @@ def test_who_is_known_stays_known_while_no_judicator_answers(
         for pid in reversed(both):
             os.kill(pid, signal.SIGCONT)
     people["vic"].until(200, "/api/v2/me")
+
+
+# ---- tickets ----------------------------------------------------------------------------------
+
+
+def ticket_of(asker: Asker) -> str:
+    status, made = asker.ask("POST", "/api/v2/tickets")
+    assert status == 201
+    return str(made["ticket"])
+
+
+def test_a_ticket_is_good_once_at_any_gateway(up: Up, people: dict[str, Asker]) -> None:
+    with another_gateway(up, "--log-level", "debug") as (elsewhere, log):
+        there, here = Asker(elsewhere, None), people["nobody"]
+        shown = []
+        for maker, user in ((people["vic"], there), (people["vic"], here)):
+            ticket = ticket_of(maker)
+            shown.append(ticket)
+            address = f"/api/v2/me?ticket={ticket}"
+            assert user.ask("POST", f"{TASKS}?ticket={ticket}", SLEEPS)[0] == 400
+            assert user.ask("GET", address)[1]["name"] == "vic"
+            for asker in (there, here):
+                status, answer = asker.ask("GET", address)
+                assert (status, answer["code"]) == (401, "unauthenticated")
+                assert "used or has expired" in answer["detail"]
+        # Of all who come with one at once, one is let in.
+        ticket = ticket_of(people["vic"])
+        address = f"/api/v2/me?ticket={ticket}"
+        with ThreadPoolExecutor(8) as pool:
+            statuses = list(
+                pool.map(lambda n: (there, here)[n % 2].ask("GET", address)[0], range(8))
+            )
+        assert sorted(statuses) == [200, *[401] * 7]
+        # What stands in an address is not in the log, whatever comes of it.
+        token = people["vic"].headers["Authorization"].partition(" ")[2]
+        assert there.ask("GET", f"/api/task/list?token={token}")[0] == 200
+        assert there.ask("GET", f"{TASKS}?token={token}")[0] == 400
+        assert there.ask("GET", f"/api/v2/nothing?ticket={ticket}")[0] in (401, 404)
+        assert there.ask("GET", f"/nowhere?ticket={ticket}&token={token}")[0] == 404
+        assert "gateway.serving" in log.read_text()
+        written = log.read_text() + (up.data_dir.parent / "log").read_text()
+        for secret in (*shown, ticket, token):
+            assert secret not in written
+            assert secret.rpartition("_")[2] not in written
+
+
+def test_a_stream_of_a_ticket_ends_with_its_makers_token(up: Up, people: dict[str, Asker]) -> None:
+    _make(up, people, "tom", "viewer")
+    late = ticket_of(people["tom"])
+    with another_gateway(up) as (elsewhere, _):
+        address = f"{elsewhere}/api/v2/events?ticket={ticket_of(people['tom'])}"
+        request = urllib.request.Request(address, headers={"Accept": "text/event-stream"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as stream:
+            lines = iter(stream)
+            assert any(line.startswith(b"event: hello") for line in lines)
+            [token] = people["root"].ask("GET", "/api/v2/tokens?user=tom")[1]["items"]
+            assert people["root"].ask("DELETE", f"/api/v2/tokens/{token['id']}")[0] == 204
+            status, answer = Asker(elsewhere, None).ask("GET", f"/api/v2/me?ticket={late}")
+            assert status == 401
+            assert answer["detail"].endswith("has expired, or was revoked")
+            assert b"event: denied\n" in list(lines)
 
 
 def _child(parent: int, word: str) -> int:

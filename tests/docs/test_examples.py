@@ -188,6 +188,7 @@ def test_api_token(tmp_path: Path) -> None:
         assert run(f"curl -b jar {khala.url}/api/task/list", tmp_path) == nothing
         # Whoever has that session makes users.
         assert follow(khala, the_block("docs/api.md", "/api/v2/users"), tmp_path) == 5
+        assert follow(khala, the_block("docs/api.md", "/api/v2/tickets"), tmp_path) == 1
 
 
 # ---- answers shown as JSON -------------------------------------------------------------------

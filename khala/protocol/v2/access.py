@@ -158,6 +158,15 @@ class CreatedToken(Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class Ticket(Struct, frozen=True, kw_only=True):
+    """What may stand in an address, for one request that only reads."""
+
+    #: As it is to be shown, in `?ticket=`: `kh_tkt_...`. This answer alone has it.
+    ticket: str
+    #: A minute from now; it is gone when it was used.
+    expires_at: datetime
+
+
 class CreatedUser(Struct, frozen=True, kw_only=True):
     """A new user."""
 

@@ -89,7 +89,7 @@ PROBLEMS: dict[ProblemCode, Meaning] = {
     ProblemCode.UNAUTHENTICATED: Meaning(
         401,
         "The gateway needs a token, and this request has none, or one that is unknown, expired or"
-        " revoked.",
+        " revoked; or a ticket that was used already.",
         "Send `Authorization: Bearer TOKEN`; an administrator, or the gateway's operator, has one.",
     ),
     ProblemCode.FORBIDDEN: Meaning(

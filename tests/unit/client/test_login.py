@@ -19,6 +19,7 @@ from roles.client.connection import connection_of
 from roles.client.contexts import Context, Contexts
 
 SECRET = "kh_pat_" + "0123456789ab" + "_" + "f" * 64
+TICKET = "kh_tkt_" + "0123456789ab" + "_" + "e" * 64
 ANN = {
     "name": "ann",
     "number": 7,
@@ -45,6 +46,12 @@ class Asked(BaseHTTPRequestHandler):
             detail = "this token is unknown, expired or revoked"
             problem = {"title": "", "status": 401, "code": "unauthenticated", "detail": detail}
             self._answer(401, problem)
+
+    def do_POST(self) -> None:
+        if self.path == "/api/v2/tickets" and self.headers["Authorization"] == f"Bearer {SECRET}":
+            self._answer(201, {"ticket": TICKET, "expires_at": "2026-11-28T12:00:00Z"})
+        else:
+            self._answer(404, {"title": "", "status": 404, "code": "not_found", "detail": ""})
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:
         data = json.dumps(body).encode()
@@ -154,3 +161,21 @@ def test_a_file_of_the_users_own_stays(home: Path) -> None:
     assert khala("logout", "--context", "lab").exit_code == 0
     assert own.exists()
     assert Contexts.read().named("lab").token_file is None
+
+
+def test_a_ticket_alone_goes_to_stdout(home: Path, url: str) -> None:
+    own = home / "own"
+    own.write_text(SECRET)
+    own.chmod(0o600)
+    named = ("--url", url, "--token-file", str(own))
+    done = khala("ticket", *named)
+    assert done.stdout == TICKET + "\n"
+    assert done.stderr.startswith("for one request that only reads, until 2026-11-28")
+    [shown] = json.loads(khala("ticket", *named, "-o", "json").stdout)
+    assert shown == {"ticket": TICKET, "expires_at": "2026-11-28T12:00:00Z"}
+
+
+def test_an_older_gateway_has_no_tickets(url: str) -> None:
+    done = khala("ticket", "--url", url)
+    assert done.exit_code == 2
+    assert "this gateway is of a version without tickets" in done.stderr

@@ -32,6 +32,7 @@ from khala.protocol.access import (
     UserList,
     UserMade,
 )
+from tests.unit.gateway.ticket_double import TicketDouble
 
 #: Refused by the judicator itself.
 TAKEN_NUMBER = 2**31 - 1
@@ -50,6 +51,7 @@ class AccessDouble:
         self.asked: list[str] = []
         #: What keeping an entry of the audit log fails with.
         self.audit_error: KhalaError | None = None
+        self.tickets = TicketDouble(routes, self._identity)
         #: It is older than users.
         self.older = False
         routes.add("POST", "/rpc/v1/identify", self.identify)
@@ -72,6 +74,7 @@ class AccessDouble:
         self.users.clear()
         self.tokens.clear()
         self.sessions.clear()
+        self.tickets.clear()
         self.asked.clear()
         self.audit.clear()
         self.audit_error = None

@@ -38,17 +38,15 @@ async def locked(site: Site, secret_file: Path, token_file: Path) -> AsyncIterat
     "path", ["/api/task/list", "/api/test", "/api/v2/status", "/api/v2/tasks", "/metrics"]
 )
 async def test_the_api_needs_the_token(site: Site, locked: str, path: str) -> None:
-    for headers, query, status in [
-        ({}, "", 401),
-        ({"Authorization": f"Bearer {TOKEN}x"}, "", 401),
-        ({"Authorization": f"Basic {TOKEN}"}, "", 401),
-        ({"Authorization": "Bearer caf\xe9"}, "", 401),
-        ({"Authorization": f"Bearer {TOKEN}"}, "", 200),
-        ({}, "?token=wrong", 401),
-        ({}, f"?token={TOKEN}", 200),
-        ({"Cookie": f"khala_session={TOKEN}"}, "", 401),
+    for headers, status in [
+        ({}, 401),
+        ({"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ({"Authorization": f"Basic {TOKEN}"}, 401),
+        ({"Authorization": "Bearer caf\xe9"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ({"Cookie": f"khala_session={TOKEN}"}, 401),
     ]:
-        async with site.http.get(locked + path + query, headers=headers) as response:
+        async with site.http.get(locked + path, headers=headers) as response:
             assert response.status == status
             if status == 401:
                 assert response.content_type == "application/problem+json"

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from khala.model.access import Identity, Role
-from khala.model.errors import KhalaError, NotFound, Unavailable
+from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
 from khala.model.limits import (
     IDENTITIES_KNOWN,
     IDENTITIES_UNKNOWN,
@@ -23,7 +23,7 @@ from khala.model.limits import (
 )
 from khala.model.tokens import Shown, TokenKind
 from khala.net.access_client import AccessClient
-from khala.protocol.access import Identified, Identify
+from khala.protocol.access import Identified, Identify, TicketUsed, UseTicket
 from roles.gateway.identities import Asked, Identities
 
 ANN = Identity(role=Role.SUBMITTER, name="ann", number=7)
@@ -43,6 +43,7 @@ class Judicators:
         self.open = asyncio.Event()
         self.open.set()
         self.asked: Counter[str] = Counter()
+        self.ticket = TicketUsed()
 
     async def identify(self, given: Identify) -> Identified:
         self.asked[given.hash] += 1
@@ -50,6 +51,14 @@ class Judicators:
         if self.error is not None:
             raise self.error
         return Identified(has_users=self.has_users, identity=self.identities.get(given.hash))
+
+    async def use_ticket(self, given: UseTicket) -> TicketUsed:
+        self.asked[given.id] += 1
+        await self.open.wait()
+        if self.error is not None:
+            raise self.error
+        ticket, self.ticket = self.ticket, TicketUsed()
+        return ticket
 
 
 class Scene:
@@ -263,3 +272,51 @@ async def test_what_was_asked_before_a_change_is_not_believed_after_it(scene: Sc
     answered.set()
     await scene.settle()
     assert await scene.find(1) is None
+
+
+TICKET = UseTicket(id="t", hashes=["h"])
+
+
+async def test_a_ticket_is_asked_for_each_time(scene: Scene) -> None:
+    scene.judicators.ticket = TicketUsed(hash="h", by=shown(1), identity=ANN)
+    assert (await scene.identities.use_ticket(TICKET)).identity == ANN
+    assert await scene.identities.use_ticket(TICKET) == TicketUsed()
+    assert scene.judicators.asked == {"t": 2}
+    assert scene.outcomes == [Asked.KNOWN, Asked.UNKNOWN]
+    # What it stood for is known no better for that.
+    scene.judicators.identities.clear()
+    assert await scene.find(1) is None
+
+
+async def test_tickets_are_guesses(scene: Scene) -> None:
+    scene.judicators.open.clear()
+    using = [
+        asyncio.ensure_future(scene.identities.use_ticket(TICKET)) for _ in range(IDENTITY_GUESSES)
+    ]
+    await scene.settle()
+    for more in (scene.identities.use_ticket(TICKET), scene.find(2)):
+        with pytest.raises(Unavailable, match=f"{IDENTITY_GUESSES} tokens"):
+            await more
+    assert scene.judicators.asked == {"t": IDENTITY_GUESSES}
+    using.pop().cancel()
+    await scene.settle()
+    scene.judicators.open.set()
+    assert await scene.find(2) is None
+    assert set(await asyncio.gather(*using)) == {TicketUsed()}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NotFound("there is nothing here"), "of a version without tickets"),
+        (Unavailable("no answer"), "nobody can say whose ticket this is; make another one: no"),
+        (OutcomeUnknown("no answer"), "nobody can say whose ticket this is; make another one: no"),
+    ],
+)
+async def test_a_ticket_is_nobodys_while_nobody_can_say(
+    scene: Scene, error: KhalaError, said: str
+) -> None:
+    scene.judicators.error = error
+    with pytest.raises(Unavailable, match=said):
+        await scene.identities.use_ticket(TICKET)
+    assert scene.outcomes == [Asked.UNANSWERED]
