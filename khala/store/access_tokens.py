@@ -17,7 +17,7 @@ from msgspec import Struct
 from pymongo import DESCENDING
 
 from khala.model.access import AccessToken, Identity, Role
-from khala.model.errors import NotFound
+from khala.model.errors import NotFound, OutcomeUnknown, Unavailable
 from khala.model.limits import (
     TICKET_LIFE_S,
     TICKETS,
@@ -189,7 +189,8 @@ class MongoAccessTokens:
         return expires_at
 
     async def use_ticket(self, given: UseTicket) -> TicketUsed:
-        """Of all who come with it at once, one gets it; then it is gone."""
+        """Of all who come with it at once, one gets it; then it is gone, also after
+        `OutcomeUnknown`."""
         wanted = {"_id": given.id, "hash": {"$in": given.hashes}, "expires_at": {"$gt": utc_now()}}
         with changing():
             ticket = await self._tickets.find_one_and_delete(wanted)
@@ -198,7 +199,10 @@ class MongoAccessTokens:
         if "by" not in ticket:
             return TicketUsed(hash=ticket["hash"])
         by = msgspec.convert(ticket["by"], Shown)
-        found = await self.identify(Identify(id=by.id, hash=by.hash))
+        try:
+            found = await self.identify(Identify(id=by.id, hash=by.hash))
+        except Unavailable as error:
+            raise OutcomeUnknown(error.message) from error
         return TicketUsed(hash=ticket["hash"], by=by, identity=found.identity)
 
 

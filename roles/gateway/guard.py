@@ -44,8 +44,11 @@ _V2 = "/api/v2/"
 _SESSION = "/api/v2/session"
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TOKEN = "token"  # noqa: S105
-#: Of who cannot set that header.
-_INSTEAD = "where no header can be set ?ticket=<ticket>, of POST /api/v2/tickets"
+#: How a token is shown below `_V2`.
+_SHOW = (
+    "Authorization: Bearer <token>, or where no header can be set ?ticket=<ticket>, of POST"
+    " /api/v2/tickets"
+)
 FIRST_USER = "khala.pex user create NAME --role admin"
 _KNOWN_BY = {TokenKind.PERSONAL: KnownBy.TOKEN, TokenKind.SESSION: KnownBy.SESSION}
 _ADMIN = Identity(role=Role.ADMIN)
@@ -257,8 +260,7 @@ def _fault_of_address(method: str, in_address: Mapping[str, str]) -> Rejected | 
     """Of the second API."""
     if _TOKEN in in_address:
         return Rejected(
-            "token: addresses end up in logs, so none is taken out of them; send Authorization:"
-            f" Bearer <token>, or {_INSTEAD}",
+            f"token: addresses end up in logs, so none is taken out of this one; send {_SHOW}",
             field=_TOKEN,
         )
     if TICKET in in_address and method not in _TICKET_METHODS:
@@ -284,7 +286,9 @@ def _given_in(request: Request, in_address: str | None) -> Iterator[tuple[str, T
 
 
 def _needs_token() -> Rejected:
-    return Rejected(f"this gateway needs a token: Authorization: Bearer <token>, or {_INSTEAD}")
+    return Rejected(
+        f"this gateway needs a token: {_SHOW}; KV2's addresses and /metrics take ?token=<token>"
+    )
 
 
 def _no_ticket() -> Rejected:

@@ -9,10 +9,13 @@ import pytest
 import pytest_asyncio
 
 from khala.model.access import Role
+from khala.model.errors import OutcomeUnknown, Unavailable
 from khala.model.limits import TICKET_LIFE_S
 from khala.model.tokens import Minted, Shown, TokenKind, mint, parse_shown, seal
 from khala.protocol.access import (
     ChangeUser,
+    Identified,
+    Identify,
     MakeTicket,
     MakeUser,
     NewPat,
@@ -107,6 +110,22 @@ async def test_it_is_worth_what_its_maker_is(store: MongoStore) -> None:
     await store.access_tokens.revoke(shown.id, "bob")
     used = await use(store, refused)
     assert (used.hash, used.by, used.identity) == (refused.hash, shown, None)
+
+
+async def test_it_is_gone_if_its_maker_cannot_be_read(
+    store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticket = await make(store, await user(store))
+
+    async def unread(_: Identify) -> Identified:
+        raise Unavailable("MongoDB cannot be read now")
+
+    # Nobody must believe that it may be shown again.
+    monkeypatch.setattr(store.access_tokens, "identify", unread)
+    with pytest.raises(OutcomeUnknown, match="cannot be read"):
+        await use(store, ticket)
+    monkeypatch.undo()
+    assert await use(store, ticket) == GONE
 
 
 async def test_a_session_that_was_closed_is_worth_nothing(store: MongoStore) -> None:
