@@ -17,14 +17,14 @@ from msgspec import Struct
 from pymongo import DESCENDING
 
 from khala.model.access import AccessToken, Identity, Role
-from khala.model.errors import NotFound, OutcomeUnknown, Unavailable
-from khala.model.limits import (
+from khala.model.access_limits import (
     TICKET_LIFE_S,
     TICKETS,
     TOKENS_LISTED,
     USER_SESSIONS,
     USER_TOKENS,
 )
+from khala.model.errors import NotFound, OutcomeUnknown, Unavailable
 from khala.model.tokens import Minted, Shown, TokenKind, mint
 from khala.protocol.access import (
     Identified,

@@ -15,8 +15,8 @@ from bson import ObjectId
 from bson.errors import InvalidId
 from pymongo import DESCENDING
 
+from khala.model.access_limits import AUDIT_ENTRIES
 from khala.model.errors import NotFound, Rejected
-from khala.model.limits import AUDIT_ENTRIES
 from khala.protocol.access import AuditEntry, AuditPage, AuditQuery, AuditRow
 from khala.store.codec import Database, Document
 from khala.store.dates import to_ms, utc_now

@@ -19,8 +19,9 @@ from pymongo import DESCENDING
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from khala.model.access import AccessToken, Role, User
+from khala.model.access_limits import USER_NUMBER_MAX, USER_TOKENS, USERS
 from khala.model.errors import AlreadyThere, LastAdmin, NotFound, NotPossible, Rejected
-from khala.model.limits import STORE_TIMEOUT_S, USER_NUMBER_MAX, USER_TOKENS, USERS
+from khala.model.limits import STORE_TIMEOUT_S
 from khala.model.tokens import Minted
 from khala.protocol.access import ChangeUser, MakeUser
 from khala.store.access_tokens import NewToken, token_document, token_of

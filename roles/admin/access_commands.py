@@ -13,8 +13,8 @@ import click
 from khala.config.options import Command, add_options, settings_from
 from khala.config.settings import Settings
 from khala.model.access import Role
+from khala.model.access_limits import AUDIT_ENTRIES
 from khala.model.errors import Rejected
-from khala.model.limits import AUDIT_ENTRIES
 from khala.protocol.access import AuditQuery, ChangeUser, MakeUser, NewPat
 from roles.admin.commands import duration
 

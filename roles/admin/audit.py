@@ -11,9 +11,9 @@ from msgspec.structs import asdict, replace
 
 from khala.config.settings import Settings
 from khala.config.values import Kind, parse
+from khala.model.access_limits import AUDIT_PAGE_MAX
 from khala.model.dates import utc_now
 from khala.model.errors import Rejected
-from khala.model.limits import AUDIT_PAGE_MAX
 from khala.protocol import v2
 from khala.protocol.access import AuditEntry, AuditPage, AuditQuery, AuditRow
 from roles.admin.asking import ask

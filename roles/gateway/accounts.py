@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from khala.config.values import Kind
 from khala.model.access import AccessToken, User
-from khala.model.errors import NotFound, Rejected
-from khala.model.limits import (
+from khala.model.access_limits import (
     ACCESS_TOKEN_LIFE_MAX_S,
     ACCESS_TOKEN_LIFE_MIN_S,
     ACCESS_TOKEN_LIFE_S,
     USER_NAME_CHARS,
 )
+from khala.model.errors import NotFound, Rejected
 from khala.net.client import JudicatorClient
 from khala.protocol import v2
 from khala.protocol.access import PatList, UserList

@@ -18,13 +18,13 @@ from typing import Any
 import msgspec
 from sanic import Request
 
-from khala.model.errors import Forbidden, KhalaError, NotFound, OutcomeUnknown, Unavailable
-from khala.model.limits import (
+from khala.model.access_limits import (
     AUDIT_DETAIL_CHARS,
     AUDIT_REFUSALS,
     AUDIT_REFUSALS_S,
     AUDIT_TARGET_CHARS,
 )
+from khala.model.errors import Forbidden, KhalaError, NotFound, OutcomeUnknown, Unavailable
 from khala.net import request_ids
 from khala.net.client import JudicatorClient
 from khala.net.statuses import status_of

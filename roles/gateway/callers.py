@@ -14,8 +14,8 @@ from msgspec import Struct
 from sanic import Request
 
 from khala.model.access import Identity, Role
+from khala.model.access_limits import IDENTITY_BELIEVED_S
 from khala.model.errors import Forbidden, Unavailable
-from khala.model.limits import IDENTITY_BELIEVED_S
 from khala.model.tokens import Shown
 from khala.protocol.v2 import KnownBy
 

@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
-from khala.model.limits import (
+from khala.model.access_limits import (
     IDENTITIES_KNOWN,
     IDENTITIES_UNKNOWN,
     IDENTITY_BELIEVED_S,
@@ -31,6 +30,7 @@ from khala.model.limits import (
     IDENTITY_STALE_S,
     IDENTITY_UNKNOWN_S,
 )
+from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
 from khala.model.tokens import Shown
 from khala.net.access_client import AccessClient
 from khala.protocol.access import Identified, Identify, TicketUsed, UseTicket

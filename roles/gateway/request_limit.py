@@ -16,8 +16,8 @@ from collections.abc import Callable
 from sanic import Request
 from sanic.response import BaseHTTPResponse
 
+from khala.model.access_limits import CALLERS_COUNTED
 from khala.model.errors import RateLimited
-from khala.model.limits import CALLERS_COUNTED
 from khala.net.httpd import App
 from roles.gateway.buckets import Buckets, Standing
 from roles.gateway.callers import Caller

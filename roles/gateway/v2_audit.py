@@ -13,7 +13,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role
-from khala.model.limits import AUDIT_PAGE_MAX, EVENT_STALL_S
+from khala.model.access_limits import AUDIT_PAGE_MAX
+from khala.model.limits import EVENT_STALL_S
 from khala.net.client import JudicatorClient
 from khala.net.httpd import hang_up
 from khala.protocol import v2

@@ -8,8 +8,8 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role, User
+from khala.model.access_limits import USER_NAME_CHARS
 from khala.model.errors import NotFound
-from khala.model.limits import USER_NAME_CHARS
 from khala.net.httpd import Failure
 from khala.protocol import v2
 from khala.protocol.access import ChangeUser, MakeUser, NewPat, UserList, UserMade

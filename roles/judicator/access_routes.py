@@ -15,14 +15,14 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role
-from khala.model.errors import KhalaError, Rejected
-from khala.model.limits import (
+from khala.model.access_limits import (
     ACCESS_TOKEN_LIFE_MAX_S,
     ACCESS_TOKEN_LIFE_MIN_S,
     ACCESS_TOKEN_NAME_CHARS,
     USER_NAME_CHARS,
     USER_NUMBER_MAX,
 )
+from khala.model.errors import KhalaError, Rejected
 from khala.net.httpd import Routes
 from khala.protocol.access import (
     ChangeUser,

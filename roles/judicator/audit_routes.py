@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.access_limits import AUDIT_DETAIL_CHARS, AUDIT_PAGE_MAX, AUDIT_TARGET_CHARS
 from khala.model.errors import Rejected
-from khala.model.limits import AUDIT_DETAIL_CHARS, AUDIT_PAGE_MAX, AUDIT_TARGET_CHARS
 from khala.net.httpd import Routes
 from khala.protocol.access import AuditEntry, AuditKept, AuditOutcome, AuditQuery
 from khala.store.audit import MongoAudit

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from khala.model.access import Role
+from khala.model.access_limits import TICKET_LIFE_S
 from khala.model.errors import OutcomeUnknown, Unavailable
-from khala.model.limits import TICKET_LIFE_S
 from khala.model.tokens import Minted, Shown, TokenKind, mint, parse_shown, seal
 from khala.protocol.access import (
     ChangeUser,

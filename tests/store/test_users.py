@@ -10,8 +10,8 @@ import pytest
 import pytest_asyncio
 
 from khala.model.access import Identity, Role, User
+from khala.model.access_limits import USER_NUMBER_MAX
 from khala.model.errors import AlreadyThere, LastAdmin, NotFound, NotPossible, Rejected
-from khala.model.limits import USER_NUMBER_MAX
 from khala.model.tokens import Shown, parse_shown
 from khala.protocol.access import ChangeUser, Identify, MakeUser, NewPat, OpenSession
 from khala.store import access_tokens, users

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, Struct
 
 from khala.model.access import Role
-from khala.model.limits import (
+from khala.model.access_limits import (
     ACCESS_TOKEN_LIFE_MAX_S,
     ACCESS_TOKEN_LIFE_MIN_S,
     ACCESS_TOKEN_NAME_CHARS,

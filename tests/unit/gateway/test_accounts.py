@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from khala.model.limits import ACCESS_TOKEN_LIFE_S
+from khala.model.access_limits import ACCESS_TOKEN_LIFE_S
 from khala.protocol.access import AuditEntry, AuditRow
 from roles.gateway.config import GatewayConfig
 from tests.unit.gateway.access_double import TAKEN_NUMBER

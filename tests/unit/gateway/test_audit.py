@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from khala.model.access_limits import AUDIT_REFUSALS
 from khala.model.errors import Unavailable
-from khala.model.limits import AUDIT_REFUSALS
 from khala.protocol.access import AuditRow
 from roles.gateway.audit import Audit
 from tests.unit.gateway.conftest import Site

@@ -11,8 +11,7 @@ import pytest
 import pytest_asyncio
 
 from khala.model.access import Identity, Role
-from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
-from khala.model.limits import (
+from khala.model.access_limits import (
     IDENTITIES_KNOWN,
     IDENTITIES_UNKNOWN,
     IDENTITY_BELIEVED_S,
@@ -21,6 +20,7 @@ from khala.model.limits import (
     IDENTITY_STALE_S,
     IDENTITY_UNKNOWN_S,
 )
+from khala.model.errors import KhalaError, NotFound, OutcomeUnknown, Unavailable
 from khala.model.tokens import Shown, TokenKind
 from khala.net.access_client import AccessClient
 from khala.protocol.access import Identified, Identify, TicketUsed, UseTicket
