@@ -18,6 +18,7 @@ from khala.protocol.v2 import (
     Transferred,
 )
 
+_CONFIG = "/api/v2/cluster/config"
 _JOIN_TOKENS = "/api/v2/cluster/join-tokens"
 
 
@@ -36,9 +37,23 @@ class OperatorCalls(BackupCalls):
         return parse(Transferred, await self._post(path, {"to": to}))
 
     async def cluster_config(self) -> ClusterConfig:
-        """What judicators were told to keep and to bound, and what the gateway lets a task ask
-        for."""
-        return parse(ClusterConfig, await self._ask("GET", "/api/v2/cluster/config"))
+        """What judicators were told to keep and to bound, the quotas that are set in the cluster,
+        and what the gateway lets a task ask for."""
+        return parse(ClusterConfig, await self._ask("GET", _CONFIG))
+
+    async def set_quotas(
+        self, quotas: Mapping[str, object], *, if_match: ClusterConfig | None = None
+    ) -> ClusterConfig:
+        """Change what is set in the cluster of quotas; the settings as they are then. A merge
+        patch: `{"default": {"queued": 500}, "users": {"7": {"running": 4}, "8": None}}`, where 0 is
+        no bound and None takes away what is set. Raise `Changed` if they are not any more as in
+        `if_match`, which was read."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        if if_match is not None and if_match.quotas is not None:
+            headers["If-Match"] = f'"{if_match.quotas.revision}"'
+        body = msgspec.json.encode({"quotas": quotas})
+        answer = await self._ask("PATCH", _CONFIG, body=body, headers=headers)
+        return parse(ClusterConfig, answer)
 
     async def join_tokens(self) -> list[JoinToken]:
         """Those that hosts can still join with."""

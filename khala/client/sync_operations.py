@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from khala.client.sync_access import BlockingAccess
@@ -28,6 +29,11 @@ class BlockingOperations(BlockingAccess):
 
     def cluster_config(self) -> ClusterConfig:
         return self._do(self._inner.cluster_config())
+
+    def set_quotas(
+        self, quotas: Mapping[str, object], *, if_match: ClusterConfig | None = None
+    ) -> ClusterConfig:
+        return self._do(self._inner.set_quotas(quotas, if_match=if_match))
 
     def join_tokens(self) -> list[JoinToken]:
         return self._do(self._inner.join_tokens())

@@ -24,7 +24,7 @@ from khala.config.table import BY_KEY, MAXIMUM_OF, SETTINGS
 from khala.config.values import Kind, Value, escape_item, parse, show
 from khala.model.errors import Rejected
 from khala.model.ids import check_name
-from khala.model.quota import Quota
+from khala.model.quota import ToldQuota
 from khala.model.spec import Network
 
 #: Variables of the same prefix that are no settings; see `strays`.
@@ -314,7 +314,7 @@ def _check_quotas(origins: Origins) -> None:
     users = origins["quota.users"]
     if users.source != "default" and isinstance(users.value, tuple):
         try:
-            quotas_of(Quota(), users.value)
+            quotas_of(ToldQuota(), users.value)
         except Rejected as error:
             blame = _blame(origins, "quota.users")
             raise Rejected(f"{blame}: {error.message}", field=blame) from None

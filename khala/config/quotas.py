@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from khala.config.setting import Setting
 from khala.config.table_kept import QUOTAS
 from khala.config.values import parse
 from khala.model.errors import Rejected
-from khala.model.quota import Quota, Quotas
+from khala.model.quota import ToldQuota, ToldQuotas
 
 _USER_DIGITS = 10
 _BY_NAME = {each.key.removeprefix("quota."): each for each in QUOTAS if each.maximum is not None}
 _FIELDS = {"queued": "queued", "running": "running", "cpu": "cpu_s", "bytes": "size_bytes"}
 
 
-def quotas_of(default: Quota, given: Iterable[str]) -> Quotas:
+def quotas_of(default: ToldQuota, given: Iterable[str]) -> ToldQuotas:
     """`given`: USER:NAME=AMOUNT;NAME=AMOUNT, such as `7:running=4;queued=0`, where 0 is no bound
     and what is not named is the default. Raise `Rejected`."""
-    users: dict[int, Quota] = {}
+    users: dict[int, ToldQuota] = {}
     for text in given:
         user, amounts = _parsed(text)
         if user in users:
             raise _wrong(text, f"user {user} has one already; separate amounts with ;")
-        named = {_FIELDS[name]: amount or None for name, amount in amounts.items()}
-        users[user] = replace(default, **named)
-    return Quotas(default=default, users=users)
+        users[user] = ToldQuota(**{_FIELDS[name]: amount for name, amount in amounts.items()})
+    return ToldQuotas(default=default, users=users)
 
 
 def _parsed(text: str) -> tuple[int, dict[str, int]]:

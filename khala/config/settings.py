@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from khala.config.quotas import quotas_of
-from khala.model.quota import Quota, Quotas
+from khala.model.quota import ToldQuota, ToldQuotas
 from khala.model.retention import Retention
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - who may listen there is decided elsewhere
@@ -106,12 +106,12 @@ class QuotaSettings(Struct, frozen=True, kw_only=True):
     users: tuple[str, ...]
 
     @property
-    def policy(self) -> Quotas:
-        default = Quota(
-            queued=self.queued or None,
-            running=self.running or None,
-            cpu_s=round(self.cpu) or None,
-            size_bytes=self.bytes or None,
+    def policy(self) -> ToldQuotas:
+        default = ToldQuota(
+            queued=self.queued,
+            running=self.running,
+            cpu_s=round(self.cpu),
+            size_bytes=self.bytes,
         )
         return quotas_of(default, self.users)
 

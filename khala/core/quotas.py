@@ -20,7 +20,7 @@ from khala.core.dispatch import Dispatcher
 from khala.model.errors import KhalaError
 from khala.model.ids import TaskId
 from khala.model.limits import QUOTA_INTERVAL_S, QUOTA_PORTION, QUOTA_USERS
-from khala.model.quota import QUOTA, Quota, Turn
+from khala.model.quota import QUOTA, Quotas, Turn
 from khala.model.statements import Lift
 
 
@@ -50,24 +50,30 @@ class QuotaLifting:
     """One judicator's part in it; one look at a user at a time."""
 
     def __init__(
-        self, store: QuotaPort, dispatcher: Dispatcher, quota_of: Callable[[int], Quota]
+        self, store: QuotaPort, dispatcher: Dispatcher, quotas: Callable[[], Quotas]
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._comm = dispatcher.comm
-        self._quota_of = quota_of
+        #: Those in force, which may be others at any moment.
+        self._quotas = quotas
         self._looking: set[int] = set()
         #: Something happened while they were looked at.
         self._again: set[int] = set()
         #: Turns of which everything is known to be lifted.
         self._lifted: dict[int, int] = {}
         self._next_look_at = 0.0
+        self._releasing = False
 
     def on_tick(self) -> None:
         now = self._comm.now()
         if self._dispatcher.serving and now >= self._next_look_at:
             self._next_look_at = now + QUOTA_INTERVAL_S
-            self._comm.spawn(self._look_around())
+            self._comm.spawn(self._look_around() if self._quotas().on else self.release())
+
+    def look_again(self) -> None:
+        """Bounds have changed: the next tick does not wait its turn."""
+        self._next_look_at = 0.0
 
     def hurry(self, user: int) -> None:
         """There may be room for one of its tasks."""
@@ -85,6 +91,23 @@ class QuotaLifting:
         for user in users:
             self.hurry(user)
 
+    async def release(self) -> None:
+        """Where there are no quotas any more, nothing else lets go of what they held; again and
+        again, since another judicator may not know of it yet, and hold one more."""
+        if self._releasing:
+            return
+        self._releasing = True
+        try:
+            while not self._quotas().on:
+                held = await self._dispatcher.store.find_held(QUOTA, QUOTA_PORTION)
+                await self._lift(held)
+                if len(held) < QUOTA_PORTION:
+                    return
+        except KhalaError:
+            pass  # the look around comes again
+        finally:
+            self._releasing = False
+
     async def _advance(self, user: int) -> None:
         try:
             more = True
@@ -99,7 +122,7 @@ class QuotaLifting:
 
     async def lift(self, user: int) -> bool:
         """What there is room for; whether there may be more."""
-        quota = self._quota_of(user)
+        quota = self._quotas().of(user)
         if quota.cpu_s is not None and await self._store.cpu_s_today(user) >= quota.cpu_s:
             return False
         if quota.running is not None:

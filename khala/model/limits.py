@@ -249,10 +249,13 @@ DEPENDENTS_PAGE = 500
 AWAITED_TASKS = 100_000
 #: Users whose quota holds tasks are looked at again this often, for what no event has told of:
 #: another judicator's tasks, a midnight. So many tasks are let go by one step; so many users are
-#: remembered.
+#: remembered, or have quotas that are set in the cluster. Those are looked at so often; the indexes
+#: of quotas may take so long to be made.
 QUOTA_INTERVAL_S = 5.0
 QUOTA_PORTION = 500
 QUOTA_USERS = 1000
+QUOTAS_READ_S = 1.0
+QUOTA_INDEXES_S = 3600.0
 #: Limits of the time in the queue, and how often each judicator looks for tasks beyond theirs.
 QUEUE_TTL_MIN_S = 1.0
 QUEUE_TTL_MAX_S = 30 * 86_400.0

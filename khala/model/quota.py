@@ -1,4 +1,5 @@
-"""How much of the cluster one user may have: an operator's word, and what is used of it.
+"""How much of the cluster one user may have: what hosts and the cluster were told of it, what is in
+force by that, and what is used of it.
 
 A quota of tasks that wait or of stored bytes refuses what would exceed it. One of tasks that run or
 of processor time accepts and lets wait: tasks that may not run yet are held under `QUOTA`, apart
@@ -7,7 +8,8 @@ from the queue, so they stand in nobody's way.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import fields
 
 from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
@@ -50,7 +52,7 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Quotas(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of everybody."""
+    """Those in force, of everybody."""
 
     default: Quota = Quota()
     users: dict[int, Quota] = {}
@@ -61,3 +63,54 @@ class Quotas(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def on(self) -> bool:
         return any(each != Quota() for each in (self.default, *self.users.values()))
+
+
+class ToldQuota(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What somebody said of one user's bounds; None: nothing, 0: that there is none."""
+
+    queued: int | None = None
+    running: int | None = None
+    cpu_s: int | None = None
+    size_bytes: int | None = field(name="stored_bytes", default=None)
+
+
+class ToldQuotas(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a host's settings say, or what is set in the cluster."""
+
+    default: ToldQuota = ToldQuota()
+    users: dict[int, ToldQuota] = {}
+
+    def of(self, user: int) -> ToldQuota:
+        return self.users.get(user, _NOTHING)
+
+
+class ClusterQuotas(Struct, frozen=True, kw_only=True):
+    """What is set in the cluster; its number grows with each change."""
+
+    revision: int = 0
+    told: ToldQuotas = ToldQuotas()
+
+
+_NOTHING = ToldQuota()
+_NOTHING_TOLD = ToldQuotas()
+
+
+def in_force(hosts: ToldQuotas, cluster: ToldQuotas = _NOTHING_TOLD) -> Quotas:
+    """Bound by bound what is said of the user goes before what is said of everybody, and then the
+    cluster's word before the host's."""
+    everybody = (cluster.default, hosts.default)
+    return Quotas(
+        default=_first(*everybody),
+        users={
+            user: _first(cluster.of(user), hosts.of(user), *everybody)
+            for user in sorted({*hosts.users, *cluster.users})
+        },
+    )
+
+
+def _first(*told: ToldQuota) -> Quota:
+    bounds: dict[str, int | None] = {}
+    for each in fields(Quota):
+        said = (bound for one in told if (bound := getattr(one, each.name)) is not None)
+        bounds[each.name] = next(said, 0) or None
+    return Quota(**bounds)

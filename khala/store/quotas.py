@@ -11,13 +11,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import msgspec
+import pymongo
 from bson import Int64, ObjectId
 from msgspec import Struct
 from pymongo import ASCENDING
 from pymongo.read_concern import ReadConcern
 
 from khala.model.ids import TaskId
-from khala.model.limits import QUOTA_USERS
+from khala.model.limits import QUOTA_INDEXES_S, QUOTA_USERS
 from khala.model.outcome import CacheUse
 from khala.model.quota import QUOTA, Turn
 from khala.model.ranges import Indexes
@@ -97,8 +98,9 @@ class MongoQuotas:
         self._spent: dict[int, _Spent] = {}
 
     async def prepare(self) -> None:
-        """Make the indexes; without quotas nobody pays for them."""
-        with changing():
+        """Make the indexes; without quotas nobody pays for them. Among a million tasks that takes
+        longer than any other statement may."""
+        with changing(), pymongo.timeout(QUOTA_INDEXES_S):
             await self._database.command({"createIndexes": TASKS, "indexes": _INDEXES})
 
     # ---- what may run -------------------------------------------------------------------------

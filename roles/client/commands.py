@@ -29,6 +29,7 @@ from roles.client.options import (
     task_options,
 )
 from roles.client.patch_commands import PATCH_COMMANDS
+from roles.client.quota_commands import quota
 
 if TYPE_CHECKING:
     from khala.model.outcome import Cancellation
@@ -332,19 +333,6 @@ def fetch(connection: Connection, task: str, directory: str) -> None:
 
     into = Path(directory)
     act(connection, lambda khala: acts.fetch(khala, connection, task, into))
-
-
-@click.command(short_help="What a user may have, and has.")
-@click.option("--user", type=click.IntRange(min=0), help="Whose.  [default: one's own]")
-@formed
-@connected
-def quota(connection: Connection, user: int | None, form: str) -> None:
-    """Show the bounds of a user, and what it has of each: tasks that wait or run, processor time
-    since midnight (UTC), stored bytes."""
-    from roles.client.quota import show_quota
-    from roles.client.tables import Form
-
-    act(connection, lambda khala: show_quota(khala, user, Form(form)))
 
 
 COMMANDS = (

@@ -1,9 +1,17 @@
-"""`quota`: what a user may have of the cluster, and has."""
+"""`quota`: what a user may have of the cluster, and has; what is set of that in the cluster."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+
+import click
+from msgspec import Struct
+
 from khala.client import AsyncKhala
-from khala.protocol.v2 import QuotaLine
+from khala.config.values import Kind, parse, show
+from khala.model.errors import Rejected
+from khala.protocol.v2 import ClusterConfig, QuotaBounds, QuotaLine, QuotasInForce, SetBounds
 from roles.client import tables
 from roles.client.tables import Form
 
@@ -13,6 +21,29 @@ _LINES = {
     "processor seconds today": "cpu_s",
     "stored bytes": "stored_bytes",
 }
+#: By option: the bound, and how it is written.
+_BOUNDS = {
+    "queued": ("queued", Kind.INT),
+    "running": ("running", Kind.INT),
+    "cpu": ("cpu_s", Kind.SECONDS),
+    "bytes": ("stored_bytes", Kind.SIZE),
+}
+DEFAULT = "default"
+#: How often, and how many times it is looked whether every judicator goes by a change.
+_LOOK_S = 0.5
+_LOOKS = 12
+
+
+class InForce(Struct, frozen=True, kw_only=True):
+    """The bounds of a user, or of everybody; null: none."""
+
+    user: str
+    queued: int | None
+    running: int | None
+    cpu_s: int | None
+    stored_bytes: int | None
+    #: Those of them that are set in the cluster.
+    set: list[str]
 
 
 async def show_quota(khala: AsyncKhala, user: int | None, form: Form) -> int:
@@ -30,3 +61,115 @@ def _cells(line: QuotaLine) -> list[str]:
     if line.limit is None:
         return ["-", "none"]
     return [f"{line.used or 0:.0f}", str(line.limit)]
+
+
+async def list_quotas(khala: AsyncKhala, form: Form) -> int:
+    return _show(await khala.cluster_config(), form)
+
+
+async def set_quota(
+    khala: AsyncKhala, user: str, given: Mapping[str, str | None], form: Form
+) -> int:
+    bounds = {
+        _BOUNDS[name][0]: _amount(name, text) for name, text in given.items() if text is not None
+    }
+    if not bounds:
+        raise Rejected("which bound? give --queued, --running, --cpu or --bytes", field="--queued")
+    return await _change(khala, _patch(user, bounds), form)
+
+
+async def unset_quota(khala: AsyncKhala, user: str, form: Form) -> int:
+    return await _change(khala, _patch(user, None), form)
+
+
+def _amount(name: str, text: str) -> int:
+    if text == "none":
+        return 0
+    try:
+        return round(float(str(parse(_BOUNDS[name][1], text))))
+    except ValueError as error:
+        raise Rejected(f"--{name}: {error}; or none, for no bound", field=f"--{name}") from None
+
+
+def _patch(user: str, bounds: dict[str, int] | None) -> dict[str, object]:
+    if user == DEFAULT:
+        return {DEFAULT: bounds}
+    if not user.isdecimal():
+        raise Rejected(
+            f"USER: a user's number or `{DEFAULT}` is expected, {user[:40]!r} was given;"
+            " khala.pex user ls shows the numbers",
+            field="USER",
+        )
+    return {"users": {str(int(user)): bounds}}
+
+
+async def _change(khala: AsyncKhala, patch: dict[str, object], form: Form) -> int:
+    """Return when it is in force, or say where it is not."""
+    config = await khala.set_quotas(patch)
+    for _ in range(_LOOKS):
+        if not _behind(config):
+            break
+        await asyncio.sleep(_LOOK_S)
+        config = await khala.cluster_config()
+    for name in _behind(config):
+        click.echo(
+            f"khala: {name} does not go by it yet; with the first quota of a cluster it makes"
+            " indexes, which takes a while where there are many tasks",
+            err=True,
+        )
+    return _show(config, form)
+
+
+def _behind(config: ClusterConfig) -> list[str]:
+    revision = config.quotas.revision if config.quotas else 0
+    return [
+        each.name
+        for each in config.judicators
+        if each.in_force is None or each.in_force.revision < revision
+    ]
+
+
+def _show(config: ClusterConfig, form: Form) -> int:
+    rows = _rows(config)
+    if form in tables.DOCUMENTS:
+        tables.show_structs(rows, form)
+    elif form is Form.NAME:
+        click.echo("\n".join(each.user for each in rows))
+    else:
+        names = ["USER", *map(str.upper, _BOUNDS), "SET"]
+        tables.show_table(names, [_cells_of(each) for each in rows])
+    if "quotas" in config.differing:
+        note = "judicators were told different quotas; these are of one of them"
+        click.echo(f"khala: {note}", err=True)
+    return 0
+
+
+def _rows(config: ClusterConfig) -> list[InForce]:
+    """As the newest of what judicators go by says."""
+    known = [each.in_force for each in config.judicators if each.in_force is not None]
+    if not known or config.quotas is None:
+        return []
+    newest: QuotasInForce = max(known, key=lambda each: each.revision)
+    rows = [_row(DEFAULT, newest.default, config.quotas.default)]
+    nothing = SetBounds(queued=None, running=None, cpu_s=None, stored_bytes=None)
+    for user, bounds in newest.users.items():
+        rows.append(_row(user, bounds, config.quotas.users.get(user, nothing)))
+    return rows
+
+
+def _row(user: str, bounds: QuotaBounds, said: SetBounds) -> InForce:
+    fields = [field for field, _ in _BOUNDS.values()]
+    return InForce(
+        user=user,
+        **{field: getattr(bounds, field) for field in fields},
+        set=[field for field in fields if getattr(said, field) is not None],
+    )
+
+
+def _cells_of(row: InForce) -> list[str]:
+    cells = [row.user]
+    for field, kind in _BOUNDS.values():
+        bound = getattr(row, field)
+        cells.append("none" if bound is None else show(kind, bound))
+    said = [name for name, (field, _) in _BOUNDS.items() if field in row.set]
+    return [*cells, ",".join(said) or "-"]

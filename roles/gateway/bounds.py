@@ -12,7 +12,8 @@ from msgspec import Meta
 
 
 def within(least: float, most: float) -> Meta:
-    """A number."""
+    """A number. Annotations of equal bounds are one object, so 1e9 must not be there for 10**9."""
+    least, most = (int(each) if each == int(each) else each for each in (least, most))
     return Meta(extra_json_schema={"minimum": least, "maximum": most})
 
 

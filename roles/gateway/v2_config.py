@@ -1,8 +1,10 @@
-"""`GET /api/v2/cluster/config`: what its processes were told, as far as it is everybody's.
+"""`/api/v2/cluster/config`: what its processes were told, as far as it is everybody's, and what is
+set in the cluster.
 
 Settings are each host's own, so two judicators may have been told different things, and which one
 leads would decide what is kept. That is what this shows: all of them are asked, and what differs is
-named. It changes nothing. A gateway that could say what is kept could remove everything.
+named. Only quotas can be changed here, and only what is set in the cluster: a gateway that could
+say what is kept could remove everything.
 """
 
 from __future__ import annotations
@@ -15,18 +17,28 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role
-from khala.model.errors import KhalaError
-from khala.model.quota import Quota
+from khala.model.errors import Changed, KhalaError, NotFound, NotPossible, Rejected, Unavailable
+from khala.model.quota import ClusterQuotas, Quota, Quotas, ToldQuota
 from khala.model.spec import StageLimits
 from khala.net.client import JudicatorClient
+from khala.net.httpd import Failure
 from khala.protocol import v2
+from khala.protocol.quota import SetQuotas
 from khala.protocol.settings import JudicatorSettings
+from khala.protocol.v2 import ProblemCode
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig, StageDefaults
+from roles.gateway.config_patch import ConfigPatch, config_patch_in, patched, too_many_users
+from roles.gateway.issues import Invalid
 from roles.gateway.operations import JSON, Answer, Operation, declare
-from roles.gateway.pages import NOSNIFF
+from roles.gateway.pages import NOSNIFF, problem
+from roles.gateway.spec_patch import MERGE_PATCH
+from roles.gateway.v2_patch import tags_in
 
 _ASK_S = 5.0
+_QUOTAS = "/rpc/v1/quotas"
+#: Of a change, where others change something in the same moment.
+_TRIES = 10
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
 
 
@@ -42,13 +54,81 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
             method="GET",
             path="/api/v2/cluster/config",
             tag="Cluster",
-            answers={200: Answer(v2.ClusterConfig)},
+            answers={200: Answer(v2.ClusterConfig, headers=("ETag",))},
             role=Role.OPERATOR,
         )
     )
     async def get_config(self, _: Request) -> HTTPResponse:
         """What judicators were told to keep and to bound, where they differ, and what this gateway
-        lets a task ask for. Settings are changed on their hosts."""
+        lets a task ask for: these settings are changed on their hosts. And the quotas that are set
+        in the cluster; the `ETag` is theirs."""
+        try:
+            quotas = await self._load()
+        except KhalaError:  # judicators that are silent, or too old, are named as such
+            quotas = None
+        return await self._answer(quotas)
+
+    @declare(
+        Operation(
+            method="PATCH",
+            path="/api/v2/cluster/config",
+            tag="Cluster",
+            role=Role.ADMIN,
+            act="config.patch",
+            noted=("quotas",),
+            headers=("If-Match",),
+            request={JSON: ConfigPatch, MERGE_PATCH: ConfigPatch},
+            answers={200: Answer(v2.ClusterConfig, headers=("ETag",))},
+            problems=(
+                ProblemCode.VALIDATION_FAILED,
+                ProblemCode.PRECONDITION_FAILED,
+                ProblemCode.NOT_POSSIBLE,
+            ),
+        )
+    )
+    async def patch_config(self, request: Request) -> HTTPResponse:
+        """Set quotas in the cluster, in the place of what judicators were told: of everybody, or of
+        single users. Judicators go by them within two seconds, without a restart."""
+        try:
+            patch = config_patch_in(request.body)
+            return await self._answer(await self._patch(patch, request.headers.get("if-match")))
+        except Invalid as error:
+            return problem(Failure(status=422, error=error))
+
+    async def _patch(self, patch: ConfigPatch, expected: str | None) -> ClusterQuotas:
+        """Somebody else's change in the same moment is kept, unless none is expected."""
+        tags = tags_in(expected) if expected is not None else None
+        for _ in range(_TRIES):
+            known = await self._load()
+            if tags is not None and str(known.revision) not in tags:
+                raise Changed(
+                    f'If-Match: the tag of the quotas is "{known.revision}" now; they have changed',
+                    field="If-Match",
+                )
+            told = patched(known.told, patch)
+            if told == known.told:
+                return known
+            try:
+                asked = SetQuotas(revision=known.revision, told=told)
+                return await self.client.ask("PUT", _QUOTAS, asked, ClusterQuotas)
+            except Changed:
+                continue
+            except Rejected as error:
+                if error.field != "/quotas/users":
+                    raise
+                raise too_many_users(error, len(told.users)) from error
+        raise Unavailable(f"others have changed the quotas {_TRIES} times meanwhile; repeat it")
+
+    async def _load(self) -> ClusterQuotas:
+        try:
+            return await self.client.ask("GET", _QUOTAS, None, ClusterQuotas)
+        except NotFound:
+            raise NotPossible(
+                "the judicators are older than quotas that are set in the cluster; renew them, or"
+                " set --quota-* of each"
+            ) from None
+
+    async def _answer(self, quotas: ClusterQuotas | None) -> HTTPResponse:
         seen = await self.cluster.view()
         records = [each.record for each in seen.judicators]
         answers = await asyncio.gather(*(self._settings_of(each.address) for each in records))
@@ -56,12 +136,14 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
         told = [_view(name, settings) for name, settings in pairs if settings is not None]
         silent = [name for name, settings in pairs if settings is None]
         body = v2.ClusterConfig(
+            quotas=None if quotas is None else _view_set(quotas),
             judicators=told,
             differing=differing([settings for settings in answers if settings is not None]),
             unreachable=sorted({*silent, *seen.missing}),
             gateway=_view_gateway(self.config),
         )
-        return HTTPResponse(v2.encode(body), headers=_HEADERS, content_type=JSON)
+        tag = {} if quotas is None else {"ETag": f'"{quotas.revision}"'}
+        return HTTPResponse(v2.encode(body), headers=_HEADERS | tag, content_type=JSON)
 
     async def _settings_of(self, address: str) -> JudicatorSettings | None:
         """None of one that does not answer, or is too old to."""
@@ -75,12 +157,13 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
 
 
 def differing(told: list[JudicatorSettings]) -> list[str]:
-    """The settings that were not given to all alike."""
+    """The settings that were not given to all alike; what follows from them is no setting."""
     first = told[0] if told else None
     return [
         each.name
         for each in fields(JudicatorSettings)
-        if any(getattr(other, each.name) != getattr(first, each.name) for other in told)
+        if each.required
+        and any(getattr(one, each.name) != getattr(first, each.name) for one in told)
     ]
 
 
@@ -93,13 +176,42 @@ def _view(name: str, told: JudicatorSettings) -> v2.JudicatorConfig:
             size_bytes=told.retention.size_bytes,
         ),
         quotas=v2.QuotaConfig(
-            default=_view_quota(told.quotas.default),
-            users={
-                str(user): _view_quota(each) for user, each in sorted(told.quotas.users.items())
-            },
+            default=_view_quota(told.quotas.default), users=_view_users(told.quotas)
         ),
         audit_s=told.audit_s,
         backups_kept=told.backups_kept,
+        in_force=_view_in_force(told),
+    )
+
+
+def _view_in_force(told: JudicatorSettings) -> v2.QuotasInForce | None:
+    if told.in_force is None:
+        return None
+    return v2.QuotasInForce(
+        revision=told.revision,
+        default=_view_quota(told.in_force.default),
+        users=_view_users(told.in_force),
+    )
+
+
+def _view_users(quotas: Quotas) -> dict[str, v2.QuotaBounds]:
+    return {str(user): _view_quota(each) for user, each in sorted(quotas.users.items())}
+
+
+def _view_set(quotas: ClusterQuotas) -> v2.ClusterQuotas:
+    return v2.ClusterQuotas(
+        revision=quotas.revision,
+        default=_view_told(quotas.told.default),
+        users={str(user): _view_told(each) for user, each in sorted(quotas.told.users.items())},
+    )
+
+
+def _view_told(quota: ToldQuota) -> v2.SetBounds:
+    return v2.SetBounds(
+        queued=quota.queued,
+        running=quota.running,
+        cpu_s=quota.cpu_s,
+        stored_bytes=quota.size_bytes,
     )
 
 

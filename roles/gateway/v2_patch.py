@@ -87,16 +87,22 @@ class TaskPatches(Struct, frozen=True, kw_only=True):
 def matches(expected: str, task: Task) -> bool:
     """`If-Match` of RFC 9110, for what is stored of a task: what its waiting adds to a tag changes
     with the queue, and is compared with nothing. Raise `Rejected`."""
+    tags = tags_in(expected)
+    return tags is None or any(tag_of_task(tag) == etag_of(task) for tag in tags)
+
+
+def tags_in(expected: str) -> list[str] | None:
+    """Those of an `If-Match`; None: whatever there is. Raise `Rejected`."""
     given = expected.strip()
     if given == "*":
-        return True
+        return None
     tags = [found.group().rstrip(", \t") for found in _TAG.finditer(given)]
     if not tags or _TAG.sub("", given):
         raise Rejected(
             f'If-Match: the ETag of an answer is expected, "TAG" or *; {given[:80]!r} was given',
             field="If-Match",
         )
-    return any(tag_of_task(tag.strip('"')) == etag_of(task) for tag in tags)
+    return [tag.strip('"') for tag in tags]
 
 
 def _too_many(error: Rejected) -> Invalid:

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from khala.model.ids import JudicatorName
-from khala.model.quota import Quotas
+from khala.model.quota import ToldQuotas
 from khala.model.retention import Retention
 from khala.pki.node import NodeTls
 from khala.protocol.members import Member
@@ -41,7 +41,7 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     #: How long entries of the audit log are kept.
     audit_life: timedelta = timedelta(days=400)
-    quotas: Quotas = Quotas()
+    quotas: ToldQuotas = ToldQuotas()
     #: argv of an examination of this host.
     doctor: tuple[str, ...]
     watchdog_fd: int | None = None

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
-import structlog
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -24,17 +23,15 @@ from khala.core.quotas import QuotaLifting
 from khala.model.depends import hold_of
 from khala.model.errors import KhalaError, QuotaExceeded
 from khala.model.holds import Hold, held_by
-from khala.model.limits import MIB, QUOTA_PORTION, QUOTA_USERS
-from khala.model.quota import QUOTA, Quotas, Usage
+from khala.model.limits import MIB, QUOTA_USERS
+from khala.model.quota import QUOTA, Usage
 from khala.model.spec import TaskSpec
-from khala.model.statements import Lift
 from khala.model.task import TaskBrief, TaskState
 from khala.net.httpd import Routes
 from khala.protocol.quota import QuotaView
 from khala.store.quotas import MongoQuotas
 from roles.judicator.answers import answer
-
-log = structlog.get_logger()
+from roles.judicator.quotas_in_force import QuotasInForce
 
 #: A count is believed for this long, or for twenty times as long as it took.
 COUNT_AGE_S = 1.0
@@ -117,14 +114,13 @@ class Admission:
     """What submissions ask, and what tells the lifting that there may be room."""
 
     def __init__(
-        self, quotas: Quotas, store: MongoQuotas, dispatcher: Dispatcher, refused: Refused
+        self, in_force: QuotasInForce, store: MongoQuotas, dispatcher: Dispatcher, refused: Refused
     ) -> None:
-        self._quotas = quotas
-        self._on = quotas.on
+        self.in_force = in_force
         self._store = store
         self._dispatcher = dispatcher
         self._refused = refused
-        self.lifting = QuotaLifting(store, dispatcher, quotas.of)
+        self.lifting = QuotaLifting(store, dispatcher, lambda: in_force.now)
         self._queued = _Counts(store.count_queued, COUNT_AGE_S)
         self._sizes = _Counts(store.stored_bytes, SIZE_AGE_S)
         #: Tasks that are being accepted.
@@ -138,7 +134,7 @@ class Admission:
     @asynccontextmanager
     async def admitted(self, user: int, count: int, key: str | None) -> AsyncIterator[None]:
         """Around the acceptance of so many tasks. Raise `QuotaExceeded`."""
-        quota = self._quotas.of(user)
+        quota = self.in_force.of(user)
         if quota.queued is None and quota.size_bytes is None:
             yield
             return
@@ -168,8 +164,8 @@ class Admission:
         self._refused("queued")
         raise QuotaExceeded(
             f"user {user} may have {limit} tasks waiting: {waiting} wait, and this would add"
-            f" {count}; wait until some have begun, cancel some, or have the operator raise"
-            " --quota-queued",
+            f" {count}; wait until some have begun, cancel some, or have an administrator raise it:"
+            f" khala.pex quota set {user} --queued N (or --quota-queued of every judicator)",
             field="user",
         )
 
@@ -181,8 +177,9 @@ class Admission:
         age_s = time.monotonic() - known.at
         raise QuotaExceeded(
             f"user {user} may have {limit / MIB:.1f} MiB stored: {known.value / MIB:.1f} MiB were,"
-            f" {age_s:.0f} seconds ago; remove ended tasks with DELETE /api/v2/tasks/ID, or have"
-            " the operator raise --quota-bytes",
+            f" {age_s:.0f} seconds ago; remove ended tasks with DELETE /api/v2/tasks/ID, or have an"
+            f" administrator raise it: khala.pex quota set {user} --bytes N (or --quota-bytes of"
+            " every judicator)",
             field="user",
         )
 
@@ -204,20 +201,21 @@ class Admission:
     def hold(self, spec: TaskSpec) -> Hold | None:
         """What a new task is accepted with."""
         hold = hold_of(spec.depends_on)
-        return held_by(hold, QUOTA) if self._quotas.of(spec.user).holds else hold
+        return held_by(hold, QUOTA) if self.in_force.of(spec.user).holds else hold
 
     def on_changed(self, brief: TaskBrief) -> None:
         """One that was accepted may be let go, one that ended has made room."""
-        moved = self._on and (brief.done or brief.state is TaskState.QUEUED)
-        if moved and self._quotas.of(brief.user).holds:
+        moved = brief.done or brief.state is TaskState.QUEUED
+        if moved and self.in_force.of(brief.user).holds:
             self.lifting.hurry(brief.user)
 
     async def run(self) -> None:
-        """Look around, for ever; or let go of what an earlier setting holds, and end."""
-        if not self._on:
-            await release_all(self._dispatcher)
-            return
+        """Look around, for ever: also where there are no quotas, for what earlier ones hold."""
+        revision = self.in_force.revision
         while True:
+            if revision != self.in_force.revision:
+                revision = self.in_force.revision
+                self.lifting.look_again()
             self.lifting.on_tick()
             await asyncio.sleep(1.0)
 
@@ -227,7 +225,7 @@ class Admission:
         return answer(await self.view(user))
 
     async def view(self, user: int) -> QuotaView:
-        quota = self._quotas.of(user)
+        quota = self.in_force.of(user)
         queued = running = cpu_s = size = None
         if quota.queued is not None:
             known = await self._queued.load(user, anew=True)
@@ -240,17 +238,3 @@ class Admission:
             size = (await self._size_of(user)).value
         used = Usage(queued=queued, running=running, cpu_s=cpu_s, size_bytes=size)
         return QuotaView(user=user, limits=quota, used=used)
-
-
-async def release_all(dispatcher: Dispatcher) -> None:
-    """Where there are no quotas any more, nothing else lets go of what they held."""
-    while True:
-        try:
-            held = await dispatcher.store.find_held(QUOTA, QUOTA_PORTION)
-            if not held:
-                return
-            await dispatcher.holding.lift([Lift(id=task, key=QUOTA) for task in held])
-            log.info("quotas.released", tasks=len(held))
-        except KhalaError as error:
-            log.debug("quotas.release_failed", why=str(error))
-            await asyncio.sleep(1.0)

@@ -65,6 +65,7 @@ from roles.judicator.node_routes import NodeRoutes
 from roles.judicator.preset_routes import PresetRoutes
 from roles.judicator.queue import QueueRoutes
 from roles.judicator.quotas import Admission
+from roles.judicator.quotas_in_force import QuotasInForce
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
 from roles.judicator.settings_routes import SettingsRoutes
@@ -101,10 +102,10 @@ async def _main(config: ServeConfig) -> int:
         await ensure_replica_set(settings, initiate=config.initiate)
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
-        if config.quotas.on:
-            await store.quotas.prepare()
         await store.prepare()
-        await Judicator(config, store, etcd).serve(stop)
+        in_force = QuotasInForce(config.quotas, store.quotas, store.cluster_quotas)
+        await in_force.refresh()
+        await Judicator(config, store, etcd, in_force).serve(stop)
     finally:
         await etcd.close()
         await client.close()
@@ -118,8 +119,11 @@ def _mongo_settings(config: ServeConfig) -> MongoSettings:
 class Judicator:
     """The parts of a serving process, put together."""
 
-    def __init__(self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc) -> None:
+    def __init__(
+        self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc, in_force: QuotasInForce
+    ) -> None:
         self._config, self._store, self._etcd = config, store, etcd
+        self._in_force = in_force
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
@@ -135,7 +139,7 @@ class Judicator:
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
         self._admission = Admission(
-            config.quotas, store.quotas, self._dispatcher, self._metrics.count_refused
+            in_force, store.quotas, self._dispatcher, self._metrics.count_refused
         )
         self._expansion = Expansion(
             self._dispatcher, store.expansion, self._world, self._admission.hold
@@ -201,6 +205,7 @@ class Judicator:
             chores.lead(self._membership, store.blobs, store.collectors, store.audit),
             self._retaining.run(self._membership),
             self._statistics.run(self._membership),
+            self._in_force.run(),
             self._admission.run(),
             self._live_runs.serve(),
             self._membership.run(),
@@ -283,7 +288,7 @@ class Judicator:
         LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
         register_access(routes, store, self._world, self._config.audit_life)
-        beside = (BackupRoutes(self._backups), SettingsRoutes(self._config))
+        beside = (BackupRoutes(self._backups), SettingsRoutes(self._config, self._in_force))
         for part in (self._retaining, self._statistics, self._admission, *beside):
             part.register(routes)
         if self._config.identity is not None:

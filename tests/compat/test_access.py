@@ -102,13 +102,15 @@ def _make(up: Up, people: dict[str, Asker], name: str, role: str) -> None:
 
 
 def test_each_role_meets_what_it_may_not(people: dict[str, Asker]) -> None:
-    preset = {"task": {"labels": {"a": "b"}}}
+    preset: dict[str, Any] = {"task": {"labels": {"a": "b"}}}
     for path, method, body, may in [
         (TASKS, "GET", None, "vic ann olga root"),
         (f"{TASKS}?dry_run=true", "POST", SLEEPS, "ann olga root"),
         ("/api/v2/presets/mine", "PUT", preset, "olga root"),
         ("/api/v2/users", "GET", None, "root"),
         ("/api/v2/audit", "GET", None, "root"),
+        ("/api/v2/cluster/config", "GET", None, "olga root"),
+        ("/api/v2/cluster/config", "PATCH", {"quotas": None}, "root"),
     ]:
         for name in ("nobody", "vic", "ann", "olga", "root"):
             status, _ = people[name].ask(method, path, body)

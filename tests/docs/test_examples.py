@@ -131,6 +131,11 @@ def test_api_of_the_whole(fresh: Khala, tmp_path: Path, path: str) -> None:
     assert follow(fresh, the_block("docs/api.md", f"/api/v2/{path}"), tmp_path) == 1
 
 
+@pytest.mark.parametrize("word", ['"retention":{"age_s"', '"4711":{"running":4'])
+def test_api_of_settings(fresh: Khala, tmp_path: Path, word: str) -> None:
+    assert follow(fresh, the_block("docs/api.md", word), tmp_path) == 1
+
+
 def test_api_refusal(fresh: Khala) -> None:
     [example] = shown('"above_maximum"')
     body = {"stages": {"execute": {"command": "x", "limits": {"memory": "8GiB"}}}}

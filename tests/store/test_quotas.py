@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from khala.model.errors import QuotaExceeded
 from khala.model.holds import Hold, HoldKey
 from khala.model.ids import AttemptNo, Incarnation, JudicatorName, TaskId
 from khala.model.outcome import CacheUse, Outcome, Reason, StageOutcome
-from khala.model.quota import QUOTA, Quota, Quotas, Usage
+from khala.model.quota import QUOTA, Quota, ToldQuota, ToldQuotas, Usage
 from khala.model.ranges import parse_array
 from khala.model.spec import Stage
 from khala.model.statements import FinishItem, Lift, RetryItem
@@ -24,7 +25,8 @@ from khala.store.dates import utc_now
 from khala.store.mongo import MongoStore
 from khala.store.quotas import MongoQuotas, midnight
 from khala.store.schema import TASKS
-from roles.judicator.quotas import Admission, release_all
+from roles.judicator.quotas import Admission
+from roles.judicator.quotas_in_force import QuotasInForce
 from tests.sim.cost import FreeComm
 from tests.store.conftest import opened
 from tests.store.mongod import Mongod
@@ -49,7 +51,9 @@ def dispatcher_of(store: MongoStore) -> Dispatcher:
 
 def at_the_door(store: MongoStore, quota: Quota) -> Admission:
     refusals: list[str] = []
-    return Admission(Quotas(default=quota), store.quotas, dispatcher_of(store), refusals.append)
+    told = ToldQuotas(default=msgspec.convert(quota, ToldQuota, from_attributes=True))
+    in_force = QuotasInForce(told, store.quotas, store.cluster_quotas)
+    return Admission(in_force, store.quotas, dispatcher_of(store), refusals.append)
 
 
 async def waiting(store: MongoStore, hold: Hold | None = None, user: int = 7) -> TaskId:
@@ -297,7 +301,7 @@ async def test_without_quotas_nothing_stays_held(mongo: MongoStore) -> None:
     tasks = [await waiting(mongo, HOLD) for _ in range(3)]
     await mongo.dispatch.lift_if_held([Lift(id=tasks[0], key=QUOTA)])
     door = at_the_door(mongo, Quota())
-    await release_all(dispatcher_of(mongo))
+    await door.lifting.release()
     for task in tasks:
         assert await mongo.dispatch.lease_if_queued(lease_item(task))
     assert door.hold(a_spec()) is None

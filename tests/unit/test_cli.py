@@ -50,6 +50,7 @@ ROLES_OF_COMMANDS = {
     "roles.client.load_commands",
     "roles.client.node_commands",
     "roles.client.patch_commands",
+    "roles.client.quota_commands",
     "roles.client.options",
     "roles.client.own",
     "roles.recover",

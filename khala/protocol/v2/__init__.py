@@ -40,11 +40,14 @@ from khala.protocol.v2.cases import (
 )
 from khala.protocol.v2.config import (
     ClusterConfig,
+    ClusterQuotas,
     GatewayConfig,
     JudicatorConfig,
     Keeping,
     QuotaBounds,
     QuotaConfig,
+    QuotasInForce,
+    SetBounds,
 )
 from khala.protocol.v2.events import (
     Denied,
@@ -184,6 +187,7 @@ __all__ = [
     "Cases",
     "Check",
     "ClusterConfig",
+    "ClusterQuotas",
     "Collected",
     "Counts",
     "Created",
@@ -273,6 +277,7 @@ __all__ = [
     "QuotaBounds",
     "QuotaConfig",
     "QuotaLine",
+    "QuotasInForce",
     "Reset",
     "Result",
     "Retry",
@@ -282,6 +287,7 @@ __all__ = [
     "Scalar",
     "ScaleLine",
     "Score",
+    "SetBounds",
     "Stage",
     "StageWord",
     "Stages",

@@ -31,6 +31,33 @@ class QuotaConfig(Struct, frozen=True, kw_only=True):
     users: dict[str, QuotaBounds]
 
 
+class QuotasInForce(QuotaConfig, frozen=True, kw_only=True):
+    """What one judicator goes by."""
+
+    #: What is set in the cluster is in it as of this revision.
+    revision: int
+
+
+class SetBounds(Struct, frozen=True, kw_only=True):
+    """What is set in the cluster. 0: no bound; null: nothing, so that what is said of everybody
+    holds, or what judicators were told."""
+
+    queued: int | None
+    running: int | None
+    #: Processor seconds a day.
+    cpu_s: int | None
+    stored_bytes: int | None
+
+
+class ClusterQuotas(Struct, frozen=True, kw_only=True):
+    """What is set in the cluster, in the place of what judicators were told."""
+
+    #: Grows with each change; 0: nothing was ever set.
+    revision: int
+    default: SetBounds
+    users: dict[str, SetBounds]
+
+
 class JudicatorConfig(Struct, frozen=True, kw_only=True):
     """What one judicator was told."""
 
@@ -40,6 +67,8 @@ class JudicatorConfig(Struct, frozen=True, kw_only=True):
     #: How long entries of the audit log are kept.
     audit_s: float
     backups_kept: int
+    #: Null of a judicator that is older than quotas that are set in the cluster.
+    in_force: QuotasInForce | None
 
 
 class GatewayConfig(Struct, frozen=True, kw_only=True):
@@ -63,6 +92,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
 
 
 class ClusterConfig(Struct, frozen=True, kw_only=True):
+    #: Null where no judicator says it.
+    quotas: ClusterQuotas | None
     judicators: list[JudicatorConfig]
     #: What the judicators were not told alike: the one that leads decides.
     differing: list[str]

@@ -7,17 +7,17 @@ import pytest
 from khala.config.load import Given, load
 from khala.config.quotas import quotas_of
 from khala.model.errors import Rejected
-from khala.model.quota import Quota
+from khala.model.quota import Quota, ToldQuota, in_force
 
 
 def test_overrides_replace_what_they_name() -> None:
     given = ("7:running=4;bytes=2GiB", "8:queued=0;cpu=2h")
-    quotas = quotas_of(Quota(queued=10, running=2), given)
+    quotas = in_force(quotas_of(ToldQuota(queued=10, running=2), given))
     assert quotas.of(1) == Quota(queued=10, running=2)
     assert quotas.of(7) == Quota(queued=10, running=4, size_bytes=2 << 30)
     assert quotas.of(8) == Quota(running=2, cpu_s=7200)
     assert quotas.on
-    assert not quotas_of(Quota(), ()).on
+    assert not in_force(quotas_of(ToldQuota(), ())).on
 
 
 @pytest.mark.parametrize(
@@ -43,5 +43,5 @@ def test_an_override_that_is_none_is_named(text: str, why: str) -> None:
 def test_settings_become_quotas() -> None:
     environment = {"KHALA_QUOTA_RUNNING": "3", "KHALA_QUOTA_USER": "7:running=0"}
     settings, _ = load("judicator", {}, environment, None)
-    quotas = settings.quota.policy
+    quotas = in_force(settings.quota.policy)
     assert (quotas.of(1), quotas.of(7)) == (Quota(running=3), Quota())

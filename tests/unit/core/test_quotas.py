@@ -11,6 +11,7 @@ import pytest
 from khala.core.dispatch import Dispatcher
 from khala.core.quotas import QuotaLifting
 from khala.model.errors import Unavailable
+from khala.model.holds import HoldKey
 from khala.model.ids import TaskId
 from khala.model.limits import QUOTA_INTERVAL_S
 from khala.model.quota import QUOTA, Quota, Quotas, Turn
@@ -35,6 +36,7 @@ class World:
         #: A judicator that dies after a decision lifts nothing.
         self.dead = False
         self.lifts = 0
+        self.quotas = Quotas()
         self.flows: list[Coroutine[object, object, None]] = []
 
     @property
@@ -60,6 +62,16 @@ class World:
         if self.down:
             raise Unavailable
         return [user for user, tasks in self.waiting.items() if tasks]
+
+    @property
+    def store(self) -> World:
+        return self
+
+    async def find_held(self, key: HoldKey, limit: int) -> list[TaskId]:
+        assert key == QUOTA
+        if self.down:
+            raise Unavailable
+        return [task for tasks in self.waiting.values() for task in tasks][:limit]
 
     async def load_turn(self, user: int) -> Turn:
         return self.turns.get(user, Turn())
@@ -93,7 +105,8 @@ class World:
 
 
 def lifting(world: World, quotas: Quotas) -> QuotaLifting:
-    return QuotaLifting(world, cast(Dispatcher, world), quotas.of)
+    world.quotas = quotas
+    return QuotaLifting(world, cast(Dispatcher, world), lambda: world.quotas)
 
 
 def test_as_many_as_there_is_room_for_in_order() -> None:
@@ -223,3 +236,69 @@ def test_a_judicator_that_does_not_serve_lifts_nothing() -> None:
     world.serving = False
     parts.on_tick()
     assert not world.flows
+
+
+def test_a_bound_that_is_raised_is_looked_at_with_the_next_tick() -> None:
+    world = World(u7=5)
+    parts = lifting(world, Quotas(default=Quota(running=1)))
+    parts.on_tick()
+    world.settle()
+    world.quotas = Quotas(default=Quota(running=3))
+    parts.on_tick()
+    assert not world.flows
+    parts.look_again()
+    parts.on_tick()
+    world.settle()
+    assert len(world.out[7]) == 3
+
+
+@pytest.mark.parametrize("others", [Quotas(), Quotas(users={8: Quota(running=1)})])
+def test_what_nothing_bounds_any_more_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, others: Quotas
+) -> None:
+    monkeypatch.setattr("khala.core.quotas.QUOTA_PORTION", 2)
+    world = World(u7=5)
+    parts = lifting(world, Quotas(users={7: Quota(running=1)}))
+    parts.on_tick()
+    world.settle()
+    world.quotas = others
+    parts.look_again()
+    parts.on_tick()
+    world.settle()
+    assert len(world.out[7]) == 5
+
+
+def test_what_another_judicator_held_a_moment_longer_is_let_go_later() -> None:
+    world = World(u7=0)
+    parts = lifting(world, Quotas())
+    parts.on_tick()
+    world.settle()
+    world.waiting[7].append(TaskId("7" * 24))
+    world.at = QUOTA_INTERVAL_S
+    world.down = True
+    parts.on_tick()
+    world.settle()
+    world.down = False
+    world.at *= 2
+    parts.on_tick()
+    # One that takes long is not begun again beside itself.
+    parts.look_again()
+    parts.on_tick()
+    world.settle()
+    assert world.out[7] == ["7" * 24]
+
+
+def test_letting_go_ends_where_there_are_quotas_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("khala.core.quotas.QUOTA_PORTION", 2)
+    world = World(u7=5)
+    parts = lifting(world, Quotas())
+    lift = world.lift
+
+    async def lift_and_change(lifts: Sequence[Lift]) -> None:
+        await lift(lifts)
+        world.quotas = Quotas(default=Quota(running=1))
+
+    monkeypatch.setattr(world, "lift", lift_and_change)
+    parts.on_tick()
+    world.settle()
+    assert len(world.waiting[7]) == 3

@@ -8,15 +8,17 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
-from khala.model.errors import NotFound
+from khala.model.errors import Changed, NotFound, Rejected
 from khala.model.ids import JudicatorName
-from khala.model.quota import Quota, Quotas
+from khala.model.limits import QUOTA_USERS
+from khala.model.quota import ClusterQuotas, Quota, Quotas
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.protocol.backups import Backup, Backups, BackupState
 from khala.protocol.doctor import Examination, Examinations
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transfer, Transferred
+from khala.protocol.quota import SetQuotas
 from khala.protocol.retention import Answer, Forget
 from khala.protocol.settings import JudicatorSettings
 
@@ -27,6 +29,8 @@ SETTINGS = JudicatorSettings(
     quotas=Quotas(default=Quota(queued=10), users={7: Quota(cpu_s=60)}),
     audit_s=86400.0,
     backups_kept=7,
+    in_force=Quotas(default=Quota(queued=500)),
+    revision=2,
 )
 
 
@@ -48,6 +52,11 @@ class OperationsDouble:
         routes.add("GET", "/rpc/v1/nodes/<name:str>/doctor", self.show_examinations)
         self.settings = SETTINGS
         routes.add("GET", "/rpc/v1/settings", self.show_settings)
+        #: What is set in the cluster; `hastened`: by others, at the next moments.
+        self.quotas = ClusterQuotas()
+        self.hastened = 0
+        routes.add("GET", "/rpc/v1/quotas", self.show_quotas)
+        routes.add("PUT", "/rpc/v1/quotas", self.set_quotas)
         self.backups: dict[str, Backup] = {}
         one = "/rpc/v1/backups/<backup:str>"
         routes.add("GET", "/rpc/v1/backups", self.list_backups)
@@ -58,6 +67,22 @@ class OperationsDouble:
 
     async def show_settings(self, _: Request) -> HTTPResponse:
         return _answer(self.settings)
+
+    async def show_quotas(self, _: Request) -> HTTPResponse:
+        shown = self.quotas
+        if self.hastened:
+            self.hastened -= 1
+            self.quotas = msgspec.structs.replace(shown, revision=shown.revision + 1)
+        return _answer(shown)
+
+    async def set_quotas(self, request: Request) -> HTTPResponse:
+        asked = msgspec.msgpack.decode(request.body, type=SetQuotas)
+        if asked.revision != self.quotas.revision:
+            raise Changed
+        if len(asked.told.users) > QUOTA_USERS:
+            raise Rejected("too many users", field="/quotas/users")
+        self.quotas = ClusterQuotas(revision=asked.revision + 1, told=asked.told)
+        return _answer(self.quotas)
 
     async def show_examinations(self, _: Request, name: str) -> HTTPResponse:
         return _answer(Examinations(items=self.examinations.get(name, [])))

@@ -42,6 +42,7 @@ CHANGES = {
     "POST /api/v2/cluster/transfer-leadership": "operator nothing cluster.transfer_leadership",
     "POST /api/v2/cluster/join-tokens": "admin nothing join_token.create",
     "DELETE /api/v2/cluster/join-tokens/<join_token:str>": "admin nothing join_token.revoke",
+    "PATCH /api/v2/cluster/config": "admin nothing config.patch",
     "POST /api/v2/backups": "operator nothing backup.create",
     "POST /api/v2/backups/<backup:str>/verify": "operator nothing backup.verify",
     "DELETE /api/v2/backups/<backup:str>": "operator nothing backup.delete",

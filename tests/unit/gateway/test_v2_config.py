@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from khala.client import AsyncKhala
-from khala.model.errors import Unavailable
+from khala.model.errors import Changed, NotFound, NotPossible, Rejected, Unavailable
+from khala.model.limits import QUOTA_USERS
+from khala.model.quota import ClusterQuotas, ToldQuota, ToldQuotas
 from khala.model.retention import Retention
 from khala.net.client import JudicatorClient
 from khala.protocol.settings import JudicatorSettings
@@ -14,20 +18,26 @@ from roles.gateway.v2_config import differing
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.operations_double import SETTINGS
 
+CONFIG = "/api/v2/cluster/config"
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 NOTHING = {"queued": None, "running": None, "cpu_s": None, "stored_bytes": None}
 
 
 @pytest.fixture(autouse=True)
-def _anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def _anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another test may have had another cluster before it a moment ago."""
     monkeypatch.setattr("roles.gateway.cluster.FRESH_S", -1.0)
+    monkeypatch.setattr(site.judicator.operations, "quotas", ClusterQuotas())
+    monkeypatch.setattr(site.judicator.operations, "hastened", 0)
 
 
 async def test_what_each_was_told(site: Site) -> None:
-    async with site.http.get(site.url("/api/v2/cluster/config")) as response:
+    async with site.http.get(site.url(CONFIG)) as response:
         found = await response.json()
+        assert response.headers["ETag"] == '"0"'
     gateway = found.pop("gateway")
     assert found == {
+        "quotas": {"revision": 0, "default": NOTHING, "users": {}},
         "judicators": [
             {
                 "name": "judicator",
@@ -38,6 +48,11 @@ async def test_what_each_was_told(site: Site) -> None:
                 },
                 "audit_s": 86400.0,
                 "backups_kept": 7,
+                "in_force": {
+                    "revision": 2,
+                    "default": NOTHING | {"queued": 500},
+                    "users": {},
+                },
             }
         ],
         "differing": [],
@@ -63,9 +78,171 @@ async def test_one_that_does_not_say_is_named(site: Site, monkeypatch: pytest.Mo
         ([], []),
         ([SETTINGS], []),
         ([SETTINGS, replace(SETTINGS, retention=Retention())], ["retention"]),
+        ([replace(SETTINGS, in_force=None, revision=0)], []),
         ([replace(SETTINGS, audit_s=1.0, backups_kept=1)], ["audit_s", "backups_kept"]),
     ],
 )
 def test_what_differs_is_named(others: list[JudicatorSettings], names: list[str]) -> None:
     assert differing([SETTINGS, *others]) == names
     assert differing([]) == []
+
+
+async def patch(site: Site, document: object, **headers: str) -> tuple[int, Any, str | None]:
+    async with site.http.patch(
+        site.url(CONFIG), json=document, headers=MERGE_PATCH | headers
+    ) as response:
+        return response.status, await response.json(), response.headers.get("ETag")
+
+
+async def test_quotas_are_merged_into_what_is_set(site: Site) -> None:
+    first = {"default": {"queued": 500, "running": None}, "users": {"7": {"running": 4}, "8": None}}
+    status, answer, tag = await patch(site, {"quotas": first})
+    assert (status, tag) == (200, '"1"')
+    assert answer["quotas"] == {
+        "revision": 1,
+        "default": NOTHING | {"queued": 500},
+        "users": {"7": NOTHING | {"running": 4}},
+    }
+    assert answer["judicators"][0]["quotas"]["default"]["queued"] == 10
+    more = {"users": {"7": {"queued": 0, "stored_bytes": 1 << 50}, "9": {"cpu_s": 1}}}
+    status, answer, tag = await patch(site, {"quotas": more})
+    assert tag == '"2"'
+    assert site.judicator.operations.quotas.told == ToldQuotas(
+        default=ToldQuota(queued=500),
+        users={
+            7: ToldQuota(queued=0, running=4, size_bytes=1 << 50),
+            9: ToldQuota(cpu_s=1),
+        },
+    )
+    less = {"default": None, "users": {"7": {"running": None, "stored_bytes": None}, "9": None}}
+    await patch(site, {"quotas": less})
+    assert site.judicator.operations.quotas.told == ToldQuotas(users={7: ToldQuota(queued=0)})
+    assert (await patch(site, {"quotas": {"users": None}}))[2] == '"4"'
+    assert site.judicator.operations.quotas.told == ToldQuotas()
+
+
+@pytest.mark.parametrize("document", [{}, {"quotas": {}}, {"quotas": {"users": {"7": {}}}}])
+async def test_what_changes_nothing_leaves_the_revision(site: Site, document: object) -> None:
+    status, answer, tag = await patch(site, document)
+    assert (status, tag, answer["quotas"]["revision"]) == (200, '"0"', 0)
+
+
+async def test_all_that_is_set_is_taken_away_at_once(site: Site) -> None:
+    await patch(site, {"quotas": {"default": {"queued": 1}, "users": {"7": {"queued": 2}}}})
+    await patch(site, {"quotas": None})
+    assert site.judicator.operations.quotas == ClusterQuotas(revision=2)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "pointer", "code", "limit"),
+    [
+        ({"default": {"queued": -1}}, "/default/queued", "below_minimum", 0),
+        ({"default": {"running": 10**6 + 1}}, "/default/running", "above_maximum", 10**6),
+        ({"users": {"7": {"stored_bytes": 2**50 + 1}}}, "/users/7/stored_bytes", None, 2**50),
+        ({"users": {"7": {"cpu_s": "2h"}}}, "/users/7/cpu_s", "wrong_type", None),
+        ({"users": {"7": {"slots": 1}}}, "/users/7/slots", "unknown_field", None),
+        ({"users": {"07": None}}, "/users/07", "invalid_value", 2**31 - 1),
+        ({"users": {"2147483648": None}}, "/users/2147483648", "invalid_value", 2**31 - 1),
+        ({"users": {str(n): None for n in range(1001)}}, "/users", "too_many", QUOTA_USERS),
+    ],
+)
+async def test_what_is_wrong_with_quotas_is_told_by_pointer_and_limit(
+    site: Site, quotas: object, pointer: str, code: str | None, limit: int | None
+) -> None:
+    status, answer, _ = await patch(site, {"quotas": quotas})
+    assert status == 422
+    [issue] = answer["errors"]
+    assert (issue["pointer"], issue["limit"]) == ("/quotas" + pointer, limit)
+    assert code is None or issue["code"] == code
+    assert site.judicator.operations.quotas.revision == 0
+
+
+async def test_every_fault_is_told(site: Site) -> None:
+    faulty = {"default": {"queued": -1}, "users": {"x": {"running": -2}, "8": {"cpu_s": -3}}}
+    _, answer, _ = await patch(site, {"quotas": faulty})
+    assert [each["pointer"] for each in answer["errors"]] == [
+        "/quotas/default/queued",
+        "/quotas/users/x",
+        "/quotas/users/x/running",
+        "/quotas/users/8/cpu_s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("retention", "--retention-age"),
+        ("audit_s", "--audit-days of every judicator"),
+        ("backups_kept", "--backups-kept"),
+        ("gateway", "of this gateway"),
+        ("judicators", "of each judicator"),
+    ],
+)
+async def test_what_is_set_on_hosts_is_refused_with_the_word_where(
+    site: Site, name: str, where: str
+) -> None:
+    status, answer, _ = await patch(site, {name: None})
+    assert (status, answer["errors"][0]["pointer"]) == (422, f"/{name}")
+    detail = answer["errors"][0]["detail"]
+    assert where in detail and "not changed over HTTP" in detail and "restart" in detail
+
+
+async def test_more_users_than_may_have_their_own_are_told_together(site: Site) -> None:
+    full = {user: ToldQuota(running=1) for user in range(QUOTA_USERS)}
+    site.judicator.operations.quotas = ClusterQuotas(revision=1, told=ToldQuotas(users=full))
+    status, answer, _ = await patch(site, {"quotas": {"users": {"5000": {"running": 1}}}})
+    assert status == 422
+    [issue] = answer["errors"]
+    assert (issue["pointer"], issue["limit"], issue["given"]) == ("/quotas/users", 1000, 1001)
+
+
+async def test_a_change_in_the_same_moment_is_kept_or_refused_as_asked(site: Site) -> None:
+    one = {"quotas": {"default": {"queued": 1}}}
+    site.judicator.operations.hastened = 3
+    assert (await patch(site, one))[2] == '"4"'
+    for tag in ('"3"', 'W/"9", "8"'):
+        status, answer, _ = await patch(site, {"quotas": None}, **{"If-Match": tag})
+        assert (status, answer["code"]) == (412, "precondition_failed")
+        assert '"4" now' in answer["detail"]
+    status, _, _ = await patch(site, {"quotas": None}, **{"If-Match": "four"})
+    assert (status, site.judicator.operations.quotas.revision) == (400, 4)
+    site.judicator.operations.hastened = 1
+    assert (await patch(site, {"quotas": None}, **{"If-Match": '"4"'}))[0] == 412
+    for tag in ("*", '"6"'):
+        document = {
+            "quotas": {"default": {"queued": int(site.judicator.operations.quotas.revision)}}
+        }
+        assert (await patch(site, document, **{"If-Match": tag}))[0] == 200
+    site.judicator.operations.hastened = 99
+    status, answer, _ = await patch(site, {"quotas": None})
+    assert (status, answer["code"]) == (503, "unavailable")
+
+
+async def test_the_client_sets_what_it_has_read(site: Site) -> None:
+    async with AsyncKhala(site.base) as khala:
+        read = await khala.cluster_config()
+        done = await khala.set_quotas({"users": {"7": {"running": 4}}}, if_match=read)
+        assert done.quotas is not None and done.quotas.users["7"].running == 4
+        with pytest.raises(Changed, match="have changed"):
+            await khala.set_quotas({"users": {"7": None}}, if_match=read)
+        with pytest.raises(Rejected, match="/quotas/default/queued"):
+            await khala.set_quotas({"default": {"queued": -1}})
+
+
+async def test_judicators_that_are_too_old_are_named_as_such(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unknown(*_: object, **__: object) -> None:
+        raise NotFound("no such address")
+
+    monkeypatch.setattr(JudicatorClient, "ask", unknown)
+    async with AsyncKhala(site.base) as khala:
+        assert (await khala.cluster_config()).quotas is None
+    monkeypatch.setattr("roles.gateway.audit.Audit._keep", _nothing)
+    async with AsyncKhala(site.base) as khala:
+        with pytest.raises(NotPossible, match="older than quotas"):
+            await khala.set_quotas({"default": None})
+
+
+async def _nothing(*_: object) -> None:
+    return None

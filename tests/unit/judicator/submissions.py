@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 from khala.core.dependencies import Dependencies
-from khala.model.quota import Quotas
+from khala.model.quota import ToldQuotas
 from khala.model.retention import Retention
+from khala.store.cluster_quotas import MongoClusterQuotas
 from khala.store.quotas import MongoQuotas
 from roles.judicator.quotas import Admission
+from roles.judicator.quotas_in_force import QuotasInForce
 from roles.judicator.submit import Submissions, SubmitParts
 from tests.unit.core.desk import Desk
 
@@ -28,9 +30,11 @@ def refused(quota: str) -> None:
 
 
 def submissions_to(desk: Desk, keep: Retention | None = None) -> Submissions:
+    store = cast(MongoQuotas, Unasked())
+    in_force = QuotasInForce(ToldQuotas(), store, cast(MongoClusterQuotas, Unasked()))
     parts = SubmitParts(
         dependencies=Dependencies(desk.dispatcher, desk.memory.predecessors, desk),
-        admission=Admission(Quotas(), cast(MongoQuotas, Unasked()), desk.dispatcher, refused),
+        admission=Admission(in_force, store, desk.dispatcher, refused),
         blobs=desk.memory.blobs,
         executors=desk.memory.sessions,
         keep=keep or Retention(),
