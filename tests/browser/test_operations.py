@@ -192,6 +192,68 @@ def test_a_backup_is_taken_verified_downloaded_and_removed(operator: Page, alone
     assert alone.call("GET", "/api/v2/backups")[1]["items"] == []
 
 
+def test_quotas_are_set_changed_and_removed(operator: Page, alone: Khala) -> None:
+    page = operator
+    page.goto("/operations")
+    row = page.get_by_test_id("quota-row")
+    expect(row).to_have_text(re.compile("Everybody.*No bounds"))
+
+    page.get_by_test_id("quota-new").press("Enter")
+    dialog, save = page.get_by_test_id("quota-dialog"), page.get_by_test_id("quota-save")
+    dialog.get_by_label("Tasks that run").fill("many")
+    save.click()
+    expect(page.locator("#quota-user-problem")).to_contain_text("A user's number is needed")
+    expect(page.locator("#quota-running-problem")).to_contain_text("A whole number")
+    expect(page.locator("#quota-user")).to_be_focused()
+    dialog.get_by_label("User's number").fill("4711")
+    dialog.get_by_label("Tasks that run").fill("4000000")
+    save.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("more than the maximum of 1000000")
+    dialog.get_by_label("Tasks that run").fill("4")
+    dialog.get_by_label("Stored, in GiB").fill("2.5")
+    assert page.evaluate(CHECKS) == []
+    save.click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_test_id("quota-new")).to_be_focused()
+    own = page.locator('[data-testid="quota-row"][data-user="4711"]')
+    expect(own).to_contain_text("4 running · 2.5 GiB stored")
+    assert alone.call("GET", "/api/v2/quota?user=4711")[1]["running"]["limit"] == 4
+
+    # Somebody else changes it while it is edited: what was not seen is not overwritten.
+    own.get_by_role("button", name="Edit").click()
+    others = {"quotas": {"users": {"4711": {"queued": 9}}}}
+    assert alone.send("PATCH", "/api/v2/cluster/config", others)[0] == 200
+    dialog.get_by_label("Tasks that run").fill("0")
+    save.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("have changed")
+    dialog.get_by_role("button", name="Leave it").click()
+    page.reload()
+    expect(own).to_contain_text("9 waiting · 4 running · 2.5 GiB stored")
+
+    own.get_by_role("button", name="Edit").click()
+    dialog.get_by_label("Tasks that run").fill("0")
+    dialog.get_by_label("Tasks that wait").fill("")
+    save.click()
+    expect(own).to_contain_text(re.compile(r"User 4711 *2\.5 GiB stored"))
+    own.get_by_role("button", name="Remove").click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(own).to_have_count(0)
+    expect(page.get_by_role("heading", name="Quotas")).to_be_focused()
+
+
+def test_quotas_that_cannot_be_read_say_so(operator: Page) -> None:
+    page = operator
+    problem = {"code": "unavailable", "title": "Unavailable", "detail": "no judicator answers"}
+    page.route(
+        "**/api/v2/cluster/config",
+        lambda route: route.fulfill(status=503, json={**problem, "status": 503}),
+    )
+    page.goto("/operations")
+    card = page.get_by_test_id("quotas")
+    expect(card.get_by_test_id("failure")).to_contain_text("The quotas could not be read")
+    expect(card).to_contain_text("Nothing to show.")
+
+
 def test_what_would_go_is_seen_before_it_goes(operator: Page, alone: Khala) -> None:
     page = operator
     page.goto("/operations")
@@ -293,10 +355,13 @@ def test_the_page_in(operator: Page, theme: Theme, size: tuple[int, int]) -> Non
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.goto("/operations")
     expect(page.get_by_test_id("no-joining")).to_contain_text("no certificates")
+    expect(page.get_by_test_id("quota-row")).to_have_count(1)
     page.get_by_test_id("collect-look").click()
     expect(page.get_by_test_id("collected")).to_be_visible()
     assert page.evaluate(CHECKS) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
+    page.get_by_test_id("quota-new").click()
+    assert page.evaluate(CHECKS) == []
     page.goto("/executors")
     page.get_by_role("button", name="Drain").click()
     expect(page.get_by_test_id("confirm")).to_be_visible()
