@@ -99,9 +99,10 @@ class MongoQuotas:
 
     async def prepare(self) -> None:
         """Make the indexes; without quotas nobody pays for them. Among a million tasks that takes
-        longer than any other statement may."""
+        longer than any other statement may; a member that is down is not waited for."""
+        command = {"createIndexes": TASKS, "indexes": _INDEXES, "commitQuorum": "majority"}
         with changing(), pymongo.timeout(QUOTA_INDEXES_S):
-            await self._database.command({"createIndexes": TASKS, "indexes": _INDEXES})
+            await self._database.command(command)
 
     # ---- what may run -------------------------------------------------------------------------
 

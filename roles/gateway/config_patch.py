@@ -96,9 +96,9 @@ def patched(known: ToldQuotas, patch: ConfigPatch) -> ToldQuotas:
     """What is set then. A user of whom nothing is said is as one that is not named."""
     given = msgspec.json.decode(msgspec.json.encode(patch)).get("quotas", {})
     whole = merged(msgspec.to_builtins(known, str_keys=True), given)
-    told = msgspec.convert(whole or {}, ToldQuotas, strict=False)
-    users = {user: each for user, each in sorted(told.users.items()) if each != ToldQuota()}
-    return replace(told, users=users)
+    following = msgspec.convert(whole or {}, ToldQuotas, strict=False)
+    users = {user: each for user, each in sorted(following.users.items()) if each != ToldQuota()}
+    return replace(following, users=users)
 
 
 def too_many_users(error: Rejected, count: int) -> Invalid:
