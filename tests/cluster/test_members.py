@@ -22,6 +22,7 @@ from tests.cluster.nodes import Cluster, Node, gateway_of, growing, stranger, wa
 
 #: Nine databases and as many interpreters start here, on whatever the machine has.
 pytestmark = pytest.mark.timeout(500)
+CONFIG = "/api/v2/cluster/config"
 ADDRESSES = {"a": "127.0.0.31", "b": "127.0.0.32", "c": "127.0.0.33"}
 
 
@@ -145,6 +146,40 @@ def test_any_judicator_may_be_killed_in_the_middle_of_tasks(
         found = gateways[0].wait_done(task, 90)
         assert found["status"] == 5, found
         assert found["result"]["execute_output"] == "done\n"
+
+
+def test_a_quota_that_is_set_holds_at_every_judicator(
+    cluster: Cluster, gateways: list[Khala]
+) -> None:
+    one, other = gateways
+
+    def everywhere(revision: int) -> bool:
+        config = other.call("GET", CONFIG)[1]
+        known = {each["name"]: each["in_force"]["revision"] for each in config["judicators"]}
+        return known == dict.fromkeys(ADDRESSES, revision)
+
+    def states() -> list[str]:
+        return sorted(one.call("GET", f"/api/v2/tasks/{task}")[1]["state"] for task in tasks)
+
+    status, answer = one.send("PATCH", CONFIG, {"quotas": {"users": {"4711": {"running": 1}}}})
+    assert (status, answer["quotas"]["revision"]) == (200, 1)
+    wait_until(lambda: everywhere(1), 30, "the quota is in force at each")
+    tasks = [
+        gateways[number % 2].submit(user="4711", execute_command="sleep 600") for number in range(4)
+    ]
+    wait_until(lambda: "running" in states(), 60, "one of them runs")
+    assert states() == ["queued"] * 3 + ["running"]
+    cluster.nodes["b"].kill9()
+    cluster.nodes["b"].start()
+    cluster.wait_serving("b")
+    wait_until(lambda: everywhere(1), 60, "b goes by it again")
+    assert states() == ["queued"] * 3 + ["running"]
+    assert other.send("PATCH", CONFIG, {"quotas": None})[0] == 200
+    wait_until(lambda: states() == ["running"] * 4, 60, "what it held begins")
+    for task in tasks:
+        one.send("POST", f"/api/v2/tasks/{task}/cancel", {})
+        one.wait_done(task, 90)
+    wait_until(lambda: settled(cluster, 3), 90, "b is a member as before")
 
 
 def test_an_upload_goes_on_at_another_gateway_when_a_judicator_is_killed(

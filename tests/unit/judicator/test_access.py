@@ -35,6 +35,8 @@ TASK = "/rpc/v1/tasks/6b04d4787d852fb9eb7f7a4e"
         ("POST", "/rpc/v1/tokens", "GJ"),
         ("DELETE", "/rpc/v1/tokens/ab", "GJ"),
         ("POST", "/rpc/v1/retention", "GJ"),
+        ("GET", "/rpc/v1/quotas", "GJ"),
+        ("PUT", "/rpc/v1/quotas", "GJ"),
         ("POST", "/rpc/v1/leadership", "GJ"),
         ("GET", "/rpc/v1/members", "J"),
         ("GET", "/rpc/v1/new", "GJ"),
