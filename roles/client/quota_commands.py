@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class _Shown(click.Group):
-    """Without another word, `show`."""
+    """Without another word, `show`; a shell that completes is offered all words."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+        words = {*self.commands, *ctx.help_option_names}
+        if not ctx.resilient_parsing and not (args and args[0] in words):
             args = ["show", *args]
         return super().parse_args(ctx, args)
 

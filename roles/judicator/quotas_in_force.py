@@ -52,8 +52,9 @@ class QuotasInForce:
             log.info("quotas.preparing", revision=found.revision)
             await self._store.prepare()
             self._prepared = True
+        if following != self.now:
+            log.info("quotas.in_force", revision=found.revision, on=following.on)
         self.now, self._known = following, found
-        log.info("quotas.in_force", revision=found.revision, on=following.on)
 
     async def run(self) -> None:
         failing = False

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import cast
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from khala.cli import cli
@@ -172,3 +173,9 @@ def test_without_a_word_it_shows_what_a_user_has(
 def test_help_is_that_of_all_its_words() -> None:
     shown = CliRunner().invoke(cli, ["quota", "--help"], catch_exceptions=False).output
     assert all(f"\n  {word} " in shown for word in ("show", "ls", "set", "unset"))
+
+
+def test_a_shell_completes_its_words() -> None:
+    completing = ShellComplete(cli, {}, "khala.pex", "_X")
+    offered = [each.value for each in completing.get_completions(["quota"], "")]
+    assert offered == ["ls", "set", "show", "unset"]
