@@ -56,15 +56,35 @@ def limits(base: str, user: int) -> dict[str, Any]:
     return {name: each["limit"] for name, each in found.items() if name != "user"}
 
 
-def limits_now(base: str, user: int) -> dict[str, Any]:
-    """While there may be no judicator."""
+def read_if_served(base: str, path: str) -> dict[str, Any] | None:
+    """None while there is no judicator."""
     try:
-        return limits(base, user)
+        return read(base, path)
     except urllib.error.HTTPError as error:
         with error:
             if error.code != 503:
                 raise
-            return {}
+            return None
+
+
+def waits_for_quota(base: str, task: str) -> bool:
+    """Said by a judicator that has begun."""
+    found = read_if_served(base, f"tasks/{task}")
+    if found is None:
+        return False
+    assert found["state"] == "queued"
+    return bool(found["pending"]) and found["pending"]["code"] == "quota"
+
+
+def until_in_force(base: str) -> None:
+    def everywhere() -> bool:
+        config = read_if_served(base, CONFIG)
+        if config is None or config["quotas"] is None:
+            return False
+        known = [each["in_force"]["revision"] for each in config["judicators"]]
+        return bool(known) and set(known) == {config["quotas"]["revision"]}
+
+    comes_true(everywhere)
 
 
 def test_a_bound_refuses_the_next_submission_until_it_is_raised(up: Up) -> None:
@@ -91,14 +111,14 @@ def test_a_running_bound_holds_lifts_and_survives_its_judicator(up: Up) -> None:
     until_in_force(up.url)
     first, second, third = (submit(up.url, 9, "sleep 600") for _ in range(3))
     until(up.url, f"tasks/{first}", "state", "running")
-    pending = until(up.url, f"tasks/{second}", "state", "queued")["pending"]
-    assert pending["code"] == "quota"
+    comes_true(lambda: waits_for_quota(up.url, second))
     Khala(up.data_dir).kill9("judicator-serve")
-    comes_true(lambda: limits_now(up.url, 9).get("running") == 1)
-    assert read(up.url, f"tasks/{second}")["pending"]["code"] == "quota"
+    comes_true(lambda: waits_for_quota(up.url, second))
+    until_in_force(up.url)
+    assert limits(up.url, 9)["running"] == 1
     assert patch(up.url, {"users": {"9": {"running": 2}}})[0] == 200
     until(up.url, f"tasks/{second}", "state", "running")
-    assert read(up.url, f"tasks/{third}")["pending"]["code"] == "quota"
+    assert waits_for_quota(up.url, third)
     # Nothing is set any more: nobody but the look around lets go of the third one.
     assert patch(up.url, None)[0] == 200
     until_in_force(up.url)
@@ -106,15 +126,6 @@ def test_a_running_bound_holds_lifts_and_survives_its_judicator(up: Up) -> None:
     cancel(up.url, f"tasks/{first}", f"tasks/{second}")
     until(up.url, f"tasks/{third}", "state", "running")
     cancel(up.url, f"tasks/{third}")
-
-
-def until_in_force(base: str) -> None:
-    def everywhere() -> bool:
-        config = read(base, CONFIG)
-        known = [each["in_force"]["revision"] for each in config["judicators"]]
-        return bool(known) and set(known) == {config["quotas"]["revision"]}
-
-    comes_true(everywhere)
 
 
 def test_somebody_elses_change_is_met_with_412_and_stands_in_the_audit_log(up: Up) -> None:
