@@ -155,7 +155,8 @@ def test_a_quota_that_is_set_holds_at_every_judicator(
 
     def everywhere(revision: int) -> bool:
         config = other.call("GET", CONFIG)[1]
-        known = {each["name"]: each["in_force"]["revision"] for each in config["judicators"]}
+        asked = config.get("judicators", ())  # none of a gateway that just lost its own
+        known = {each["name"]: each["in_force"]["revision"] for each in asked}
         return known == dict.fromkeys(ADDRESSES, revision)
 
     def states() -> list[str]:
