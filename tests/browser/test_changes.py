@@ -92,7 +92,7 @@ def test_retention_is_changed_also_of_what_has_ended(
     expect(kept).to_have_value("2h")
     kept.fill("5s")
     page.keyboard.press("Enter")
-    expect(page.locator("#retention-problem")).to_contain_text("minimum of 60")
+    expect(page.locator("#retention-problem")).to_contain_text("minimum of 1m")
     kept.fill("7d")
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("edit-form")).to_have_count(0)

@@ -99,7 +99,7 @@ def test_a_refused_option_says_so_at_its_place(page: Page, watch: Watch) -> None
     page.locator("#retention").fill("1s")
     page.get_by_test_id("submit-task").click()
     expect(page.locator("#retention")).to_be_focused()
-    expect(page.locator("#retention-problem")).to_contain_text("minimum of 60")
+    expect(page.locator("#retention-problem")).to_contain_text("minimum of 1m")
     page.locator("#retention").fill("")
     page.get_by_test_id("submit-task").click()
     expect(page.get_by_test_id("task-state")).to_have_attribute("data-state", "succeeded")

@@ -121,7 +121,9 @@ export async function failure(response: Response): Promise<ApiError> {
   let detail =
     response.status === 503
       ? "No judicator can answer at present. Accepted tasks are kept."
-      : sentence(response.headers.get("Khala-Detail") ?? "The gateway gave no further explanation.");
+      : sentence(
+          response.headers.get("Khala-Detail") ?? "The gateway gave no further explanation.",
+        );
   let issues: Issue[] = [];
   if ((response.headers.get("Content-Type") ?? "").includes("json")) {
     const body: unknown = await response.json().catch(() => null);
