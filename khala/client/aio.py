@@ -150,7 +150,7 @@ class AsyncKhala(FileCalls, LoadCalls, AccessCalls, OperatorCalls):
         cursor: str | None = None,
     ) -> Page:
         """One page, newest first; `filters` are other parameters of the address, as
-        `{"label": "hw=3", "created_after": "2026-11-24"}`."""
+        `{"q": "alpha hw=3", "created_after": "2026-11-24"}`."""
         query = {**filters, "limit": str(limit)}
         if user is not None:
             query["user"] = str(user)
@@ -161,12 +161,18 @@ class AsyncKhala(FileCalls, LoadCalls, AccessCalls, OperatorCalls):
         return parse(Page, await self._ask("GET", "/api/v2/tasks", query=query))
 
     async def tasks(
-        self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
+        self,
+        *,
+        user: int | None = None,
+        states: tuple[TaskState, ...] = (),
+        filters: Mapping[str, str] = {},
     ) -> AsyncGenerator[Row, None]:
-        """Every task that matches, newest first, page by page."""
+        """Every task that matches, newest first, page by page; `filters` as of `list_page`."""
         cursor: str | None = None
         while True:
-            page = await self.list_page(user=user, states=states, limit=PAGE_ITEMS, cursor=cursor)
+            page = await self.list_page(
+                user=user, states=states, filters=filters, limit=PAGE_ITEMS, cursor=cursor
+            )
             for row in page.items:
                 yield row
             cursor = page.next_cursor

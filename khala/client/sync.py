@@ -113,9 +113,13 @@ class Khala(BlockingOperations):
         return self._do(page)
 
     def tasks(
-        self, *, user: int | None = None, states: tuple[TaskState, ...] = ()
+        self,
+        *,
+        user: int | None = None,
+        states: tuple[TaskState, ...] = (),
+        filters: Mapping[str, str] = {},
     ) -> Generator[Row, None, None]:
-        return self._each(self._inner.tasks(user=user, states=states))
+        return self._each(self._inner.tasks(user=user, states=states, filters=filters))
 
     def read_output(
         self, task: str, stream: StreamName = "stdout", stage: Stage = Stage.EXECUTE

@@ -47,6 +47,11 @@ NAME_CHARS = 128
 LABELS = 32
 LABEL_KEY_CHARS = 63
 LABEL_VALUE_CHARS = 128
+#: Of what is searched for among tasks: characters, words; digits of a word that may begin an id,
+#: fewer are hours of submissions.
+SEARCH_CHARS = 200
+SEARCH_WORDS = 8
+ID_PREFIX_MIN = 6
 #: Names of amounts of an executor, or of a task; the largest amount is what any JSON reader holds.
 RESOURCES = 32
 AMOUNT_MAX = 2**53

@@ -54,6 +54,8 @@ class Call(Struct, frozen=True, kw_only=True):
     repeatable: bool = True
     #: Asked with a body, and still nothing but a read.
     reads: bool = False
+    #: Older judicators do not know the path; another one is asked.
+    newer: bool = False
     try_s: float = READ_S
     total_s: float = READ_TOTAL_S
 
@@ -147,6 +149,8 @@ class Calls:
             raise Unavailable(f"judicator {address} is not reachable: {error}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise OutcomeUnknown(f"judicator {address} did not answer: {_why(error)}") from error
+        if response.status == 404 and call.newer:
+            raise Unavailable(f"judicator {address} is older than what it was asked; upgrade it")
         if response.status >= 300:
             raise _refusal(address, response.status, body)
         self.book.praise(address)

@@ -144,7 +144,10 @@ class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
         return parse(_decode_page, await self._call(call))
 
     async def list_tasks(self, query: ListTasks) -> TaskRows:
-        call = Call(method="POST", path="/rpc/v1/tasks/list", body=_encode(query), reads=True)
+        path = "/rpc/v1/tasks/list/words" if query.words else "/rpc/v1/tasks/list"
+        call = Call(
+            method="POST", path=path, body=_encode(query), reads=True, newer=bool(query.words)
+        )
         return parse(_decode_rows, await self._call(call))
 
     # ---- the queue, and what ended ------------------------------------------------------------

@@ -13,6 +13,7 @@ exceptions.
     POST   /rpc/v1/tasks/patched                  Patched: forget what is remembered of these
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
+    POST   /rpc/v1/tasks/list/words               the same, with `words`
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part;
                                                   `?first=N&size=N`: some of them
     GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output;
@@ -182,6 +183,10 @@ class TaskFilter(Struct, frozen=True, kw_only=True):
     name: str | None = None
     #: The first digits of its id.
     id_prefix: str | None = None
+    #: Each of them is a part of its name, begins its id, or is one of its labels
+    #: (`khala.model.search`). Asked at an address of its own: a judicator that does not know the
+    #: field would leave it out, and find what nobody searched for.
+    words: tuple[str, ...] = ()
     created: tuple[datetime | None, datetime | None] = (None, None)
     finished: tuple[datetime | None, datetime | None] = (None, None)
 

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from khala.model.holds import RELEASE
 from khala.model.limits import LIST_TOTAL_MAX
+from khala.model.search import id_prefix_of, label_of, whole_ids
 from khala.model.task import TERMINAL, Dispatch, TaskBrief, TaskState
 from khala.protocol.rpc import ListTasks, Place, SortKey, TaskFilter, TaskRows, place_of
 from khala.store.codec import BRIEF_FIELDS, Collection, Document, brief_of_doc, task_id
@@ -54,7 +55,7 @@ class _Found(Struct, frozen=True, kw_only=True):
 
 async def list_tasks(tasks: Collection, query: ListTasks) -> TaskRows:
     """One page. With filters that no index serves it may be short, or empty, and not the last."""
-    branches = _branches(query)
+    branches = await _named(tasks, query) or _branches(query)
     residual = _residual(query, branches)
     found = [await _walk(tasks, query, branch, residual) for branch in branches]
     rows = sorted(
@@ -156,6 +157,19 @@ def _branches(query: TaskFilter) -> list[_Branch]:
     return [_Branch(index="time", condition={})]
 
 
+async def _named(tasks: Collection, query: ListTasks) -> list[_Branch]:
+    """The task whose whole id is a word: it is found at once, and no name that holds the id."""
+    for task in whole_ids(query.words):
+        condition: Document = {"_id": ObjectId(task)}
+        with reading():
+            there = await tasks.find_one(condition, {"_id": 1})
+        if there is not None:
+            if query.sort is SortKey.FINISHED_AT:
+                condition["state"] = Dispatch.DONE.value
+            return [_Branch(index="_id_", condition=condition, ordered=False)]
+    return []
+
+
 def _by_state(states: Sequence[TaskState]) -> Iterator[_Branch]:
     dispatches: dict[Dispatch, None] = {}
     for state in states:
@@ -196,14 +210,32 @@ def _residual(query: ListTasks, branches: Sequence[_Branch]) -> list[Document]:
             {"$or": [{"lease.executor": query.node}, {"outcome.executor": query.node}]}
         )
     if query.name is not None:
-        conditions.append({"spec.name": {"$regex": re.escape(query.name), "$options": "i"}})
+        conditions.append(_in_name(query.name))
     if query.id_prefix is not None:
-        first, last = (query.id_prefix.ljust(_ID_DIGITS, digit) for digit in "0f")
-        conditions.append({"_id": {"$gte": ObjectId(first), "$lte": ObjectId(last)}})
+        conditions.append(_id_begins(query.id_prefix))
+    conditions += map(_is_found, query.words)
     other = "done_at" if query.sort is SortKey.CREATED_AT else "submitted_at"
     between = {"done_at": query.finished, "submitted_at": query.created}[other]
     conditions += _between(other, *between)
     return conditions
+
+
+def _in_name(part: str) -> Document:
+    return {"spec.name": {"$regex": re.escape(part), "$options": "i"}}
+
+
+def _id_begins(digits: str) -> Document:
+    first, last = (digits.ljust(_ID_DIGITS, digit) for digit in "0f")
+    return {"_id": {"$gte": ObjectId(first), "$lte": ObjectId(last)}}
+
+
+def _is_found(word: str) -> Document:
+    places = [_in_name(word)]
+    if (prefix := id_prefix_of(word)) is not None:
+        places.append(_id_begins(prefix))
+    if (label := label_of(word)) is not None:
+        places.append({"labels": label})
+    return {"$or": places}
 
 
 def _in_progress(state: TaskState) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from khala.model.errors import NotFound
 from khala.model.ids import TaskId
 from khala.model.limits import EARLY_S, LIST_LIMIT_MAX
+from khala.model.search import id_prefix_of, label_of, whole_ids
 from khala.model.statements import Candidate, Counts, candidate_of
 from khala.model.task import Dispatch, Task, TaskBrief, brief_of
 from khala.protocol.rpc import (
@@ -73,6 +74,8 @@ class MemoryReads:
             return (task.done_at if by_end and task.done_at else task.submitted_at), task.id
 
         found = [row.task for row in self._state.tasks.values() if _matches(row.task, query)]
+        if named := [each for each in whole_ids(query.words) if each in self._state.tasks]:
+            found = [task for task in found if task.id == named[0]]
         if query.sort is SortKey.FINISHED_AT:
             found = [task for task in found if task.done_at is not None]
         found.sort(key=place, reverse=not query.oldest_first)
@@ -131,8 +134,18 @@ def _matches(task: Task, query: TaskFilter) -> bool:
         and (query.node is None or ran_on == query.node)
         and (query.name is None or query.name.lower() in task.spec.name.lower())
         and (query.id_prefix is None or task.id.startswith(query.id_prefix))
+        and all(_is_found(word, task, labels) for word in query.words)
         and _within(task.submitted_at, *query.created)
         and (query.finished == (None, None) or _within(task.done_at, *query.finished))
+    )
+
+
+def _is_found(word: str, task: Task, labels: Collection[str]) -> bool:
+    prefix = id_prefix_of(word)
+    return (
+        word.lower() in task.spec.name.lower()
+        or (prefix is not None and task.id.startswith(prefix))
+        or label_of(word) in labels
     )
 
 

@@ -108,6 +108,11 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     help="Several times for any of these.",
 )
 @click.option("--user", type=int)
+@click.option(
+    "--search",
+    metavar="TEXT",
+    help="By words, each in the name, the beginning of the id (6 digits or more), or KEY=VALUE.",
+)
 @filtered
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--columns", metavar="NAME,...", help="Of the table: id, name, state, executor, ...")
@@ -119,6 +124,7 @@ def ls(connection: Connection, form: str, matching: str | None, limit: int, **gi
 
     \b
       khala.pex ls --state queued,running --columns id,name,executor
+      khala.pex ls --search 'alpha hw=3'
       khala.pex ls --watch --filter label=course=cs101
       khala.pex ls --watch -o jsonl | jq -r 'select(.done) | .id'
 
@@ -134,6 +140,8 @@ def ls(connection: Connection, form: str, matching: str | None, limit: int, **gi
         filters["state"] = ",".join(given["states"])
     if given["user"] is not None:
         filters["user"] = str(given["user"])
+    if given["search"] is not None:
+        filters["q"] = given["search"]
     shown = acts.Listed(
         form=Form(form),
         columns=columns_of(given["columns"], Form(form)),

@@ -119,7 +119,7 @@ def filtered(command: Decorated) -> Decorated:
         "--filter",
         "matching",
         metavar="NAME=VALUE,...",
-        help="By state, reason, verdict, label (hw=3), user, node, name, job, created_after, ...",
+        help="By q, state, reason, verdict, label (hw=3), user, node, name, created_after, ...",
     )
     return matching(command)
 

@@ -32,6 +32,7 @@ _SHOWN = 5
 #: Filters that take several values; those of labels must all hold, of the others any.
 _SEVERAL = ("state", "reason", "verdict", "label")
 _FILTERS = (
+    "q",
     *_SEVERAL,
     "user",
     "held",

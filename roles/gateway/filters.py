@@ -11,15 +11,14 @@ from khala.model.cases import Verdict
 from khala.model.errors import Rejected
 from khala.model.ids import ExecutorName, JobId
 from khala.model.job import members_prefix
-from khala.model.limits import LABELS, NAME_CHARS
+from khala.model.limits import ID_PREFIX_MIN, LABELS, NAME_CHARS, SEARCH_CHARS, SEARCH_WORDS
 from khala.model.outcome import Reason
 from khala.model.task import TaskState
 from khala.protocol.rpc import TaskFilter
+from khala.protocol.v2 import IssueCode
 from roles.gateway.bounds import told
+from roles.gateway.issues import Issues
 from roles.gateway.submission import INTEGER_MAX
-
-#: Fewer digits of an id are hours of submissions.
-ID_PREFIX_MIN = 6
 
 IdPrefix: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{{ID_PREFIX_MIN},24}}$")]
 JobDigits: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{18}0{6}$")]
@@ -34,6 +33,10 @@ Date: TypeAlias = Annotated[datetime, told(format="date-time")]
 class FilterSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that are given must hold; none of them, every task."""
 
+    #: Words with blanks between them. Each is a part of its name, in capitals or not, begins its
+    #: id (6 digits or more; a job's whole id: its members), or is one of its labels, as
+    #: `key=value`.
+    q: Annotated[str, Meta(min_length=1, max_length=SEARCH_CHARS)] | None = None
     user: Annotated[int, Meta(ge=0, le=INTEGER_MAX)] | None = None
     #: Any of these.
     state: Annotated[tuple[TaskState, ...], Meta(max_length=len(TaskState))] = ()
@@ -62,7 +65,10 @@ class FilterSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def filter_of(given: FilterSpec) -> TaskFilter:
-    """The same for a judicator."""
+    """The same for a judicator. Raise `Rejected` naming the parameter."""
+    for fault in faults_of(given).found:
+        name = fault.pointer[1:]
+        raise Rejected(f"{name}: {fault.detail}", field=name)
     return TaskFilter(
         user=given.user,
         states=given.state,
@@ -71,28 +77,48 @@ def filter_of(given: FilterSpec) -> TaskFilter:
         labels=given.label,
         held=given.held,
         node=ExecutorName(given.node) if given.node is not None else None,
-        name=_name_of(given),
+        name=given.name,
         id_prefix=_prefix_of(given),
+        words=tuple(dict.fromkeys((given.q or "").split())),
         created=(_utc(given.created_after), _utc(given.created_before)),
         finished=(_utc(given.finished_after), _utc(given.finished_before)),
     )
 
 
-def _name_of(given: FilterSpec) -> str | None:
-    """Of what names consist of: the database would not even look for anything else."""
+def faults_of(given: FilterSpec) -> Issues:
+    """What its types do not say. The database would not even look for a name that none can be."""
+    issues = Issues()
+    if given.q is not None:
+        _check_words(given.q, issues)
     if given.name is not None and not given.name.isprintable():
-        raise Rejected("name: a name has no control characters and no line breaks", field="name")
-    return given.name
+        detail = "a name has no control characters and no line breaks"
+        issues.add("/name", IssueCode.INVALID_VALUE, detail, given=given.name)
+    if given.job is not None:
+        members, prefix = members_prefix(JobId(given.job)), given.id_prefix or ""
+        if not members.startswith(prefix) and not prefix.startswith(members):
+            detail = f"no task of job {given.job} begins so"
+            issues.add("/id_prefix", IssueCode.INVALID_VALUE, detail, given=prefix)
+    return issues
+
+
+def _check_words(text: str, issues: Issues) -> None:
+    words = text.split()
+    if not text.isprintable():
+        detail = "neither names nor ids nor labels have control characters or line breaks"
+        issues.add("/q", IssueCode.INVALID_VALUE, f"{detail}; leave them out", given=text)
+    elif not words:
+        detail = "it is blank; write a part of a name, an id or key=value, or leave it out"
+        issues.add("/q", IssueCode.INVALID_VALUE, detail, given=text)
+    elif len(words) > SEARCH_WORDS:
+        detail = f"{len(words)} words are more than the maximum of {SEARCH_WORDS}; leave some out"
+        issues.add("/q", IssueCode.TOO_MANY, detail, limit=SEARCH_WORDS, given=len(words))
 
 
 def _prefix_of(given: FilterSpec) -> str | None:
     """The ids of a job's members begin as its own."""
     if given.job is None:
         return given.id_prefix
-    members, prefix = members_prefix(JobId(given.job)), given.id_prefix or ""
-    if not members.startswith(prefix) and not prefix.startswith(members):
-        raise Rejected(f"id_prefix: no task of job {given.job} begins so", field="id_prefix")
-    return max(members, prefix, key=len)
+    return max(members_prefix(JobId(given.job)), given.id_prefix or "", key=len)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

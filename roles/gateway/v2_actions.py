@@ -27,7 +27,7 @@ from khala.protocol.rpc import ListTasks
 from khala.protocol.v2 import IssueCode, ProblemCode
 from roles.gateway.callers import Caller, caller_of
 from roles.gateway.documents import parse_document
-from roles.gateway.filters import FilterSpec, filter_of
+from roles.gateway.filters import FilterSpec, faults_of, filter_of
 from roles.gateway.issues import Invalid, Issues
 from roles.gateway.operations import JSON, Answer, Operation, declare
 from roles.gateway.ownership import Owned, only_user_of
@@ -155,6 +155,7 @@ class TaskActions(Struct, frozen=True, kw_only=True):
 
 def _checked(given: ActionSpec, caller: Caller) -> tuple[Patch | None, Cancellation | None]:
     """The change, or else what is said of a cancellation. Raise `Invalid`."""
+    faults_of(given.filter).raise_if_any("/filter")
     patch = None if given.patch is None else patch_of(given.patch, "/patch")
     cancellation = cancellation_of(given, caller)
     issues = Issues()

@@ -65,6 +65,13 @@ async def _middle(store: MongoStore, filling: Filling) -> object:
     return await store.tasks.list_tasks(ListTasks(limit=PAGE, after=filling.middle))
 
 
+async def _whole_id(store: MongoStore, filling: Filling) -> None:
+    """Far from where the list begins."""
+    [middle] = (await store.tasks.list_tasks(ListTasks(limit=1, after=filling.middle))).tasks
+    found = await store.tasks.list_tasks(ListTasks(limit=PAGE, words=(middle.id,)))
+    assert [row.id for row in found.tasks] == [middle.id]
+
+
 async def _life(store: MongoStore, filling: Filling) -> None:
     """One task from its submission to its end, behind all that wait."""
     task = a_task()
@@ -108,6 +115,9 @@ PROBES = (
     Probe(name="page of what waits", ask=_page(states=(TaskState.QUEUED,))),
     Probe(name="page by the end", ask=_page(sort=SortKey.FINISHED_AT)),
     Probe(name="page by a name that none has", ask=_page(name="nowhere"), searches=True),
+    Probe(name="page by words that none has", ask=_page(words=("no", "where=1")), searches=True),
+    Probe(name="page by words that are a label", ask=_page(words=("course=7",)), searches=True),
+    Probe(name="page by a whole id", ask=_whole_id),
     Probe(name="first page and how many", ask=_page(count=True), counts=True),
     Probe(name="one task's life", ask=_life),
     Probe(name="the next to be given", ask=_next),

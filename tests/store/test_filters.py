@@ -144,6 +144,111 @@ async def test_the_beginning_of_an_id(store: Store) -> None:
         assert all(task.id.startswith(ids[2][:length]) for task in found.tasks)
 
 
+#: Words, and which of the tasks of `named` are found by them.
+SEARCHES: tuple[tuple[str, list[int]], ...] = (
+    ("alpha", [1, 0]),
+    ("ALPHA two", [1]),
+    ("two alpha", [1]),
+    ("alpha beta", []),
+    # As they are written, whatever a pattern would make of them.
+    ("a.b(", [2]),
+    ("axb(", []),
+    (".*", []),
+    ("$", []),
+    ("^", [3]),
+    ("\\", [3]),
+    ("ÄPFEL", [3]),
+    # A label is the whole pair, in its own capitals.
+    ("hw=3", [4, 0]),
+    ("HW=3", []),
+    ("hw=", []),
+    ("hw", []),
+    ("=3", []),
+    ("hw=3 set=a", [0]),
+    ("hw=3 alpha", [0]),
+    ("url=http://x?a=b", [4]),
+    # The beginning of an id, or a part of a name.
+    ("decade", [6, 5]),
+    ("DECADE", [6, 5]),
+    ("decad", [5]),
+    ("decade0000000000000000", [6, 5]),
+    ("decade0000000000000000 hw=4", [6]),
+    # The whole of one is that task's alone, whatever others are called.
+    ("decade000000000000000001", [6]),
+    ("decade000000000000000001 alpha", []),
+    ("decade000000000000000001 hw=4", [6]),
+    ("decade000000000000000002", []),
+    ("6b04d4787d852fb9eb7f7a4e", [7]),
+    # A job's members.
+    ("cafe00000000000001000000", [9, 8]),
+    ("CAFE00000000000001000000 hw=4", [9]),
+    ("cafe0000000000000100000", [9, 8]),
+    ("cafe00000000000001000001", [8]),
+)
+
+
+async def named(store: Store) -> list[TaskId]:
+    given: list[tuple[str, str, dict[str, str]]] = [
+        ("", "Alpha one", {"hw": "3", "set": "a"}),
+        ("", "alpha two", {}),
+        ("", "a.b(c", {}),
+        ("", "^ \\ äpfel", {}),
+        ("", "", {"hw": "3", "url": "http://x?a=b"}),
+        ("", "a decade of decade000000000000000001", {}),
+        ("decade000000000000000001", "", {"hw": "4"}),
+        ("", "of 6B04D4787D852FB9EB7F7A4E", {}),
+        ("cafe00000000000001000001", "", {}),
+        ("cafe00000000000001000002", "", {"hw": "4"}),
+    ]
+    found: list[TaskId] = []
+    for n, (task_id, name, labels) in enumerate(given):
+        task = labelled(n, name=name, labels=labels)
+        task = replace(task, id=TaskId(task_id) if task_id else task.id)
+        await store.dispatch.accept(task)
+        found.append(task.id)
+    return found
+
+
+async def test_words_are_found_in_names_ids_and_labels(store: Store) -> None:
+    ids = await named(store)
+    for text, expected in SEARCHES:
+        for limit in (1, 9):
+            found = await pages(store, ListTasks(limit=limit, words=tuple(text.split())))
+            assert [task for page in found for task in page] == [ids[n] for n in expected], text
+
+
+@pytest.mark.parametrize(
+    ("narrow", "expected"),
+    [
+        (ListTasks(limit=9, user=0), [6]),
+        (ListTasks(limit=9, user=1), []),
+        (ListTasks(limit=9, states=(TaskState.QUEUED,)), [6]),
+        (ListTasks(limit=9, states=(TaskState.FAILED, TaskState.STARTING)), []),
+        (ListTasks(limit=9, labels=("hw=4",)), [6]),
+        (ListTasks(limit=9, labels=("hw=5",)), []),
+        (ListTasks(limit=9, held=True), []),
+        (ListTasks(limit=9, reasons=(Reason.OK,)), []),
+        (ListTasks(limit=9, created=(NOON, None)), [6]),
+        (ListTasks(limit=9, created=(None, NOON)), []),
+        (ListTasks(limit=9, sort=SortKey.FINISHED_AT), []),
+        (ListTasks(limit=9, count=True), [6]),
+    ],
+)
+async def test_a_whole_id_is_found_where_the_other_filters_hold(
+    store: Store, narrow: ListTasks, expected: list[int]
+) -> None:
+    ids = await named(store)
+    found = await pages(store, replace(narrow, words=(ids[6].upper(),)))
+    assert [task for page in found for task in page] == [ids[n] for n in expected]
+
+
+async def test_a_whole_id_of_what_has_ended_is_found_in_both_orders(store: Store) -> None:
+    ids = await filled(store)
+    for sort in (SortKey.CREATED_AT, SortKey.FINISHED_AT):
+        for n in (0, 2):
+            assert await pages(store, ListTasks(limit=1, sort=sort, words=(ids[n],))) == [[ids[n]]]
+
+
 async def test_a_list_is_counted_where_an_index_can(store: Store) -> None:
     await filled(store)
     for query, total in (
@@ -228,6 +333,11 @@ async def many(store: MongoStore) -> None:
         lambda query: replace(query, states=(TaskState.FAILED, TaskState.QUEUED)),
         lambda query: replace(query, node=ExecutorName("e9")),
         lambda query: replace(query, name="x"),
+        lambda query: replace(query, words=("x", "hw=3")),
+        lambda query: replace(query, words=("65e1c4",)),
+        lambda query: replace(query, words=("ffffff",)),
+        lambda query: replace(query, words=("65e1c4c00000000000000007",)),
+        lambda query: replace(query, words=("f" * 24,), states=(TaskState.FAILED,)),
         lambda query: replace(query, labels=("hw=3",)),
         lambda query: replace(query, sort=SortKey.FINISHED_AT),
         lambda query: replace(query, sort=SortKey.FINISHED_AT, user=9),
@@ -263,6 +373,10 @@ async def test_a_filter_that_nothing_matches_comes_to_an_end(mongo: MongoStore) 
     found = await pages(mongo, ListTasks(limit=50, name="x"))
     assert [page for page in found if page] == []
     assert len(found) == 2
+    assert await pages(mongo, ListTasks(limit=50, words=("x", "hw=3", "ffffff"))) == [[], []]
+    # What is named by its whole id is not looked for, however far back it is.
+    oldest = TaskId("65e1c4c0" + "1".zfill(16))
+    assert await pages(mongo, ListTasks(limit=50, words=(oldest,))) == [[oldest]]
     forward = await pages(mongo, ListTasks(limit=500, node=ExecutorName("e1")))
     backward = await pages(mongo, ListTasks(limit=500, node=ExecutorName("e1"), oldest_first=True))
     ids = [task for page in forward for task in page]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from click.testing import CliRunner
 
+from khala.cli import cli
 from khala.client import AsyncKhala
 from khala.model.errors import NotFound, Rejected
 from khala.protocol.v2 import Job, JobPage, Page
@@ -88,6 +90,7 @@ def test_one_is_one(connection: Connection) -> None:
     [
         ("state=queued", {"state": ["queued"]}),
         ("state=queued,state=running,user=7", {"state": ["queued", "running"], "user": 7}),
+        ("q=alpha hw=3,user=7", {"q": "alpha hw=3", "user": 7}),
         ("label=hw=3,label=set:a", {"label": ["hw=3", "set=a"]}),
         (f"job={JOB},name=a b", {"job": JOB, "name": "a b"}),
     ],
@@ -105,3 +108,29 @@ def test_a_filter_as_parameters() -> None:
 def test_a_filter_that_is_none(text: str) -> None:
     with pytest.raises(Rejected, match="--filter: "):
         filter_of(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["--search", "alpha hw=3"], {"q": "alpha hw=3"}),
+        (["--filter", "q=alpha hw=3,user=7"], {"q": "alpha hw=3", "user": "7"}),
+        (["--search", "", "--state", "queued"], {"q": "", "state": "queued"}),
+        (["--user", "7"], {"user": "7"}),
+    ],
+)
+def test_a_list_is_asked_for_in_the_words_of_the_interface(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], asked: dict[str, str]
+) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def list_page(
+        _: AsyncKhala, *, filters: dict[str, str], limit: int, cursor: str | None
+    ) -> Page:
+        seen.append(filters)
+        return Page(items=[], next_cursor=None)
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(AsyncKhala, "list_page", list_page)
+    done = CliRunner().invoke(cli, ["ls", *words], catch_exceptions=False)
+    assert (done.exit_code, seen) == (0, [asked])

@@ -47,13 +47,13 @@ from khala.protocol.rpc import (
     ListTasks,
     LogGrew,
     MetricsView,
-    Place,
     SearchTasks,
     SubmitTask,
     Submitted,
     TaskChanged,
     TaskPage,
     TaskRows,
+    place_of,
 )
 from khala.protocol.wire import Codec
 from khala.store.api import Direct
@@ -203,7 +203,8 @@ class JudicatorDouble:
         task = "/rpc/v1/tasks/<task_id:str>"
         app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
         app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
-        app.add_route(self.list_tasks, "/rpc/v1/tasks/list", methods=["POST"])
+        for name in ("list", "list/words"):
+            app.add_route(self.list_tasks, f"/rpc/v1/tasks/{name}", methods=["POST"], name=name)
         app.add_route(self.get, task, methods=["GET"])
         app.add_route(self.cancel, task, methods=["DELETE"])
         app.add_route(self.forget, f"{task}/forget", methods=["POST"])
@@ -331,9 +332,8 @@ class JudicatorDouble:
         if query.after is not None:
             found = found[[task.id for task in found].index(query.after.id) + 1 :]
         rows = [brief_of(task) for task in found[: query.limit]]
-        more = len(found) > query.limit
-        last = Place(at=rows[-1].submitted_at, id=rows[-1].id) if more else None
-        return await self._answer(request, TaskRows(tasks=rows, more=more, next=last))
+        last = place_of(rows[-1], query.sort) if len(found) > query.limit else None
+        return await self._answer(request, TaskRows(tasks=rows, more=last is not None, next=last))
 
     async def read(self, request: Request, task_id: str, name: str) -> None:
         await _send(request, self.stored[TaskId(task_id), name])

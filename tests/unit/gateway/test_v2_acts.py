@@ -170,6 +170,9 @@ async def test_a_fault_of_what_is_said_is_named(
         ({"filter": {"users": 1}}, "/filter/users"),
         ({"filter": {"state": ["done"]}}, "/filter/state/0"),
         ({"filter": {"id_prefix": "xyz"}}, "/filter/id_prefix"),
+        ({"filter": {"job": "ab" * 9 + "0" * 6, "id_prefix": "abcdef"}}, "/filter/id_prefix"),
+        ({"filter": {"name": "two\nlines"}}, "/filter/name"),
+        ({"filter": {"q": 7}}, "/filter/q"),
         ({"expect_count": -1}, "/expect_count"),
     ],
 )
@@ -179,6 +182,26 @@ async def test_a_fault_of_an_action_is_named(
     body = {"action": "cancel", "filter": {}, "expect_count": 0, **change}
     status, problem = await post(site, "actions", body)
     assert (status, problem["errors"][0]["pointer"]) == (422, pointer)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "limit", "given"),
+    [
+        ("", "invalid_value", 1, 0),
+        ("  ", "invalid_value", None, "  "),
+        ("two\nlines", "invalid_value", None, "two\nlines"),
+        ("x" * 201, "too_long", 200, 201),
+        ("a b c d e f g h i", "too_many", 8, 9),
+    ],
+)
+async def test_a_fault_of_a_search_is_named(
+    site: Site, text: str, code: str, limit: int | None, given: object
+) -> None:
+    body = {"action": "cancel", "filter": {"q": text}, "expect_count": 0}
+    status, problem = await post(site, "actions", body)
+    [issue] = problem["errors"]
+    found = (issue["pointer"], issue["code"], issue.get("limit"), issue.get("given"))
+    assert (status, *found) == (422, "/filter/q", code, limit, given)
 
 
 @pytest.mark.parametrize(

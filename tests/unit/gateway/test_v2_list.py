@@ -22,6 +22,12 @@ from tests.unit.gateway.test_kv2 import task_of
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("q", ""),
+        ("q", "   "),
+        ("q", "a\0b"),
+        ("q", "a\tb"),
+        ("q", "q" * 201),
+        ("q", "a b c d e f g h i"),
         ("label", "no-equals"),
         ("label", ",".join(f"k{n}=v" for n in range(40))),
         ("name", ""),
@@ -56,6 +62,7 @@ from tests.unit.gateway.test_kv2 import task_of
 def test_a_parameter_that_does_not_fit_is_named(name: str, value: str) -> None:
     def read() -> None:
         query = parse_query({name: value}, ListQuery)
+        filter_of(query)
         read_cursor(query.cursor or "", {name: value})
 
     with pytest.raises(Rejected) as refused:
@@ -68,6 +75,32 @@ def test_a_parameter_that_does_not_fit_is_named(name: str, value: str) -> None:
 def test_a_name_that_no_task_has_is_refused(name: str) -> None:
     with pytest.raises(Rejected, match=r"^name: .*control characters"):
         filter_of(parse_query({"name": name}, ListQuery))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("   ", "q: it is blank; write a part of a name, an id or key=value, or leave it out"),
+        ("a b c d e f g h i", "q: 9 words are more than the maximum of 8; leave some out"),
+        ("a\nb", "q: neither names nor ids nor labels have control characters or line breaks"),
+        ("q" * 201, "q: a text of at most 200 characters is needed; 'qqq"),
+    ],
+)
+def test_a_search_that_finds_nothing_says_why(text: str, said: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        filter_of(parse_query({"q": text}, ListQuery))
+    assert refused.value.message.startswith(said)
+
+
+def test_a_search_is_its_words() -> None:
+    for text, words in (
+        ("alpha", ("alpha",)),
+        ("  Alpha  hw=3 alpha hw=3 ", ("Alpha", "hw=3", "alpha")),
+        ("a b c d e f g h", tuple("abcdefgh")),
+        ("ä" * 200, ("ä" * 200,)),
+    ):
+        assert filter_of(parse_query({"q": text}, ListQuery)).words == words
+    assert filter_of(ListQuery()).words == ()
 
 
 def test_parameters_become_a_query() -> None:

@@ -17,7 +17,7 @@ from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
 from khala.net.secrets import SecretFile
-from khala.protocol.rpc import SearchTasks
+from khala.protocol.rpc import ListTasks, SearchTasks
 from tests.unit.gateway.double import JudicatorDouble
 from tests.unit.gateway.test_kv2 import task_of
 
@@ -71,6 +71,24 @@ async def test_a_refusal_is_final(secret_file: Path, error: Rejected) -> None:
             await client.get(UNKNOWN)
         assert (raised.value.message, raised.value.field) == (error.message, error.field)
         assert judicator.requests == 1
+
+
+async def test_words_are_asked_of_judicators_that_know_them(secret_file: Path) -> None:
+    """One that left them out would find every task, and somebody may be about to cancel these."""
+    older = JudicatorDouble(secret_file)
+    await older.start()
+    older.broken = NotFound("there is nothing at /rpc/v1/tasks/list/words")
+    words = ListTasks(words=("a",), limit=1)
+    try:
+        async with connected(secret_file, older.address) as (client, judicator):
+            for _ in range(4):
+                assert (await client.list_tasks(words)).tasks == []
+            assert judicator.requests == 4
+            judicator.broken = older.broken
+            with pytest.raises(Unavailable, match="is older than what it was asked; upgrade it"):
+                await client.list_tasks(words)
+    finally:
+        await older.stop()
 
 
 async def test_a_defect_of_the_judicator_is_not_the_callers(secret_file: Path) -> None:
