@@ -10,6 +10,7 @@ import os
 import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Mapping
@@ -235,3 +236,39 @@ def test_all_of_a_filter_are_cancelled(stack: str) -> None:
     assert (status, acted["cancelled"]) == (200, 3)
     _, page = call(stack, "GET", "/api/v2/tasks?user=4711&state=cancelled")
     assert len(page["items"]) == 3
+
+
+def test_tasks_are_found_by_words(stack: str) -> None:
+    def found(text: str, more: str = "") -> list[str]:
+        words = urllib.parse.quote(text)
+        status, page = call(stack, "GET", f"/api/v2/tasks?q={words}&user=4712{more}")
+        assert status == 200, page
+        return [row["id"] for row in page["items"]]
+
+    command = {"stages": {"execute": {"command": "sleep 600"}}, "user": 4712}
+    first = post(stack, {**command, "name": "Alpha a.b(", "labels": {"hw": "3"}}, "")[1]["id"]
+    second = post(stack, {**command, "name": f"like {first}", "labels": {"hw": "4"}}, "")[1]["id"]
+    array = {"name": "words", "array": "0-2", "task": {**command, "name": "beta"}}
+    _, job = call(stack, "POST", "/api/v2/jobs", array)
+    while len(found(job["id"])) < 3:
+        time.sleep(0.05)
+    assert found("alpha") == found("A.B(") == found("hw=3") == found("hw=3 alpha") == [first]
+    assert found(first) == found(first.upper()) == [first]
+    assert found(first[:23]) == [second, first]
+    assert found("like hw=4") == [second]
+    assert found("alpha hw=4") == found("axb(") == []
+    members = found("beta")
+    assert {each[:18] for each in members} == {job["id"][:18]}
+    assert found(job["id"]) == members
+    assert found("beta", "&limit=2") == members[:2]
+
+    status, problem = call(stack, "GET", "/api/v2/tasks?q=%20")
+    assert (status, problem["field"]) == (400, "q")
+    act = {"action": "cancel", "filter": {"q": "a b c d e f g h i"}, "expect_count": 0}
+    status, problem = call(stack, "POST", "/api/v2/tasks/actions", act)
+    assert (status, problem["errors"][0]["pointer"]) == (422, "/filter/q")
+    for text, count in ((job["id"], 3), (f"{first} hw=3", 1), ("LIKE hw=4", 1)):
+        matching = {"q": text, "user": 4712}
+        act = {"action": "cancel", "filter": matching, "expect_count": count}
+        status, acted = call(stack, "POST", "/api/v2/tasks/actions", act)
+        assert (status, acted.get("cancelled")) == (200, count), acted

@@ -400,6 +400,7 @@ export function cancelTask(id: string, reason: string): Promise<boolean> {
 
 /** What an act on many tasks is for. */
 export interface Matching {
+  q?: string;
   state?: State[];
   id_prefix?: string;
   user?: number;

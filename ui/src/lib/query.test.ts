@@ -3,6 +3,7 @@ import {
   filterProblems,
   fromLocalInput,
   hrefOf,
+  isToldByEvents,
   localInput,
   matchingOf,
   parseView,
@@ -18,6 +19,7 @@ describe("the address of a view", () => {
   it.each([
     "/tasks",
     `/tasks?id=${ID}&user=3`,
+    "/tasks?q=alpha+hw%3D3&user=3",
     "/tasks?start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A01Z&order=oldest&limit=100&page=7&cursor=abc",
     "/tasks?state=failed%2Cerror&reason=memory&verdict=MLE&label=hw%3D3&name=a%2Bb&node=e1&held=true",
   ])("%s survives a round trip", (href) => {
@@ -48,6 +50,14 @@ it("asks in the words of the list", () => {
   });
 });
 
+it("asks for words with single blanks between them, however they were pasted", () => {
+  const asked = (search: string) => requestOf(view(search)).get("q");
+  expect(asked("q=+Alpha%09%C2%A0hw%3D3%0A")).toBe("Alpha hw=3");
+  expect(asked("q=+")).toBeNull();
+  const typed = { ...typedOf(view("q=a")), q: " b\u00a0 c " };
+  expect(viewOf(typed, view("q=a&page=3&cursor=c"))).toEqual(view("q=b+c"));
+});
+
 it("takes a view through the form unchanged, from its first page", () => {
   const search =
     "start=2026-01-01T00:00:00Z&state=failed&label=hw%3D3&held=true&limit=100&order=oldest";
@@ -73,13 +83,29 @@ it("names what cannot match", () => {
   expect(Object.keys(filterProblems(view("start=2026-01-02Z&end=2026-01-01Z")))).toEqual(["end"]);
 });
 
+it("names what is no search", () => {
+  const problem = (q: string) => filterProblems(view(new URLSearchParams({ q }).toString())).q;
+  expect(problem("a b c d e f g h")).toBeUndefined();
+  expect(problem("a b c d e f g h i")).toContain("this has 9");
+  expect(problem("😀".repeat(200))).toBeUndefined();
+  expect(problem("x".repeat(201))).toContain("this has 201");
+  for (const unseen of ["a\u0000", "a\u200bb", "\u001b[31m"])
+    expect(problem(unseen)).toContain("nobody can see");
+});
+
+it("asks for a list of words anew, since events do not tell of labels", () => {
+  expect(isToldByEvents(view("name=a&user=3"))).toBe(true);
+  expect(isToldByEvents(view("q=a"))).toBe(false);
+});
+
 it("names a filter as the second interface does", () => {
   expect(matchingOf(view("user=0&start=2026-01-01T00:00:00Z&end=2026-01-02"))).toEqual({
     user: 0,
     created_after: "2026-01-01T00:00:00Z",
     created_before: "2026-01-02T00:00:00Z",
   });
-  expect(matchingOf(view("id=6b04d4&label=a%3Db,c%3Dd&name=x&node=e1&held=true"))).toEqual({
+  expect(matchingOf(view("q=a+b&id=6b04d4&label=a%3Db,c%3Dd&name=x&node=e1&held=true"))).toEqual({
+    q: "a b",
     id_prefix: "6b04d4",
     label: ["a=b", "c=d"],
     name: "x",

@@ -5,6 +5,8 @@ import type { State } from "./types";
 
 /** `start` and `end` are ISO 8601 with `Z`, or empty; `page` counts from 1, as people do. */
 export interface View {
+  /** Words with single blanks between them: parts of names, beginnings of ids, labels. */
+  q: string;
   /** The first digits of an id, or all of them. */
   id: string;
   user: string;
@@ -32,9 +34,13 @@ export interface View {
 export const LIMITS = [10, 25, 50, 100];
 export const DEFAULT_LIMIT = 25;
 
-const WORDS = ["id", "user", "start", "end", "state", "reason", "verdict"] as const;
+const WORDS = ["q", "id", "user", "start", "end", "state", "reason", "verdict"] as const;
 const MORE_WORDS = ["label", "name", "node", "held"] as const;
 export const FILTERS = [...WORDS, ...MORE_WORDS] as const;
+
+/** As the gateway bounds a search. */
+export const SEARCH_CHARS = 200;
+const SEARCH_WORDS = 8;
 
 /** Links above the list: what an executor has is one thing to who looks for it. */
 export const STATE_LINKS: { word: string; state: string }[] = [
@@ -54,6 +60,7 @@ export function parseView(parameters: URLSearchParams): View {
   const page = Number(text("page"));
   const cursor = text("cursor");
   return {
+    q: spaced(text("q")),
     id: text("id").toLowerCase(),
     user: text("user"),
     start: isoOrEmpty(text("start")),
@@ -71,6 +78,11 @@ export function parseView(parameters: URLSearchParams): View {
     page: cursor && Number.isSafeInteger(page) && page > 1 ? page : 1,
     cursor,
   };
+}
+
+/** What is pasted has blanks of other kinds, too, which the gateway would refuse. */
+function spaced(text: string): string {
+  return text.split(/\s+/).filter(Boolean).join(" ");
 }
 
 function isoOrEmpty(text: string): string {
@@ -115,6 +127,7 @@ function labelsOf(view: View): string[] {
 export function requestOf(view: View): URLSearchParams {
   const parameters = new URLSearchParams({ limit: `${view.limit}` });
   const put = (name: string, value: string) => value && parameters.set(name, value);
+  put("q", view.q);
   put("id_prefix", view.id);
   put("user", view.user);
   put("created_after", view.start);
@@ -136,6 +149,7 @@ export function matchingOf(view: View, only: number | null = null): Matching | n
   if (states.length === 0 || view.reason || view.verdict) return null;
   return {
     ...(view.state && { state: states }),
+    ...(view.q && { q: view.q }),
     ...(view.id && { id_prefix: view.id }),
     ...(only !== null && { user: only }),
     ...(view.user && { user: Number(view.user) }),
@@ -154,8 +168,8 @@ export function isFiltered(view: View): boolean {
 
 /** An event does not say everything that a list can be filtered by. */
 export function isToldByEvents(view: View): boolean {
-  const { state, reason, verdict, label, node, held } = view;
-  return [state, reason, verdict, label, node, held].every((each) => each === "");
+  const { q, state, reason, verdict, label, node, held } = view;
+  return [q, state, reason, verdict, label, node, held].every((each) => each === "");
 }
 
 /** For `<input type="datetime-local">`, which speaks the reader's own time zone. */
@@ -176,22 +190,30 @@ export function fromLocalInput(value: string): string {
 export type Typed = Record<(typeof FILTERS)[number], string>;
 
 export function typedOf(view: View): Typed {
-  const { id, user, state, reason, verdict, label, name, node, held } = view;
+  const { q, id, user, state, reason, verdict, label, name, node, held } = view;
   const [start, end] = [localInput(view.start), localInput(view.end)];
-  return { id, user, start, end, state, reason, verdict, label, name, node, held };
+  return { q, id, user, start, end, state, reason, verdict, label, name, node, held };
 }
 
 /** The first page of what is typed, in the order and size of `view`. */
 export function viewOf(typed: Typed, view: View): View {
   const texts = Object.fromEntries(FILTERS.map((each) => [each, typed[each].trim()]));
   const [start, end] = [fromLocalInput(typed.start), fromLocalInput(typed.end)];
-  return { ...firstPage(view), ...texts, id: typed.id.trim().toLowerCase(), start, end };
+  const [q, id] = [spaced(typed.q), typed.id.trim().toLowerCase()];
+  return { ...firstPage(view), ...texts, q, id, start, end };
 }
 
 export type FilterProblems = Partial<Record<(typeof FILTERS)[number], string>>;
 
 export function filterProblems(view: View): FilterProblems {
   const problems: FilterProblems = {};
+  const [chars, words] = [[...view.q].length, view.q.split(" ").length];
+  if (/\p{C}/u.test(view.q))
+    problems.q = "It has characters that nobody can see; type it instead of pasting it.";
+  else if (chars > SEARCH_CHARS)
+    problems.q = `A search has ${SEARCH_CHARS} characters at most; this has ${chars}.`;
+  else if (words > SEARCH_WORDS)
+    problems.q = `A search has ${SEARCH_WORDS} words at most; this has ${words}.`;
   if (view.id && !/^[0-9a-f]{6,24}$/.test(view.id))
     problems.id = `A task id has 24 hexadecimal digits, of which the first 6 will do; this has ${view.id.length} characters.`;
   if (view.user && (!/^\d+$/.test(view.user) || Number(view.user) > 2_147_483_647))
