@@ -179,6 +179,71 @@ def test_filter_by_what_tasks_are_called_and_how_they_ended(page: Page, khala: K
     expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
 
 
+def test_one_field_finds_names_ids_and_labels(page: Page, khala: Khala) -> None:
+    nowhere = {"user": 308, "placement": {"require": {"arch": "z80"}}}
+    document = {**nowhere, "stages": {"execute": {"command": "true"}}}
+
+    def submit(name: str, value: str) -> str:
+        task = {**document, "name": name, "labels": {"words": value}}
+        return str(khala.send("POST", "/api/v2/tasks", task)[1]["id"])
+
+    first, second = submit("Alpha one", "3"), submit("alpha two (a.b)", "4")
+    page.goto("/tasks?user=308")
+    field = page.get_by_label("Search", exact=True)
+    expect_settled(page, 2)
+    for text, expected in (
+        ("ALPHA", [second, first]),
+        ("alpha  words=3", [first]),
+        ("(a.b", [second]),
+        (first.upper(), [first]),
+        (f"{second[:23]} two", [second]),
+    ):
+        field.fill(text)
+        page.keyboard.press("Enter")
+        expect_settled(page, len(expected))
+        assert shown_ids(page) == expected
+    page.reload()  # the address holds it
+    expect_settled(page, 1)
+    expect(field).to_have_value(f"{second[:23]} two")
+
+    field.fill("a b c d e f g h i")
+    page.keyboard.press("Enter")
+    expect(page.locator("#filter-q-problem")).to_contain_text("8 words at most; this has 9")
+    expect(field).to_be_focused()
+    field.fill("nowhere")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
+    page.goto("/tasks?q=words%3D4")
+    expect_settled(page, 1)
+    page.get_by_test_id("cancel-matching").click()
+    expect(page.get_by_test_id("matching")).to_contain_text(
+        "1 task found by “words=4” has not ended"
+    )
+    page.get_by_role("button", name="Cancel 1 task").click()
+    expect(page.locator(f"[data-id='{second}'][data-status='7']")).to_be_visible()
+    assert khala.task(first)["done"] is False
+    khala.call("DELETE", f"/api/task?id={first}")
+
+
+def test_search_stays_in_reach_where_the_other_fields_are_folded_away(
+    page: Page, three: list[str]
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/tasks")
+    user = page.get_by_label("User Id", exact=True)
+    expect(page.get_by_label("Search", exact=True)).to_be_visible()
+    expect(user).to_be_hidden()
+    page.get_by_label("Search", exact=True).fill(three[1])
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect_settled(page, 1)
+    expect(user).to_be_hidden()  # it is not in force
+    page.get_by_role("button", name="More filters").click()
+    user.fill("302")
+    page.keyboard.press("Enter")
+    expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
+    expect(user).to_be_visible()
+
+
 def test_list_of_a_user_shows_its_quota(page: Page, khala: Khala) -> None:
     page.goto(f"/tasks?user={BOUNDED_USER}")
     quota = page.get_by_test_id("quota")
