@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -24,6 +25,7 @@ IdPrefix: TypeAlias = Annotated[str, Meta(pattern=f"^[0-9a-f]{{{ID_PREFIX_MIN},2
 JobDigits: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{18}0{6}$")]
 NodeName: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 LabelPair: TypeAlias = Annotated[str, Meta(pattern=r"^[^=,]{1,63}=[^,]{0,128}$")]
+Word = TypeVar("Word")
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
 #: Without a zone it is UTC.
@@ -71,18 +73,23 @@ def filter_of(given: FilterSpec) -> TaskFilter:
         raise Rejected(f"{name}: {fault.detail}", field=name)
     return TaskFilter(
         user=given.user,
-        states=given.state,
-        reasons=given.reason,
-        verdicts=given.verdict,
-        labels=given.label,
+        states=_once(given.state),
+        reasons=_once(given.reason),
+        verdicts=_once(given.verdict),
+        labels=_once(given.label),
         held=given.held,
         node=ExecutorName(given.node) if given.node is not None else None,
         name=given.name,
         id_prefix=_prefix_of(given),
-        words=tuple(dict.fromkeys((given.q or "").split())),
+        words=_once((given.q or "").split()),
         created=(_utc(given.created_after), _utc(given.created_before)),
         finished=(_utc(given.finished_after), _utc(given.finished_before)),
     )
+
+
+def _once(each: Iterable[Word]) -> tuple[Word, ...]:
+    """An index that is walked twice shows each of its tasks twice."""
+    return tuple(dict.fromkeys(each))
 
 
 def faults_of(given: FilterSpec) -> Issues:
@@ -90,6 +97,10 @@ def faults_of(given: FilterSpec) -> Issues:
     issues = Issues()
     if given.q is not None:
         _check_words(given.q, issues)
+    for field in ("node", "id_prefix", "job"):
+        # The `$` of a pattern does not mind one.
+        if (getattr(given, field) or "").endswith("\n"):
+            issues.add(f"/{field}", IssueCode.INVALID_VALUE, "there is a line break behind it")
     if given.name is not None and not given.name.isprintable():
         detail = "a name has no control characters and no line breaks"
         issues.add("/name", IssueCode.INVALID_VALUE, detail, given=given.name)

@@ -109,7 +109,7 @@ class TaskActions(Struct, frozen=True, kw_only=True):
     async def _matching(self, given: FilterSpec, states: Sequence[TaskState]) -> list[TaskId]:
         """All of them that are in one of these states."""
         asked = msgspec.structs.asdict(filter_of(given))
-        asked["states"] = tuple(each for each in given.state or states if each in states)
+        asked["states"] = tuple(each for each in asked["states"] or states if each in states)
         found: list[TaskId] = []
         after = None
         while asked["states"]:

@@ -9,10 +9,11 @@ import pytest
 
 from khala.model.errors import Rejected
 from khala.model.ids import TaskId
+from khala.model.outcome import Reason
 from khala.model.task import TaskState
 from khala.protocol.rpc import Place
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
-from roles.gateway.filters import filter_of
+from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.queries import parse_query
 from roles.gateway.v2_list import LIMIT_MAX, ListQuery, list_of
 from tests.unit.gateway.conftest import Site
@@ -36,6 +37,9 @@ from tests.unit.gateway.test_kv2 import task_of
         ("state", ",".join(["queued"] * 9)),
         ("id_prefix", "abc"),
         ("id_prefix", "ABCDEF"),
+        ("id_prefix", "abcdef\n"),
+        ("job", "ab" * 9 + "0" * 6 + "\n"),
+        ("node", "executor.1\n"),
         ("reason", "bad_luck"),
         ("sort", "user"),
         ("finished_after", "yesterday"),
@@ -101,6 +105,17 @@ def test_a_search_is_its_words() -> None:
     ):
         assert filter_of(parse_query({"q": text}, ListQuery)).words == words
     assert filter_of(ListQuery()).words == ()
+
+
+def test_what_is_given_twice_counts_once() -> None:
+    given = FilterSpec(
+        state=(TaskState.FAILED, TaskState.QUEUED, TaskState.FAILED),
+        reason=(Reason.MEMORY, Reason.MEMORY),
+        label=("hw=3", "hw=3"),
+    )
+    found = filter_of(given)
+    assert found.states == (TaskState.FAILED, TaskState.QUEUED)
+    assert (found.reasons, found.labels) == ((Reason.MEMORY,), ("hw=3",))
 
 
 def test_parameters_become_a_query() -> None:

@@ -233,7 +233,7 @@ async def test_the_states_that_are_meant(site: Site, monkeypatch: pytest.MonkeyP
     for patch_, states in (
         ({"held": True}, []),
         ({"priority": None}, ["queued", "running"]),
-        ({"name": "x"}, ["failed", "queued"]),
+        ({"name": "x"}, ["failed", "queued", "failed"]),
         ({"held": True}, ["running"]),
     ):
         await act(site, patch=patch_, filter={"user": 95, "state": states}, expect_count=0)
