@@ -16,7 +16,7 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.errors import AlreadyDone
-from khala.model.ids import parse_task_id
+from khala.model.ids import TaskId, parse_task_id
 from khala.model.task import TaskState, brief_of
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
@@ -36,6 +36,7 @@ from roles.gateway.spec_cancel import CancelSpec, cancellation_in
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 500
+_ID_DIGITS = 24
 
 
 class Order(StrEnum):
@@ -81,7 +82,7 @@ class TaskLists(Struct, frozen=True, kw_only=True):
         query = parse_query(given, ListQuery)
         at = None if query.cursor is None else read_cursor(query.cursor, given)
         found = await self.client.list_tasks(list_of(query, at))
-        page = _page(found, query, at, given)
+        page = page_of(found, query, at, given)
         links = [
             f'</api/v2/tasks?{urlencode({**given, "cursor": cursor})}>; rel="{rel}"'
             for rel, cursor in (("next", page.next_cursor), ("prev", page.prev_cursor))
@@ -136,7 +137,7 @@ def list_of(query: ListQuery, after: Cursor | None) -> ListTasks:
     )
 
 
-def _page(found: TaskRows, query: ListQuery, at: Cursor | None, given: dict[str, str]) -> v2.Page:
+def page_of(found: TaskRows, query: ListQuery, at: Cursor | None, given: dict[str, str]) -> v2.Page:
     """Both cursors: the one on the way goes on, the other goes back from where it began."""
     backward = at is not None and at.backward
     rows = found.tasks[::-1] if backward else found.tasks
@@ -146,7 +147,8 @@ def _page(found: TaskRows, query: ListQuery, at: Cursor | None, given: dict[str,
             return None
         return write_cursor(Cursor(place=place, backward=back), given)
 
-    first, last = (place_of(rows[end], query.sort) if rows else None for end in (0, -1))
+    turn = _turn(query, at) if at else None
+    first, last = (place_of(rows[end], query.sort) if rows else turn for end in (0, -1))
     return v2.Page(
         items=[row_of(brief) for brief in rows],
         next_cursor=write(last if backward else found.next, back=False),
@@ -154,3 +156,13 @@ def _page(found: TaskRows, query: ListQuery, at: Cursor | None, given: dict[str,
         total=found.total,
         total_is_exact=found.total_is_exact,
     )
+
+
+def _turn(query: ListQuery, at: Cursor) -> Place | None:
+    """Where one turns round who has found nothing: the first place there can be behind that of the
+    cursor, so that the row which stood there is found again. The last of all ids has none."""
+    step = 1 if list_of(query, at).oldest_first else -1
+    number = int(at.place.id, 16) + step
+    if not 0 <= number < 16**_ID_DIGITS:
+        return None
+    return Place(at=at.place.at, id=TaskId(f"{number:0{_ID_DIGITS}x}"))

@@ -11,11 +11,11 @@ from khala.model.errors import Rejected
 from khala.model.ids import TaskId
 from khala.model.outcome import Reason
 from khala.model.task import TaskState
-from khala.protocol.rpc import Place
+from khala.protocol.rpc import Place, TaskRows
 from roles.gateway.cursors import CURSOR_CHARS, Cursor, read_cursor, write_cursor
 from roles.gateway.filters import FilterSpec, filter_of
 from roles.gateway.queries import parse_query
-from roles.gateway.v2_list import LIMIT_MAX, ListQuery, list_of
+from roles.gateway.v2_list import LIMIT_MAX, ListQuery, list_of, page_of
 from tests.unit.gateway.conftest import Site
 from tests.unit.gateway.test_kv2 import task_of
 
@@ -183,6 +183,37 @@ async def test_pages_lead_back(site: Site) -> None:
         assert ids == expected
     assert back is None
     assert (await page(forward))[0] == newest[2:4]
+
+
+@pytest.mark.parametrize("order", ["newest", "oldest"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_page_on_which_nothing_was_found_leads_back_to_what_was(
+    order: str, *, backward: bool
+) -> None:
+    """The row that its cursor is behind is the first on the other side."""
+    given = {"q": "x", "order": order}
+    at = Cursor(
+        place=Place(at=datetime(2026, 11, 24, tzinfo=UTC), id=TaskId("ab" * 12)), backward=backward
+    )
+    query = parse_query(given, ListQuery)
+    reached = Place(at=datetime(2026, 11, 23, tzinfo=UTC), id=TaskId("cd" * 12))
+    for beyond in (reached, None):
+        found = TaskRows(tasks=[], more=beyond is not None, next=beyond)
+        page = page_of(found, query, at, given)
+        on, back = page.next_cursor, page.prev_cursor
+        if backward:
+            on, back = back, on
+        assert (on is None) == (beyond is None)
+        assert back is not None
+        turned = read_cursor(back, given)
+        step = 1 if (order == "oldest") is not backward else -1
+        assert turned.backward is not backward
+        assert (turned.place.at, int(turned.place.id, 16)) == (
+            at.place.at,
+            int(at.place.id, 16) + step,
+        )
+        looked = list_of(query, turned)
+        assert looked.oldest_first is not list_of(query, at).oldest_first
 
 
 async def test_cancelling_twice_is_cancelling_once(site: Site) -> None:
