@@ -175,7 +175,7 @@ def _strict(handler: Handler, operation: Operation) -> Handler:
     types = operation.document_types
 
     async def checked(request: Request, **arguments: object) -> HTTPResponse | None:
-        refused = _unknown_parameter(request, known, fields)
+        refused = _fault_of_parameters(request, known, fields)
         status = 400
         if refused is None and types:
             refused, status = fault_of_type(request, types), 415
@@ -188,14 +188,17 @@ def _strict(handler: Handler, operation: Operation) -> Handler:
     return checked
 
 
-def _unknown_parameter(
+def _fault_of_parameters(
     request: Request, known: Container[str], fields: Sequence[str]
 ) -> Rejected | None:
     """A typing error must not pass for "no filter"."""
     if not request.query_string:
         return None
-    for name in request.get_args(keep_blank_values=True):
+    for name, values in request.get_args(keep_blank_values=True).items():
         if name not in known:
             there = ", ".join(fields) or "none"
             return Rejected(f"{name[:40]}: no such parameter; there are: {there}", field=name[:40])
+        if len(values) > 1:
+            times = f"it is given {len(values)} times and can be once"
+            return Rejected(f"{name}: {times}; several values have commas between them", field=name)
     return None

@@ -123,5 +123,16 @@ async def test_a_parameter_that_is_not_known_is_refused(site: Site, path: str) -
     assert problem["field"] in path
 
 
+async def test_a_parameter_that_is_given_twice_is_refused(site: Site) -> None:
+    """One of two labels would be no filter, and nobody would see which."""
+    url = site.url("/api/v2/tasks?label=hw=3&user=7&label=set=a")
+    async with site.http.get(url) as response:
+        problem = await response.json(content_type=None)
+    assert (response.status, problem["code"], problem["field"]) == (400, "invalid_request", "label")
+    assert problem["detail"] == (
+        "label: it is given 2 times and can be once; several values have commas between them"
+    )
+
+
 def test_a_problem_of_an_older_gateway_is_read() -> None:
     assert Problem(title="t", status=400, code="c", detail="d").errors == []
