@@ -116,6 +116,7 @@ class TaskBrief(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: None for a task of its own.
     member: Member | None = None
     labels: dict[str, str] = {}
+    priority: int = 0
     cancellation: Cancellation | None = None
     #: A person holds it.
     held: bool = False
@@ -159,6 +160,7 @@ def brief_of(task: Task) -> TaskBrief:
         done_at=task.done_at,
         member=task.spec.member,
         labels=task.spec.labels,
+        priority=task.spec.priority,
         cancellation=outcome.cancellation if outcome else None,
         held=task.hold is not None and RELEASE in task.hold.keys,
         again=any(each.end is not AttemptEnd.RETURNED for each in task.past),

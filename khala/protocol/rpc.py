@@ -156,6 +156,8 @@ class SortKey(StrEnum):
     CREATED_AT = "created_at"
     #: Open tasks are in no list of this order.
     FINISHED_AT = "finished_at"
+    #: Those of one priority by their submission.
+    PRIORITY = "priority"
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -163,6 +165,8 @@ class Place(Struct, frozen=True, kw_only=True):
 
     at: datetime
     id: TaskId
+    #: Goes before both in a list by priority; in others it is of no meaning.
+    priority: int = 0
 
 
 class TaskFilter(Struct, frozen=True, kw_only=True):
@@ -196,6 +200,8 @@ class ListTasks(TaskFilter, frozen=True, kw_only=True):
 
     sort: SortKey = SortKey.CREATED_AT
     oldest_first: bool = False
+    #: By priority: from the lowest one up. `oldest_first` is said of those of one priority then.
+    lowest_first: bool = False
     #: The `next` of the page before.
     after: Place | None = None
     #: Say how many there are, if that can be counted from an index.
@@ -216,8 +222,9 @@ class TaskRows(Struct, frozen=True, kw_only=True):
 
 def place_of(brief: TaskBrief, sort: SortKey) -> Place:
     """Where a row stands in a list of this order."""
-    at = brief.submitted_at if sort is SortKey.CREATED_AT else brief.done_at
-    return Place(at=at or brief.submitted_at, id=brief.id)
+    at = brief.done_at if sort is SortKey.FINISHED_AT else None
+    priority = brief.priority if sort is SortKey.PRIORITY else 0
+    return Place(at=at or brief.submitted_at, id=brief.id, priority=priority)
 
 
 class TaskPage(Struct, frozen=True, kw_only=True):

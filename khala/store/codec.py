@@ -59,6 +59,7 @@ BRIEF_FIELDS = {
     "done_at": 1,
     "spec.member": 1,
     "spec.labels": 1,
+    "spec.priority": 1,
     "hold.keys": 1,
     "past.end": 1,
 }
@@ -269,6 +270,7 @@ def brief_of_doc(doc: Mapping[str, Any]) -> TaskBrief:
         done_at=doc.get("done_at"),
         member=msgspec.convert(doc.get("spec", {}).get("member"), Member | None),
         labels=doc.get("spec", {}).get("labels", {}),
+        priority=doc.get("spec", {}).get("priority", 0),
         cancellation=msgspec.convert(outcome.get("cancellation"), Cancellation | None),
         held=RELEASE in doc.get("hold", {}).get("keys", ()),
         again=any(each["end"] != AttemptEnd.RETURNED for each in doc.get("past", ())),

@@ -1,6 +1,6 @@
 """How a page of tasks is found: along an index, and never by looking at all there is.
 
-A filter is either what an index is walked by (`_Branch`), or what is looked at in the documents on
+A filter is either what an index is walked by (`Branch`), or what is looked at in the documents on
 the way. The way has an end: after `WINDOW_DOCS` of an index that hold no full page, what was found
 is answered with the place that was reached, and the next page goes on from there. So a filter that
 nothing matches costs a million tasks a few requests more, and no request more than the others.
@@ -38,7 +38,7 @@ _OPEN_INDEXES = {
 }
 
 
-class _Branch(Struct, frozen=True, kw_only=True):
+class Branch(Struct, frozen=True, kw_only=True):
     """One index, and the part of it that is walked."""
 
     index: str
@@ -51,13 +51,43 @@ class _Found(Struct, frozen=True, kw_only=True):
     rows: list[TaskBrief]
     #: Nothing beyond this place was looked at; None: all there is.
     reached: Place | None = None
+    #: Windows that were not enough.
+    windows: int = 0
 
 
-async def list_tasks(tasks: Collection, query: ListTasks) -> TaskRows:
+class Page(Struct, frozen=True, kw_only=True):
+    rows: list[TaskBrief]
+    #: Where the next one begins; None: this is the last.
+    next: Place | None
+    windows: int = 0
+
+
+async def list_by_date(tasks: Collection, query: ListTasks) -> TaskRows:
     """One page. With filters that no index serves it may be short, or empty, and not the last."""
-    branches = await _named(tasks, query) or _branches(query)
-    residual = _residual(query, branches)
-    found = [await _walk(tasks, query, branch, residual) for branch in branches]
+    branches = await named(tasks, query) or branches_of(query)
+    page = await read_page(tasks, query, branches, residual_of(query, branches))
+    total = await count_if_indexed(tasks, query) if query.count else None
+    return rows_of(page, total)
+
+
+def rows_of(page: Page, total: int | None) -> TaskRows:
+    return TaskRows(
+        tasks=page.rows,
+        more=page.next is not None,
+        next=page.next,
+        total=None if total is None else min(total, LIST_TOTAL_MAX),
+        total_is_exact=total is not None and total <= LIST_TOTAL_MAX,
+    )
+
+
+async def read_page(
+    tasks: Collection,
+    query: ListTasks,
+    branches: Sequence[Branch],
+    residual: Sequence[Document],
+    windows: int = WINDOWS,
+) -> Page:
+    found = [await _walk(tasks, query, branch, residual, windows) for branch in branches]
     rows = sorted(
         (row for each in found for row in each.rows),
         key=lambda row: _order(place_of(row, query.sort)),
@@ -68,23 +98,23 @@ async def list_tasks(tasks: Collection, query: ListTasks) -> TaskRows:
         rows = [row for row in rows if not _beyond(place_of(row, query.sort), reached, query)]
     page = rows[: query.limit]
     more = len(rows) > query.limit
-    last = place_of(page[-1], query.sort) if more else reached
-    total = await _total(tasks, query, branches, residual) if query.count else None
-    return TaskRows(
-        tasks=page,
-        more=last is not None,
-        next=last,
-        total=None if total is None else min(total, LIST_TOTAL_MAX),
-        total_is_exact=total is not None and total <= LIST_TOTAL_MAX,
+    return Page(
+        rows=page,
+        next=place_of(page[-1], query.sort) if more else reached,
+        windows=max((each.windows for each in found), default=0),
     )
 
 
 async def _walk(
-    tasks: Collection, query: ListTasks, branch: _Branch, residual: Sequence[Document]
+    tasks: Collection,
+    query: ListTasks,
+    branch: Branch,
+    residual: Sequence[Document],
+    windows: int,
 ) -> _Found:
     rows: list[TaskBrief] = []
     after = query.after
-    for _ in range(WINDOWS):
+    for passed in range(windows):
         way = [branch.condition, *_bounds(query, after)]
         end = None
         if residual and branch.ordered:
@@ -99,13 +129,13 @@ async def _walk(
             )
         rows += map(brief_of_doc, docs)
         if end is None or len(rows) > query.limit:
-            return _Found(rows=rows)
+            return _Found(rows=rows, windows=passed)
         after = end
-    return _Found(rows=rows, reached=after)
+    return _Found(rows=rows, reached=after, windows=windows)
 
 
 async def _window_end(
-    tasks: Collection, query: ListTasks, branch: _Branch, way: Sequence[Document]
+    tasks: Collection, query: ListTasks, branch: Branch, way: Sequence[Document]
 ) -> Place | None:
     """The last place of the next window; None if the rest is no longer than one."""
     field = _FIELDS[query.sort]
@@ -120,14 +150,10 @@ async def _window_end(
     return Place(at=docs[0][field], id=task_id(docs[0]["_id"])) if docs else None
 
 
-async def _total(
-    tasks: Collection,
-    query: ListTasks,
-    branches: Sequence[_Branch],
-    residual: Sequence[Document],
-) -> int | None:
+async def count_if_indexed(tasks: Collection, query: ListTasks) -> int | None:
     """Up to one more than `LIST_TOTAL_MAX`; None where counting would mean looking at documents."""
-    if residual:
+    branches = branches_of(query)
+    if residual_of(query, branches):
         return None
     total = 0
     for branch in branches:
@@ -139,25 +165,25 @@ async def _total(
     return total
 
 
-def _branches(query: TaskFilter) -> list[_Branch]:
+def branches_of(query: TaskFilter) -> list[Branch]:
     """The narrowest way that some index offers."""
     if isinstance(query, ListTasks) and query.sort is SortKey.FINISHED_AT:
-        return [_Branch(index="ended", condition={"state": Dispatch.DONE.value})]
+        return [Branch(index="ended", condition={"state": Dispatch.DONE.value})]
     if query.labels:
-        return [_Branch(index="labels", condition={"labels": query.labels[0]})]
+        return [Branch(index="labels", condition={"labels": query.labels[0]})]
     if query.user is not None:
-        return [_Branch(index="user", condition={"user": query.user})]
+        return [Branch(index="user", condition={"user": query.user})]
     if query.held:
         # Whatever else a task waits for stands there, too: as much as waits, at the most.
-        return [_Branch(index="held_by_date", condition={"state": Dispatch.HELD.value})]
+        return [Branch(index="held_by_date", condition={"state": Dispatch.HELD.value})]
     if query.states:
         return list(_by_state(query.states))
     if query.reasons or query.verdicts:
         return list(_by_state(sorted(TERMINAL)))
-    return [_Branch(index="time", condition={})]
+    return [Branch(index="time", condition={})]
 
 
-async def _named(tasks: Collection, query: ListTasks) -> list[_Branch]:
+async def named(tasks: Collection, query: ListTasks) -> list[Branch]:
     """The task whose whole id is a word: it is found at once, and no name that holds the id."""
     for task in whole_ids(query.words):
         condition: Document = {"_id": ObjectId(task)}
@@ -166,16 +192,16 @@ async def _named(tasks: Collection, query: ListTasks) -> list[_Branch]:
         if there is not None:
             if query.sort is SortKey.FINISHED_AT:
                 condition["state"] = Dispatch.DONE.value
-            return [_Branch(index="_id_", condition=condition, ordered=False)]
+            return [Branch(index="_id_", condition=condition, ordered=False)]
     return []
 
 
-def _by_state(states: Sequence[TaskState]) -> Iterator[_Branch]:
+def _by_state(states: Sequence[TaskState]) -> Iterator[Branch]:
     dispatches: dict[Dispatch, None] = {}
     for state in states:
         if state in TERMINAL:
             condition = {"state": Dispatch.DONE.value, "outcome.ending": state.value}
-            yield _Branch(index="endings", condition=condition)
+            yield Branch(index="endings", condition=condition)
         elif state is TaskState.QUEUED:
             dispatches |= {Dispatch.QUEUED: None, Dispatch.HELD: None}
         else:
@@ -183,10 +209,10 @@ def _by_state(states: Sequence[TaskState]) -> Iterator[_Branch]:
     for dispatch in dispatches:
         index, condition = _OPEN_INDEXES[dispatch], {"state": dispatch.value}
         # What runs is as many as there are slots, and is put in order.
-        yield _Branch(index=index, condition=condition, ordered=dispatch is not Dispatch.LEASED)
+        yield Branch(index=index, condition=condition, ordered=dispatch is not Dispatch.LEASED)
 
 
-def _residual(query: ListTasks, branches: Sequence[_Branch]) -> list[Document]:
+def residual_of(query: ListTasks, branches: Sequence[Branch]) -> list[Document]:
     """What the indexes of `branches` do not answer."""
     conditions: list[Document] = []
     driving = branches[0].index

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
@@ -20,6 +19,7 @@ from khala.protocol.rpc import (
     TaskFilter,
     TaskPage,
     TaskRows,
+    place_of,
 )
 from khala.store.memory_state import MemoryState
 
@@ -69,27 +69,31 @@ class MemoryReads:
         )
 
     async def list_tasks(self, query: ListTasks) -> TaskRows:
-        def place(task: Task) -> tuple[datetime, TaskId]:
-            by_end = query.sort is SortKey.FINISHED_AT
-            return (task.done_at if by_end and task.done_at else task.submitted_at), task.id
+        def order(place: Place) -> tuple[int, float, int]:
+            # The ids of tasks are numbers, so that everything can be turned round.
+            priority = place.priority if query.lowest_first else -place.priority
+            sign = 1 if query.oldest_first else -1
+            return priority, sign * place.at.timestamp(), sign * int(place.id, 16)
+
+        def place(task: Task) -> tuple[int, float, int]:
+            return order(place_of(brief_of(task), query.sort))
 
         found = [row.task for row in self._state.tasks.values() if _matches(row.task, query)]
         if named := [each for each in whole_ids(query.words) if each in self._state.tasks]:
             found = [task for task in found if task.id == named[0]]
         if query.sort is SortKey.FINISHED_AT:
             found = [task for task in found if task.done_at is not None]
-        found.sort(key=place, reverse=not query.oldest_first)
+        found.sort(key=place)
         total = len(found) if query.count else None
         if query.after is not None:
-            last = (query.after.at, query.after.id)
-            beyond = operator.gt if query.oldest_first else operator.lt
-            found = [task for task in found if beyond(place(task), last)]
+            last = order(query.after)
+            found = [task for task in found if place(task) > last]
         page = found[: query.limit]
         more = len(found) > query.limit
         return TaskRows(
             tasks=[brief_of(task) for task in page],
             more=more,
-            next=Place(at=place(page[-1])[0], id=page[-1].id) if more else None,
+            next=place_of(brief_of(page[-1]), query.sort) if more else None,
             total=total,
             total_is_exact=total is not None,
         )

@@ -21,6 +21,7 @@ Indexes, each of which costs every write of the fields in it:
     user       one user's tasks by submission, for searches
     time       everybody's
     labels     tasks with a label by submission, an entry for each label
+    priorities those that were given a priority, each priority by submission
     endings    those that ended in one way, which may be few among millions
     ended      all that ended, by the date of that
     kept       the same of those that say themselves how long they are kept, by that first
@@ -44,7 +45,7 @@ from khala.store.client import change
 from khala.store.codec import Database, Document
 from khala.store.failures import changing, reading
 
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 
 TASKS = "tasks"
 PAYLOADS = "payloads"
@@ -225,6 +226,11 @@ _TASK_INDEXES: list[Document] = [
         "name": "labels",
         "key": {"labels": 1, "submitted_at": -1, "_id": -1},
         "partialFilterExpression": {"labels": {"$exists": True}},
+    },
+    {
+        "name": "priorities",
+        "key": {"state": 1, "spec.priority": -1, "submitted_at": -1, "_id": -1},
+        "partialFilterExpression": {"spec.priority": _PRESENT},
     },
     {
         "name": "endings",

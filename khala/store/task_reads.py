@@ -14,7 +14,7 @@ from khala.model.ids import TaskId
 from khala.model.limits import EARLY_S, LIST_LIMIT_MAX
 from khala.model.statements import Candidate, Counts
 from khala.model.task import Dispatch, Task, TaskBrief
-from khala.protocol.rpc import ListTasks, SearchTasks, TaskPage, TaskRows
+from khala.protocol.rpc import ListTasks, SearchTasks, SortKey, TaskPage, TaskRows
 from khala.store.codec import (
     BRIEF_FIELDS,
     CANDIDATE_FIELDS,
@@ -27,7 +27,8 @@ from khala.store.codec import (
 )
 from khala.store.dates import to_ms, utc_now
 from khala.store.failures import reading
-from khala.store.listing import EVERYTHING, list_tasks
+from khala.store.listing import EVERYTHING, list_by_date
+from khala.store.priorities import list_by_priority
 from khala.store.schema import ORDER_KEY
 
 
@@ -80,7 +81,8 @@ class TaskReads:
     async def list_tasks(self, query: ListTasks) -> TaskRows:
         """A page by its place in the order, not by its number: as fast for the last page as for
         the first, and nothing is shown twice because something was submitted meanwhile."""
-        return await list_tasks(self._tasks, query)
+        by = list_by_priority if query.sort is SortKey.PRIORITY else list_by_date
+        return await by(self._tasks, query)
 
     async def load_briefs(self, tasks: Sequence[TaskId]) -> list[TaskBrief]:
         """In no particular order; ids that do not exist are left out."""

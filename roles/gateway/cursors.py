@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from khala.model.errors import Rejected
 from khala.model.ids import parse_task_id
+from khala.model.order import PRIORITY_MAX
 from khala.protocol.rpc import Place
 
 #: Longer than any of ours.
@@ -34,9 +35,10 @@ class Cursor(Struct, frozen=True, kw_only=True):
 
 def write_cursor(cursor: Cursor, given: Mapping[str, str]) -> str:
     """`given` is the query that the page was asked for with."""
-    milliseconds = round(cursor.place.at.timestamp() * _MS_PER_S)
+    place = cursor.place
+    milliseconds = round(place.at.timestamp() * _MS_PER_S)
     direction = "b" if cursor.backward else "f"
-    payload = f"{direction}{milliseconds:x}.{cursor.place.id}".encode()
+    payload = f"{direction}{milliseconds:x}.{place.id}.{place.priority}".encode()
     return urlsafe_b64encode(_digest(payload, given) + payload).decode().rstrip("=")
 
 
@@ -44,15 +46,23 @@ def read_cursor(text: str, given: Mapping[str, str]) -> Cursor:
     """Raise `Rejected` for anything but a cursor of the same query."""
     try:
         payload = _payload(text, given)
-        at, _, task = payload[1:].decode("ascii").partition(".")
+        at, task, priority = payload[1:].decode("ascii").split(".")
         moment = datetime.fromtimestamp(int(at, 16) / _MS_PER_S, UTC)
-        place = Place(at=moment, id=parse_task_id(task))
+        place = Place(at=moment, id=parse_task_id(task), priority=_priority_in(priority))
     except (ValueError, OverflowError, OSError, Rejected):
         raise Rejected(
             f"cursor: {text[:80]!r} is none of this list with these filters; leave it out to begin",
             field="cursor",
         ) from None
     return Cursor(place=place, backward=payload[:1] == b"b")
+
+
+def _priority_in(text: str) -> int:
+    """Anybody can make a cursor, also of a number that no message holds."""
+    priority = int(text)
+    if abs(priority) > PRIORITY_MAX:
+        raise ValueError(text)
+    return priority
 
 
 def _payload(text: str, given: Mapping[str, str]) -> bytes:

@@ -32,4 +32,5 @@ def row_of(brief: TaskBrief) -> v2.Row:
         job=place_of(brief.member),
         cancellation=brief.cancellation,
         held=brief.held,
+        priority=brief.priority,
     )

@@ -45,9 +45,10 @@ class Order(StrEnum):
 
 
 class ListQuery(FilterSpec, frozen=True, kw_only=True):
-    #: What orders it; with `finished_at` only tasks that have ended are in it.
+    #: What orders it; with `finished_at` only tasks that have ended are in it, and with `priority`
+    #: the highest comes first.
     sort: SortKey = SortKey.CREATED_AT
-    #: Which comes first.
+    #: Which comes first; by priority, of those that have the same.
     order: Order = Order.NEWEST
     #: `next_cursor` or `prev_cursor` of a page with the same filters.
     cursor: Annotated[str, Meta(extra_json_schema={"maxLength": CURSOR_CHARS})] | None = None
@@ -131,6 +132,7 @@ def list_of(query: ListQuery, after: Cursor | None) -> ListTasks:
         **msgspec.structs.asdict(filter_of(query)),
         sort=query.sort,
         oldest_first=(query.order is Order.OLDEST) is not backward,
+        lowest_first=backward,
         after=after.place if after else None,
         count=after is None,
         limit=query.limit,

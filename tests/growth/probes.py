@@ -114,6 +114,12 @@ PROBES = (
     Probe(name="page of one user", ask=_page(user=7)),
     Probe(name="page of what waits", ask=_page(states=(TaskState.QUEUED,))),
     Probe(name="page by the end", ask=_page(sort=SortKey.FINISHED_AT)),
+    Probe(name="page by priority", ask=_page(sort=SortKey.PRIORITY), searches=True),
+    Probe(
+        name="page of what waits by priority",
+        ask=_page(sort=SortKey.PRIORITY, states=(TaskState.QUEUED,)),
+        searches=True,
+    ),
     Probe(name="page by a name that none has", ask=_page(name="nowhere"), searches=True),
     Probe(name="page by words that none has", ask=_page(words=("no", "where=1")), searches=True),
     Probe(name="page by words that are a label", ask=_page(words=("course=7",)), searches=True),

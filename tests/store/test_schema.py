@@ -96,6 +96,7 @@ async def test_schema_is_ensured_by_many_at_once(mongo: MongoStore) -> None:
         indexes = await database[TASKS].index_information()
         waiting = {"order", "held", "dependents", "holds", "due", "expiring"}
         found = {"idem", "user", "time", "endings", "ended", "labels", "blobs", "members", "kept"}
+        found.add("priorities")
         waiting |= {"queued_by_date", "held_by_date"}
         assert set(indexes) == {"_id_", "leases"} | found | waiting
         for version, replaced in ((1, "ready"), (2, "queue"), (4, "queue")):

@@ -254,6 +254,7 @@ class Row(Struct, frozen=True, kw_only=True):
     cancellation: Cancellation | None = None
     #: A person holds it.
     held: bool = False
+    priority: int = 0
 
 
 class Page(Struct, frozen=True, kw_only=True):

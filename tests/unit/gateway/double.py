@@ -48,6 +48,7 @@ from khala.protocol.rpc import (
     LogGrew,
     MetricsView,
     SearchTasks,
+    SortKey,
     SubmitTask,
     Submitted,
     TaskChanged,
@@ -329,6 +330,8 @@ class JudicatorDouble:
     async def list_tasks(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=ListTasks)
         found = self._in_order(query)
+        if query.sort is SortKey.PRIORITY:
+            found.sort(key=lambda task: task.spec.priority, reverse=not query.lowest_first)
         if query.after is not None:
             found = found[[task.id for task in found].index(query.after.id) + 1 :]
         rows = [brief_of(task) for task in found[: query.limit]]

@@ -280,6 +280,7 @@ async def test_events(site: Site) -> None:
             "finished_at": None,
             "cancellation": None,
             "held": False,
+            "priority": 0,
             "job": None,
         }
         await events.aclose()  # type: ignore[attr-defined]

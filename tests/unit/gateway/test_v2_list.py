@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from khala.model.errors import Rejected
 from khala.model.ids import TaskId
@@ -130,6 +131,28 @@ def test_parameters_become_a_query() -> None:
     assert query.states == (TaskState.FAILED, TaskState.QUEUED)
 
 
+async def test_a_list_by_priority_leads_back(site: Site) -> None:
+    for priority in (0, 3, -3, 3, 0):
+        site.judicator.add(replace(task_of(), user=93, priority=priority))
+    seen: list[tuple[str, int]] = []
+    back = None
+    url = "/api/v2/tasks?user=93&limit=2&sort=priority&order=oldest"
+    while url:
+        async with site.http.get(site.url(url)) as response:
+            assert response.status == 200
+            body = await response.json()
+            link, back = response.links.get("next"), response.links.get("prev")
+        seen += [(row["id"], row["priority"]) for row in body["items"]]
+        url = str(link["url"]).removeprefix(site.base) if link else ""
+    assert [priority for _, priority in seen] == [3, 3, 0, 0, -3]
+    assert seen[0] < seen[1]
+    assert seen[2] < seen[3]
+    assert back is not None
+    async with site.http.get(str(back["url"])) as response:
+        rows = (await response.json())["items"]
+    assert [(row["id"], row["priority"]) for row in rows] == seen[2:4]
+
+
 async def test_pages_follow_their_cursor(site: Site) -> None:
     tasks = [site.judicator.add(msgspec.structs.replace(task_of(), user=91)) for _ in range(5)]
     seen: list[str] = []
@@ -147,6 +170,7 @@ async def test_pages_follow_their_cursor(site: Site) -> None:
 
 def test_a_cursor_belongs_to_its_filters() -> None:
     place = Place(at=datetime(2026, 11, 24, 0, 4, 8, 615000, tzinfo=UTC), id=TaskId("ab" * 12))
+    place = replace(place, priority=-100)
     for backward in (False, True):
         cursor = Cursor(place=place, backward=backward)
         text = write_cursor(cursor, {"user": "7", "limit": "9"})
@@ -155,6 +179,10 @@ def test_a_cursor_belongs_to_its_filters() -> None:
         for given in ({}, {"user": "8"}, {"user": "7", "state": "failed"}):
             with pytest.raises(Rejected, match="cursor"):
                 read_cursor(text, given)
+        far = replace(place, priority=10**20)
+        made = write_cursor(Cursor(place=far, backward=backward), {})
+        with pytest.raises(Rejected, match="cursor"):
+            read_cursor(made, {})
         for broken in (text[:-4], text[4:], "A" + text[1:], text.swapcase(), ""):
             with pytest.raises(Rejected, match="cursor"):
                 read_cursor(broken, {"user": "7"})
