@@ -145,7 +145,7 @@ async def list_tasks(khala: AsyncKhala, listed: Listed) -> int:
     rows, more = await _rows_of(khala, listed)
     tables.show_rows(rows, listed.form, listed.columns)
     if more and listed.form in (Form.TABLE, Form.WIDE):
-        click.echo(f"khala: the newest {len(rows)}; --limit shows more", err=True)
+        click.echo(f"khala: the first {len(rows)}; --limit shows more", err=True)
     return 0
 
 

@@ -16,6 +16,7 @@ from roles.client.load_commands import LOAD_COMMANDS
 from roles.client.node_commands import NODE_COMMANDS
 from roles.client.options import (
     SELECTORS,
+    SORTS,
     STATES,
     act,
     complete_task,
@@ -98,7 +99,7 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     act(connection, lambda khala: acts.submit(khala, connection, task, sending))
 
 
-@click.command(short_help="List tasks, newest first.")
+@click.command(short_help="List tasks.")
 @formed
 @click.option(
     "--state",
@@ -114,17 +115,24 @@ def submit(connection: Connection, wait: bool, **options: Any) -> None:
     help="By words, each in the name, the beginning of the id (6 digits or more), or KEY=VALUE.",
 )
 @filtered
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    help="finished_at: only what has ended; priority: the highest first.  [default: created_at]",
+)
+@click.option("--oldest", is_flag=True, help="The oldest first; by priority, of each.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True)
 @click.option("--columns", metavar="NAME,...", help="Of the table: id, name, state, executor, ...")
 @click.option("-w", "--watch", is_flag=True, help="Show it again when a task has changed.")
 @click.option("--looks", type=click.IntRange(min=1), help="With --watch: end after so many.")
 @connected
 def ls(connection: Connection, form: str, matching: str | None, limit: int, **given: Any) -> None:
-    """List tasks, newest first.
+    """List tasks, the newest first unless asked otherwise.
 
     \b
       khala.pex ls --state queued,running --columns id,name,executor
       khala.pex ls --search 'alpha hw=3'
+      khala.pex ls --sort priority --oldest --state queued
       khala.pex ls --watch --filter label=course=cs101
       khala.pex ls --watch -o jsonl | jq -r 'select(.done) | .id'
 
@@ -142,9 +150,13 @@ def ls(connection: Connection, form: str, matching: str | None, limit: int, **gi
         filters["user"] = str(given["user"])
     if given["search"] is not None:
         filters["q"] = given["search"]
+    if given["sort"] is not None:
+        filters["sort"] = given["sort"]
+    if given["oldest"]:
+        filters["order"] = "oldest"
     shown = acts.Listed(
         form=Form(form),
-        columns=columns_of(given["columns"], Form(form)),
+        columns=columns_of(given["columns"], Form(form), given["sort"]),
         filters=filters,
         limit=limit,
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., object])
 FORMS = ("table", "wide", "json", "jsonl", "yaml", "name")
+SORTS = ("created_at", "finished_at", "priority")
 STATES = (
     "queued",
     "starting",

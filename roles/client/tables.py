@@ -51,6 +51,7 @@ _WIDE: dict[str, Cell] = {
 }
 #: Shown when they are asked for.
 _MORE: dict[str, Cell] = {
+    "PRIORITY": lambda row: str(row.priority),
     "VERDICT": lambda row: row.verdict or "-",
     "SCORE": lambda row: f"{row.score.got:g}/{row.score.of}" if row.score else "-",
     "JOB": lambda row: row.job.id if row.job else "-",
@@ -59,13 +60,16 @@ _MORE: dict[str, Cell] = {
     "FINISHED": lambda row: date(row.finished_at) if row.finished_at else "-",
 }
 _ALL = _COLUMNS | _WIDE | _MORE
+_SHOWN_BY = {"finished_at": "FINISHED", "priority": "PRIORITY"}
 _STEPS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
-def columns_of(text: str | None, form: Form) -> list[str]:
-    """The names in `--columns`, or those that the form has. Raises Rejected."""
+def columns_of(text: str | None, form: Form, sort: str | None = None) -> list[str]:
+    """The names in `--columns`, or those that the form has, and what the list is ordered by. Raises
+    Rejected."""
     if text is None:
-        return [*_COLUMNS, *(_WIDE if form is Form.WIDE else ())]
+        by = [_SHOWN_BY[sort]] if sort in _SHOWN_BY else []
+        return [*_COLUMNS, *(_WIDE if form is Form.WIDE else ()), *by]
     if form not in (Form.TABLE, Form.WIDE):
         raise Rejected(
             f"--columns: a table has columns, -o {form} has none; leave out one of them",

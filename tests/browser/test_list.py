@@ -127,6 +127,29 @@ def test_pager_shows_every_task_once(page: Page, khala: Khala) -> None:
     assert shown_ids(page) == submitted[:10]
 
 
+def test_the_urgent_come_first_when_asked_for(page: Page, khala: Khala) -> None:
+    def submit(priority: int) -> str:
+        task = {"user": 307, "priority": priority, "stages": {"execute": {"command": "true"}}}
+        return str(khala.send("POST", "/api/v2/tasks?wait=60s", task)[1]["id"])
+
+    low, none, high, other = (submit(priority) for priority in (-5, 0, 20, 20))
+    page.goto("/tasks?user=307")
+    expect_settled(page, 4)
+    assert shown_ids(page) == [other, high, none, low]
+    page.get_by_role("link", name=re.compile("^Priority")).click()
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("Priority")
+    expect_settled(page, 4)
+    assert shown_ids(page) == [other, high, none, low]
+    page.get_by_role("link", name=re.compile("^Created")).click()
+    expect(page).to_have_url(re.compile("sort=priority&order=oldest"))
+    expect_settled(page, 4)
+    assert shown_ids(page) == [high, other, none, low]
+    expect(page.get_by_test_id("priority")).to_have_text(["20", "20", "—", "-5"])
+    page.get_by_role("link", name=re.compile("^Priority")).click()
+    expect_settled(page, 4)
+    assert shown_ids(page) == [low, none, high, other]
+
+
 def test_filter_by_what_tasks_are_called_and_how_they_ended(page: Page, khala: Khala) -> None:
     def submit(command: str, **more: object) -> str:
         task = {"user": 305, "stages": {"execute": {"command": command}}, **more}

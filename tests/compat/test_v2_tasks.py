@@ -272,3 +272,35 @@ def test_tasks_are_found_by_words(stack: str) -> None:
         act = {"action": "cancel", "filter": matching, "expect_count": count}
         status, acted = call(stack, "POST", "/api/v2/tasks/actions", act)
         assert (status, acted.get("cancelled")) == (200, count), acted
+
+
+def test_a_list_by_priority_has_the_urgent_first(stack: str) -> None:
+    made = []
+    for priority in (-1, 0, 100, 0, 100):
+        document = {
+            "user": 4713,
+            "priority": priority,
+            "held": True,
+            "stages": {"execute": {"command": "true"}},
+        }
+        status, created, _ = post(stack, document, "")
+        assert status == 201
+        made.append(created["id"])
+    address = "/api/v2/tasks?user=4713&sort=priority"
+    _, page = call(stack, "GET", address)
+    assert [row["id"] for row in page["items"]] == [made[n] for n in (4, 2, 3, 1, 0)]
+    assert [row["priority"] for row in page["items"]] == [100, 100, 0, 0, -1]
+    assert page["total"] == 5
+    found: list[str] = []
+    cursor = ""
+    while cursor is not None:
+        _, page = call(stack, "GET", f"{address}&order=oldest&state=queued&limit=2{cursor}")
+        found += [row["id"] for row in page["items"]]
+        cursor = page["next_cursor"] and f"&cursor={page['next_cursor']}"
+    assert found == [made[n] for n in (2, 4, 1, 3, 0)]
+    # What is moved while it waits stands elsewhere.
+    assert call(stack, "PATCH", f"/api/v2/tasks/{made[0]}", {"priority": 7})[0] == 200
+    _, page = call(stack, "GET", f"{address}&order=oldest")
+    assert [row["id"] for row in page["items"]] == [made[n] for n in (2, 4, 0, 1, 3)]
+    body = {"action": "cancel", "filter": {"user": 4713}, "expect_count": 5}
+    assert call(stack, "POST", "/api/v2/tasks/actions", body)[0] == 200

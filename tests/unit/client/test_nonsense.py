@@ -97,3 +97,5 @@ def test_a_node_is_a_label_that_is_required() -> None:
 def test_columns_are_those_that_are_named_in_their_order() -> None:
     assert columns_of("state, ID,verdict", Form.TABLE) == ["STATE", "ID", "VERDICT"]
     assert len(columns_of(None, Form.WIDE)) > len(columns_of(None, Form.TABLE))
+    assert columns_of(None, Form.TABLE, "priority")[-1] == "PRIORITY"
+    assert columns_of("id", Form.TABLE, "priority") == ["ID"]

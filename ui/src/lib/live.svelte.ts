@@ -29,6 +29,7 @@ export interface TaskEvent {
   updated_at: string;
   done: boolean;
   held: boolean;
+  priority: number;
   job: Place | null;
 }
 

@@ -20,6 +20,7 @@ describe("the address of a view", () => {
     "/tasks",
     `/tasks?id=${ID}&user=3`,
     "/tasks?q=alpha+hw%3D3&user=3",
+    "/tasks?sort=priority&order=oldest",
     "/tasks?start=2026-01-01T00%3A00%3A00Z&end=2026-01-02T00%3A00%3A01Z&order=oldest&limit=100&page=7&cursor=abc",
     "/tasks?state=failed%2Cerror&reason=memory&verdict=MLE&label=hw%3D3&name=a%2Bb&node=e1&held=true",
   ])("%s survives a round trip", (href) => {
@@ -36,7 +37,7 @@ describe("the address of a view", () => {
 it("asks in the words of the list", () => {
   const asked = requestOf(
     view(
-      "start=2026-01-01T02:00:00%2B02:00&id=6B04D4&label=hw%3D3,+a%3Db&order=oldest&held=false&cursor=c",
+      "start=2026-01-01T02:00:00%2B02:00&id=6B04D4&label=hw%3D3,+a%3Db&sort=priority&order=oldest&held=false&cursor=c",
     ),
   );
   expect(Object.fromEntries(asked)).toEqual({
@@ -45,6 +46,7 @@ it("asks in the words of the list", () => {
     created_after: "2026-01-01T00:00:00Z",
     label: "hw=3,a=b",
     held: "false",
+    sort: "priority",
     order: "oldest",
     cursor: "c",
   });

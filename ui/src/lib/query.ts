@@ -24,6 +24,8 @@ export interface View {
   node: string;
   /** `true` or `false`: whether a person holds it. */
   held: string;
+  /** The highest first; the dates are of those that have the same. */
+  byPriority: boolean;
   oldestFirst: boolean;
   limit: number;
   /** A page is found by its cursor; its number is for people. */
@@ -72,6 +74,7 @@ export function parseView(parameters: URLSearchParams): View {
     name: text("name"),
     node: text("node"),
     held: /^(true|false)$/.exec(text("held"))?.[0] ?? "",
+    byPriority: text("sort") === "priority",
     oldestFirst: text("order") === "oldest",
     limit: LIMITS.includes(limit) ? limit : DEFAULT_LIMIT,
     // Without its cursor a page is nowhere: the first one is shown.
@@ -98,6 +101,7 @@ function iso(time: number): string {
 export function hrefOf(view: View): string {
   const parameters = new URLSearchParams();
   for (const name of FILTERS) if (view[name]) parameters.set(name, view[name]);
+  if (view.byPriority) parameters.set("sort", "priority");
   if (view.oldestFirst) parameters.set("order", "oldest");
   if (view.limit !== DEFAULT_LIMIT) parameters.set("limit", `${view.limit}`);
   if (view.page > 1) parameters.set("page", `${view.page}`);
@@ -135,6 +139,7 @@ export function requestOf(view: View): URLSearchParams {
   put("label", labelsOf(view).join(","));
   for (const name of ["state", "reason", "verdict", "name", "node", "held", "cursor"] as const)
     put(name, view[name]);
+  if (view.byPriority) parameters.set("sort", "priority");
   if (view.oldestFirst) parameters.set("order", "oldest");
   return parameters;
 }

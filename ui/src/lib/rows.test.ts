@@ -18,6 +18,7 @@ function row(id: string, created: number, more: Partial<Row> = {}): Row {
     updatedAt: Date.parse(at(created)),
     done: false,
     held: false,
+    priority: 0,
     ...more,
   };
 }
@@ -43,6 +44,7 @@ function event(
     updated_at: at(updated),
     done: false,
     held: false,
+    priority: 0,
     ...more,
   };
 }

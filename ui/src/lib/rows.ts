@@ -23,6 +23,7 @@ export interface Row {
   updatedAt: number;
   done: boolean;
   held: boolean;
+  priority: number;
 }
 
 /** Events bring the same rows. */
@@ -40,6 +41,7 @@ export function rowOf(row: TaskRow | TaskEvent): Row {
     updatedAt: parseTime(row.updated_at),
     done: row.done,
     held: row.held,
+    priority: row.priority,
   };
 }
 

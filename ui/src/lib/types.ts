@@ -184,6 +184,7 @@ export interface TaskRow {
   done: boolean;
   verdict: string | null;
   held: boolean;
+  priority: number;
   job: Place | null;
 }
 
