@@ -129,11 +129,11 @@ def test_pager_shows_every_task_once(page: Page, khala: Khala) -> None:
 
 def test_the_urgent_come_first_when_asked_for(page: Page, khala: Khala) -> None:
     def submit(priority: int) -> str:
-        task = {"user": 307, "priority": priority, "stages": {"execute": {"command": "true"}}}
+        task = {"user": 312, "priority": priority, "stages": {"execute": {"command": "true"}}}
         return str(khala.send("POST", "/api/v2/tasks?wait=60s", task)[1]["id"])
 
     low, none, high, other = (submit(priority) for priority in (-5, 0, 20, 20))
-    page.goto("/tasks?user=307")
+    page.goto("/tasks?user=312")
     expect_settled(page, 4)
     assert shown_ids(page) == [other, high, none, low]
     page.get_by_role("link", name=re.compile("^Priority")).click()
