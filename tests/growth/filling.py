@@ -24,6 +24,8 @@ USERS = LABELS = 10
 FAILED_EVERY = 10
 #: Beside so many finished tasks, one waits.
 QUEUED_EVERY = 10
+#: One in so many has a priority.
+PRIORITY_EVERY = 3
 #: In one statement; a busy server has a deadline for each.
 _BATCH = 1000
 _GAP = timedelta(milliseconds=20)
@@ -71,9 +73,11 @@ class Filling:
     def _copy(self, number: int) -> dict[str, Any]:
         failed = number % FAILED_EVERY == 0
         at = self.at(number)
+        model = self._models["failed" if failed else "succeeded"]
         return {
-            **self._models["failed" if failed else "succeeded"],
+            **model,
             "_id": ObjectId(mint_task_id()),
+            "spec": {**model["spec"], **_priority_of(number)},
             "user": Int64(number % USERS),
             "labels": [f"course={number % LABELS}"],
             "submitted_at": at,
@@ -82,9 +86,11 @@ class Filling:
 
     def _queued(self, number: int) -> dict[str, Any]:
         at = self.at(number)
+        model = self._models["queued"]
         return {
-            **self._models["queued"],
+            **model,
             "_id": ObjectId(mint_task_id()),
+            "spec": {**model["spec"], **_priority_of(number)},
             "user": Int64(number % USERS),
             "submitted_at": at,
             "rank": at,
@@ -97,3 +103,7 @@ class Filling:
     @property
     def middle(self) -> Place:
         return Place(at=self.at(self.size // 2), id=mint_task_id())
+
+
+def _priority_of(number: int) -> dict[str, int]:
+    return {} if number % PRIORITY_EVERY else {"priority": 5}

@@ -72,6 +72,14 @@ async def _whole_id(store: MongoStore, filling: Filling) -> None:
     assert [row.id for row in found.tasks] == [middle.id]
 
 
+async def _plain(store: MongoStore, filling: Filling) -> object:
+    """Behind all that have a priority."""
+    query = ListTasks(limit=PAGE, sort=SortKey.PRIORITY, after=filling.middle)
+    found = await store.tasks.list_tasks(query)
+    assert not any(task.priority for task in found.tasks)
+    return found
+
+
 async def _life(store: MongoStore, filling: Filling) -> None:
     """One task from its submission to its end, behind all that wait."""
     task = a_task()
@@ -114,12 +122,12 @@ PROBES = (
     Probe(name="page of one user", ask=_page(user=7)),
     Probe(name="page of what waits", ask=_page(states=(TaskState.QUEUED,))),
     Probe(name="page by the end", ask=_page(sort=SortKey.FINISHED_AT)),
-    Probe(name="page by priority", ask=_page(sort=SortKey.PRIORITY), searches=True),
+    Probe(name="page by priority", ask=_page(sort=SortKey.PRIORITY)),
     Probe(
         name="page of what waits by priority",
         ask=_page(sort=SortKey.PRIORITY, states=(TaskState.QUEUED,)),
-        searches=True,
     ),
+    Probe(name="page by priority, of those without one", ask=_plain, searches=True),
     Probe(name="page by a name that none has", ask=_page(name="nowhere"), searches=True),
     Probe(name="page by words that none has", ask=_page(words=("no", "where=1")), searches=True),
     Probe(name="page by words that are a label", ask=_page(words=("course=7",)), searches=True),
