@@ -31,6 +31,7 @@ from khala.protocol.rpc import (
     Patched,
     PatchTask,
     SearchTasks,
+    SortKey,
     SubmitTask,
     Submitted,
     TaskPage,
@@ -144,10 +145,9 @@ class JudicatorClient(AccessClient, BlobClient, JobClient, LogClient):
         return parse(_decode_page, await self._call(call))
 
     async def list_tasks(self, query: ListTasks) -> TaskRows:
-        path = "/rpc/v1/tasks/list/words" if query.words else "/rpc/v1/tasks/list"
-        call = Call(
-            method="POST", path=path, body=_encode(query), reads=True, newer=bool(query.words)
-        )
+        newer = bool(query.words) or query.sort is SortKey.PRIORITY
+        path = "/rpc/v1/tasks/list/newer" if newer else "/rpc/v1/tasks/list"
+        call = Call(method="POST", path=path, body=_encode(query), reads=True, newer=newer)
         return parse(_decode_rows, await self._call(call))
 
     # ---- the queue, and what ended ------------------------------------------------------------

@@ -13,7 +13,7 @@ exceptions.
     POST   /rpc/v1/tasks/patched                  Patched: forget what is remembered of these
     POST   /rpc/v1/tasks/search                   SearchTasks -> TaskPage
     POST   /rpc/v1/tasks/list                     ListTasks -> TaskRows
-    POST   /rpc/v1/tasks/list/words               the same, with `words`
+    POST   /rpc/v1/tasks/list/newer               the same, with `words` or by priority
     GET    /rpc/v1/tasks/<id>/parts/<part>        -> the bytes of a payload part;
                                                   `?first=N&size=N`: some of them
     GET    /rpc/v1/tasks/<id>/streams/<stream>    -> the bytes of a recorded output;
@@ -156,7 +156,7 @@ class SortKey(StrEnum):
     CREATED_AT = "created_at"
     #: Open tasks are in no list of this order.
     FINISHED_AT = "finished_at"
-    #: Those of one priority by their submission.
+    #: Those of one priority by their submission. Asked at an address of its own: see `words`.
     PRIORITY = "priority"
 
 

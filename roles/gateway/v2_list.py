@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 from sanic import Request
 from sanic.response import HTTPResponse
 
@@ -167,4 +168,4 @@ def _turn(query: ListQuery, at: Cursor) -> Place | None:
     number = int(at.place.id, 16) + step
     if not 0 <= number < 16**_ID_DIGITS:
         return None
-    return Place(at=at.place.at, id=TaskId(f"{number:0{_ID_DIGITS}x}"))
+    return replace(at.place, id=TaskId(f"{number:0{_ID_DIGITS}x}"))

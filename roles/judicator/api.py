@@ -91,7 +91,7 @@ class Api:
         routes.add("POST", "/rpc/v1/tasks", self.submit)
         routes.add("POST", "/rpc/v1/tasks/search", self.search)
         routes.add("POST", "/rpc/v1/tasks/list", self.list_tasks)
-        routes.add("POST", "/rpc/v1/tasks/list/words", self.list_tasks)
+        routes.add("POST", "/rpc/v1/tasks/list/newer", self.list_tasks)
         routes.add("GET", task, self.get)
         routes.add("DELETE", task, self.cancel)
         routes.add("POST", f"{task}/forget", self.forget)

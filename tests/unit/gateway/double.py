@@ -204,7 +204,7 @@ class JudicatorDouble:
         task = "/rpc/v1/tasks/<task_id:str>"
         app.add_route(self.submit, "/rpc/v1/tasks", methods=["POST"])
         app.add_route(self.search, "/rpc/v1/tasks/search", methods=["POST"])
-        for name in ("list", "list/words"):
+        for name in ("list", "list/newer"):
             app.add_route(self.list_tasks, f"/rpc/v1/tasks/{name}", methods=["POST"], name=name)
         app.add_route(self.get, task, methods=["GET"])
         app.add_route(self.cancel, task, methods=["DELETE"])

@@ -17,7 +17,7 @@ from khala.net.address_book import AddressBook
 from khala.net.client import JudicatorClient
 from khala.net.credentials import Credentials
 from khala.net.secrets import SecretFile
-from khala.protocol.rpc import ListTasks, SearchTasks
+from khala.protocol.rpc import ListTasks, SearchTasks, SortKey
 from tests.unit.gateway.double import JudicatorDouble
 from tests.unit.gateway.test_kv2 import task_of
 
@@ -73,20 +73,25 @@ async def test_a_refusal_is_final(secret_file: Path, error: Rejected) -> None:
         assert judicator.requests == 1
 
 
-async def test_words_are_asked_of_judicators_that_know_them(secret_file: Path) -> None:
-    """One that left them out would find every task, and somebody may be about to cancel these."""
+@pytest.mark.parametrize(
+    "query",
+    [ListTasks(words=("a",), limit=1), ListTasks(sort=SortKey.PRIORITY, limit=1)],
+)
+async def test_what_is_newer_is_asked_of_judicators_that_know_it(
+    secret_file: Path, query: ListTasks
+) -> None:
+    """One that left words out would find every task, and somebody may be about to cancel these."""
     older = JudicatorDouble(secret_file)
     await older.start()
-    older.broken = NotFound("there is nothing at /rpc/v1/tasks/list/words")
-    words = ListTasks(words=("a",), limit=1)
+    older.broken = NotFound("there is nothing at /rpc/v1/tasks/list/newer")
     try:
         async with connected(secret_file, older.address) as (client, judicator):
             for _ in range(4):
-                assert (await client.list_tasks(words)).tasks == []
+                assert (await client.list_tasks(query)).tasks == []
             assert judicator.requests == 4
             judicator.broken = older.broken
             with pytest.raises(Unavailable, match="is older than what it was asked; upgrade it"):
-                await client.list_tasks(words)
+                await client.list_tasks(query)
     finally:
         await older.stop()
 
