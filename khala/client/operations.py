@@ -37,8 +37,8 @@ class OperatorCalls(BackupCalls):
         return parse(Transferred, await self._post(path, {"to": to}))
 
     async def cluster_config(self) -> ClusterConfig:
-        """What judicators were told to keep and to bound, the quotas that are set in the cluster,
-        and what the gateway lets a task ask for."""
+        """What judicators were told to keep and to bound, what is set in the cluster of that, and
+        what the gateway lets a task ask for."""
         return parse(ClusterConfig, await self._ask("GET", _CONFIG))
 
     async def set_quotas(
@@ -46,12 +46,26 @@ class OperatorCalls(BackupCalls):
     ) -> ClusterConfig:
         """Change what is set in the cluster of quotas; the settings as they are then. A merge
         patch: `{"default": {"queued": 500}, "users": {"7": {"running": 4}, "8": None}}`, where 0 is
-        no bound and None takes away what is set. Raise `Changed` if they are not any more as in
-        `if_match`, which was read."""
+        no bound and None takes away what is set. Raise `Changed` if what is set is not any more as
+        in `if_match`, which was read."""
+        return await self._set("quotas", quotas, if_match)
+
+    async def set_keeping(
+        self, keeping: Mapping[str, object], *, if_match: ClusterConfig | None = None
+    ) -> ClusterConfig:
+        """Change what is set in the cluster of what it keeps; the settings as they are then. A
+        merge patch: `{"retention": {"age_s": 86400}, "audit_s": None}`, where 0 is no bound and
+        None takes away what is set. What keeps less than before begins a day later, at
+        `keeping.less_from`. Raise `Changed` as `set_quotas`."""
+        return await self._set("keeping", keeping, if_match)
+
+    async def _set(
+        self, what: str, patch: Mapping[str, object], known: ClusterConfig | None
+    ) -> ClusterConfig:
         headers = {"Content-Type": "application/merge-patch+json"}
-        if if_match is not None and if_match.quotas is not None:
-            headers["If-Match"] = f'"{if_match.quotas.revision}"'
-        body = msgspec.json.encode({"quotas": quotas})
+        if known is not None and known.quotas is not None:
+            headers["If-Match"] = f'"{known.quotas.revision}"'
+        body = msgspec.json.encode({what: patch})
         answer = await self._ask("PATCH", _CONFIG, body=body, headers=headers)
         return parse(ClusterConfig, answer)
 

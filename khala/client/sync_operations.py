@@ -35,6 +35,11 @@ class BlockingOperations(BlockingAccess):
     ) -> ClusterConfig:
         return self._do(self._inner.set_quotas(quotas, if_match=if_match))
 
+    def set_keeping(
+        self, keeping: Mapping[str, object], *, if_match: ClusterConfig | None = None
+    ) -> ClusterConfig:
+        return self._do(self._inner.set_keeping(keeping, if_match=if_match))
+
     def join_tokens(self) -> list[JoinToken]:
         return self._do(self._inner.join_tokens())
 

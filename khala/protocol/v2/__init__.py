@@ -40,14 +40,17 @@ from khala.protocol.v2.cases import (
 )
 from khala.protocol.v2.config import (
     ClusterConfig,
+    ClusterKeeping,
     ClusterQuotas,
     GatewayConfig,
     JudicatorConfig,
     Keeping,
+    KeepingInForce,
     QuotaBounds,
     QuotaConfig,
     QuotasInForce,
     SetBounds,
+    SetRetention,
 )
 from khala.protocol.v2.events import (
     Denied,
@@ -187,6 +190,7 @@ __all__ = [
     "Cases",
     "Check",
     "ClusterConfig",
+    "ClusterKeeping",
     "ClusterQuotas",
     "Collected",
     "Counts",
@@ -236,6 +240,7 @@ __all__ = [
     "JudicatorConfig",
     "JudicatorNode",
     "Keeping",
+    "KeepingInForce",
     "Kept",
     "KnownBy",
     "LeftOut",
@@ -288,6 +293,7 @@ __all__ = [
     "ScaleLine",
     "Score",
     "SetBounds",
+    "SetRetention",
     "Stage",
     "StageWord",
     "Stages",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import Struct
 
 from khala.model.spec import StageLimits
@@ -52,10 +54,41 @@ class SetBounds(Struct, frozen=True, kw_only=True):
 class ClusterQuotas(Struct, frozen=True, kw_only=True):
     """What is set in the cluster, in the place of what judicators were told."""
 
-    #: Grows with each change; 0: nothing was ever set.
+    #: Grows with each change of anything that is set; 0: nothing ever was.
     revision: int
     default: SetBounds
     users: dict[str, SetBounds]
+
+
+class SetRetention(Struct, frozen=True, kw_only=True):
+    """How much is to be kept of what has ended. 0: no bound; null: nothing is said of it, so that
+    what judicators were told holds."""
+
+    age_s: float | None
+    count: int | None
+    size_bytes: int | None
+
+
+class ClusterKeeping(Struct, frozen=True, kw_only=True):
+    """What is set in the cluster of what it keeps, in the place of what judicators were told."""
+
+    retention: SetRetention
+    #: How long entries of the audit log are kept; null: nothing is said of it.
+    audit_s: float | None
+    #: By each judicator; null: nothing is said of it.
+    backups_kept: int | None
+    #: Null: it never has.
+    changed_at: datetime | None
+    #: When what keeps less than before begins; null: nothing is coming.
+    less_from: datetime | None
+
+
+class KeepingInForce(Struct, frozen=True, kw_only=True):
+    """What one judicator goes by."""
+
+    retention: Keeping
+    audit_s: float
+    backups_kept: int
 
 
 class JudicatorConfig(Struct, frozen=True, kw_only=True):
@@ -69,6 +102,8 @@ class JudicatorConfig(Struct, frozen=True, kw_only=True):
     backups_kept: int
     #: Null of a judicator that is older than quotas that are set in the cluster.
     in_force: QuotasInForce | None
+    #: Null of a judicator that is older than what is kept being set in the cluster.
+    keeping: KeepingInForce | None = None
 
 
 class GatewayConfig(Struct, frozen=True, kw_only=True):
@@ -94,6 +129,8 @@ class GatewayConfig(Struct, frozen=True, kw_only=True):
 class ClusterConfig(Struct, frozen=True, kw_only=True):
     #: Null where no judicator says it.
     quotas: ClusterQuotas | None
+    #: Null where no judicator says it.
+    keeping: ClusterKeeping | None = None
     judicators: list[JudicatorConfig]
     #: What the judicators were not told alike: the one that leads decides.
     differing: list[str]
