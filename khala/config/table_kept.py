@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from khala.config.setting import J, Setting
 from khala.config.values import Kind
+from khala.model.limits import AUDIT_DAYS_MAX, BACKUPS_MAX
 
 RETENTION = (
     Setting(
@@ -52,7 +53,7 @@ BACKUPS = (
         " when one more is there, the oldest goes.",
         roles=(J,),
         minimum=1,
-        maximum=1000,
+        maximum=BACKUPS_MAX,
     ),
 )
 QUOTAS = (
@@ -121,6 +122,6 @@ AUDIT = (
         " stays as long as it was said then.",
         roles=(J,),
         minimum=1,
-        maximum=36_500,
+        maximum=AUDIT_DAYS_MAX,
     ),
 )

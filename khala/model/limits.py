@@ -254,13 +254,14 @@ DEPENDENTS_PAGE = 500
 AWAITED_TASKS = 100_000
 #: Users whose quota holds tasks are looked at again this often, for what no event has told of:
 #: another judicator's tasks, a midnight. So many tasks are let go by one step; so many users are
-#: remembered, or have quotas that are set in the cluster. Those are looked at so often; the indexes
-#: of quotas may take so long to be made.
+#: remembered, or have quotas that are set in the cluster. The indexes of quotas may take so long to
+#: be made.
 QUOTA_INTERVAL_S = 5.0
 QUOTA_PORTION = 500
 QUOTA_USERS = 1000
-QUOTAS_READ_S = 1.0
 QUOTA_INDEXES_S = 3600.0
+#: How often judicators look at what is set in the cluster.
+SETTINGS_READ_S = 1.0
 #: Limits of the time in the queue, and how often each judicator looks for tasks beyond theirs.
 QUEUE_TTL_MIN_S = 1.0
 QUEUE_TTL_MAX_S = 30 * 86_400.0
@@ -268,6 +269,9 @@ EXPIRY_INTERVAL_S = 1.0
 #: How long after its end a task may say that it is removed: ten years at the most.
 RETENTION_MIN_S = 60
 RETENTION_MAX_S = 3650 * 86_400
+#: The longest life of entries of the audit log, and the most backups that a judicator keeps.
+AUDIT_DAYS_MAX = 36_500
+BACKUPS_MAX = 1000
 
 #: A backup that a judicator takes: how long it may take, and what must be free beside it.
 BACKUP_S = 12 * 3600.0

@@ -84,13 +84,6 @@ class ToldQuotas(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.users.get(user, _NOTHING)
 
 
-class ClusterQuotas(Struct, frozen=True, kw_only=True):
-    """What is set in the cluster; its number grows with each change."""
-
-    revision: int = 0
-    told: ToldQuotas = ToldQuotas()
-
-
 _NOTHING = ToldQuota()
 _NOTHING_TOLD = ToldQuotas()
 

@@ -13,7 +13,7 @@ from khala.store.access_tokens import MongoAccessTokens
 from khala.store.api import DispatchStore
 from khala.store.audit import MongoAudit
 from khala.store.blobs import MongoBlobs
-from khala.store.cluster_quotas import MongoClusterQuotas
+from khala.store.cluster_settings import MongoClusterSettings
 from khala.store.codec import Database
 from khala.store.committer import Committer
 from khala.store.examinations import MongoExaminations
@@ -56,7 +56,7 @@ class MongoStore:
         self.forgetting = MongoForgetting(database)
         self.retention = MongoRetention(database, self.forgetting)
         self.quotas = MongoQuotas(database)
-        self.cluster_quotas = MongoClusterQuotas(database)
+        self.cluster_settings = MongoClusterSettings(database)
         self.queue = MongoQueue(database)
         self.statistics = MongoStatistics(database)
         self.successors = MongoSuccessors(database)

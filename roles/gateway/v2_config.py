@@ -3,8 +3,8 @@ set in the cluster.
 
 Settings are each host's own, so two judicators may have been told different things, and which one
 leads would decide what is kept. That is what this shows: all of them are asked, and what differs is
-named. Only quotas can be changed here, and only what is set in the cluster: a gateway that could
-say what is kept could remove everything.
+named. What is set in the cluster holds in the place of these, and can be changed here. A gateway
+that could say at once that less is kept could remove everything: judicators let that wait.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from sanic import Request
 from sanic.response import HTTPResponse
 
 from khala.model.access import Role
+from khala.model.cluster_settings import ClusterSettings
+from khala.model.dates import utc_now
 from khala.model.errors import Changed, KhalaError, NotFound, NotPossible, Rejected, Unavailable
-from khala.model.quota import ClusterQuotas, Quota, Quotas, ToldQuota
+from khala.model.keeping import ClusterKeeping, Keeping, less_from
+from khala.model.quota import Quota, Quotas, ToldQuota
+from khala.model.retention import Retention
 from khala.model.spec import StageLimits
 from khala.net.client import JudicatorClient
 from khala.net.httpd import Failure
 from khala.protocol import v2
-from khala.protocol.quota import SetQuotas
-from khala.protocol.settings import JudicatorSettings
+from khala.protocol.settings import JudicatorSettings, SetSettings
 from khala.protocol.v2 import ProblemCode
 from roles.gateway.cluster import Cluster
 from roles.gateway.config import GatewayConfig, StageDefaults
@@ -36,7 +39,7 @@ from roles.gateway.spec_patch import MERGE_PATCH
 from roles.gateway.v2_patch import tags_in
 
 _ASK_S = 5.0
-_QUOTAS = "/rpc/v1/quotas"
+_SET = "/rpc/v1/settings/cluster"
 #: Of a change, where others change something in the same moment.
 _TRIES = 10
 _HEADERS = {**NOSNIFF, "Cache-Control": "no-store"}
@@ -60,13 +63,13 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
     )
     async def get_config(self, _: Request) -> HTTPResponse:
         """What judicators were told to keep and to bound, where they differ, and what this gateway
-        lets a task ask for: these settings are changed on their hosts. And the quotas that are set
-        in the cluster; the `ETag` is theirs."""
+        lets a task ask for: these settings are changed on their hosts. And what is set in the
+        cluster in the place of these, with what is coming; the `ETag` is its."""
         try:
-            quotas = await self._load()
+            known = await self._load()
         except KhalaError:  # judicators that are silent, or too old, are named as such
-            quotas = None
-        return await self._answer(quotas)
+            known = None
+        return await self._answer(known)
 
     @declare(
         Operation(
@@ -75,7 +78,7 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
             tag="Cluster",
             role=Role.ADMIN,
             act="config.patch",
-            noted=("quotas",),
+            noted=("quotas", "keeping"),
             headers=("If-Match",),
             request={JSON: ConfigPatch, MERGE_PATCH: ConfigPatch},
             answers={200: Answer(v2.ClusterConfig, headers=("ETag",))},
@@ -87,62 +90,64 @@ class ConfigRoutes(Struct, frozen=True, kw_only=True):
         )
     )
     async def patch_config(self, request: Request) -> HTTPResponse:
-        """Set quotas in the cluster, in the place of what judicators were told: of everybody, or of
-        single users. Judicators go by them within two seconds, without a restart."""
+        """Set in the cluster, in the place of what judicators were told, the quotas of everybody or
+        of single users, and what is kept. Judicators go by it within two seconds, without a
+        restart; but what keeps less than before begins a day later, at `keeping.less_from`."""
         try:
             patch = config_patch_in(request.body)
             return await self._answer(await self._patch(patch, request.headers.get("if-match")))
         except Invalid as error:
             return problem(Failure(status=422, error=error))
 
-    async def _patch(self, patch: ConfigPatch, expected: str | None) -> ClusterQuotas:
+    async def _patch(self, patch: ConfigPatch, expected: str | None) -> ClusterSettings:
         """Somebody else's change in the same moment is kept, unless none is expected."""
         tags = tags_in(expected) if expected is not None else None
         for _ in range(_TRIES):
             known = await self._load()
             if tags is not None and str(known.revision) not in tags:
                 raise Changed(
-                    f'If-Match: the tag of the quotas is "{known.revision}" now; they have changed',
+                    f'If-Match: the tag of what is set is "{known.revision}" now; it has changed',
                     field="If-Match",
                 )
-            told = patched(known.told, patch)
-            if told == known.told:
+            quotas, keeping = patched(known, patch)
+            if (quotas, keeping) == (known.quotas, known.keeping.told):
                 return known
             try:
-                asked = SetQuotas(revision=known.revision, told=told)
-                return await self.client.ask("PUT", _QUOTAS, asked, ClusterQuotas)
+                asked = SetSettings(revision=known.revision, quotas=quotas, keeping=keeping)
+                return await self.client.ask("PUT", _SET, asked, ClusterSettings)
             except Changed:
                 continue
             except Rejected as error:
                 if error.field != "/quotas/users":
                     raise
-                raise too_many_users(error, len(told.users)) from error
-        raise Unavailable(f"others have changed the quotas {_TRIES} times meanwhile; repeat it")
+                raise too_many_users(error, len(quotas.users)) from error
+        raise Unavailable(f"others have changed what is set {_TRIES} times meanwhile; repeat it")
 
-    async def _load(self) -> ClusterQuotas:
+    async def _load(self) -> ClusterSettings:
         try:
-            return await self.client.ask("GET", _QUOTAS, None, ClusterQuotas)
+            return await self.client.ask("GET", _SET, None, ClusterSettings)
         except NotFound:
             raise NotPossible(
-                "the judicators are older than quotas that are set in the cluster; renew them, or"
-                " set --quota-* of each"
+                "the judicators are older than settings of the cluster; renew them, or set the"
+                " options of each: --quota-*, --retention-*, --audit-days, --backups-kept"
             ) from None
 
-    async def _answer(self, quotas: ClusterQuotas | None) -> HTTPResponse:
+    async def _answer(self, known: ClusterSettings | None) -> HTTPResponse:
         seen = await self.cluster.view()
         records = [each.record for each in seen.judicators]
         answers = await asyncio.gather(*(self._settings_of(each.address) for each in records))
         pairs = list(zip((each.name for each in records), answers, strict=True))
-        told = [_view(name, settings) for name, settings in pairs if settings is not None]
+        told = {name: settings for name, settings in pairs if settings is not None}
         silent = [name for name, settings in pairs if settings is None]
         body = v2.ClusterConfig(
-            quotas=None if quotas is None else _view_set(quotas),
-            judicators=told,
-            differing=differing([settings for settings in answers if settings is not None]),
+            quotas=None if known is None else _view_set(known),
+            keeping=None if known is None else _view_kept(known.keeping, list(told.values())),
+            judicators=[_view(name, settings) for name, settings in told.items()],
+            differing=differing(list(told.values())),
             unreachable=sorted({*silent, *seen.missing}),
             gateway=_view_gateway(self.config),
         )
-        tag = {} if quotas is None else {"ETag": f'"{quotas.revision}"'}
+        tag = {} if known is None else {"ETag": f'"{known.revision}"'}
         return HTTPResponse(v2.encode(body), headers=_HEADERS | tag, content_type=JSON)
 
     async def _settings_of(self, address: str) -> JudicatorSettings | None:
@@ -170,17 +175,28 @@ def differing(told: list[JudicatorSettings]) -> list[str]:
 def _view(name: str, told: JudicatorSettings) -> v2.JudicatorConfig:
     return v2.JudicatorConfig(
         name=name,
-        retention=v2.Keeping(
-            age_s=told.retention.age_s,
-            count=told.retention.count,
-            size_bytes=told.retention.size_bytes,
-        ),
+        retention=_view_retention(told.retention),
         quotas=v2.QuotaConfig(
             default=_view_quota(told.quotas.default), users=_view_users(told.quotas)
         ),
         audit_s=told.audit_s,
         backups_kept=told.backups_kept,
         in_force=_view_in_force(told),
+        keeping=_view_keeping(told.keeping),
+    )
+
+
+def _view_retention(kept: Retention) -> v2.Keeping:
+    return v2.Keeping(age_s=kept.age_s, count=kept.count, size_bytes=kept.size_bytes)
+
+
+def _view_keeping(kept: Keeping | None) -> v2.KeepingInForce | None:
+    if kept is None:
+        return None
+    return v2.KeepingInForce(
+        retention=_view_retention(kept.retention),
+        audit_s=kept.audit_s,
+        backups_kept=kept.backups_kept,
     )
 
 
@@ -198,11 +214,31 @@ def _view_users(quotas: Quotas) -> dict[str, v2.QuotaBounds]:
     return {str(user): _view_quota(each) for user, each in sorted(quotas.users.items())}
 
 
-def _view_set(quotas: ClusterQuotas) -> v2.ClusterQuotas:
+def _view_set(known: ClusterSettings) -> v2.ClusterQuotas:
     return v2.ClusterQuotas(
-        revision=quotas.revision,
-        default=_view_told(quotas.told.default),
-        users={str(user): _view_told(each) for user, each in sorted(quotas.told.users.items())},
+        revision=known.revision,
+        default=_view_told(known.quotas.default),
+        users={str(user): _view_told(each) for user, each in sorted(known.quotas.users.items())},
+    )
+
+
+def _view_kept(known: ClusterKeeping, judicators: list[JudicatorSettings]) -> v2.ClusterKeeping:
+    told, now = known.told, utc_now()
+    hosts = [
+        Keeping(retention=each.retention, audit_s=each.audit_s, backups_kept=each.backups_kept)
+        for each in judicators
+    ]
+    dates = (less_from(each, known, now) for each in hosts)
+    return v2.ClusterKeeping(
+        retention=v2.SetRetention(
+            age_s=told.retention.age_s,
+            count=told.retention.count,
+            size_bytes=told.retention.size_bytes,
+        ),
+        audit_s=told.audit_s,
+        backups_kept=told.backups_kept,
+        changed_at=known.changed_at,
+        less_from=min((each for each in dates if each is not None), default=None),
     )
 
 

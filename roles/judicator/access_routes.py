@@ -181,7 +181,9 @@ def _checked(given: NewPat, role: Role) -> NewToken:
     return NewToken(name=name, role=given.role or role, life=timedelta(seconds=given.ttl_s))
 
 
-def register_access(routes: Routes, store: MongoStore, world: World, life: timedelta) -> None:
-    """These, and those of the audit log, whose entries are kept for `life`."""
+def register_access(
+    routes: Routes, store: MongoStore, world: World, life: Callable[[], timedelta]
+) -> None:
+    """These, and those of the audit log, whose entries are kept for what `life` says then."""
     AccessRoutes(store.users, store.access_tokens, world.spawn).register(routes)
     AuditRoutes(store.audit, life).register(routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import msgspec
@@ -22,7 +23,7 @@ _decode_query = msgspec.msgpack.Decoder(AuditQuery).decode
 
 
 class AuditRoutes:
-    def __init__(self, log: MongoAudit, life: timedelta) -> None:
+    def __init__(self, log: MongoAudit, life: Callable[[], timedelta]) -> None:
         self._log = log
         self._life = life
 
@@ -39,7 +40,7 @@ class AuditRoutes:
             target=entry.target[:AUDIT_TARGET_CHARS],
             detail=entry.detail[:AUDIT_DETAIL_CHARS],
         )
-        return answer(AuditKept(id=await self._log.keep(entry, self._life)))
+        return answer(AuditKept(id=await self._log.keep(entry, self._life())))
 
     async def note_outcome(self, request: Request, entry: str) -> HTTPResponse:
         await self._log.note_outcome(entry, decode(_decode_outcome, request.body).status)

@@ -17,7 +17,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -51,16 +51,16 @@ class BackupPlan(Struct, frozen=True, kw_only=True):
     #: argv up to the file's name.
     create: tuple[str, ...]
     verify: tuple[str, ...]
-    #: How many are kept.
-    kept: int
 
 
 class Backups:
     """`run` does the work that the others ask for; all of them run on one event loop."""
 
-    def __init__(self, name: JudicatorName, plan: BackupPlan) -> None:
+    def __init__(self, name: JudicatorName, plan: BackupPlan, kept: Callable[[], int]) -> None:
         self._name = name
         self._plan = plan
+        #: Asked when one was taken or tried: where fewer are to be kept, others stay until then.
+        self._kept = kept
         self._known: dict[str, Backup] = {}
         self._ready = asyncio.Event()
         #: Which one is being taken or tried.
@@ -199,7 +199,7 @@ class Backups:
             (each for each in self._known.values() if each.id != self._busy),
             key=lambda each: (each.state is not BackupState.FAILED, each.created_at),
         )
-        for each in oldest[: max(0, len(oldest) - self._plan.kept)]:
+        for each in oldest[: max(0, len(oldest) - self._kept())]:
             if each.id == self._busy:
                 continue
             log.info("backup.let_go", id=each.id, created_at=str(each.created_at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from khala.core.dispatch import Dispatcher
@@ -45,7 +45,7 @@ class Cluster:
         #: The judicators that there should be, as far as this one knows.
         self.members: list[JudicatorName] = []
         #: What is kept of ended tasks.
-        self.keep = Retention()
+        self.keep: Callable[[], Retention] = Retention
         self._dispatcher = dispatcher
         self._tasks = tasks
         self._sessions = sessions
@@ -79,7 +79,7 @@ class Cluster:
                 serving=self._dispatcher.serving or self.etcd.corrupt,
             )
             + self._margin(),
-            keep=self.keep,
+            keep=self.keep(),
             paces=self._dispatcher.leasing.pace.lines(self._dispatcher.comm.now()),
         )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from khala.model.ids import JudicatorName
+from khala.model.keeping import Keeping
 from khala.model.quota import ToldQuotas
-from khala.model.retention import Retention
 from khala.pki.node import NodeTls
 from khala.protocol.members import Member
 from roles.judicator.backups import BackupPlan
@@ -38,9 +38,7 @@ class ServeConfig(Struct, frozen=True, kw_only=True):
     certificate_life: timedelta
     max_body_bytes: int
     backups: BackupPlan
-    retention: Retention = Retention()
-    #: How long entries of the audit log are kept.
-    audit_life: timedelta = timedelta(days=400)
+    keeping: Keeping = Keeping()
     quotas: ToldQuotas = ToldQuotas()
     #: argv of an examination of this host.
     doctor: tuple[str, ...]

@@ -18,7 +18,7 @@ async def hold(jobs: Jobs, job_id: JobId, *, held: bool) -> JobView:
         try:
             job = await store.get(job_id)
         except NotFound:
-            raise missing("job", job_id, jobs.keep) from None
+            raise missing("job", job_id, jobs.keep()) from None
         if not job.open or job.stop is not None:
             what = "was stopped" if job.open else "has already ended"
             raise AlreadyDone(f"job {job_id} {what}; nothing of it waits to be held or released")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -85,7 +85,7 @@ class Jobs:
     dispatcher: Dispatcher
     expansion: Expansion
     stores: JobStores
-    keep: Retention
+    keep: Callable[[], Retention]
     _counted: dict[JobId, _Counted] = field(default_factory=dict)
 
     # ---- accepting --------------------------------------------------------------------------
@@ -263,7 +263,7 @@ class Jobs:
         except NotFound:
             job = None
         if job is None or not 1 <= position <= job.size:
-            raise missing("task", task, self.keep)
+            raise missing("task", task, self.keep())
         return job, await self.stores.members.spec_of(job, position), position
 
     # ---- ending -----------------------------------------------------------------------------
@@ -284,7 +284,7 @@ async def _find(jobs: Jobs, job: JobId) -> Job:
     try:
         return await jobs.stores.jobs.get(job)
     except NotFound:
-        raise missing("job", job, jobs.keep) from None
+        raise missing("job", job, jobs.keep()) from None
 
 
 async def store_list(blobs: BlobStore, data: bytes) -> BlobName:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from khala.config.settings import Settings
 from khala.model.ids import JudicatorName
+from khala.model.keeping import Keeping
 from khala.pki.node import JUDICATOR, NodeTls
 from khala.supervise.datadir import has_joined, load_node
 from roles.belonging import MEMBERS_FILE, read_members
@@ -43,8 +44,7 @@ def run(settings: Settings, cluster: str, watchdog_fd: int | None) -> int:
             certificate_life=timedelta(seconds=settings.certificate_life),
             max_body_bytes=settings.gateway.max_body,
             backups=_backups(settings, data_dir),
-            retention=settings.retention.policy,
-            audit_life=timedelta(days=settings.audit.days),
+            keeping=_keeping(settings),
             quotas=settings.quota.policy,
             doctor=examiner(JUDICATOR, settings),
             watchdog_fd=watchdog_fd,
@@ -58,5 +58,12 @@ def _backups(settings: Settings, data_dir: Path) -> BackupPlan:
         database=data_dir / "mongodb",
         create=(*command("backup create", settings), "--json", "-o"),
         verify=(*command("backup verify", settings), "--json"),
-        kept=settings.backups.kept,
+    )
+
+
+def _keeping(settings: Settings) -> Keeping:
+    return Keeping(
+        retention=settings.retention.policy,
+        audit_s=timedelta(days=settings.audit.days).total_seconds(),
+        backups_kept=settings.backups.kept,
     )

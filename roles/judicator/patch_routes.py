@@ -36,7 +36,7 @@ class PatchRoutes:
         known = parse_task_id(task_id)
         asked = decode(_decode_patch, request.body)
         try:
-            check_own(asked.patch.retention_s, self._jobs.keep)
+            check_own(asked.patch.retention_s, self._jobs.keep())
             return answer(await self._patching.patch(known, asked.patch, asked.updated_at))
         except NotFound:
             raise await self._not_made(known) from None

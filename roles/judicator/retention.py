@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -66,8 +67,10 @@ class _Round:
 
 
 class Retaining:
-    def __init__(self, keep: Retention, store: MongoRetention, metrics: Metrics) -> None:
-        self.keep = keep
+    def __init__(
+        self, keep: Callable[[], Retention], store: MongoRetention, metrics: Metrics
+    ) -> None:
+        self._keep = keep
         self._store = store
         self._metrics = metrics
 
@@ -81,7 +84,7 @@ class Retaining:
             if leadership.term() is not None:
                 started = time.monotonic()
                 try:
-                    await self.forget(self.keep, rest=REST)
+                    await self.forget(rest=REST)
                 except KhalaError as error:
                     log.warning("retention.round_failed", why=str(error))
                 took_s = time.monotonic() - started
@@ -92,21 +95,24 @@ class Retaining:
         peer = caller_of(request)
         if asked.keep is not None and peer is not None and peer.role == GATEWAY:
             raise Rejected("keep: a gateway does not say what is kept, the judicators' settings do")
-        keep = asked.keep or self.keep
+        keep = asked.keep or self._keep()
         deadline = time.monotonic() + ANSWER_S
-        found = await self.forget(keep, deadline=deadline, dry_run=asked.dry_run)
+        found = await self.forget(asked.keep, deadline=deadline, dry_run=asked.dry_run)
         return answer(Answer(keep=keep, forgotten=found))
 
     async def forget(
         self,
-        keep: Retention,
+        asked: Retention | None = None,
         *,
         rest: float = 0.0,
         deadline: float | None = None,
         dry_run: bool = False,
     ) -> Forgotten:
-        """What is due by its own word, then one walk from the oldest on; what went, or would go."""
+        """What is due by its own word, then one walk from the oldest on; what went, or would go.
+        Unless something was `asked` for, it goes by what is in force, and ends where that changes:
+        a round may take hours, and whoever wants more to be kept wants it now."""
         now = utc_now()
+        keep = asked or self._keep()
         round_ = _Round(await self._select(keep), rest, deadline, dry_run)
         if not dry_run:
             await self._store.forget_left()
@@ -118,6 +124,9 @@ class Retaining:
         if keep.on and not round_.late:
             async for each in self._store.find_ended(now - timedelta(seconds=KEPT_S)):
                 if not round_.selection.exceeds(each) or round_.is_late():
+                    break
+                if asked is None and keep != self._keep():
+                    round_.late = True
                     break
                 if not each.is_due(now):
                     await self._take(round_, each, own=False)

@@ -55,6 +55,7 @@ from roles.judicator.executors import ExecutorSockets
 from roles.judicator.graph import GraphRoutes
 from roles.judicator.jobs import Jobs, JobStores
 from roles.judicator.joining import ClosedRoutes, JoiningRoutes, Terms
+from roles.judicator.keeping_in_force import KeepingInForce
 from roles.judicator.leadership import LeadershipRoutes
 from roles.judicator.log_routes import LogRoutes
 from roles.judicator.logs import LiveRuns, Logs
@@ -68,6 +69,7 @@ from roles.judicator.quotas import Admission
 from roles.judicator.quotas_in_force import QuotasInForce
 from roles.judicator.renewal import Renewal, etcd_tls, mongo_settings
 from roles.judicator.retention import Retaining
+from roles.judicator.settings_in_force import SettingsInForce
 from roles.judicator.settings_routes import SettingsRoutes
 from roles.judicator.statistics import Statistics
 from roles.judicator.submit import Submissions, SubmitParts
@@ -103,7 +105,11 @@ async def _main(config: ServeConfig) -> int:
         store = MongoStore(database_of(client))
         await ensure_schema(store.database)
         await store.prepare()
-        in_force = QuotasInForce(config.quotas, store.quotas, store.cluster_quotas)
+        in_force = SettingsInForce(
+            store.cluster_settings,
+            QuotasInForce(config.quotas, store.quotas),
+            KeepingInForce(config.keeping),
+        )
         await in_force.refresh()
         await Judicator(config, store, etcd, in_force).serve(stop)
     finally:
@@ -120,16 +126,17 @@ class Judicator:
     """The parts of a serving process, put together."""
 
     def __init__(
-        self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc, in_force: QuotasInForce
+        self, config: ServeConfig, store: MongoStore, etcd: EtcdRpc, in_force: SettingsInForce
     ) -> None:
         self._config, self._store, self._etcd = config, store, etcd
         self._in_force = in_force
         self._incarnation = Incarnation(mint_nonce())
         self._events = Events(self._find_ended)
         self._metrics = Metrics(config.name)
-        self._retaining = Retaining(config.retention, store.retention, self._metrics)
+        self._keeping = in_force.keeping
+        self._retaining = Retaining(self._keeping.retention, store.retention, self._metrics)
         self._statistics = Statistics(store.statistics)
-        self._backups = Backups(config.name, config.backups)
+        self._backups = Backups(config.name, config.backups, self._keeping.backups_kept)
         self._live_runs = LiveRuns(store.live)
         self._world = World(self._publish, self._metrics.observe)
         self._dispatcher = Dispatcher(config.name, self._incarnation, store.dispatch, self._world)
@@ -139,7 +146,7 @@ class Judicator:
             self._dispatcher, self._recovery, store.sessions, lambda: not care.corrupt
         )
         self._admission = Admission(
-            in_force, store.quotas, self._dispatcher, self._metrics.count_refused
+            in_force.quotas, store.quotas, self._dispatcher, self._metrics.count_refused
         )
         self._expansion = Expansion(
             self._dispatcher, store.expansion, self._world, self._admission.hold
@@ -156,7 +163,7 @@ class Judicator:
         self._cluster = Cluster(
             self._dispatcher, store.tasks, store.sessions, self._membership, care
         )
-        self._cluster.keep = config.retention
+        self._cluster.keep = self._keeping.retention
         self._metrics.attach(self._dispatcher, self._membership, store.committer)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -253,7 +260,7 @@ class Judicator:
             admission=self._admission,
             blobs=store.blobs,
             executors=store.sessions,
-            keep=self._config.retention,
+            keep=self._keeping.retention,
         )
         submissions = Submissions(self._dispatcher, parts, limit)
         services = Services(
@@ -266,7 +273,7 @@ class Judicator:
                 stores=JobStores(
                     jobs=store.jobs, members=store.members, blobs=store.blobs, tasks=store.tasks
                 ),
-                keep=self._config.retention,
+                keep=self._keeping.retention,
             ),
             tasks=self._store.tasks,
             forgetting=self._store.forgetting,
@@ -287,8 +294,8 @@ class Judicator:
         NodeRoutes(self._dispatcher.sessions, store.sessions).register(routes)
         LeadershipRoutes(Handover(self._etcd, self._config.cluster)).register(routes)
         _register_views(routes, store, services.jobs)
-        register_access(routes, store, self._world, self._config.audit_life)
-        beside = (BackupRoutes(self._backups), SettingsRoutes(self._config, self._in_force))
+        register_access(routes, store, self._world, self._keeping.audit_life)
+        beside = (BackupRoutes(self._backups), SettingsRoutes(self._in_force))
         for part in (self._retaining, self._statistics, self._admission, *beside):
             part.register(routes)
         if self._config.identity is not None:

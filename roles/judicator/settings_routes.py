@@ -1,6 +1,6 @@
-"""The RPC of a judicator's settings (`khala.protocol.settings`), and of quotas that are set in the
-cluster. The settings are its host's, and what is kept is not for gateways to say; quotas remove
-nothing, so they are."""
+"""The RPC of a judicator's settings, and of what is set in the cluster (`khala.protocol.settings`).
+The settings are its host's. What is set in the cluster gateways may say, also of what is kept:
+where it is less, the store has it wait for a day, whatever a gateway says."""
 
 from __future__ import annotations
 
@@ -8,40 +8,44 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.config.keeping import check_keeping
 from khala.net.httpd import Routes
-from khala.protocol.quota import SetQuotas
-from khala.protocol.settings import JudicatorSettings
+from khala.protocol.settings import JudicatorSettings, SetSettings
 from roles.judicator.answers import answer, decode
-from roles.judicator.config import ServeConfig
-from roles.judicator.quotas_in_force import QuotasInForce
+from roles.judicator.settings_in_force import SettingsInForce
 
-_decode_set = msgspec.msgpack.Decoder(SetQuotas).decode
+_decode_set = msgspec.msgpack.Decoder(SetSettings).decode
 
 
 class SettingsRoutes:
-    def __init__(self, config: ServeConfig, in_force: QuotasInForce) -> None:
-        self._config, self._in_force = config, in_force
+    def __init__(self, in_force: SettingsInForce) -> None:
+        self._in_force = in_force
 
     def register(self, routes: Routes) -> None:
         routes.add("GET", "/rpc/v1/settings", self.show)
-        routes.add("GET", "/rpc/v1/quotas", self.show_quotas)
-        routes.add("PUT", "/rpc/v1/quotas", self.set_quotas)
+        routes.add("GET", "/rpc/v1/settings/cluster", self.show_set)
+        routes.add("PUT", "/rpc/v1/settings/cluster", self.set)
 
     async def show(self, _: Request) -> HTTPResponse:
+        quotas, keeping = self._in_force.quotas, self._in_force.keeping
         settings = JudicatorSettings(
-            retention=self._config.retention,
-            quotas=self._in_force.of_host,
-            audit_s=self._config.audit_life.total_seconds(),
-            backups_kept=self._config.backups.kept,
-            in_force=self._in_force.now,
-            revision=self._in_force.revision,
+            retention=keeping.of_host.retention,
+            quotas=quotas.of_host,
+            audit_s=keeping.of_host.audit_s,
+            backups_kept=keeping.of_host.backups_kept,
+            in_force=quotas.now,
+            revision=quotas.revision,
+            keeping=keeping.now,
         )
         return answer(settings)
 
-    async def show_quotas(self, _: Request) -> HTTPResponse:
+    async def show_set(self, _: Request) -> HTTPResponse:
         return answer(await self._in_force.cluster.load())
 
-    async def set_quotas(self, request: Request) -> HTTPResponse:
+    async def set(self, request: Request) -> HTTPResponse:
         given = decode(_decode_set, request.body)
-        changed = await self._in_force.cluster.replace_if_revision(given.revision, given.told)
+        check_keeping(given.keeping)
+        changed = await self._in_force.cluster.replace_if_revision(
+            given.revision, given.quotas, given.keeping
+        )
         return answer(changed)

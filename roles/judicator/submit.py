@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -55,7 +55,7 @@ class SubmitParts:
     admission: Admission
     blobs: BlobStore
     executors: SessionStore
-    keep: Retention
+    keep: Callable[[], Retention]
 
 
 class Submissions:
@@ -146,7 +146,7 @@ class Submissions:
                 )
         if request.key is not None and not 0 < len(request.key) <= KEY_CHARS:
             raise Rejected(f"key: 1 to {KEY_CHARS} characters", field="key")
-        check_own(request.retention_s, self._keep)
+        check_own(request.retention_s, self._keep())
 
     async def _check_image(self, image: str) -> None:
         """A task may wait for an executor that is away, but not for one that never was."""
