@@ -211,7 +211,7 @@ def test_a_role_can_do_what_is_its_own(cluster: Cluster, gateway: Khala) -> None
         ("GET", f"/rpc/v1/tasks/{task}"),
         ("POST", "/rpc/v1/tasks"),
         ("POST", "/rpc/v1/tokens"),
-        ("PUT", "/rpc/v1/quotas"),
+        ("PUT", "/rpc/v1/settings/cluster"),
     ):
         assert rpc(cluster, executor, method, path) == 403, path
     # What was submitted is an executor's as long as it has the task.

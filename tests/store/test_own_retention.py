@@ -50,7 +50,7 @@ async def ids_due(store: MongoStore, now: datetime = NOW) -> list[str]:
 
 
 def retaining(mongo: MongoStore, keep: Retention = Retention()) -> Retaining:  # noqa: B008
-    return Retaining(keep, mongo.retention, Metrics(JudicatorName("a")))
+    return Retaining(lambda: keep, mongo.retention, Metrics(JudicatorName("a")))
 
 
 async def test_what_is_due_is_found_by_length_and_date(

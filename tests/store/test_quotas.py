@@ -52,7 +52,7 @@ def dispatcher_of(store: MongoStore) -> Dispatcher:
 def at_the_door(store: MongoStore, quota: Quota) -> Admission:
     refusals: list[str] = []
     told = ToldQuotas(default=msgspec.convert(quota, ToldQuota, from_attributes=True))
-    in_force = QuotasInForce(told, store.quotas, store.cluster_quotas)
+    in_force = QuotasInForce(told, store.quotas)
     return Admission(in_force, store.quotas, dispatcher_of(store), refusals.append)
 
 

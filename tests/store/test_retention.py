@@ -235,7 +235,7 @@ async def test_the_walk_reads_pages_of_an_index(mongo: MongoStore) -> None:
 
 
 def retaining(mongo: MongoStore, keep: Retention) -> Retaining:
-    return Retaining(keep, mongo.retention, Metrics(JudicatorName("a")))
+    return Retaining(lambda: keep, mongo.retention, Metrics(JudicatorName("a")))
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,24 @@ async def test_each_bound_removes_the_oldest(
     assert {str(each) for each in left} == {young} | {
         task for n, task in enumerate(tasks) if n not in gone
     }
+
+
+async def test_a_round_ends_where_another_word_is_in_force(
+    mongo: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take hours; what is asked for by name goes on."""
+    monkeypatch.setattr("roles.judicator.retention.STEP", 1)
+    for n in range(4):
+        await ended(mongo, LONG_AGO + n * SECOND)
+    keep = Retention(age_s=3600)
+    words = iter([keep, keep, keep])  # of the round, and of its first two tasks
+    changing = Retaining(
+        lambda: next(words, Retention()), mongo.retention, Metrics(JudicatorName("a"))
+    )
+    did = await changing.forget()
+    assert (did.tasks, did.more) == (2, True)
+    assert (await changing.forget()).tasks == 0
+    assert (await changing.forget(keep)).tasks == 2
 
 
 async def test_bytes_are_freed_no_further_than_asked(mongo: MongoStore) -> None:

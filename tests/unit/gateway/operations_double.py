@@ -8,19 +8,21 @@ import msgspec
 from sanic import Request
 from sanic.response import HTTPResponse
 
+from khala.model.cluster_settings import ClusterSettings
+from khala.model.dates import utc_now
 from khala.model.errors import Changed, NotFound, Rejected
 from khala.model.ids import JudicatorName
+from khala.model.keeping import Keeping, replaced
 from khala.model.limits import QUOTA_USERS
-from khala.model.quota import ClusterQuotas, Quota, Quotas
+from khala.model.quota import Quota, Quotas
 from khala.model.retention import Forgotten, Retention
 from khala.net.httpd import Routes
 from khala.protocol.backups import Backup, Backups, BackupState
 from khala.protocol.doctor import Examination, Examinations
 from khala.protocol.joining import MakeToken, TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transfer, Transferred
-from khala.protocol.quota import SetQuotas
 from khala.protocol.retention import Answer, Forget
-from khala.protocol.settings import JudicatorSettings
+from khala.protocol.settings import JudicatorSettings, SetSettings
 
 ARCHIVE = b"everything that there is"
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -31,6 +33,7 @@ SETTINGS = JudicatorSettings(
     backups_kept=7,
     in_force=Quotas(default=Quota(queued=500)),
     revision=2,
+    keeping=Keeping(retention=Retention(age_s=7200.0), audit_s=86400.0, backups_kept=9),
 )
 
 
@@ -53,10 +56,10 @@ class OperationsDouble:
         self.settings = SETTINGS
         routes.add("GET", "/rpc/v1/settings", self.show_settings)
         #: What is set in the cluster; `hastened`: by others, at the next moments.
-        self.quotas = ClusterQuotas()
+        self.set = ClusterSettings()
         self.hastened = 0
-        routes.add("GET", "/rpc/v1/quotas", self.show_quotas)
-        routes.add("PUT", "/rpc/v1/quotas", self.set_quotas)
+        routes.add("GET", "/rpc/v1/settings/cluster", self.show_set)
+        routes.add("PUT", "/rpc/v1/settings/cluster", self.change_set)
         self.backups: dict[str, Backup] = {}
         one = "/rpc/v1/backups/<backup:str>"
         routes.add("GET", "/rpc/v1/backups", self.list_backups)
@@ -68,21 +71,25 @@ class OperationsDouble:
     async def show_settings(self, _: Request) -> HTTPResponse:
         return _answer(self.settings)
 
-    async def show_quotas(self, _: Request) -> HTTPResponse:
-        shown = self.quotas
+    async def show_set(self, _: Request) -> HTTPResponse:
+        shown = self.set
         if self.hastened:
             self.hastened -= 1
-            self.quotas = msgspec.structs.replace(shown, revision=shown.revision + 1)
+            self.set = msgspec.structs.replace(shown, revision=shown.revision + 1)
         return _answer(shown)
 
-    async def set_quotas(self, request: Request) -> HTTPResponse:
-        asked = msgspec.msgpack.decode(request.body, type=SetQuotas)
-        if asked.revision != self.quotas.revision:
+    async def change_set(self, request: Request) -> HTTPResponse:
+        asked = msgspec.msgpack.decode(request.body, type=SetSettings)
+        if asked.revision != self.set.revision:
             raise Changed
-        if len(asked.told.users) > QUOTA_USERS:
+        if len(asked.quotas.users) > QUOTA_USERS:
             raise Rejected("too many users", field="/quotas/users")
-        self.quotas = ClusterQuotas(revision=asked.revision + 1, told=asked.told)
-        return _answer(self.quotas)
+        self.set = ClusterSettings(
+            revision=asked.revision + 1,
+            quotas=asked.quotas,
+            keeping=replaced(self.set.keeping, asked.keeping, utc_now()),
+        )
+        return _answer(self.set)
 
     async def show_examinations(self, _: Request, name: str) -> HTTPResponse:
         return _answer(Examinations(items=self.examinations.get(name, [])))

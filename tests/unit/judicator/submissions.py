@@ -7,7 +7,6 @@ from typing import cast
 from khala.core.dependencies import Dependencies
 from khala.model.quota import ToldQuotas
 from khala.model.retention import Retention
-from khala.store.cluster_quotas import MongoClusterQuotas
 from khala.store.quotas import MongoQuotas
 from roles.judicator.quotas import Admission
 from roles.judicator.quotas_in_force import QuotasInForce
@@ -31,12 +30,12 @@ def refused(quota: str) -> None:
 
 def submissions_to(desk: Desk, keep: Retention | None = None) -> Submissions:
     store = cast(MongoQuotas, Unasked())
-    in_force = QuotasInForce(ToldQuotas(), store, cast(MongoClusterQuotas, Unasked()))
+    in_force = QuotasInForce(ToldQuotas(), store)
     parts = SubmitParts(
         dependencies=Dependencies(desk.dispatcher, desk.memory.predecessors, desk),
         admission=Admission(in_force, store, desk.dispatcher, refused),
         blobs=desk.memory.blobs,
         executors=desk.memory.sessions,
-        keep=keep or Retention(),
+        keep=lambda: keep or Retention(),
     )
     return Submissions(desk.dispatcher, parts, 1 << 20)

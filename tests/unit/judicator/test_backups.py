@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -47,19 +47,18 @@ print('{"tasks": 3, "blobs": 1}')
 WRONG = 'import sys; sys.exit("khala: it is damaged")'
 
 
-def plan(folder: Path, create: str = SAVE, verify: str = TRY, kept: int = 7) -> BackupPlan:
+def plan(folder: Path, create: str = SAVE, verify: str = TRY) -> BackupPlan:
     return BackupPlan(
         folder=folder / "backups",
         database=folder / "mongodb",
         create=(sys.executable, "-c", create),
         verify=(sys.executable, "-c", verify),
-        kept=kept,
     )
 
 
 @asynccontextmanager
-async def running(made: BackupPlan) -> AsyncIterator[Backups]:
-    backups = Backups(NAME, made)
+async def running(made: BackupPlan, kept: Callable[[], int] = lambda: 7) -> AsyncIterator[Backups]:
+    backups = Backups(NAME, made, kept)
     work = asyncio.create_task(backups.run())
     try:
         yield backups
@@ -173,9 +172,9 @@ async def test_one_at_a_time_and_a_half_one_is_none(tmp_path: Path) -> None:
 
 
 async def test_the_oldest_goes_and_what_failed_before_it(tmp_path: Path) -> None:
-    async with running(plan(tmp_path, FAIL, kept=2)) as backups:
+    async with running(plan(tmp_path, FAIL), lambda: 2) as backups:
         failed = await save(backups)
-    async with running(plan(tmp_path, kept=2)) as backups:
+    async with running(plan(tmp_path), lambda: 2) as backups:
         first, second = await save(backups), await save(backups)
         assert [each.id for each in await backups.list()] == [second.id, first.id]
         assert failed.id not in (first.id, second.id)
@@ -187,6 +186,21 @@ async def test_the_oldest_goes_and_what_failed_before_it(tmp_path: Path) -> None
         async with asyncio.timeout(60):
             while len(list((tmp_path / "backups").iterdir())) != 4:
                 await asyncio.sleep(0.01)
+
+
+async def test_fewer_are_kept_from_the_next_one_on(tmp_path: Path) -> None:
+    kept = 3
+    async with running(plan(tmp_path), lambda: kept) as backups:
+        saved = [await save(backups) for _ in range(3)]
+        kept = 1
+        assert [each.id for each in await backups.list()] == [each.id for each in saved[::-1]]
+        newest = await save(backups)
+        async with asyncio.timeout(60):
+            while [each.id for each in await backups.list()] != [newest.id]:
+                await asyncio.sleep(0.01)
+        kept = 2
+        last = await save(backups)
+        assert [each.id for each in await backups.list()] == [last.id, newest.id]
 
 
 async def test_one_that_was_half_removed_is_gone(tmp_path: Path) -> None:
@@ -202,10 +216,10 @@ async def test_one_that_is_begun_while_the_oldest_goes_is_the_only_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removing an archive takes the disk its time, and the next may be asked for meanwhile."""
-    async with running(plan(tmp_path, kept=1)) as backups:
+    async with running(plan(tmp_path), lambda: 1) as backups:
         first = await save(backups)
     going, gone = hold_forgetting(monkeypatch)
-    async with running(plan(tmp_path, HANG_AFTER_FIRST, kept=1)) as backups:
+    async with running(plan(tmp_path, HANG_AFTER_FIRST), lambda: 1) as backups:
         await save(backups)
         async with asyncio.timeout(60):
             await going.wait()
@@ -245,7 +259,7 @@ async def test_one_that_is_to_go_stays_while_it_is_tried(
     async with running(plan(tmp_path)) as backups:
         _first, second = await save(backups), await save(backups)
     going, gone = hold_forgetting(monkeypatch)
-    async with running(plan(tmp_path, verify=WAIT, kept=1)) as backups:
+    async with running(plan(tmp_path, verify=WAIT), lambda: 1) as backups:
         third = await save(backups)
         async with asyncio.timeout(60):
             await going.wait()
