@@ -203,7 +203,7 @@ def gc(dry_run: bool, as_json: bool, **options: object) -> None:
     """Remove ended tasks now, those that ended first; jobs with all of their tasks.
 
     \b
-      khala.pex gc --dry-run                          (by what the judicator is set to)
+      khala.pex gc --dry-run                          (by what the cluster keeps)
       khala.pex gc --retention-age 30d --dry-run
       khala.pex gc --retention-bytes 20GiB
       khala.pex gc --url https://gateway.lab          (from any host)
@@ -212,8 +212,7 @@ def gc(dry_run: bool, as_json: bool, **options: object) -> None:
     and for a day what was submitted with an idempotency key."""
     from roles.admin.retention import gc as run
 
-    settings = settings_from("gc", options).settings
-    sys.exit(run(settings, dry_run=dry_run, as_json=as_json))
+    sys.exit(run(settings_from("gc", options), dry_run=dry_run, as_json=as_json))
 
 
 ADMIN_COMMANDS: tuple[click.Command, ...] = (token, cluster, leave, cordon, uncordon, drain, gc)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from khala.config.options import Result
 from khala.config.settings import Settings
-from khala.model.retention import Forgotten
+from khala.config.table_kept import RETENTION
+from khala.model.retention import Forgotten, Retention
 from khala.protocol.retention import Answer, Forget
 from roles.admin.asking import ask, audited
 from roles.operators import add, tell_forgotten
 
 
-def gc(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
-    """With what was given here, else with what the judicator is set to."""
-    keep = settings.retention.policy
+def gc(found: Result, *, dry_run: bool, as_json: bool) -> int:
+    """With what was given to the command, else with what is in force: what a file says or a
+    variable is the judicator's, and the cluster may keep more."""
+    settings, keep = found.settings, _asked(found)
     request = Forget(keep=keep if keep.on else None, dry_run=dry_run)
     if dry_run:
         answer = _forget(settings, request)
@@ -20,6 +25,16 @@ def gc(settings: Settings, *, dry_run: bool, as_json: bool) -> int:
             answer = _forget(settings, request)
     tell_forgotten(answer, dry_run=dry_run, as_json=as_json)
     return 0
+
+
+def _asked(found: Result) -> Retention:
+    said = {
+        each.key: found.origins[each.key].value or None
+        for each in RETENTION
+        if found.origins[each.key].source == each.flag
+    }
+    values = (said.get(f"retention.{name}") for name in ("age", "count", "bytes"))
+    return msgspec.convert(dict(zip(Retention.__struct_fields__, values, strict=True)), Retention)
 
 
 def _forget(settings: Settings, request: Forget) -> Answer:

@@ -51,7 +51,8 @@ BATCH = "/api/v2/tasks/batch"
 
 @pytest.fixture(scope="module")
 def schema(stack: str) -> Iterator[schemathesis.BaseSchema]:
-    """Quotas that came about by chance are not those of other tests."""
+    """Quotas that came about by chance are not those of other tests; what is kept by chance is for
+    a day no less than it was."""
     load_all_checks()
     yield schemathesis.openapi.from_url(f"{stack}/api/v2/openapi.json")
     assert patch(stack, None)[0] == 200

@@ -30,9 +30,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def patch(base: str, quotas: object, **headers: str) -> tuple[int, Any]:
+    return change(base, {"quotas": quotas}, **headers)
+
+
+def change(base: str, document: object, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(
         f"{base}/api/v2/{CONFIG}",
-        data=json.dumps({"quotas": quotas}).encode(),
+        data=json.dumps(document).encode(),
         method="PATCH",
         headers={"Content-Type": MERGE_PATCH, **headers},
     )

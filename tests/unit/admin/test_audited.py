@@ -36,7 +36,7 @@ from khala.protocol.joining import TokenList, TokenMade, TokenRecord
 from khala.protocol.leadership import Transferred
 from khala.protocol.members import Roster
 from khala.protocol.nodes import NodeLoad
-from khala.protocol.retention import Answer
+from khala.protocol.retention import Answer, Forget
 from roles.admin import asking, members, tokens
 
 NOW = utc_now()
@@ -82,6 +82,7 @@ class Judicator:
         #: In their order: acts that were noted, calls, and outcomes.
         self.heard: list[str] = []
         self.entries: list[AuditEntry] = []
+        self.bodies: list[object] = []
         self.fails: dict[str, KhalaError] = {}
 
     def client(self, *_: object) -> Judicator:
@@ -94,6 +95,7 @@ class Judicator:
             self.heard.append(body.act)
             return AuditKept(id="0" * 24)
         self.heard.append(f"{method} {path}")
+        self.bodies.append(body)
         if method != "GET":
             self._fail("change")
         return ANSWERS[kind]
@@ -223,3 +225,13 @@ def test_a_change_of_nothing_is_refused(khala: Callable[..., Result]) -> None:
     error = khala("user", "set", "ann").exception
     assert isinstance(error, KhalaError)
     assert "--role ROLE, --disable or --enable" in error.message
+
+
+def test_what_a_host_was_told_is_no_word_of_whoever_collects_there(
+    judicator: Judicator, khala: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster may keep more than the judicator's own settings say."""
+    monkeypatch.setenv("KHALA_RETENTION_AGE", "1h")
+    for words in ((), ("--retention-count", "5")):
+        assert khala("gc", *words).exit_code == 0
+    assert judicator.bodies == [Forget(), Forget(keep=Retention(count=5))]

@@ -150,7 +150,7 @@ def test_a_host_means_itself_whatever_its_shell_is_set_to(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KHALA_URL", "http://g:7000")
-    monkeypatch.setattr(retention, "gc", lambda settings, *, dry_run, as_json: 9)
+    monkeypatch.setattr(retention, "gc", lambda found, *, dry_run, as_json: 9)
     assert CliRunner().invoke(cli, ["gc", "--retention-count", "5"]).exit_code == 9
     assert gateway.asked == []
 
