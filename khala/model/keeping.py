@@ -114,7 +114,8 @@ def replaced(known: ClusterKeeping, told: ToldKeeping, now: datetime) -> Cluster
         raise NotPossible(
             f"keeping: what is kept was changed so often within a day that {EARLIER_WORDS} earlier"
             f" words still bind; keep less again from {earlier[0].until:%Y-%m-%d %H:%M:%S} UTC on,"
-            " or keep at least as much as now, which is possible at once",
+            " or at least as much as now, whatever hosts say (retention: 0), which is possible at"
+            " once",
             field="/keeping",
         )
     return ClusterKeeping(told=told, changed_at=now, earlier=earlier)

@@ -11,7 +11,7 @@ from khala.model.retention import Forgotten, Retention
 
 
 class Forget(Struct, frozen=True, kw_only=True):
-    #: None: what this judicator is set to keep.
+    #: None: what this judicator goes by.
     keep: Retention | None = None
     #: Only say what would go.
     dry_run: bool = False

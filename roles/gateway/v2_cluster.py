@@ -64,7 +64,7 @@ class ClusterActs(Struct, frozen=True, kw_only=True):
         )
     )
     async def collect(self, request: Request) -> HTTPResponse:
-        """Remove now what has ended and is not to be kept, as the judicators' settings say, or say
+        """Remove now what has ended and is not to be kept, as is in force, or say
         what would go. After some seconds it is answered with `more`: ask again for the rest."""
         try:
             given = parse_document(_collects, request.body)

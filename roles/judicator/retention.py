@@ -94,7 +94,7 @@ class Retaining:
         asked = decode(_decode, request.body)
         peer = caller_of(request)
         if asked.keep is not None and peer is not None and peer.role == GATEWAY:
-            raise Rejected("keep: a gateway does not say what is kept, the judicators' settings do")
+            raise Rejected("keep: a gateway does not say what is kept, what is in force does")
         keep = asked.keep or self._keep()
         deadline = time.monotonic() + ANSWER_S
         found = await self.forget(asked.keep, deadline=deadline, dry_run=asked.dry_run)

@@ -131,7 +131,9 @@ def test_api_of_the_whole(fresh: Khala, tmp_path: Path, path: str) -> None:
     assert follow(fresh, the_block("docs/api.md", f"/api/v2/{path}"), tmp_path) == 1
 
 
-@pytest.mark.parametrize("word", ['"retention":{"age_s"', '"4711":{"running":4'])
+@pytest.mark.parametrize(
+    "word", ['"retention":{"age_s"', '"4711":{"running":4', '"keeping":{"retention":{"count"']
+)
 def test_api_of_settings(fresh: Khala, tmp_path: Path, word: str) -> None:
     assert follow(fresh, the_block("docs/api.md", word), tmp_path) == 1
 
