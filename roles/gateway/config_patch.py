@@ -41,7 +41,7 @@ _USER_DIGITS = 11
 
 def _none_or(least: float, most: float) -> msgspec.Meta:
     """0 stands for no bound."""
-    return told(anyOf=[{"const": 0}, {"minimum": least, "maximum": most}])
+    return told(minimum=0, maximum=int(most), anyOf=[{"const": 0}, {"minimum": int(least)}])
 
 
 class BoundsPatch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
