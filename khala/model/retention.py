@@ -86,8 +86,8 @@ def check_own(seconds: int | None, keep: Retention) -> None:
     if seconds is not None and keep.age_s is not None and seconds > keep.age_s:
         raise Rejected(
             f"retention: {seconds} s are longer than the {keep.age_s:g} s for which this cluster"
-            " keeps any task (--retention-age, or what is set in the cluster); give at most that, or"
-            " leave it out",
+            " keeps any task (--retention-age, or what is set in the cluster); give at most that,"
+            " or leave it out",
             field="/retention",
         )
 
