@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import click
 from msgspec import Struct
 
 from khala.client import AsyncKhala
-from khala.config.values import Kind, parse, show
+from khala.config.values import Kind, show
 from khala.model.errors import Rejected
 from khala.protocol.v2 import ClusterConfig, QuotaBounds, QuotaLine, QuotasInForce, SetBounds
 from roles.client import tables
+from roles.client.in_force import amount, behind, known_everywhere
 from roles.client.tables import Form
 
 _LINES = {
@@ -29,9 +29,6 @@ _BOUNDS = {
     "bytes": ("stored_bytes", Kind.SIZE),
 }
 DEFAULT = "default"
-#: How often, and how many times it is looked whether every judicator goes by a change.
-_LOOK_S = 0.5
-_LOOKS = 12
 
 
 class InForce(Struct, frozen=True, kw_only=True):
@@ -71,7 +68,9 @@ async def set_quota(
     khala: AsyncKhala, user: str, given: Mapping[str, str | None], form: Form
 ) -> int:
     bounds = {
-        _BOUNDS[name][0]: _amount(name, text) for name, text in given.items() if text is not None
+        _BOUNDS[name][0]: amount(name, _BOUNDS[name][1], text)
+        for name, text in given.items()
+        if text is not None
     }
     if not bounds:
         raise Rejected("which bound? give --queued, --running, --cpu or --bytes", field="--queued")
@@ -80,15 +79,6 @@ async def set_quota(
 
 async def unset_quota(khala: AsyncKhala, user: str, form: Form) -> int:
     return await _change(khala, _patch(user, None), form)
-
-
-def _amount(name: str, text: str) -> int:
-    if text == "none":
-        return 0
-    try:
-        return round(float(str(parse(_BOUNDS[name][1], text))))
-    except ValueError as error:
-        raise Rejected(f"--{name}: {error}; or none, for no bound", field=f"--{name}") from None
 
 
 def _patch(user: str, bounds: dict[str, int] | None) -> dict[str, object]:
@@ -105,28 +95,14 @@ def _patch(user: str, bounds: dict[str, int] | None) -> dict[str, object]:
 
 async def _change(khala: AsyncKhala, patch: dict[str, object], form: Form) -> int:
     """Return when it is in force, or say where it is not."""
-    config = await khala.set_quotas(patch)
-    for _ in range(_LOOKS):
-        if not _behind(config):
-            break
-        await asyncio.sleep(_LOOK_S)
-        config = await khala.cluster_config()
-    for name in _behind(config):
+    config = await known_everywhere(khala, await khala.set_quotas(patch))
+    for name in behind(config):
         click.echo(
             f"khala: {name} does not go by it yet; with the first quota of a cluster it makes"
             " indexes, which takes a while where there are many tasks",
             err=True,
         )
     return _show(config, form)
-
-
-def _behind(config: ClusterConfig) -> list[str]:
-    revision = config.quotas.revision if config.quotas else 0
-    return [
-        each.name
-        for each in config.judicators
-        if each.in_force is None or each.in_force.revision < revision
-    ]
 
 
 def _show(config: ClusterConfig, form: Form) -> int:

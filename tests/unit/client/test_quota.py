@@ -24,7 +24,7 @@ from khala.protocol.v2 import (
     QuotasInForce,
     SetBounds,
 )
-from roles.client import quota
+from roles.client import in_force, quota
 from roles.client.tables import Form
 
 FREE: dict[str, int | None] = {"queued": None, "running": None, "cpu_s": None, "stored_bytes": None}
@@ -79,7 +79,7 @@ class Khala:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota, "_LOOK_S", 0.0)
+    monkeypatch.setattr(in_force, "_LOOK_S", 0.0)
 
 
 def of(khala: Khala) -> AsyncKhala:
@@ -88,12 +88,12 @@ def of(khala: Khala) -> AsyncKhala:
 
 async def test_amounts_are_written_as_judicators_options_are() -> None:
     khala = Khala(config(1, judicator("a", 1)))
-    given = {"queued": "10", "running": "none", "cpu": "2h", "bytes": "20GiB"}
+    given = {"queued": "1_000", "running": "none", "cpu": "2h", "bytes": "20GiB"}
     await quota.set_quota(of(khala), "07", given, Form.JSON)
     await quota.set_quota(of(khala), "default", {"queued": "0", "running": None}, Form.JSON)
     await quota.unset_quota(of(khala), "7", Form.JSON)
     await quota.unset_quota(of(khala), "default", Form.JSON)
-    bounds = {"queued": 10, "running": 0, "cpu_s": 7200, "stored_bytes": 20 << 30}
+    bounds = {"queued": 1000, "running": 0, "cpu_s": 7200, "stored_bytes": 20 << 30}
     assert khala.patches == [
         {"users": {"7": bounds}},
         {"default": {"queued": 0}},
@@ -107,6 +107,7 @@ async def test_amounts_are_written_as_judicators_options_are() -> None:
     [
         ("7", {"cpu": "long"}, "--cpu: .*duration.*or none"),
         ("7", {"queued": "1.5"}, "--queued: .*whole number"),
+        ("7", {"queued": "1_"}, "--queued: .*whole number"),
         ("7", {"queued": None}, "which bound"),
         ("ada", {"queued": "1"}, "USER: a user's number or `default` is expected, 'ada'"),
     ],
