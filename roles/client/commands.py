@@ -31,6 +31,7 @@ from roles.client.options import (
 )
 from roles.client.patch_commands import PATCH_COMMANDS
 from roles.client.quota_commands import quota
+from roles.client.retention_commands import retention
 
 if TYPE_CHECKING:
     from khala.model.outcome import Cancellation
@@ -371,6 +372,7 @@ COMMANDS = (
     rm,
     fetch,
     quota,
+    retention,
     *PATCH_COMMANDS,
     *LIVE_COMMANDS,
     *LOAD_COMMANDS,

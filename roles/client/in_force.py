@@ -1,5 +1,5 @@
-"""What is set in the cluster, as `quota` and `retention` have it in common: how amounts are written,
-and when every judicator goes by a change."""
+"""What `quota` and `retention`, which set something in the cluster, have in common: how amounts are
+written, and when every judicator goes by a change."""
 
 from __future__ import annotations
 

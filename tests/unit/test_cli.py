@@ -51,6 +51,7 @@ ROLES_OF_COMMANDS = {
     "roles.client.node_commands",
     "roles.client.patch_commands",
     "roles.client.quota_commands",
+    "roles.client.retention_commands",
     "roles.client.options",
     "roles.client.own",
     "roles.recover",
