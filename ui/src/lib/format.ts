@@ -65,6 +65,13 @@ export function stamp(then: number): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
+/** `24 Nov 01:04`, in the reader's own time zone: of days around now. */
+export function dayStamp(then: number): string {
+  const date = new Date(then);
+  const month = date.toLocaleString("en", { month: "short" });
+  return `${date.getDate()} ${month} ${stamp(then).slice(11, 16)}`;
+}
+
 /** `2026-11-24 00:04:08 UTC`, as logs and the interface have it. */
 export function utcStamp(then: number): string {
   return `${new Date(then).toISOString().slice(0, 19).replace("T", " ")} UTC`;

@@ -1,7 +1,7 @@
 /** What is set in the cluster of quotas, and what is in force by that: requests, rows and drafts. */
 
-import { bodyOf, getJson, request } from "./api";
 import { bytes, duration } from "./format";
+import { patchSettings, type Settings } from "./settings";
 
 export interface Bounds {
   queued: number | null;
@@ -16,14 +16,6 @@ export interface Quotas {
   default: Bounds;
   /** By number. */
   users: Record<string, Bounds>;
-}
-
-/** As much of the cluster's settings as is about quotas. */
-export interface Settings {
-  /** What is set in the cluster: 0 is no bound, null says nothing. Null where no judicator says it. */
-  quotas: Quotas | null;
-  /** What each goes by, where null is no bound; null of one that is too old. */
-  judicators: { name: string; in_force: Quotas | null }[];
 }
 
 /** Of one user, or of everybody. */
@@ -55,27 +47,17 @@ export const FIELDS: readonly Field[] = [
 ];
 
 const NOTHING: Bounds = { queued: null, running: null, cpu_s: null, stored_bytes: null };
-const CONFIG = "/api/v2/cluster/config";
 const NUMBER = /^\d{1,12}(\.\d{1,6})?$/;
 const USER_MAX = 2 ** 31 - 1;
 
-export function getSettings(signal?: AbortSignal): Promise<Settings> {
-  return getJson<Settings>(CONFIG, signal);
-}
-
-/** Refused if somebody has changed them since `revision`. */
-export async function setQuota(
+/** Refused if somebody has changed what is set since `revision`. */
+export function setQuota(
   user: string | null,
   bounds: Partial<Bounds> | null,
   revision: number,
 ): Promise<Settings> {
   const quotas = user === null ? { default: bounds } : { users: { [user]: bounds } };
-  const response = await request(CONFIG, {
-    method: "PATCH",
-    headers: { "Content-Type": "application/merge-patch+json", "If-Match": `"${revision}"` },
-    body: JSON.stringify({ quotas }),
-  });
-  return bodyOf<Settings>(response);
+  return patchSettings({ quotas }, revision);
 }
 
 /** Everybody first, as the newest of what judicators go by says. */
@@ -95,14 +77,6 @@ export function rowsOf(settings: Settings): Row[] {
       set: set.users[user] ?? NOTHING,
     })),
   ];
-}
-
-/** Judicators that do not go by what is set yet. */
-export function behind(settings: Settings): string[] {
-  const revision = settings.quotas?.revision ?? 0;
-  return settings.judicators
-    .filter((each) => (each.in_force?.revision ?? -1) < revision)
-    .map((each) => each.name);
 }
 
 export function boundsText(bounds: Bounds): string {
