@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from khala.net.ports import free_ports
 from tests.browser.conftest import Watch, new_context
@@ -241,7 +241,68 @@ def test_quotas_are_set_changed_and_removed(operator: Page, alone: Khala) -> Non
     expect(page.get_by_role("heading", name="Quotas")).to_be_focused()
 
 
-def test_quotas_that_cannot_be_read_say_so(operator: Page) -> None:
+def test_what_is_kept_is_set_and_less_of_it_taken_back(operator: Page, alone: Khala) -> None:
+    page = operator
+    page.goto("/operations")
+
+    def row(key: str) -> Locator:
+        return page.locator(f'[data-testid="keeping-row"][data-key="{key}"]')
+
+    expect(row("age_s")).to_have_text(re.compile("by age *30 days *As hosts were told"))
+    expect(row("count")).to_contain_text("No bound")
+    page.get_by_test_id("keeping-edit").press("Enter")
+    dialog, save = page.get_by_test_id("keeping-dialog"), page.get_by_test_id("keeping-save")
+    effects = page.get_by_test_id("keeping-effects")
+    expect(effects).to_contain_text("What is in force stays so.")
+    dialog.get_by_label("Ended tasks, by number").fill("1,000,000")
+    dialog.get_by_label("Audit log").fill("none")
+    dialog.get_by_label("Backups").fill("14")
+    save.click()
+    expect(page.locator("#keeping-audit_s-problem")).to_contain_text("A duration such as 90d")
+    expect(page.locator("#keeping-audit_s")).to_be_focused()
+    dialog.get_by_label("Audit log").fill("500d")
+    expect(effects).to_contain_text("At once each judicator keeps 14 backups.")
+    expect(effects).to_contain_text("At once entries of the audit log are kept for 500 days.")
+    expect(effects).to_contain_text(re.compile("After a day.*the newest 1,000,000 ended tasks"))
+    assert page.evaluate(CHECKS) == []
+    save.click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_test_id("keeping-edit")).to_be_focused()
+    expect(row("backups_kept")).to_have_text(re.compile("The newest 14 *Set here"))
+    expect(row("audit_s")).to_have_text(re.compile("500 days *Set here"))
+    expect(row("count")).to_have_text(re.compile("No bound *Set here: the newest 1,000,000 from"))
+    coming = page.get_by_test_id("keeping-coming")
+    expect(coming).to_contain_text("the newest 1,000,000 ended tasks are kept.")
+    kept = alone.call("GET", "/api/v2/cluster/config")[1]["keeping"]
+    assert kept["retention"]["count"] == 1_000_000 and kept["less_from"]
+
+    # What a card has changed is what the other one has seen.
+    page.get_by_test_id("quota-row").get_by_role("button", name="Edit").click()
+    page.get_by_label("Tasks that wait").fill("500000")
+    page.get_by_test_id("quota-save").click()
+    expect(page.get_by_test_id("quota-dialog")).to_have_count(0)
+    page.get_by_test_id("quota-row").get_by_role("button", name="Remove").click()
+    page.get_by_test_id("confirm-yes").click()
+    expect(page.get_by_test_id("quota-row")).to_contain_text("No bounds")
+
+    page.get_by_test_id("keeping-back").click()
+    expect(coming).to_have_count(0)
+    expect(page.get_by_role("heading", name="What is kept")).to_be_focused()
+    expect(row("count")).to_have_text(re.compile("No bound *As hosts were told"))
+
+    # Somebody else changes it while it is edited: what was not seen is not overwritten.
+    page.get_by_test_id("keeping-edit").click()
+    others = {"keeping": {"backups_kept": 15}}
+    assert alone.send("PATCH", "/api/v2/cluster/config", others)[0] == 200
+    dialog.get_by_label("Backups").fill("16")
+    save.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("have changed")
+    dialog.get_by_role("button", name="Leave it").click()
+    page.reload()
+    expect(row("backups_kept")).to_contain_text("The newest 15")
+
+
+def test_settings_that_cannot_be_read_say_so(operator: Page) -> None:
     page = operator
     problem = {"code": "unavailable", "title": "Unavailable", "detail": "no judicator answers"}
     page.route(
@@ -252,6 +313,8 @@ def test_quotas_that_cannot_be_read_say_so(operator: Page) -> None:
     card = page.get_by_test_id("quotas")
     expect(card.get_by_test_id("failure")).to_contain_text("The quotas could not be read")
     expect(card).to_contain_text("Nothing to show.")
+    card = page.get_by_test_id("keeping")
+    expect(card.get_by_test_id("failure")).to_contain_text("What is kept could not be read")
 
 
 def test_what_would_go_is_seen_before_it_goes(operator: Page, alone: Khala) -> None:
@@ -349,19 +412,28 @@ def test_an_executor_that_is_lost_is_forgotten(manager: Page, several: Several) 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_in(operator: Page, theme: Theme, size: tuple[int, int]) -> None:
+def test_the_page_in(operator: Page, alone: Khala, theme: Theme, size: tuple[int, int]) -> None:
     page = operator
+    less = {"keeping": {"retention": {"count": 1000, "size_bytes": 200 << 30}}}
+    assert alone.send("PATCH", "/api/v2/cluster/config", less)[0] == 200
     page.set_viewport_size({"width": size[0], "height": size[1]})
     page.emulate_media(color_scheme=theme, reduced_motion="reduce")
     page.goto("/operations")
     expect(page.get_by_test_id("no-joining")).to_contain_text("no certificates")
     expect(page.get_by_test_id("quota-row")).to_have_count(1)
+    expect(page.get_by_test_id("keeping-coming").get_by_role("listitem")).to_have_count(2)
     page.get_by_test_id("collect-look").click()
     expect(page.get_by_test_id("collected")).to_be_visible()
     assert page.evaluate(CHECKS) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
     page.get_by_test_id("quota-new").click()
     assert page.evaluate(CHECKS) == []
+    page.get_by_role("button", name="Leave it").click()
+    page.get_by_test_id("keeping-edit").click()
+    page.get_by_label("Ended tasks, by age").fill("1d")
+    expect(page.get_by_test_id("keeping-effects")).to_contain_text("After a day")
+    assert page.evaluate(CHECKS) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
     page.goto("/executors")
     page.get_by_role("button", name="Drain").click()
     expect(page.get_by_test_id("confirm")).to_be_visible()

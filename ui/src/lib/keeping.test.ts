@@ -45,12 +45,17 @@ test("each kind has a row with what is in force, and who says so", () => {
       judicator("b", { ...aged(null), backups_kept: 14 }),
     ),
   );
-  expect(rows.map((row) => [row.label, row.text, row.set, row.differs])).toEqual([
-    ["Ended tasks, by age", "a: 30 days · b: no bound", false, true],
-    ["Ended tasks, by number", "no bound", false, false],
-    ["Ended tasks, by size", "no bound", false, false],
-    ["Audit log", "400 days", false, false],
-    ["Backups", "the newest 14", true, false],
+  const all = (text: string) => [{ text, where: "" }];
+  const differing = [
+    { text: "30 days", where: "a" },
+    { text: "no bound", where: "b" },
+  ];
+  expect(rows.map((row) => [row.label, row.inForce, row.set])).toEqual([
+    ["Ended tasks, by age", differing, false],
+    ["Ended tasks, by number", all("no bound"), false],
+    ["Ended tasks, by size", all("no bound"), false],
+    ["Audit log", all("400 days"), false],
+    ["Backups", all("the newest 14"), true],
   ]);
   expect(rows.every((row) => row.coming === "")).toBe(true);
   expect(rowsOf({ ...settings({}, judicator("a")), keeping: null })).toEqual([]);
@@ -59,7 +64,11 @@ test("each kind has a row with what is in force, and who says so", () => {
 
 test("what keeps less is told before it begins, and is taken back with what is in force", () => {
   const due = settings(WEEK, judicator("a"), judicator("b"));
-  expect(rowsOf(due)[0]).toMatchObject({ text: "30 days", set: true, coming: "7 days" });
+  expect(rowsOf(due)[0]).toMatchObject({
+    inForce: [{ text: "30 days" }],
+    set: true,
+    coming: "7 days",
+  });
   expect(comingSentences(due)).toEqual(["ended tasks are kept for 7 days"]);
   expect(takeBack(due)).toEqual({ age_s: null });
 
@@ -76,7 +85,7 @@ test("what keeps less is told before it begins, and is taken back with what is i
 test("who is too old keeps what its host was told", () => {
   const due = settings(WEEK, judicator("a"), judicator("old", aged(90 * DAY), null));
   expect(tooOld(due)).toEqual(["old"]);
-  expect(rowsOf(due)[0]?.text).toBe("a: 30 days · old: 90 days");
+  expect(rowsOf(due)[0]?.coming).toBe("7 days (a) · 90 days (old)");
   expect(comingSentences(due)).toEqual(["ended tasks are kept for 7 days (a)"]);
   expect(takeBack(due)).toEqual({ age_s: null });
 });
@@ -123,6 +132,10 @@ test("what is no amount is named, and has no effect", () => {
     backups_kept: "A whole number such as 14 is needed.",
   });
   expect(saidIn(NOTHING, draft)).toEqual({});
+  expect(draftProblems({ ...draftOf(NOTHING), age_s: "59m", audit_s: "23h" })).toEqual({
+    age_s: "At least 1 hour is needed.",
+    audit_s: "At least 1 day is needed.",
+  });
 });
 
 test("what comes of a draft is told before it is sent", () => {
@@ -144,7 +157,7 @@ test("where judicators differ, more for one is less for another", () => {
     atOnce: ["ended tasks are kept for 60 days (a)"],
     later: ["ended tasks are kept for 60 days (b)"],
   });
-  expect(hostText(found, "age_s")).toBe("a: 30 days · b: no bound");
+  expect(hostText(found, "age_s")).toBe("30 days (a) · no bound (b)");
 });
 
 test("what was to keep less is taken back at once", () => {

@@ -44,6 +44,8 @@ interface Field {
   units: readonly Unit[];
   /** There may be no bound. */
   boundless: boolean;
+  /** As gateways have it. */
+  least: number;
   text: (amount: number) => string;
   /** What comes of it, after a date. */
   sentence: (amount: Amount) => string;
@@ -70,6 +72,7 @@ export const FIELDS: readonly Field[] = [
     example: "30d",
     units: TIMES,
     boundless: true,
+    least: 3600,
     text: lifeText,
     sentence: (amount) =>
       amount === null
@@ -82,6 +85,7 @@ export const FIELDS: readonly Field[] = [
     example: "1000000",
     units: [],
     boundless: true,
+    least: 1,
     text: newest,
     sentence: (amount) =>
       amount === null
@@ -94,6 +98,7 @@ export const FIELDS: readonly Field[] = [
     example: "200GiB",
     units: SIZES,
     boundless: true,
+    least: 1,
     text: bytes,
     sentence: (amount) =>
       amount === null
@@ -106,6 +111,7 @@ export const FIELDS: readonly Field[] = [
     example: "90d",
     units: TIMES,
     boundless: false,
+    least: 86_400,
     text: lifeText,
     sentence: (amount) => `entries of the audit log are kept for ${lifeText(amount ?? 0)}`,
   },
@@ -115,6 +121,7 @@ export const FIELDS: readonly Field[] = [
     example: "14",
     units: [],
     boundless: false,
+    least: 1,
     text: newest,
     sentence: (amount) => `each judicator keeps ${plural(amount ?? 0, "backup")}`,
   },
@@ -154,24 +161,35 @@ function isLess(one: Amount, other: Amount): boolean {
   return one !== null && (other === null || one < other);
 }
 
-/** One text if all have the same, else each with its name. */
-function perJudicator(
+/** What some judicators have alike. */
+export interface Alike {
+  text: string;
+  /** Their names; empty: all of them. */
+  where: string;
+}
+
+function alike(
   field: Field,
   judicators: readonly Judicator[],
   of: (each: Judicator) => Amount,
-): string {
-  const texts = judicators.map((each) => textOf(field, of(each)));
-  if (new Set(texts).size <= 1) return texts[0] ?? "";
-  return judicators.map((each, index) => `${each.name}: ${texts[index]}`).join(" · ");
+): Alike[] {
+  const names = new Map<string, string[]>();
+  for (const each of judicators) {
+    const text = textOf(field, of(each));
+    names.set(text, [...(names.get(text) ?? []), each.name]);
+  }
+  return [...names].map(([text, of]) => ({ text, where: names.size > 1 ? of.join(", ") : "" }));
+}
+
+function inOneLine(found: readonly Alike[]): string {
+  return found.map(({ text, where }) => (where ? `${text} (${where})` : text)).join(" · ");
 }
 
 export interface Row {
   key: Key;
   label: string;
-  /** What is in force. */
-  text: string;
-  /** Judicators do not keep the same. */
-  differs: boolean;
+  /** More than one where judicators differ. */
+  inForce: Alike[];
   /** It is set in the cluster. */
   set: boolean;
   /** What less comes; empty: nothing. */
@@ -187,10 +205,9 @@ export function rowsOf({ judicators, keeping }: Settings): Row[] {
     return {
       key,
       label,
-      text: perJudicator(field, judicators, (each) => now(each, key)),
-      differs: new Set(judicators.map((each) => now(each, key))).size > 1,
+      inForce: alike(field, judicators, (each) => now(each, key)),
       set: said !== null,
-      coming: comes ? perJudicator(field, judicators, (each) => later(each, key, said)) : "",
+      coming: comes ? inOneLine(alike(field, judicators, (each) => later(each, key, said))) : "",
     };
   });
 }
@@ -303,7 +320,12 @@ function isUnit(word: string, unit: string): boolean {
 export function draftProblems(draft: Draft): Partial<Draft> {
   const problems: Partial<Draft> = {};
   for (const field of FIELDS) {
-    if (!Number.isNaN(parse(field, draft[field.key]))) continue;
+    const amount = parse(field, draft[field.key]);
+    if (!Number.isNaN(amount)) {
+      if (amount !== null && amount !== 0 && amount < field.least)
+        problems[field.key] = `At least ${field.text(field.least)} is needed.`;
+      continue;
+    }
     const what =
       field.units === TIMES ? "A duration" : field.units === SIZES ? "A size" : "A whole number";
     const none = field.boundless ? `, or ${NONE}` : "";
@@ -350,5 +372,5 @@ export function effectsOf({ judicators, keeping }: Settings, said: Said): Effect
 /** What holds of it where nothing is set. */
 export function hostText({ judicators }: Settings, key: Key): string {
   const field = FIELDS.find((each) => each.key === key);
-  return field ? perJudicator(field, judicators, (each) => amountOf(each, key)) : "";
+  return field ? inOneLine(alike(field, judicators, (each) => amountOf(each, key))) : "";
 }
