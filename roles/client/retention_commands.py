@@ -46,7 +46,7 @@ def list_retention(connection: Connection, form: str) -> None:
 @click.option("--age", metavar="DURATION", help="Of ended tasks, from their end, such as 30d.")
 @click.option("--count", metavar="N", help="Of ended tasks: the newest.")
 @click.option("--bytes", "stored", metavar="SIZE", help="Of tasks and outputs, such as 200GiB.")
-@click.option("--audit", metavar="DURATION", help="Of entries of the audit log, such as 90d.")
+@click.option("--audit", metavar="DURATION", help="Of new entries of the audit log, such as 90d.")
 @click.option("--backups", metavar="N", help="Taken by HTTP, on each judicator.")
 @formed
 @connected

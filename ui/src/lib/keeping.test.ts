@@ -145,7 +145,7 @@ test("what comes of a draft is told before it is sent", () => {
     atOnce: ["ended tasks are kept however old they are", "each judicator keeps 14 backups"],
     later: [
       "the newest 1,000 ended tasks are kept",
-      "entries of the audit log are kept for 90 days",
+      "new entries of the audit log are kept for 90 days",
     ],
   });
   expect(effectsOf(found, { age_s: 30 * DAY })).toEqual({ atOnce: [], later: [] });

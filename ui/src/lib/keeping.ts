@@ -113,7 +113,7 @@ export const FIELDS: readonly Field[] = [
     boundless: false,
     least: 86_400,
     text: lifeText,
-    sentence: (amount) => `entries of the audit log are kept for ${lifeText(amount ?? 0)}`,
+    sentence: (amount) => `new entries of the audit log are kept for ${lifeText(amount ?? 0)}`,
   },
   {
     key: "backups_kept",
