@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import {
   ago,
   bytes,
+  dayStamp,
   duration,
   parseTime,
   plural,
@@ -89,6 +90,7 @@ describe("time zones", () => {
   const at = Date.parse("2026-11-24T00:04:08.500Z");
   it("are said once, and a time can be read in UTC as well", () => {
     expect(utcStamp(at)).toBe("2026-11-24 00:04:08 UTC");
+    expect(dayStamp(at)).toMatch(/^2[345] Nov \d\d:\d\d$/);
     expect(zoneText(at)).toMatch(/^UTC$|^[\w/+-]+, UTC[+-]\d\d:\d\d$/);
   });
   it("are named with their distance, halves of hours included", () => {
