@@ -18,7 +18,10 @@ def operator(browser: Browser, khala: Khala) -> Iterator[Page]:
     """That a cluster without certificates has no join tokens is meant to be refused."""
     watch = Watch(khala.url, failed_requests_are_meant=True)
     with new_context(browser, khala.url, watch) as context:
-        yield context.new_page()
+        page = context.new_page()
+        # A button that was disabled a moment ago is not looked at while its colours change.
+        page.emulate_media(reduced_motion="reduce")
+        yield page
     assert not watch.troubles
 
 
