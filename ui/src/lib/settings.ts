@@ -1,6 +1,7 @@
 /** The cluster's settings that can be set while it runs: quotas, and what is kept. */
 
-import { bodyOf, getJson, request } from "./api";
+import { NotAllDone } from "./acts";
+import { ApiError, bodyOf, getJson, request } from "./api";
 import type { Keeping, SetKeeping } from "./keeping";
 import type { Quotas } from "./quotas";
 
@@ -30,12 +31,18 @@ export function getSettings(signal?: AbortSignal): Promise<Settings> {
 
 /** A merge patch. Refused if somebody has changed what is set since `revision`. */
 export async function patchSettings(patch: object, revision: number): Promise<Settings> {
-  const response = await request(CONFIG, {
-    method: "PATCH",
-    headers: { "Content-Type": "application/merge-patch+json", "If-Match": `"${revision}"` },
-    body: JSON.stringify(patch),
-  });
-  return bodyOf<Settings>(response);
+  try {
+    const response = await request(CONFIG, {
+      method: "PATCH",
+      headers: { "Content-Type": "application/merge-patch+json", "If-Match": `"${revision}"` },
+      body: JSON.stringify(patch),
+    });
+    return await bodyOf<Settings>(response);
+  } catch (error) {
+    if (error instanceof ApiError && error.code === "precondition_failed")
+      throw new NotAllDone("Somebody else has changed what is set; nothing was saved. Look again.");
+    throw error;
+  }
 }
 
 /** Judicators that do not go by what is set yet. */
