@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -149,6 +150,14 @@ def register_rest(
     doubles = AccessDouble(routes), PatchesDouble(routes, tasks), OperationsDouble(routes)
     routes.finish()
     return doubles
+
+
+def _in_order(tasks: Iterable[Task], query: SearchTasks | ListTasks) -> list[Task]:
+    found = [task for task in tasks if query.user in (None, task.spec.user)]
+    found.sort(key=lambda task: task.id, reverse=not query.oldest_first)
+    if isinstance(query, ListTasks) and query.sort is SortKey.PRIORITY:
+        found.sort(key=lambda task: task.spec.priority, reverse=not query.lowest_first)
+    return found
 
 
 def followed(frame: bytes) -> list[TaskId]:
@@ -313,14 +322,12 @@ class JudicatorDouble:
     async def search(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=SearchTasks)
         self.searched.append(query)
-        found = [task for task in self._in_order(query) if query.id in (None, task.id)]
+        found = [
+            task for task in _in_order(self.tasks.values(), query) if query.id in (None, task.id)
+        ]
         rows = found[query.offset :][: query.limit or None]
         page = TaskPage(total=len(found), tasks=[brief_of(task) for task in rows])
         return await self._answer(request, page)
-
-    def _in_order(self, query: SearchTasks | ListTasks) -> list[Task]:
-        found = (task for task in self.tasks.values() if query.user in (None, task.spec.user))
-        return sorted(found, key=lambda task: task.id, reverse=not query.oldest_first)
 
     async def read_artifacts(self, request: Request, task_id: str) -> None:
         first, size = (int(request.args[name][0]) for name in ("first", "size"))
@@ -329,9 +336,7 @@ class JudicatorDouble:
 
     async def list_tasks(self, request: Request) -> HTTPResponse:
         query = msgspec.msgpack.decode(request.body, type=ListTasks)
-        found = self._in_order(query)
-        if query.sort is SortKey.PRIORITY:
-            found.sort(key=lambda task: task.spec.priority, reverse=not query.lowest_first)
+        found = _in_order(self.tasks.values(), query)
         if query.after is not None:
             found = found[[task.id for task in found].index(query.after.id) + 1 :]
         rows = [brief_of(task) for task in found[: query.limit]]
