@@ -56,8 +56,12 @@ class _Round:
     rest: float
     deadline: float | None
     dry_run: bool
+    #: What it goes by is in force still.
+    holds: Callable[[], bool]
     #: That goes next.
     step: list[Ended] = field(default_factory=list)
+    #: What was found when the last step had gone.
+    gone: Forgotten = field(default_factory=Forgotten)
     #: It was over before everything was looked at.
     late: bool = False
 
@@ -113,7 +117,10 @@ class Retaining:
         a round may take hours, and whoever wants more to be kept wants it now."""
         now = utc_now()
         keep = asked or self._keep()
-        round_ = _Round(await self._select(keep), rest, deadline, dry_run)
+        selection = await self._select(keep)
+        round_ = _Round(
+            selection, rest, deadline, dry_run, lambda: asked is not None or keep == self._keep()
+        )
         if not dry_run:
             await self._store.forget_left()
         async for each in self._store.find_due(now):
@@ -125,7 +132,7 @@ class Retaining:
             async for each in self._store.find_ended(now - timedelta(seconds=KEPT_S)):
                 if not round_.selection.exceeds(each) or round_.is_late():
                     break
-                if asked is None and keep != self._keep():
+                if not round_.holds():
                     round_.late = True
                     break
                 if not each.is_due(now):
@@ -158,12 +165,18 @@ class Retaining:
             await asyncio.sleep(round_.rest * await self._remove(round_, own=own))
 
     async def _remove(self, round_: _Round, *, own: bool) -> float:
-        """How long it took."""
+        """How long it took. What was chosen by a word that is not in force any more stays."""
         step, round_.step = round_.step, []
         started = time.monotonic()
+        if step and not own and not round_.holds():
+            needed = round_.selection.found.needed
+            round_.selection.found = replace(round_.gone, needed=needed)
+            round_.late = True
+            return 0.0
         if step:
             await (self._store.forget_due(step) if own else self._store.forget(step))
             self._metrics.count_forgotten(
                 sum(each.tasks for each in step), sum(each.size_bytes for each in step)
             )
+            round_.gone = round_.selection.found
         return time.monotonic() - started

@@ -275,7 +275,7 @@ async def test_a_round_ends_where_another_word_is_in_force(
     for n in range(4):
         await ended(mongo, LONG_AGO + n * SECOND)
     keep = Retention(age_s=3600)
-    words = iter([keep, keep, keep])  # of the round, and of its first two tasks
+    words = iter([keep] * 5)  # of the round, and twice of each of its first two tasks
     changing = Retaining(
         lambda: next(words, Retention()), mongo.retention, Metrics(JudicatorName("a"))
     )
@@ -283,6 +283,20 @@ async def test_a_round_ends_where_another_word_is_in_force(
     assert (did.tasks, did.more) == (2, True)
     assert (await changing.forget()).tasks == 0
     assert (await changing.forget(keep)).tasks == 2
+
+
+async def test_what_was_chosen_by_another_word_stays(mongo: MongoStore) -> None:
+    """A step that is not full yet goes with the end of a round, unless more is to be kept now."""
+    for n in range(4):
+        await ended(mongo, LONG_AGO + n * SECOND)
+    keep = Retention(age_s=3600)
+    words = iter([keep, keep, keep])  # of the round, and of its first two tasks
+    changing = Retaining(
+        lambda: next(words, Retention()), mongo.retention, Metrics(JudicatorName("a"))
+    )
+    did = await changing.forget()
+    assert len(await found(mongo)) == 4
+    assert (did.tasks, did.more) == (0, True)
 
 
 async def test_bytes_are_freed_no_further_than_asked(mongo: MongoStore) -> None:
