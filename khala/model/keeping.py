@@ -99,9 +99,11 @@ def less_from(hosts: Keeping, cluster: ClusterKeeping, now: datetime) -> datetim
 
 def replaced(known: ClusterKeeping, told: ToldKeeping, now: datetime) -> ClusterKeeping:
     """With another word in the place of the present one. Raise `NotPossible` if there are too many
-    that bind; one that keeps at least as much as the present one is never too many."""
+    that bind; one that keeps at least as much as the present one is never too many. Where the word
+    before was said by a clock that is ahead, a notice begins no earlier than that one's."""
     if told == known.told:
         return known
+    now = max(now, known.changed_at or now)
     binding = [each for each in known.earlier if now < each.until]
     binding.append(Earlier(told=known.told, until=now + NOTICE))
     binding.sort(key=lambda each: each.until)

@@ -180,7 +180,7 @@ async def test_too_many_changes_in_a_day_are_refused_and_more_is_always_possible
 
 
 async def test_rounds_go_by_the_clusters_word_while_its_notice_runs(
-    stores: list[MongoStore],
+    stores: list[MongoStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host says an hour; what is set is a week, and then a day."""
     store, settings = stores[0], stores[1].cluster_settings
@@ -189,13 +189,15 @@ async def test_rounds_go_by_the_clusters_word_while_its_notice_runs(
         await ended(store, now - timedelta(hours=hours))
     kept = KeepingInForce(Keeping(retention=Retention(age_s=3600.0)))
     retaining = Retaining(kept.retention, store.retention, Metrics(JudicatorName("a")))
-    assert (await retaining.forget()).tasks == 0
+    assert (await retaining.forget()).tasks == 0  # nothing was read yet
     await settings.replace_if_revision(0, ToldQuotas(), age(24 * 7))
     kept.follow((await store.cluster_settings.load()).keeping, utc_now())
     assert (await retaining.forget()).tasks == 1
     await settings.replace_if_revision(1, ToldQuotas(), age(24))
     for passed, gone in ((timedelta(0), 0), (NOTICE, 1)):
-        kept.follow((await store.cluster_settings.load()).keeping, utc_now() + passed)
+        read_at = utc_now() + passed
+        monkeypatch.setattr("roles.judicator.keeping_in_force.utc_now", lambda at=read_at: at)
+        kept.follow((await store.cluster_settings.load()).keeping, read_at)
         assert (await retaining.forget(dry_run=True)).tasks == gone
 
 

@@ -202,3 +202,12 @@ def test_judicators_refuse_what_no_host_may_be_told(told: ToldKeeping, field: st
     assert refused.value.field == field
     check_keeping(ToldKeeping(retention=ToldRetention(age_s=0, count=0, size_bytes=0)))
     check_keeping(age(1 / 24))
+
+
+def test_a_clock_that_is_behind_shortens_no_notice() -> None:
+    """Another judicator said the word before, by its own clock."""
+    more, less = ToldKeeping(backups_kept=9), ToldKeeping(backups_kept=1)
+    known = replaced(ClusterKeeping(), more, NOON)
+    late = replaced(known, less, NOON - 30 * HOUR)
+    assert late.changed_at == NOON
+    assert keeping_in_force(HOSTS, late, NOON + NOTICE - HOUR).backups_kept == 9

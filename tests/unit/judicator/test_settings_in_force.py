@@ -25,7 +25,7 @@ from khala.model.quota import Quota, Quotas, ToldQuota, ToldQuotas, in_force
 from khala.model.retention import Retention
 from khala.store.cluster_settings import MongoClusterSettings
 from khala.store.quotas import MongoQuotas
-from roles.judicator.keeping_in_force import KeepingInForce
+from roles.judicator.keeping_in_force import KNOWN, KeepingInForce
 from roles.judicator.quotas_in_force import QuotasInForce
 from roles.judicator.settings_in_force import SettingsInForce
 
@@ -210,6 +210,19 @@ async def test_nothing_goes_before_the_clusters_word_was_read() -> None:
     assert settings.keeping.backups_kept() == 9
 
 
+def test_nothing_goes_by_a_word_that_was_read_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that stood still does not know whether more is to be kept meanwhile."""
+    keeping = KeepingInForce(HOSTS_KEEP)
+    monkeypatch.setattr("roles.judicator.keeping_in_force.utc_now", lambda: NOON)
+    keeping.follow(ClusterKeeping(), NOON - KNOWN)
+    assert (keeping.retention(), keeping.backups_kept()) == (HOSTS_KEEP.retention, 2)
+    for read_at in (NOON - KNOWN - SECOND, NOON + KNOWN + SECOND):
+        keeping.follow(ClusterKeeping(), read_at)
+        assert keeping.retention() == Retention()
+        assert keeping.backups_kept() == EVERYTHING.backups_kept
+        assert keeping.audit_life() == timedelta(days=1)
+
+
 def test_a_notice_ends_when_the_word_was_read_after_it() -> None:
     keeping = KeepingInForce(HOSTS_KEEP)
     more = ClusterKeeping(told=ToldKeeping(backups_kept=9))
@@ -217,4 +230,4 @@ def test_a_notice_ends_when_the_word_was_read_after_it() -> None:
     less = replaced(more, ToldKeeping(backups_kept=1), NOON)
     for passed, kept in ((timedelta(0), 9), (NOTICE - SECOND, 9), (NOTICE, 1)):
         keeping.follow(less, NOON + passed)
-        assert keeping.backups_kept() == kept
+        assert keeping.now.backups_kept == kept
