@@ -67,7 +67,7 @@ async def _read(tasks: Collection, query: ListTasks) -> Page:
             return Page(rows=rows, next=replace(page.next, priority=place.priority))
         place = await _beginning(tasks, query, place.priority)
         windows -= page.windows
-        if windows == 0 or len(rows) == query.limit:
+        if len(rows) == query.limit:
             break
     return Page(rows=rows, next=place)
 

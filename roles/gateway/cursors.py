@@ -38,7 +38,9 @@ def write_cursor(cursor: Cursor, given: Mapping[str, str]) -> str:
     place = cursor.place
     milliseconds = round(place.at.timestamp() * _MS_PER_S)
     direction = "b" if cursor.backward else "f"
-    payload = f"{direction}{milliseconds:x}.{place.id}.{place.priority}".encode()
+    # Where it is 0 it is not said, as older gateways have it, which know no other.
+    priority = f".{place.priority}" if place.priority else ""
+    payload = f"{direction}{milliseconds:x}.{place.id}{priority}".encode()
     return urlsafe_b64encode(_digest(payload, given) + payload).decode().rstrip("=")
 
 
@@ -46,9 +48,10 @@ def read_cursor(text: str, given: Mapping[str, str]) -> Cursor:
     """Raise `Rejected` for anything but a cursor of the same query."""
     try:
         payload = _payload(text, given)
-        at, task, priority = payload[1:].decode("ascii").split(".")
+        at, _, rest = payload[1:].decode("ascii").partition(".")
+        task, _, priority = rest.partition(".")
         moment = datetime.fromtimestamp(int(at, 16) / _MS_PER_S, UTC)
-        place = Place(at=moment, id=parse_task_id(task), priority=_priority_in(priority))
+        place = Place(at=moment, id=parse_task_id(task), priority=_priority_in(priority or "0"))
     except (ValueError, OverflowError, OSError, Rejected):
         raise Rejected(
             f"cursor: {text[:80]!r} is none of this list with these filters; leave it out to begin",
