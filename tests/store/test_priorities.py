@@ -14,10 +14,14 @@ from khala.model.holds import RELEASE, Hold
 from khala.model.patch import Patch
 from khala.model.statements import NewTask
 from khala.model.task import TaskBrief, TaskState
+from khala.protocol import v2
 from khala.protocol.rpc import ListTasks, SortKey
-from khala.store import listing
+from khala.store import listing, priorities
 from khala.store.mongo import MongoStore
 from khala.store.priorities import LEVELS
+from roles.gateway.cursors import read_cursor
+from roles.gateway.queries import parse_query
+from roles.gateway.v2_list import ListQuery, list_of, page_of
 from tests.store.conftest import Store
 from tests.store.samples import FAILURE, SUCCESS, a_lease, a_task, finish_item, lease_item
 from tests.store.test_filters import WINDOW, narrow_windows
@@ -109,6 +113,53 @@ async def test_a_priority_that_is_changed_is_another_place(store: Store) -> None
         await patched(store, task.id, Patch(priority=priority))
     expected = [tasks[1].id, *sorted((tasks[0].id, tasks[2].id), reverse=True)]
     assert await pages(store, BY_PRIORITY) == [expected]
+
+
+@pytest.mark.usefixtures("narrow_windows")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"order": "oldest"},
+        {"order": "newest", "name": "p7"},
+        {"order": "newest", "q": "nobody"},
+    ],
+    ids=str,
+)
+async def test_cursors_lead_forth_and_back_over_empty_pages(
+    mongo: MongoStore, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    """From wherever one turns round, to either end, each row is shown once."""
+    monkeypatch.setattr(priorities, "LEVELS", 2)
+    await filled(mongo)
+    given = {**given, "sort": "priority", "limit": "5"}
+    query = parse_query(given, ListQuery)
+
+    async def page(cursor: str | None) -> v2.Page:
+        at = None if cursor is None else read_cursor(cursor, given)
+        found = await mongo.tasks.list_tasks(list_of(query, at))
+        return page_of(found, query, at, given)
+
+    async def walk(cursor: str | None, *, back: bool) -> list[v2.Page]:
+        seen = [await page(cursor)]
+        while (cursor := seen[-1].prev_cursor if back else seen[-1].next_cursor) is not None:
+            seen.append(await page(cursor))
+            assert len(seen) < 200
+        return seen
+
+    def ids(seen: list[v2.Page]) -> list[str]:
+        return [row.id for each in seen for row in each.items]
+
+    forth = await walk(None, back=False)
+    rows = ids(forth)
+    assert len(rows) == len(set(rows))
+    for n, each in enumerate(forth[1:], 1):
+        assert each.prev_cursor is not None
+        before = await walk(each.prev_cursor, back=True)
+        assert ids(before[::-1]) == ids(forth[:n])
+        for turned in before:
+            if turned.next_cursor is not None and turned.items:
+                again = await walk(turned.next_cursor, back=False)
+                assert ids(again) == rows[rows.index(turned.items[-1].id) + 1 :]
 
 
 # ---- what a page costs ----------------------------------------------------------------------
