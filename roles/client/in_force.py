@@ -19,14 +19,16 @@ _GROUPED = re.compile(r"(?<=[0-9])_(?=[0-9])")
 
 
 def amount(name: str, kind: Kind, text: str, *, boundless: bool = True) -> int:
-    """As typed behind `--name`; 0: no bound. Raise `Rejected`."""
+    """As typed behind `--name`, in whole ones; 0: no bound, which less than one is not. Raise
+    `Rejected`."""
     if boundless and text == "none":
         return 0
     try:
-        return round(float(str(parse(kind, _GROUPED.sub("", text)))))
+        value = float(str(parse(kind, _GROUPED.sub("", text))))
     except ValueError as error:
         hint = "; or none, for no bound" if boundless else ""
         raise Rejected(f"--{name}: {error}{hint}", field=f"--{name}") from None
+    return max(round(value), int(value > 0))
 
 
 async def known_everywhere(khala: AsyncKhala, config: ClusterConfig) -> ClusterConfig:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from khala.cli import cli
 from khala.client import AsyncKhala
+from khala.config.values import Kind
 from khala.model.errors import Rejected
 from khala.protocol.v2 import (
     ClusterConfig,
@@ -84,6 +85,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of(khala: Khala) -> AsyncKhala:
     return cast(AsyncKhala, khala)
+
+
+@pytest.mark.parametrize(("text", "said"), [("300ms", 1), ("1.4s", 1), ("0", 0), ("none", 0)])
+def test_less_than_one_is_not_no_bound(text: str, said: int) -> None:
+    assert in_force.amount("cpu", Kind.SECONDS, text) == said
 
 
 async def test_amounts_are_written_as_judicators_options_are() -> None:
