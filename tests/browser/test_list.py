@@ -145,6 +145,7 @@ def test_the_urgent_come_first_when_asked_for(page: Page, khala: Khala) -> None:
     expect_settled(page, 4)
     assert shown_ids(page) == [high, other, none, low]
     expect(page.get_by_test_id("priority")).to_have_text(["20", "20", "—", "-5"])
+    expect(rows(page).first).to_contain_text(re.compile("user 312 · .+ · priority 20"))
     page.get_by_role("link", name=re.compile("^Priority")).click()
     expect_settled(page, 4)
     assert shown_ids(page) == [low, none, high, other]
