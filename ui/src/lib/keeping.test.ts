@@ -138,6 +138,27 @@ test("what is no amount is named, and has no effect", () => {
   });
 });
 
+test("what gateways would refuse is named with the limit, and has no effect", () => {
+  const draft = {
+    age_s: "36501d",
+    count: "1000000001",
+    size_bytes: "1025TiB",
+    audit_s: "36501d",
+    backups_kept: "1,001",
+  };
+  expect(draftProblems(draft)).toEqual({
+    age_s: "36,500 days is the most.",
+    count: "1,000,000,000 is the most.",
+    size_bytes: "1024 TiB is the most.",
+    audit_s: "36,500 days is the most.",
+    backups_kept: "1,000 is the most.",
+  });
+  expect(saidIn(NOTHING, draft)).toEqual({});
+  expect(saidIn(NOTHING, { ...draftOf(NOTHING), age_s: "59m" })).toEqual({});
+  const most = { age_s: "36500d", count: "1000000000", size_bytes: "1024TiB", audit_s: "36500d" };
+  expect(draftProblems({ ...most, backups_kept: "1000" })).toEqual({});
+});
+
 test("what comes of a draft is told before it is sent", () => {
   const found = settings({}, judicator("a"), judicator("b"));
   const said = { age_s: 0, count: 1000, audit_s: 90 * DAY, backups_kept: 14 };

@@ -44,8 +44,9 @@ interface Field {
   units: readonly Unit[];
   /** There may be no bound. */
   boundless: boolean;
-  /** As gateways have it. */
+  /** As gateways have them. */
   least: number;
+  most: number;
   text: (amount: number) => string;
   /** What comes of it, after a date. */
   sentence: (amount: Amount) => string;
@@ -73,6 +74,7 @@ export const FIELDS: readonly Field[] = [
     units: TIMES,
     boundless: true,
     least: 3600,
+    most: 36_500 * 86_400,
     text: lifeText,
     sentence: (amount) =>
       amount === null
@@ -86,6 +88,7 @@ export const FIELDS: readonly Field[] = [
     units: [],
     boundless: true,
     least: 1,
+    most: 1e9,
     text: newest,
     sentence: (amount) =>
       amount === null
@@ -99,6 +102,7 @@ export const FIELDS: readonly Field[] = [
     units: SIZES,
     boundless: true,
     least: 1,
+    most: 2 ** 50,
     text: bytes,
     sentence: (amount) =>
       amount === null
@@ -112,6 +116,7 @@ export const FIELDS: readonly Field[] = [
     units: TIMES,
     boundless: false,
     least: 86_400,
+    most: 36_500 * 86_400,
     text: lifeText,
     sentence: (amount) => `new entries of the audit log are kept for ${lifeText(amount ?? 0)}`,
   },
@@ -122,6 +127,7 @@ export const FIELDS: readonly Field[] = [
     units: [],
     boundless: false,
     least: 1,
+    most: 1000,
     text: newest,
     sentence: (amount) => `each judicator keeps ${plural(amount ?? 0, "backup")}`,
   },
@@ -317,13 +323,22 @@ function isUnit(word: string, unit: string): boolean {
   return word === unit || (unit.endsWith("iB") && word.toUpperCase() === unit[0]);
 }
 
+/** Gateways take it. */
+function isTaken({ least, most }: Field, amount: Amount): boolean {
+  return amount === null || amount === 0 || (amount >= least && amount <= most);
+}
+
 export function draftProblems(draft: Draft): Partial<Draft> {
   const problems: Partial<Draft> = {};
   for (const field of FIELDS) {
     const amount = parse(field, draft[field.key]);
-    if (!Number.isNaN(amount)) {
-      if (amount !== null && amount !== 0 && amount < field.least)
-        problems[field.key] = `At least ${field.text(field.least)} is needed.`;
+    if (isTaken(field, amount)) continue;
+    if (amount !== null && !Number.isNaN(amount)) {
+      const most = field.units.length ? field.text(field.most) : field.most.toLocaleString("en");
+      problems[field.key] =
+        amount < field.least
+          ? `At least ${field.text(field.least)} is needed.`
+          : `${most} is the most.`;
       continue;
     }
     const what =
@@ -334,12 +349,12 @@ export function draftProblems(draft: Draft): Partial<Draft> {
   return problems;
 }
 
-/** What is other than it was; what was emptied is left to hosts. What is no amount is left out. */
+/** What is other than it was; what was emptied is left to hosts. What gateways do not take is left out. */
 export function saidIn(keeping: SetKeeping, draft: Draft): Said {
   const said: Said = {};
   for (const field of FIELDS) {
     const amount = parse(field, draft[field.key]);
-    if (!Number.isNaN(amount) && amount !== amountOf(keeping, field.key)) said[field.key] = amount;
+    if (isTaken(field, amount) && amount !== amountOf(keeping, field.key)) said[field.key] = amount;
   }
   return said;
 }
