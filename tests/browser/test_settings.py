@@ -95,6 +95,7 @@ def test_what_is_kept_is_set_and_less_of_it_taken_back(operator: Page, khala: Kh
     expect(page.locator("#keeping-audit_s-problem")).to_contain_text("A duration such as 90d")
     expect(page.locator("#keeping-audit_s")).to_be_focused()
     dialog.get_by_label("Audit log").fill("500d")
+    expect(page.locator("#keeping-audit_s-problem")).to_have_count(0)
     expect(effects).to_contain_text("At once each judicator keeps 14 backups.")
     expect(effects).to_contain_text("At once new entries of the audit log are kept for 500 days.")
     expect(effects).to_contain_text(re.compile("After a day.*the newest 1,000,000 ended tasks"))
