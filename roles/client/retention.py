@@ -147,9 +147,10 @@ def _show_notice(config: ClusterConfig) -> None:
     if more:
         texts = [f"--{name} {_text(name, each)}" for name, each in more.items()]
         commands.append(f"set {' '.join(texts)}")
-    back = " with ".join(f"`khala.pex retention {each}`" for each in commands)
+    back = " and ".join(f"`khala.pex retention {each}`" for each in commands)
+    takes = "take" if len(commands) > 1 else "takes"
     note = f"in force from {tables.date(said.less_from)}; until then what was in force keeps more"
-    _say(f"{note}. {back} takes it back" if back else note)
+    _say(f"{note}. {back} {takes} it back" if back else note)
 
 
 def _now(judicator: JudicatorConfig) -> dict[str, Any]:

@@ -211,6 +211,19 @@ async def test_what_hosts_were_told_takes_it_back_only_where_that_is_in_force(
     assert f"`khala.pex retention {back}` takes it back" in capsys.readouterr().err
 
 
+async def test_two_commands_take_back_what_no_single_one_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = {**NOTHING, "age_s": 90.0 * DAY}
+    told = config(
+        judicator("a", host={**NOTHING, "age_s": 1.0 * DAY}, now=now), less_from=LATER, count=9.0
+    )
+    await retention.list_retention(of(Khala(told)), Form.TABLE)
+    assert (
+        "`khala.pex retention unset count` and `khala.pex retention set --age 90d` take it back\n"
+    ) in capsys.readouterr().err
+
+
 async def test_who_is_too_old_or_silent_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     told = config(judicator("a", old=True), less_from=LATER, age_s=7.0 * DAY)
     told.unreachable.append("b")
