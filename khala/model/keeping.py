@@ -115,9 +115,9 @@ def replaced(known: ClusterKeeping, told: ToldKeeping, now: datetime) -> Cluster
     if len(earlier) > EARLIER_WORDS:
         raise NotPossible(
             f"keeping: what is kept was changed so often within a day that {EARLIER_WORDS} earlier"
-            f" words still bind; keep less again from {earlier[0].until:%Y-%m-%d %H:%M:%S} UTC on,"
-            " or at least as much as now, whatever hosts say (retention: 0), which is possible at"
-            " once",
+            f" words still bind; keep less again from {earlier[0].until:%Y-%m-%d %H:%M:%S} UTC on."
+            " Possible at once is what keeps at least as much as each of them, whatever hosts were"
+            " told: 0, no bound, of ended tasks",
             field="/keeping",
         )
     return ClusterKeeping(told=told, changed_at=now, earlier=earlier)
