@@ -237,6 +237,7 @@ def test_one_field_finds_names_ids_and_labels(page: Page, khala: Khala) -> None:
     field.fill("nowhere")
     page.keyboard.press("Enter")
     expect(page.get_by_test_id("no-tasks")).to_contain_text("No task matches")
+    expect(page.get_by_test_id("no-tasks")).to_contain_text("a whole label such as hw=3")
     page.goto("/tasks?q=words%3D4")
     expect_settled(page, 1)
     page.get_by_test_id("cancel-matching").click()
