@@ -28,6 +28,7 @@ from khala.model.limits import BLOB_CHUNK_BYTES, MIB, check_timers
 from khala.model.task import Task, TaskBrief
 from khala.net.auth import require_secret
 from khala.net.httpd import App, Bind, Routes, Server, create_app, serve
+from khala.net.loop import end_all
 from khala.net.loop import run as run_loop
 from khala.net.rpc_errors import render_rpc_failure
 from khala.net.secrets import SecretFile
@@ -186,8 +187,7 @@ class Judicator:
             self._world.broken.add_done_callback(lambda _: stop.set())
             await stop.wait()
             await self._wind_down(server)
-            for loop in loops:
-                loop.cancel()
+            await end_all(loops)
             if self._world.broken.done():
                 self._world.broken.result()
         log.info("judicator.stopped")
@@ -212,7 +212,8 @@ class Judicator:
             chores.lead(self._membership, store.blobs, store.collectors, store.audit),
             self._retaining.run(self._membership),
             self._statistics.run(self._membership),
-            self._in_force.run(),
+            self._in_force.keep_looking(),
+            self._in_force.keep_following(),
             self._admission.run(),
             self._live_runs.serve(),
             self._membership.run(),

@@ -37,18 +37,13 @@ class SettingsInForce:
         await self._look()
         await self.quotas.follow(self._found)
 
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._keep_looking())
-            loops.create_task(self._keep_following())
-
     async def _look(self) -> None:
         read_at = utc_now()
         self._found = await self.cluster.load()
         self.keeping.follow(self._found.keeping, read_at)
         self._looked.set()
 
-    async def _keep_looking(self) -> None:
+    async def keep_looking(self) -> None:
         failing = False
         while True:
             await asyncio.sleep(SETTINGS_READ_S)
@@ -60,7 +55,7 @@ class SettingsInForce:
                     log.warning("settings.unknown", why=error.message)
                 failing = True
 
-    async def _keep_following(self) -> None:
+    async def keep_following(self) -> None:
         failing = False
         while True:
             await self._looked.wait()

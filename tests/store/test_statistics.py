@@ -27,6 +27,7 @@ from khala.model.ids import (
 from khala.model.outcome import Outcome, Reason, StageOutcome
 from khala.model.statements import FinishItem, LeaseItem, RequeueItem, RetryItem, cancelled
 from khala.model.statistics import DAYS, HOURS, MINUTES, floor, quantile
+from khala.net.loop import end_all
 from khala.protocol.statistics import ReadStatistics
 from khala.store import statistics
 from khala.store.mongo import MongoStore
@@ -350,8 +351,7 @@ async def test_only_the_leader_adds_up(
     assert await stored(mongo) == []
     election.leads = True
     await met(whole)
-    loop.cancel()
-    await asyncio.gather(loop, return_exceptions=True)
+    await end_all([loop])
     assert sum(totals(await ask_all(mongo)).values()) == 50
 
 

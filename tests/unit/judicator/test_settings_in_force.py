@@ -23,6 +23,7 @@ from khala.model.keeping import (
 )
 from khala.model.quota import Quota, Quotas, ToldQuota, ToldQuotas, in_force
 from khala.model.retention import Retention
+from khala.net.loop import end_all
 from khala.store.cluster_settings import MongoClusterSettings
 from khala.store.quotas import MongoQuotas
 from roles.judicator.keeping_in_force import KNOWN, KeepingInForce
@@ -161,11 +162,11 @@ async def looking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Store,
     store = Store()
     settings = settings_of(store)
     await settings.refresh()
-    task = asyncio.create_task(settings.run())
+    tasks = [asyncio.create_task(settings.keep_looking())]
+    tasks.append(asyncio.create_task(settings.keep_following()))
     yield store, settings
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled(), task.exception()
+    await end_all(tasks)
+    assert all(task.cancelled() for task in tasks)
 
 
 async def test_it_looks_again_after_a_failure(looking: tuple[Store, SettingsInForce]) -> None:
