@@ -23,7 +23,7 @@ from sandbox import nsjail
 from sandbox.folders import write_all
 from sandbox.group import Leaf
 from sandbox.job import Job
-from sandbox.killing import Killer, children_of, empty
+from sandbox.killing import Killer, ask_to_end, children_of, empty
 from sandbox.orders import orders_for
 from sandbox.output import Output
 from sandbox.written import Written
@@ -166,6 +166,10 @@ class Jail:
         return self._child.report()
 
     # ---- the end ----------------------------------------------------------------------------
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to its task, and to nothing of ours. Needs to have been told to go."""
+        ask_to_end(self.leaf, (self._child.pid, self._first_pid))
 
     async def discard(self) -> None:
         """End one that was not told to go. Raises Unavailable if it cannot be killed."""

@@ -94,6 +94,8 @@ class Job(Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     #: Called when the task begins, with its stdout and stderr, which may be read while they grow.
     on_start: Callable[[Growing, Growing], None] | None = None
+    #: Asked when it is cancelled: so many seconds it has from SIGTERM to its end. None: none.
+    grace_s: Callable[[], float] | None = None
 
     @property
     def fit(self) -> Fit:

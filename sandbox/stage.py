@@ -56,6 +56,7 @@ class StageRun:
         self._job = job
         self._loop = asyncio.get_running_loop()
         self._stopped_for: Reason | None = None
+        self._killing = False
         self._failure: Exception | None = None
         self._interrupted: asyncio.CancelledError | None = None
         #: When the jail was told to go; 0 if it was not.
@@ -191,14 +192,20 @@ class StageRun:
 
     async def _stop_when_set(self, cancel: Cancel) -> None:
         await cancel.wait()
+        grace_s = self._job.grace_s() if self._job.grace_s is not None else 0.0
+        if grace_s > 0 and self._started_at:
+            self._stopped_for = self._stopped_for or Reason.CANCELLED
+            self._jail.ask_to_end()
+            await asyncio.sleep(grace_s)
         self.stop(Reason.CANCELLED)
 
     # ---- the end -----------------------------------------------------------------------------
 
     def stop(self, reason: Reason) -> None:
-        """Kill everything; the first reason counts."""
-        if self._stopped_for is None and not self._jail.over.done():
-            self._stopped_for = reason
+        """Kill everything; the first reason counts, also that of being asked to end."""
+        if not self._killing and not self._jail.over.done():
+            self._killing = True
+            self._stopped_for = self._stopped_for or reason
             self._jail.written.count(self._jail.leaf.processes())
             self._jail.killer.begin()
 

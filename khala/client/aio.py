@@ -112,11 +112,11 @@ class AsyncKhala(FileCalls, LoadCalls, AccessCalls, OperatorCalls):
         """Submit it and wait for its end."""
         return await self.wait(await self.submit(task), timeout_s)
 
-    async def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
-        """Raise `AlreadyDone` if it had ended otherwise. Cancelling twice is cancelling once: the
-        reason and the name that were given first are kept."""
+    async def cancel(self, task: str, *, reason: str = "", by: str = "", grace_s: float = 0) -> Row:
+        """What runs has `grace_s` from SIGTERM to its end. Raise `AlreadyDone` if it had ended
+        otherwise. Cancelling twice is cancelling once: what was said first is kept."""
         path = f"/api/v2/tasks/{quote(task, safe='')}/cancel"
-        return parse(Row, await self._ask("POST", path, **cancelling(reason, by)))
+        return parse(Row, await self._ask("POST", path, **cancelling(reason, by, grace_s)))
 
     async def rerun(self, task: str, *, key: str | None = None) -> str:
         """Submit the same again, whether it has ended or not; the new id."""

@@ -96,16 +96,24 @@ class DocumentCalls(JobCalls):
         return parse(Task, await self._ask("PATCH", path, body=body, headers=headers))
 
     async def cancel_matching(
-        self, matching: Json, expect_count: int, *, reason: str = "", by: str = ""
+        self,
+        matching: Json,
+        expect_count: int,
+        *,
+        reason: str = "",
+        by: str = "",
+        grace_s: float = 0,
     ) -> Acted:
         """Cancel all open tasks of a filter. Raise `CountDiffers` if they are not as many."""
-        document = {
+        document: dict[str, object] = {
             "action": "cancel",
             "filter": matching,
             "expect_count": expect_count,
             "reason": reason,
             "by": by,
         }
+        if grace_s:  # older gateways do not know it
+            document["grace_s"] = grace_s
         return await self._act(document)
 
     async def patch_matching(self, matching: Json, expect_count: int, patch: TaskPatch) -> Acted:

@@ -122,9 +122,11 @@ class JobCalls(UploadCalls):
         that lacks some has a note in it, which says what `after` the next one begins with."""
         return self._transport.open(f"{_path(job)}/logs.zip", {"after": str(after)})
 
-    async def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
-        """As `cancel`; its tasks have the reason, too."""
-        said = cancelling(reason, by)
+    async def cancel_job(
+        self, job: str, *, reason: str = "", by: str = "", grace_s: float = 0
+    ) -> Job:
+        """As `cancel`; its tasks have the reason and the time, too."""
+        said = cancelling(reason, by, grace_s)
         return parse(Job, await self._ask("POST", f"{_path(job)}/cancel", **said))
 
     async def hold_job(self, job: str, *, held: bool = True) -> Job:
@@ -148,9 +150,10 @@ class JobCalls(UploadCalls):
         return self._transport.open(f"/api/v2/blobs/{quote(digest, safe='')}", {})
 
 
-def cancelling(reason: str, by: str) -> dict[str, Any]:
+def cancelling(reason: str, by: str, grace_s: float) -> dict[str, Any]:
     """The fields of a call that says why and by whom; none if there is nothing to say."""
-    said = {name: text for name, text in (("reason", reason), ("by", by)) if text}
+    given = {"reason": reason, "by": by, "grace_s": grace_s}
+    said = {name: value for name, value in given.items() if value}
     return {"body": msgspec.json.encode(said), "headers": JSON} if said else {}
 
 

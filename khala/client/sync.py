@@ -80,8 +80,8 @@ class Khala(BlockingOperations):
     def run(self, task: NewTask, timeout_s: float | None = None) -> Task:
         return self._do(self._inner.run(task, timeout_s))
 
-    def cancel(self, task: str, *, reason: str = "", by: str = "") -> Row:
-        return self._do(self._inner.cancel(task, reason=reason, by=by))
+    def cancel(self, task: str, *, reason: str = "", by: str = "", grace_s: float = 0) -> Row:
+        return self._do(self._inner.cancel(task, reason=reason, by=by, grace_s=grace_s))
 
     def patch_task(self, task: str, patch: TaskPatch, *, if_match: Task | None = None) -> Task:
         return self._do(self._inner.patch_task(task, patch, if_match=if_match))

@@ -92,8 +92,8 @@ class BlockingJobs(Blocking):
         """All of the archive at once."""
         return self._joined(self._inner.open_job_logs(job, after=after))
 
-    def cancel_job(self, job: str, *, reason: str = "", by: str = "") -> Job:
-        return self._do(self._inner.cancel_job(job, reason=reason, by=by))
+    def cancel_job(self, job: str, *, reason: str = "", by: str = "", grace_s: float = 0) -> Job:
+        return self._do(self._inner.cancel_job(job, reason=reason, by=by, grace_s=grace_s))
 
     def hold_job(self, job: str, *, held: bool = True) -> Job:
         return self._do(self._inner.hold_job(job, held=held))
@@ -126,9 +126,19 @@ class BlockingJobs(Blocking):
         return self._do(self._inner.plan_batch(documents))
 
     def cancel_matching(
-        self, matching: Json, expect_count: int, *, reason: str = "", by: str = ""
+        self,
+        matching: Json,
+        expect_count: int,
+        *,
+        reason: str = "",
+        by: str = "",
+        grace_s: float = 0,
     ) -> Acted:
-        return self._do(self._inner.cancel_matching(matching, expect_count, reason=reason, by=by))
+        return self._do(
+            self._inner.cancel_matching(
+                matching, expect_count, reason=reason, by=by, grace_s=grace_s
+            )
+        )
 
     def patch_matching(self, matching: Json, expect_count: int, patch: TaskPatch) -> Acted:
         return self._do(self._inner.patch_matching(matching, expect_count, patch))

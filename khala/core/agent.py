@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from khala.core.load import Load
+from khala.core.patience import Patience
 from khala.model.capabilities import CAPABILITY
 from khala.model.enforcement import Enforcement
 from khala.model.executor import CacheCounts, ImageInfo
@@ -28,8 +29,6 @@ from khala.model.ids import BootId, ExecutorName, SessionNo
 from khala.model.limits import (
     HEARTBEAT_S,
     LINK_TIMEOUT_S,
-    ORPHAN_TTL_S,
-    PULSE_TTL_S,
     SPOOL_ITEMS,
 )
 from khala.model.outcome import Outcome
@@ -77,8 +76,8 @@ class Host(Protocol):
         """Journal the attempt, then run it; ends in `on_spooled`, `on_refused` or `on_lost`."""
         ...
 
-    def stop(self, run: Run) -> None:
-        """Kill it if it runs; its end is not reported."""
+    def stop(self, run: Run, grace_s: float) -> None:
+        """End it if it runs, within that time after SIGTERM, or at once; `on_gone` follows."""
         ...
 
     def forget(self, run: Run) -> None:
@@ -141,36 +140,6 @@ class Link(StrEnum):
     #: Hello is sent, Welcome is not here.
     GREETING = "greeting"
     ONLINE = "online"
-
-
-class Patience:
-    """What the executor makes of its Judicator's silence, and of one that cannot write."""
-
-    def __init__(self, now: float) -> None:
-        self._acked_at = now
-        self._not_serving_since: float | None = None
-
-    def connected(self, now: float) -> None:
-        self._acked_at = now
-        self._not_serving_since = None
-
-    def acked(self, now: float) -> None:
-        self._acked_at = now
-
-    def orphaned(self, now: float) -> bool:
-        """By now the attempts have been given to others."""
-        return now - self._acked_at > ORPHAN_TTL_S
-
-    def silent(self, now: float) -> bool:
-        return now - self._acked_at > LINK_TIMEOUT_S
-
-    def unserved(self, now: float, *, serving: bool) -> bool:
-        """Told whether the Judicator can write: has it been unable to for too long?"""
-        if serving:
-            self._not_serving_since = None
-            return False
-        since = self._not_serving_since = self._not_serving_since or now
-        return now - since > PULSE_TTL_S
 
 
 class Dropped:
@@ -243,7 +212,7 @@ class Agent:
     def _stop_orphans(self) -> None:
         for run in sorted(self.running):
             self.running.discard(run)
-            self._host.stop(run)
+            self._host.stop(run, 0.0)
 
     def _beat(self, now: float) -> None:
         self._seq += 1
@@ -257,6 +226,8 @@ class Agent:
                 spooled=sorted(self.spool),
                 accepts=self._accepted_before,
                 cache=self.cache,
+                ending=len(self._load.ending),
+                ending_amounts=self._load.ending_amounts(),
             )
         )
         for run in list(self.spool)[:RESEND_ITEMS]:
@@ -279,7 +250,7 @@ class Agent:
                     self._on_assign(message)
             case Kill():
                 if self._current(message.session):
-                    self._drop(message.run)
+                    self._drop(message.run, message.grace_s)
             case Recorded() | Abandon():
                 for run in message.runs:
                     self._drop(run)
@@ -332,11 +303,14 @@ class Agent:
             self._load.add(run, message.spec.wants.amounts)
             self._host.start(run, message.spec)
 
-    def _drop(self, run: Run) -> None:
+    def _drop(self, run: Run, grace_s: float = 0.0) -> None:
         self._dropped.add(run)
         if run in self.running:
             self.running.discard(run)
-            self._host.stop(run)
+            self._host.stop(run, grace_s)
+            if grace_s > 0:
+                self._load.ending.add(run)
+                self._beat(self._host.now())
         if self.spool.pop(run, None) is not None:
             self._host.forget(run)
 
@@ -356,14 +330,14 @@ class Agent:
         if self.link is Link.ONLINE:
             self._host.send(Finished(session=self.session, run=run, outcome=outcome))
 
-    def on_refused(self, run: Run, why: str) -> None:
-        """It could not be started or finished here for a reason that is not the task's."""
-        self._give_back(Refused(session=self.session, run=run, why=why))
+    def on_gone(self, run: Run) -> None:
+        """None of its processes is left, however it ended."""
+        if self._load.ended(run) and self.link is Link.ONLINE:
+            self._beat(self._host.now())
 
-    def on_waited(self, run: Run) -> None:
-        """It was given ahead, and no slot became free in time."""
-        why = "no slot became free in time"
-        self._give_back(Refused(session=self.session, run=run, why=why, waited=True))
+    def on_refused(self, run: Run, why: str, *, waited: bool = False) -> None:
+        """For no reason of the task's: it could not be run here, or has `waited` in vain."""
+        self._give_back(Refused(session=self.session, run=run, why=why, waited=waited))
 
     def on_lost(self, run: Run) -> None:
         """Its sandbox was destroyed from outside: nobody knows how it would have ended."""
@@ -384,5 +358,5 @@ class Agent:
     def give_up_runs(self) -> None:
         """Kill what still runs and give it back: another executor runs it as a new attempt."""
         for run in sorted(self.running):
-            self._host.stop(run)
+            self._host.stop(run, 0.0)
             self.on_refused(run, "the executor is stopping")

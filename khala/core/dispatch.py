@@ -12,6 +12,7 @@ fenced by attempt; R6 a late result counts while its number stands.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 
 from khala.core.holding import Holding
@@ -43,7 +44,6 @@ from khala.protocol.executor import (
     Finished,
     Heartbeat,
     HeartbeatAck,
-    Kill,
     ProgressReport,
     Refused,
     Run,
@@ -161,12 +161,18 @@ class Dispatcher:
         if result.before is not None and result.attempt is not None:
             session = self.sessions.get(result.before.executor)
             if session is not None and session.number == result.before.session:
-                run = (task, result.attempt)
-                self.sessions.drop(session, run)
-                self.leasing.tell(session, Kill(session=session.number, run=run))
+                self._end(session, (task, result.attempt), cancellation)
         self.comm.changed(result.brief)
         self.dispatch()
         return result
+
+    def _end(self, session: Session, run: Run, cancellation: Cancellation | None) -> None:
+        held = session.held.get(run)
+        self.sessions.drop(session, run)
+        if self.leasing.kill(session, run, cancellation) and held is not None:
+            # Until a heartbeat says the same.
+            amounts = Counter(session.ending_amounts) + Counter(held.amounts or {})
+            self.sessions.set_ending(session, session.ending + 1, amounts)
 
     # ---- executors --------------------------------------------------------------------------
 
@@ -209,6 +215,7 @@ class Dispatcher:
             self.comm.spawn(self.leasing.explain(session, run))
         session.strays = strays
         session.cache = message.cache
+        self.sessions.set_ending(session, message.ending, message.ending_amounts)
         self.sessions.set_accepts(session, message.accepts and now >= session.rests_until)
         self.leasing.tell(
             session,

@@ -24,6 +24,7 @@ from khala.model.capabilities import CAPABILITY
 from khala.model.errors import KhalaError, NotFound
 from khala.model.ids import AttemptNo, JudicatorName, mint_nonce
 from khala.model.limits import SHAPES
+from khala.model.outcome import Cancellation
 from khala.model.spec import TaskSpec
 from khala.model.statements import (
     Candidate,
@@ -212,6 +213,7 @@ class Leasing:
         killed (a cancel whose Kill was lost or that another Judicator took)."""
         try:
             adopted = await self._store.adopt_if_attempt(run[0], run[1], self.new_lease(session))
+            cancellation = None if adopted else await _cancellation_of(self._store, run)
         except KhalaError:
             return  # the next heartbeat shows it again
         if not self.sessions.is_current(session) or run in session.held:
@@ -219,4 +221,20 @@ class Leasing:
         if adopted:
             self.sessions.hold(session, run, Held(task=None, seen_at=self._comm.now()))
         else:
-            self.tell(session, Kill(session=session.number, run=run))
+            self.kill(session, run, cancellation)
+
+    def kill(self, session: Session, run: Run, cancellation: Cancellation | None) -> float:
+        """How long what runs may take to end."""
+        grace_s = (cancellation and cancellation.grace_s) or 0.0
+        self.tell(session, Kill(session=session.number, run=run, grace_s=grace_s))
+        return grace_s
+
+
+async def _cancellation_of(store: Store, run: Run) -> Cancellation | None:
+    """That its executor was not told of."""
+    try:
+        task = await store.get(run[0])
+    except NotFound:
+        return None
+    ended = task.outcome if task.attempt == run[1] else None
+    return ended.cancellation if ended else None

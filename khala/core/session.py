@@ -80,6 +80,9 @@ class Session:
     held: dict[Run, Held] = field(default_factory=dict)
     #: Held leases that occupy a slot, or wait for one.
     used: int = 0
+    #: Runs that were cancelled and have time to end, and what these take up.
+    ending: int = 0
+    ending_amounts: Mapping[str, int] = field(default_factory=dict)
     #: Attempts it may be given beyond its slots (see `SHORT_ATTEMPT_S`).
     ahead: int = 0
     #: Runs of the last inventory that no lease explains; asked of the store when seen twice.
@@ -99,14 +102,14 @@ class Session:
         """As `free`, for the shape that it is kept for."""
         if not self.takes_work:
             return 0
-        return max(0, self.slots - self.used)
+        return max(0, self.slots - self.used - self.ending)
 
     @property
     def takes_ahead(self) -> bool:
         """It would keep one more attempt waiting, and not for long."""
         if not self.takes_work or self.kept_for is not None:
             return False
-        return self.used < self.slots + self.ahead
+        return self.used + self.ending < self.slots + self.ahead
 
     def suits(self, spec: TaskSpec) -> bool:
         """It could be given such a task if it had nothing else to do."""
@@ -134,7 +137,11 @@ class Session:
         """Of its capacity; nothing as long as nobody knows what some lease takes up."""
         if self.unknown:
             return {}
-        return {name: amount - self.taken[name] for name, amount in self.capacity.items()}
+        ending = self.ending_amounts
+        return {
+            name: amount - self.taken[name] - ending.get(name, 0)
+            for name, amount in self.capacity.items()
+        }
 
     def count(self, held: Held, sign: int) -> None:
         """Add (1) or take away (-1) what a held lease occupies."""

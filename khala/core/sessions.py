@@ -6,7 +6,7 @@ change of a session goes through here and moves it between the indexes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, ValuesView
+from collections.abc import Collection, Mapping, ValuesView
 
 from khala.core.ports import Conn
 from khala.core.room import Room
@@ -138,6 +138,11 @@ class Sessions:
     def set_accepts(self, session: Session, accepts: bool) -> None:
         if accepts != session.accepts:
             session.accepts = accepts
+            self._freed(session)
+
+    def set_ending(self, session: Session, count: int, amounts: Mapping[str, int]) -> None:
+        if (count, amounts) != (session.ending, session.ending_amounts):
+            session.ending, session.ending_amounts = count, amounts
             self._freed(session)
 
     def keep_for(self, session: Session, shape: str | None) -> None:

@@ -184,6 +184,8 @@ CORDON_REASON_CHARS = 200
 #: Why a task or a job is cancelled, in a line, and by whom.
 CANCEL_REASON_CHARS = 200
 CANCEL_BY_CHARS = 64
+#: From SIGTERM to the end of what a cancelled task runs.
+CANCEL_GRACE_MAX_S = 300.0
 #: From a drain to the moment at which what still runs there runs elsewhere.
 DRAIN_MAX_S = 7 * 86_400.0
 #: Images of one executor; each is mounted, probed and looked through at its start.

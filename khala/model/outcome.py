@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from khala.model.cases import Judgement, Score, Span, Verdict
 from khala.model.enforcement import Enforcement
@@ -186,6 +186,8 @@ class Cancellation(Struct, frozen=True, kw_only=True):
 
     by: str = ""
     reason: str = ""
+    #: So long what runs has from SIGTERM to its end; unset: none.
+    grace_s: float | UnsetType = UNSET
 
     @property
     def sentence(self) -> str:

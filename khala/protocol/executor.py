@@ -48,7 +48,7 @@ class Hello(Struct, frozen=True, kw_only=True, tag="hello"):
 
 
 class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """Every HEARTBEAT_S, and at once when `accepts` changes."""
+    """Every HEARTBEAT_S, and at once when `accepts` or `ending` changes."""
 
     session: SessionNo
     seq: int
@@ -59,6 +59,9 @@ class Heartbeat(Struct, frozen=True, kw_only=True, tag="heartbeat"):
     accepts: bool
     #: Of the cache of compile stages; for people.
     cache: CacheCounts | None = None
+    #: Runs that were cancelled and have time to end: each takes up a slot still, and together this.
+    ending: int = 0
+    ending_amounts: Amounts = {}
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
@@ -122,6 +125,8 @@ class Kill(Struct, frozen=True, kw_only=True, tag="kill"):
 
     session: SessionNo
     run: Run
+    #: From SIGTERM to the end of what runs.
+    grace_s: float = 0.0
 
 
 class Recorded(Struct, frozen=True, kw_only=True, tag="recorded"):

@@ -99,7 +99,7 @@ class Instant:
         self.first_at = self.first_at or self.last_assigned_at
         self._loop.call_soon(self.agent.on_spooled, run, _OUTCOME)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: Run, grace_s: float) -> None:
         pass
 
     def forget(self, run: Run) -> None:

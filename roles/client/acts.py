@@ -238,7 +238,7 @@ async def cancel(
     khala: AsyncKhala, connection: Connection, words: tuple[str, ...], said: Cancellation
 ) -> int:
     async def cancel_one(task: str) -> str:
-        await khala.cancel(task, reason=said.reason, by=said.by)
+        await khala.cancel(task, reason=said.reason, by=said.by, grace_s=said.grace_s or 0)
         return f"{task} cancelled"
 
     return await each_of(await select(khala, connection, words), cancel_one)

@@ -144,7 +144,9 @@ async def cancel_matching(
         return 0
     if not sure and not confirmed("Cancel", "cancelled", count):
         return exits.FAILED
-    acted = await khala.cancel_matching(matching, count, reason=said.reason, by=said.by)
+    acted = await khala.cancel_matching(
+        matching, count, reason=said.reason, by=said.by, grace_s=said.grace_s or 0
+    )
     for failure in acted.failures:
         click.echo(f"khala: {failure.id}: {failure.detail}", err=True)
     click.echo(f"{acted.cancelled} cancelled")

@@ -165,7 +165,7 @@ async def list_tasks(
 
 async def cancel(khala: AsyncKhala, connection: Connection, word: str, said: Cancellation) -> int:
     job_id = await select_job(khala, connection, word)
-    job = await khala.cancel_job(job_id, reason=said.reason, by=said.by)
+    job = await khala.cancel_job(job_id, reason=said.reason, by=said.by, grace_s=said.grace_s or 0)
     click.echo(f"{job.id} cancelled")
     return 0
 

@@ -75,16 +75,26 @@ def reasoned(command: Callable[..., None]) -> Callable[..., None]:
     """Gives the command what is `said` of a cancellation."""
 
     @functools.wraps(command)
-    def called(reason: str, by: str | None, **options: object) -> None:
+    def called(reason: str, by: str | None, grace: str | None, **options: object) -> None:
         from khala.model.outcome import Cancellation
         from roles.client.connection import login_name
+        from roles.client.request import duration_of
 
-        said = Cancellation(reason=reason, by=login_name() if by is None else by)
+        said = Cancellation(
+            reason=reason,
+            by=login_name() if by is None else by,
+            grace_s=duration_of(grace, "--grace") or 0,
+        )
         command(said=said, **options)
 
     for option in (
         click.option("--reason", default="", metavar="TEXT", help="Why; kept with what is ended."),
         click.option("--by", metavar="NAME", help="Who cancels.  [default: your login name]"),
+        click.option(
+            "--grace",
+            metavar="DURATION",
+            help="What runs is sent SIGTERM, and killed so long after it.  [default: at once]",
+        ),
     ):
         called = option(called)
     return called

@@ -39,6 +39,8 @@ class Attempt:
     #: Shows what its programs write while they write it.
     live: LiveAttempt
     cancel: asyncio.Event
+    #: What is left to what runs then, from SIGTERM to its end.
+    grace_s: Callable[[], float] | None = None
 
     def job(
         self, section: Section, command: bytes, outputs: tuple[str, str], stdin: Path | None = None
@@ -59,6 +61,7 @@ class Attempt:
                 **variables_of(self.run, self.spec, section),
             },
             on_start=partial(self.live.began, section),
+            grace_s=self.grace_s,
         )
 
     @property

@@ -45,6 +45,11 @@ class Outputs(LiveChunks, Protocol):
 @dataclass(slots=True)
 class Running:
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
+    #: When it is killed that was cancelled; in the time of `Executor.now`.
+    killed_at: float = 0.0
+
+    def grace_s(self) -> float:
+        return max(0.0, self.killed_at - time.monotonic())
 
 
 class Executor:
@@ -141,8 +146,9 @@ class Executor:
             running = self._attempts[run] = Running()
             self._tasks.create_task(self._attempt(run, spec, running))
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: Run, grace_s: float) -> None:
         if run in self._attempts:
+            self._attempts[run].killed_at = self.now() + grace_s
             self._attempts[run].cancel.set()
 
     def forget(self, run: Run) -> None:
@@ -154,11 +160,17 @@ class Executor:
 
     async def _attempt(self, run: Run, spec: TaskSpec, running: Running) -> None:
         try:
+            await self._attempt_in_slot(run, spec, running)
+        finally:
+            self.agent.on_gone(run)
+
+    async def _attempt_in_slot(self, run: Run, spec: TaskSpec, running: Running) -> None:
+        try:
             async with asyncio.timeout(AHEAD_WAIT_S):
                 await self._some_free.acquire()
         except TimeoutError:
             del self._attempts[run]
-            self.agent.on_waited(run)
+            self.agent.on_refused(run, "no slot became free in time", waited=True)
             return
         slot = self._runner.choose(self._free)
         self._free.remove(slot)
@@ -201,6 +213,7 @@ class Executor:
                 journal=self._journal.append,
                 live=live,
                 cancel=running.cancel,
+                grace_s=running.grace_s,
             )
             outcome = await self._runner.run(attempt)
             recorded = outcome.reason is not Reason.CANCELLED

@@ -1,4 +1,4 @@
-"""What a cancellation says of itself: why, and by whom.
+"""What a cancellation says of itself: why, by whom, and how long what runs has to end.
 
 The reason is the caller's own words. Who it was is the name of the user whose token was shown; an
 operator may give another one, for the people who asked for it. Where the cluster has no users, it
@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
+from khala.config.values import Kind
 from khala.model.access import Role
 from khala.model.errors import Forbidden
-from khala.model.limits import CANCEL_BY_CHARS, CANCEL_REASON_CHARS
+from khala.model.limits import CANCEL_BY_CHARS, CANCEL_GRACE_MAX_S, CANCEL_REASON_CHARS
 from khala.model.outcome import Cancellation
 from khala.protocol.v2 import IssueCode
 from roles.gateway.callers import Caller
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Issues
+from roles.gateway.spec import Duration
+from roles.gateway.spec_limits import read_amount
 
 
 class CancelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +32,8 @@ class CancelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=CANCEL_REASON_CHARS)] = ""
     #: Who cancels; empty: the user whose token is shown. Others only by operators.
     by: Annotated[str, Meta(max_length=CANCEL_BY_CHARS)] = ""
+    #: So long what runs may go on after SIGTERM; none: it is killed at once.
+    grace_s: Duration | None = None
 
 
 _decoder = msgspec.json.Decoder(CancelSpec)
@@ -46,6 +51,10 @@ def cancellation_of(given: CancelSpec, caller: Caller) -> Cancellation | None:
         if not text.isprintable():
             detail = "it is one line, without control characters"
             issues.add(f"/{field}", IssueCode.INVALID_VALUE, detail, given=text)
+    grace_s = None
+    if given.grace_s is not None:
+        bounds = (0.0, CANCEL_GRACE_MAX_S)
+        grace_s = read_amount(Kind.SECONDS, given.grace_s, bounds, "/grace_s", issues)
     issues.raise_if_any()
     by = given.by.strip() or caller.name or ""
     if by != (caller.name or by) and not caller.rules:
@@ -54,5 +63,5 @@ def cancellation_of(given: CancelSpec, caller: Caller) -> Cancellation | None:
             f" the role {Role.OPERATOR}",
             field="/by",
         )
-    said = Cancellation(by=by, reason=given.reason.strip())
+    said = Cancellation(by=by, reason=given.reason.strip(), grace_s=grace_s or UNSET)
     return said if said != Cancellation() else None

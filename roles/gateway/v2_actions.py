@@ -49,7 +49,7 @@ class Action(StrEnum):
 
 
 class ActionSpec(CancelSpec, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One act on all tasks of a filter. `reason` and `by` are of a cancellation."""
+    """One act on all tasks of a filter. `reason`, `by` and `grace_s` are of a cancellation."""
 
     action: Action
     #: What is to be another of them, of `patch`.
@@ -162,7 +162,7 @@ def _checked(given: ActionSpec, caller: Caller) -> tuple[Patch | None, Cancellat
     if given.action is Action.PATCH:
         if patch is None:
             issues.add("/patch", IssueCode.MISSING_FIELD, "what is to be another? as of PATCH")
-        for field in ("reason", "by"):
+        for field in ("reason", "by", "grace_s"):
             if getattr(given, field):
                 detail = "it is said of a cancellation"
                 issues.add(f"/{field}", IssueCode.INVALID_VALUE, detail)

@@ -312,7 +312,8 @@ def test_new_tasks_and_states_arrive_without_a_reload(page: Page, khala: Khala) 
 
 
 def test_cancel_from_the_list_asks_first(page: Page, khala: Khala) -> None:
-    task = khala.submit(user="304", execute_command="sleep 60", execute_timeout="90")
+    command = "trap 'echo tidy; exit' TERM; echo begun; while :; do sleep 0.1; done"
+    task = khala.submit(user="304", execute_command=command, execute_timeout="90")
     page.goto("/tasks?user=304")
     row = page.locator(f"[data-id='{task}']")
     cancel = row.get_by_role("button", name="Cancel")
@@ -323,6 +324,7 @@ def test_cancel_from_the_list_asks_first(page: Page, khala: Khala) -> None:
 
     cancel.click()
     page.get_by_test_id("confirm").get_by_label("Reason", exact=True).fill("wrong input")
+    page.get_by_test_id("confirm").get_by_label("Time to end").select_option("1 minute")
     page.get_by_test_id("confirm-yes").click()
     expect(row).to_have_attribute("data-status", "7")
     expect(row).to_contain_text("Cancelled")
@@ -330,3 +332,5 @@ def test_cancel_from_the_list_asks_first(page: Page, khala: Khala) -> None:
     assert khala.wait_done(task)["status"] == 7
     row.get_by_role("link").click()
     expect(page.get_by_test_id("task-headline")).to_have_text("Cancelled: wrong input.")
+    said = khala.call("GET", f"/api/v2/tasks/{task}")[1]["cancellation"]
+    assert said == {"by": "", "reason": "wrong input", "grace_s": 60}

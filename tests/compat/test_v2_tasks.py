@@ -226,6 +226,25 @@ def test_a_task_that_is_cancelled_while_it_runs_says_by_whom(stack: str) -> None
     assert (old["task"]["status"], old["task"]["result"]) == (7, None)
 
 
+def test_what_is_cancelled_may_tidy_up(stack: str) -> None:
+    command = "trap 'echo tidy; exit' TERM; echo begun; while :; do sleep 0.05; done"
+    _, made, _ = post(stack, {"stages": {"execute": {"command": command}}}, "")
+    path = f"/api/v2/tasks/{made['id']}"
+
+    def written() -> str:
+        with urllib.request.urlopen(f"{stack}{path}/logs", timeout=30) as response:
+            return str(response.read().decode())
+
+    while "begun" not in written():
+        time.sleep(0.05)
+    status, row = call(stack, "POST", f"{path}/cancel", {"by": "ann", "grace_s": "2m"})
+    assert (status, row["state"]) == (200, "cancelled")
+    assert row["cancellation"] == {"by": "ann", "reason": "", "grace_s": 120}
+    while "tidy" not in written():
+        time.sleep(0.05)
+    assert written().splitlines()[:2] == ["begun", "tidy"]
+
+
 def test_all_of_a_filter_are_cancelled(stack: str) -> None:
     document = {"user": 4711, "stages": {"execute": {"command": "sleep 600"}}}
     for _ in range(3):

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from khala.model.outcome import Reason
 from khala.model.spec import Stage
-from sandbox import SandboxLost
+from sandbox import Job, SandboxLost
 from sandbox.nsjail import spare
 from tests.sandbox.harness import Ran, Runner, leftovers, until
 
@@ -98,6 +99,73 @@ async def test_cancel_at_once(runner: Runner) -> None:
         assert outcome.reason is Reason.CANCELLED
         outcome = await box.run(runner.job("sleep 61"), cancel)
     assert outcome.reason is Reason.CANCELLED
+
+
+#: Says that it was asked to end, and takes a moment for it.
+_TIDY = """
+import signal, sys, time
+def end(*_):
+    print("asked", flush=True)
+    time.sleep(0.2)
+    print("tidy", flush=True)
+    sys.exit(3)
+signal.signal(signal.SIGTERM, end)
+print("begun", flush=True)
+time.sleep(61)
+"""
+
+
+async def _cancelled(runner: Runner, job: Job, grace_s: float) -> Ran:
+    """Asked to end as soon as it has said that it has begun."""
+    cancel = asyncio.Event()
+    job = replace(job, grace_s=lambda: grace_s)
+    async with runner.sandbox.box(0) as box, asyncio.TaskGroup() as group:
+        await box.put("tidy.py", _TIDY.encode())
+        running = group.create_task(runner.finish(box, job, cancel))
+        stdout = Path(job.stdout)
+        begun = lambda: stdout.exists() and stdout.read_bytes().startswith(b"begun")  # noqa: E731
+        await until(begun, lambda: "it does not begin")
+        cancel.set()
+        return await running
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("python3 tidy.py", "asked tidy"),
+        ("exec python3 tidy.py", "asked tidy"),
+        ("python3 tidy.py; echo after", "asked tidy after"),
+        ("python3 tidy.py & wait", "asked tidy"),
+        ("setsid python3 tidy.py", "asked tidy"),
+        ("bash -c 'python3 tidy.py; true' & wait", "asked tidy"),
+        ("trap 'echo trapped' TERM; python3 tidy.py", "asked tidy trapped"),
+        ("trap 'echo trapped; exit' TERM; echo begun; while :; do sleep 0.01; done", "trapped"),
+    ],
+)
+async def test_what_is_cancelled_is_asked_to_end(runner: Runner, command: str, said: str) -> None:
+    ran = await _cancelled(runner, runner.job(command), 60.0)
+    assert ran.text.split() == ["begun", *said.split()]
+    assert ran.outcome.reason is Reason.CANCELLED
+    await runner.quiet()
+
+
+async def test_what_does_not_end_when_asked_is_killed(runner: Runner) -> None:
+    ran = await _cancelled(runner, runner.job("trap '' TERM; echo begun; sleep 61; echo no"), 0.2)
+    assert (ran.outcome.reason, ran.text) == (Reason.CANCELLED, "begun\n")
+    await runner.quiet()
+
+
+async def test_whoever_is_asked_to_end_keeps_its_limits(runner: Runner) -> None:
+    job = runner.job("trap '' TERM; echo begun; sleep 61", wall_ms=1500)
+    ran = await _cancelled(runner, job, 60.0)
+    assert (ran.outcome.reason, ran.text) == (Reason.CANCELLED, "begun\n")
+    await runner.quiet()
+
+
+async def test_more_processes_than_descriptors_are_asked_to_end(runner: Runner) -> None:
+    command = "for n in $(seq 150); do sleep 61 & done; echo begun; wait; echo after"
+    ran = await _cancelled(runner, runner.job(command, pids=200), 60.0)
+    assert (ran.outcome.reason, ran.text) == (Reason.CANCELLED, "begun\nafter\n")
 
 
 async def test_cancelling_the_caller_kills_first(runner: Runner) -> None:

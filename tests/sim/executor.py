@@ -197,9 +197,16 @@ class SimExecutor(Node):
             self._spool[run] = outcome
             self.agent.on_spooled(run, outcome)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: Run, grace_s: float) -> None:
         self._cancelled.add(run)
+        if grace_s > 0:
+            self.later(grace_s if run in self._history.alive else 0, lambda: self._gone(run))
+        else:
+            self._history.alive.pop(run, None)
+
+    def _gone(self, run: Run) -> None:
         self._history.alive.pop(run, None)
+        self.agent.on_gone(run)
 
     def forget(self, run: Run) -> None:
         """As the spool and the journal on disk do: what the store has is of no use here."""

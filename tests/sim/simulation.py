@@ -19,7 +19,7 @@ from tests.sim.history import History, require
 from tests.sim.judicator import SimJudicator, wall_of
 from tests.sim.network import Network
 from tests.sim.store import Weather
-from tests.sim.workload import IMAGES, LATE, OLD, Client, Kind, kind_at
+from tests.sim.workload import GRACE_S, IMAGES, LATE, OLD, Client, Kind, kind_at
 
 TASKS = 60
 STORM_S = 90.0
@@ -28,7 +28,7 @@ CALM_S = 500.0
 #: The same for what waits for an image that comes only then.
 LATE_S = 800.0
 #: A cancel that any judicator took reaches the run: by the owner's audit, at the latest.
-KILL_S = AUDIT_INTERVAL_S + HEARTBEAT_S
+KILL_S = AUDIT_INTERVAL_S + HEARTBEAT_S + GRACE_S
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
+from msgspec import UNSET
+
 from khala.model.depends import On, Predecessor, hold_of
 from khala.model.errors import AlreadyDone, Conflict, NotFound, OutcomeUnknown, Unavailable
 from khala.model.holds import Hold, HoldKey
@@ -25,6 +27,8 @@ from tests.sim.persons import Persons
 
 #: Longer than an executor waits for a judicator before it gives its runs up.
 LONG_S = 60.0
+#: What some of the cancelled have to end.
+GRACE_S = 5.0
 LIMITS = ANY.execute_limits
 
 
@@ -280,7 +284,9 @@ class Client:
             judicator.spawn(self._cancel(judicator, task))
 
     async def _cancel(self, judicator: SimJudicator, task: TaskId) -> None:
-        said = Cancellation(by=judicator.name, reason=f"at {self._clock.now}")
+        # Every third one is given time to end, without a throw of the dice.
+        grace_s = GRACE_S if int(task, 16) % 3 == 0 else UNSET
+        said = Cancellation(by=judicator.name, reason=f"at {self._clock.now}", grace_s=grace_s)
         self._history.said[task].add(said)
         try:
             await judicator.dispatcher.cancel(task, said)

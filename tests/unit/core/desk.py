@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from khala.core.dispatch import Dispatcher, SessionMessage
@@ -31,7 +32,7 @@ from khala.model.ids import (
     SessionNo,
     TaskId,
 )
-from khala.model.outcome import Ending, Outcome, Reason
+from khala.model.outcome import Cancellation, Ending, Outcome, Reason
 from khala.model.spec import Network, TaskSpec
 from khala.model.statements import AcceptResult, Candidate, ExpiredTask, NewTask
 from khala.model.task import Task, TaskBrief
@@ -294,9 +295,9 @@ class Desk(Node):
         except KhalaError as error:
             self.answers.append(error)
 
-    def cancel(self, task: TaskId) -> None:
+    def cancel(self, task: TaskId, grace_s: float | UnsetType = UNSET) -> None:
         async def cancel() -> None:
-            await self.dispatcher.cancel(task)
+            await self.dispatcher.cancel(task, Cancellation(grace_s=grace_s))
 
         self.spawn(cancel())
         self.settle()
@@ -335,10 +336,21 @@ def run_of(task: TaskId, attempt: int = 1) -> Run:
 
 
 def heartbeat(
-    *, session: int = 1, running: list[Run] | None = None, accepts: bool = True
+    *,
+    session: int = 1,
+    running: list[Run] | None = None,
+    accepts: bool = True,
+    ending: int = 0,
+    ending_amounts: Amounts | None = None,
 ) -> Heartbeat:
     return Heartbeat(
-        session=SessionNo(session), seq=1, running=running or [], spooled=[], accepts=accepts
+        session=SessionNo(session),
+        seq=1,
+        running=running or [],
+        spooled=[],
+        accepts=accepts,
+        ending=ending,
+        ending_amounts=ending_amounts or {},
     )
 
 

@@ -39,6 +39,7 @@ class Rig:
             version="1",
             enforcement="none",
             slots=2,
+            capacity={"memory": 8},
             images=(ImageInfo(name="clang-17", identity="", size_bytes=0),),
         )
         self.agent = Agent(identity, self, spool if spool is not None else {})
@@ -58,8 +59,8 @@ class Rig:
         self.journal.add(run)
         self.orders.append(("start", run))
 
-    def stop(self, run: Run) -> None:
-        self.orders.append(("stop", run))
+    def stop(self, run: Run, grace_s: float) -> None:
+        self.orders.append(("stop", run) if grace_s == 0 else ("ask", (run, grace_s)))
 
     def forget(self, run: Run) -> None:
         self.journal.discard(run)

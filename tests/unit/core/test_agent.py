@@ -14,6 +14,7 @@ from khala.model.limits import (
     SPOOL_ITEMS,
 )
 from khala.model.task import Progress
+from khala.model.wants import Wants
 from khala.protocol.executor import (
     Abandon,
     Dead,
@@ -264,6 +265,44 @@ def test_an_unwanted_run_is_stopped_and_its_result_dropped(rig: Rig, how: str) -
         rig.online(session=2, kill=[RUN])
     rig.agent.on_spooled(RUN, DONE)
     assert rig.take_orders() == [("start", RUN), ("stop", RUN), ("forget", RUN)]
+
+
+def test_what_has_time_to_end_is_counted_until_it_is_gone(rig: Rig) -> None:
+    rig.online()
+    rig.assign(RUN, wants=Wants(amounts={"memory": 5}))
+    rig.take()
+    rig.agent.on_message(Kill(session=S1, run=RUN, grace_s=9.0))
+    assert rig.take_orders() == [("start", RUN), ("ask", (RUN, 9.0))]
+    [told] = rig.take()
+    assert isinstance(told, Heartbeat)
+    assert (told.running, told.ending, told.ending_amounts) == ([], 1, {"memory": 5})
+    # A new session is told the same.
+    rig.agent.on_disconnected()
+    rig.online(session=2)
+    rig.agent.on_spooled(RUN, DONE)
+    rig.agent.on_gone(RUN)
+    [told] = rig.take()
+    assert isinstance(told, Heartbeat)
+    assert (told.ending, told.ending_amounts) == (0, {})
+    rig.agent.on_gone(RUN)
+    assert rig.take() == []
+    assert rig.take_orders() == [("forget", RUN)]
+
+
+def test_no_task_gets_the_room_of_one_that_has_not_ended(rig: Rig) -> None:
+    rig.online()
+    rig.assign(RUN, wants=Wants(amounts={"memory": 5}))
+    rig.agent.on_message(Kill(session=S1, run=RUN, grace_s=9.0))
+    rig.take()
+    rig.assign(run_no(2), wants=Wants(amounts={"memory": 5}))
+    [refused] = rig.take()
+    assert isinstance(refused, Refused)
+    assert refused.why == "it has not enough memory left"
+    rig.agent.on_gone(RUN)
+    rig.assign(run_no(2), wants=Wants(amounts={"memory": 5}))
+    assert rig.agent.running == {run_no(2)}
+    rig.take_orders()
+    rig.take()
 
 
 def test_a_killed_result_leaves_the_spool(rig: Rig) -> None:

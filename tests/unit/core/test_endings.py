@@ -12,8 +12,9 @@ from khala.model.limits import (
     SHORT_ATTEMPT_S,
     STRANGER_AGE_S,
 )
-from khala.model.outcome import Reason
+from khala.model.outcome import Cancellation, Reason
 from khala.model.task import Dispatch, TaskState
+from khala.model.wants import Wants
 from khala.protocol.executor import (
     Dead,
     Kill,
@@ -126,6 +127,57 @@ def test_a_cancel_kills_the_run(desk: Desk) -> None:
     assert desk.take(conn) == [Kill(session=S1, run=run_of(task))]
     assert desk.task(task).state is TaskState.CANCELLED
     assert desk.dispatcher.free == 2
+
+
+def test_what_has_time_to_end_takes_up_its_slot_until_it_is_gone(desk: Desk) -> None:
+    conn = desk.attach(1, slots=1)
+    task, next_task = desk.submit(), desk.submit()
+    desk.take(conn)
+    desk.cancel(task, 9.0)
+    assert desk.take(conn) == [Kill(session=S1, run=run_of(task), grace_s=9.0)]
+    assert desk.task(task).state is TaskState.CANCELLED
+    desk.hear(conn, heartbeat(ending=1))
+    assert desk.take(conn) == []
+    desk.hear(conn, heartbeat())
+    assert desk.take_runs(conn) == [run_of(next_task)]
+
+
+def test_what_has_time_to_end_takes_up_what_it_does(desk: Desk) -> None:
+    conn = desk.attach(1, capacity={"gpu": 3})
+    two = Wants(amounts={"gpu": 2})
+    task, next_task = desk.submit(wants=two), desk.submit(wants=two)
+    desk.take(conn)
+    desk.cancel(task, 9.0)
+    desk.hear(conn, heartbeat(ending=1, ending_amounts={"gpu": 2}))
+    desk.take(conn)
+    desk.submit(wants=Wants(amounts={"gpu": 1}))
+    assert len(desk.take_runs(conn)) == 1
+    desk.hear(conn, heartbeat())
+    assert desk.take_runs(conn) == [run_of(next_task)]
+
+
+def test_a_cancel_by_another_judicator_leaves_time_to_end(desk: Desk) -> None:
+    conn = desk.attach(1)
+    task = desk.submit()
+    desk.take(conn)
+    run_now(desk.memory.dispatch.cancel_if_open(task, Cancellation(by="ann", grace_s=9.0)))
+    desk.beat_for(6, conn, heartbeat(running=[run_of(task)]))
+    assert Kill(session=S1, run=run_of(task), grace_s=9.0) in desk.take(conn)
+
+
+def test_an_attempt_before_the_cancelled_one_has_no_time(desk: Desk) -> None:
+    conn = desk.attach(1)
+    task = desk.submit()
+    desk.hear(conn, Dead(session=S1, run=run_of(task)))
+    other = desk.attach(2, name="E2")
+    desk.advance(1.0)
+    assert desk.take_runs(other) == [run_of(task, 2)]
+    desk.cancel(task, 9.0)
+    desk.take(conn)
+    desk.take(other)
+    for _ in range(2):
+        desk.hear(conn, heartbeat(running=[run_of(task)]))
+    assert desk.take(conn) == [Kill(session=S1, run=run_of(task))]
 
 
 def test_a_cancel_takes_a_waiting_task_out(desk: Desk) -> None:

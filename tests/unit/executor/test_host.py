@@ -31,6 +31,8 @@ from khala.protocol.executor import (
     Dead,
     Finished,
     FromExecutorMessage,
+    Heartbeat,
+    Kill,
     Recorded,
     Refused,
     Run,
@@ -89,6 +91,7 @@ class FakeRunner:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.began: list[Run] = []
+        self.attempts: list[Attempt] = []
         self.keeps_files = False
 
     async def drop_files(self) -> None:
@@ -103,6 +106,7 @@ class FakeRunner:
     async def run(self, attempt: Attempt) -> Outcome:
         await attempt.journal(attempt.run)
         self.began.append(attempt.run)
+        self.attempts.append(attempt)
         await self.may_end.wait()
         if self.error is not None:
             raise self.error
@@ -251,6 +255,31 @@ async def test_attempt_that_waits_too_long_for_a_slot_goes_back_unstarted(
     )
     assert rig.runner.began == [first]
     assert not rig.executor.has_started(second)
+
+
+def told_of(rig: Rig) -> list[int]:
+    """How many were ending, as each heartbeat said."""
+    return [each.ending for each in rig.link.sent if isinstance(each, Heartbeat)]
+
+
+async def test_what_has_time_to_end_is_told_of_until_it_is_gone(rig: Rig) -> None:
+    rig.runner.may_end.clear()
+    first, second = rig.assign(1), rig.assign(2)
+    while not rig.runner.began:
+        await asyncio.sleep(0.005)
+    for run, grace_s in ((first, 60.0), (second, 9.0)):
+        rig.executor.agent.on_message(Kill(session=S1, run=run, grace_s=grace_s))
+    [attempt] = rig.runner.attempts
+    assert attempt.cancel.is_set()
+    assert attempt.grace_s is not None
+    assert 50.0 < attempt.grace_s() <= 60.0
+    assert told_of(rig)[-1] == 2
+    # The second one never began, and does not wait for its slot in vain.
+    rig.runner.may_end.set()
+    async with asyncio.timeout(10):
+        while told_of(rig)[-1]:
+            await asyncio.sleep(0.005)
+    assert not any(isinstance(each, Finished) for each in rig.link.sent)
 
 
 @pytest.mark.parametrize(

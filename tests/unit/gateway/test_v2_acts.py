@@ -112,7 +112,9 @@ async def test_nobody_cancels_more_than_was_seen(site: Site) -> None:
     assert (status, acted["matched"], acted["cancelled"]) == (200, 3, 3)
     for task in tasks:
         outcome = site.judicator.tasks[task.id].outcome
-        assert outcome is not None and outcome.cancellation == Cancellation(**said)
+        assert outcome is not None and outcome.cancellation == Cancellation(
+            reason="wrong input", by="ann"
+        )
 
 
 async def test_who_cancels_may_say_why(site: Site) -> None:
@@ -129,6 +131,16 @@ async def test_who_cancels_may_say_why(site: Site) -> None:
     assert (seen["message"], seen["cancellation"]) == ("cancelled by ann: wrong input", kept)
     async with site.http.get(site.url(f"/api/v2/tasks/{task.id}/explain")) as response:
         assert (await response.json())["summary"] == "cancelled by ann: wrong input"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(2.5, 2.5), ("1m", 60), (0, None)])
+async def test_what_is_cancelled_may_have_time_to_end(
+    site: Site, given: object, kept: float | None
+) -> None:
+    task = site.judicator.add(task_of())
+    status, row = await post(site, f"{task.id}/cancel", {"grace_s": given})
+    said = None if kept is None else {"by": "", "reason": "", "grace_s": kept}
+    assert (status, row["cancellation"]) == (200, said)
 
 
 @pytest.mark.parametrize("body", [None, {}, {"reason": " ", "by": ""}])
@@ -148,6 +160,9 @@ async def test_nothing_said_is_nothing_shown(site: Site, body: object) -> None:
         ({"reason": "two\nlines"}, "/reason", "invalid_value", None, "two\nlines"),
         ({"by": "\x1b[31m"}, "/by", "invalid_value", None, "\x1b[31m"),
         ({"reason": 7}, "/reason", "wrong_type", None, 7),
+        ({"grace_s": 301}, "/grace_s", "above_maximum", 300, 301),
+        ({"grace_s": -1}, "/grace_s", "invalid_value", None, -1),
+        ({"grace_s": "soon"}, "/grace_s", "invalid_value", None, "soon"),
         ({"why": ""}, "/why", "unknown_field", None, None),
     ],
 )

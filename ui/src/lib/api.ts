@@ -376,17 +376,15 @@ export async function getDefaultLimits(
   return { compile: plan.stages.compile.limits, execute: plan.stages.execute.limits };
 }
 
-/** Why something is cancelled, in a line; empty: nobody said. */
-function because(reason: string): RequestInit {
-  if (reason === "") return {};
-  const headers = { "Content-Type": "application/json" };
-  return { headers, body: JSON.stringify({ reason }) };
+/** What is said of a cancellation: why, in a line, and how long what runs has to end. */
+function saidOf(reason: string, graceS: number) {
+  return { ...(reason && { reason }), ...(graceS && { grace_s: graceS }) };
 }
 
 /** False when there was nothing left to cancel. */
-async function cancelAt(path: string, reason: string): Promise<boolean> {
+async function cancelAt(path: string, reason: string, graceS: number): Promise<boolean> {
   try {
-    await request(`${path}/cancel`, { method: "POST", ...because(reason) });
+    await sendJson("POST", `${path}/cancel`, saidOf(reason, graceS));
     return true;
   } catch (error) {
     if (error instanceof ApiError && error.code === "already_done") return false;
@@ -394,8 +392,8 @@ async function cancelAt(path: string, reason: string): Promise<boolean> {
   }
 }
 
-export function cancelTask(id: string, reason: string): Promise<boolean> {
-  return cancelAt(taskPath(id), reason);
+export function cancelTask(id: string, reason: string, graceS: number): Promise<boolean> {
+  return cancelAt(taskPath(id), reason, graceS);
 }
 
 /** What an act on many tasks is for. */
@@ -436,6 +434,7 @@ export async function cancelMatching(
   matching: Matching,
   count: number,
   reason: string,
+  graceS: number,
 ): Promise<Acted> {
   const response = await request(
     "/api/v2/tasks/actions",
@@ -446,7 +445,7 @@ export async function cancelMatching(
         action: "cancel",
         filter: matching,
         expect_count: count,
-        ...(reason && { reason }),
+        ...saidOf(reason, graceS),
       }),
     },
     UPLOAD_DEADLINE_MS,
@@ -484,8 +483,8 @@ export function listMembers(
   return getJson<Cursored<TaskRow>>(`${jobPath(id)}/tasks?${parameters}`, signal);
 }
 
-export function cancelJob(id: string, reason: string): Promise<boolean> {
-  return cancelAt(jobPath(id), reason);
+export function cancelJob(id: string, reason: string, graceS: number): Promise<boolean> {
+  return cancelAt(jobPath(id), reason, graceS);
 }
 
 /** What an executor has goes on. Refused with `already_done` if it has ended, or was stopped. */
