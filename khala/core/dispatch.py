@@ -169,7 +169,7 @@ class Dispatcher:
     def _end(self, session: Session, run: Run, cancellation: Cancellation | None) -> None:
         held = session.held.get(run)
         self.sessions.drop(session, run)
-        if self.leasing.kill(session, run, cancellation) and held is not None:
+        if self.leasing.kill(session, run, cancellation) and held and not held.finished:
             # Until a heartbeat says the same.
             amounts = Counter(session.ending_amounts) + Counter(held.amounts or {})
             self.sessions.set_ending(session, session.ending + 1, amounts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from khala.core.facts import AttemptReturned
+from khala.model.errors import Unavailable
 from khala.model.ids import SessionNo
 from khala.model.limits import (
     CRASH_LIMIT,
@@ -140,6 +141,16 @@ def test_what_has_time_to_end_takes_up_its_slot_until_it_is_gone(desk: Desk) -> 
     assert desk.take(conn) == []
     desk.hear(conn, heartbeat())
     assert desk.take_runs(conn) == [run_of(next_task)]
+
+
+def test_what_has_ended_needs_no_time(desk: Desk) -> None:
+    conn = desk.attach(1, slots=2)
+    task = desk.submit()
+    desk.store.fail_next(Unavailable())
+    desk.hear(conn, finished(run_of(task)))
+    desk.cancel(task, 9.0)
+    desk.take(conn)
+    assert desk.dispatcher.free == 2
 
 
 def test_what_has_time_to_end_takes_up_what_it_does(desk: Desk) -> None:
