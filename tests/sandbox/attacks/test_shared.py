@@ -22,7 +22,8 @@ _COUNTED = (Reason.OK, Reason.MEMORY)
 _ATTACKS = [
     Attack(name="watchers", command="./probe inotify", says="inotify: 0"),
     Attack(name="asynchronous requests", command="./probe aio", says="aio: 0"),
-    Attack(name="pending signals", command="./probe pending", says=r"pending: 10\d\d"),
+    # Counted by user: what a jail before it had may be on its way back to the kernel still.
+    Attack(name="pending signals", command="./probe pending", says=r"pending: (9|10)\d\d"),
     Attack(name="timers", command="./probe timers", says=r"timers: 10\d\d"),
     Attack(name="message queues", command="./probe queues", says="queues: 2"),
     Attack(name="compiled filters", command="./probe filters", says="filters: 0"),
