@@ -7,7 +7,7 @@ is taken on trust: it tells colleagues whom to ask, and proves nothing.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct
@@ -18,11 +18,18 @@ from khala.model.errors import Forbidden
 from khala.model.limits import CANCEL_BY_CHARS, CANCEL_GRACE_MAX_S, CANCEL_REASON_CHARS
 from khala.model.outcome import Cancellation
 from khala.protocol.v2 import IssueCode
+from roles.gateway.bounds import within
 from roles.gateway.callers import Caller
 from roles.gateway.documents import parse_document
 from roles.gateway.issues import Issues
-from roles.gateway.spec import Duration
 from roles.gateway.spec_limits import read_amount
+
+#: Seconds, or a text such as "10s".
+Grace: TypeAlias = (
+    Annotated[int, within(0, CANCEL_GRACE_MAX_S)]
+    | Annotated[float, within(0, CANCEL_GRACE_MAX_S)]
+    | str
+)
 
 
 class CancelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +40,7 @@ class CancelSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     #: Who cancels; empty: the user whose token is shown. Others only by operators.
     by: Annotated[str, Meta(max_length=CANCEL_BY_CHARS)] = ""
     #: So long what runs may go on after SIGTERM; none: it is killed at once.
-    grace_s: Duration | None = None
+    grace_s: Grace | None = None
 
 
 _decoder = msgspec.json.Decoder(CancelSpec)
