@@ -15,7 +15,7 @@ from khala.model.outcome import Reason
 from khala.model.spec import Stage
 from sandbox import Job, SandboxLost
 from sandbox.nsjail import spare
-from tests.sandbox.harness import Ran, Runner, leftovers, until
+from tests.sandbox.harness import PACE, Ran, Runner, leftovers, until
 
 _HIDE = r"""
 import ctypes, os, signal, time
@@ -156,7 +156,7 @@ async def test_what_does_not_end_when_asked_is_killed(runner: Runner) -> None:
 
 
 async def test_whoever_is_asked_to_end_keeps_its_limits(runner: Runner) -> None:
-    job = runner.job("trap '' TERM; echo begun; sleep 61", wall_ms=1500)
+    job = runner.job("trap '' TERM; echo begun; sleep 61", wall_ms=1500 * min(PACE, 6))
     ran = await _cancelled(runner, job, 60.0)
     assert (ran.outcome.reason, ran.text) == (Reason.CANCELLED, "begun\n")
     await runner.quiet()
