@@ -19,6 +19,7 @@ from khala.model.errors import AlreadyDone, KhalaError, Rejected
 from khala.model.outcome import Cancellation
 from khala.model.spec import Stage
 from khala.model.task import TaskState
+from khala.protocol.v2 import Stages
 from roles.client import exits, tables, tries, verdicts
 from roles.client.connection import Connection, login_name
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
@@ -197,14 +198,20 @@ async def get(khala: AsyncKhala, connection: Connection, words: tuple[str, ...],
 async def logs(
     khala: AsyncKhala, connection: Connection, word: str, query: LogQuery, output: Output
 ) -> int:
-    """What a task has written so far. Of one that has ended, without a stage: what the program
+    """What a task has written so far. Of one that has a result, without a stage: what the program
     wrote, or the compiler if it failed."""
     task = await khala.get(await select_one(khala, connection, word))
     if query.stage is None and query.case is None and task.done and query.attempt is None:
-        compiled = task.stages.execute.result is None
-        query = replace(query, stage=Stage.COMPILE if compiled else Stage.EXECUTE)
+        query = replace(query, stage=stage_shown(task.stages))
     await show_log(khala, task.id, query, output)
     return 0
+
+
+def stage_shown(stages: Stages) -> Stage | None:
+    """None, all of them: what was cancelled has no result, and what it wrote is of any."""
+    if stages.execute.result is not None:
+        return Stage.EXECUTE
+    return None if stages.compile.result is None else Stage.COMPILE
 
 
 async def explain(khala: AsyncKhala, connection: Connection, word: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from khala.client import Task
 from khala.model.task import TaskState
 from khala.protocol.v2 import Blocking, Explanation
-from roles.client.acts import program_code
+from roles.client.acts import program_code, stage_shown
 from roles.client.describing import described, sentence_of, summary_of, why_waiting
 
 LIMITS = {
@@ -204,3 +204,35 @@ def test_why_it_waits() -> None:
         "  place 12 in the queue",
         "  would run if c is uncordoned",
     ]
+
+
+OUTPUT = {"size": 0, "kept": 0, "text": "", "gap": None, "tail": None, "truncated": False}
+RESULT = {
+    "reason": "ok",
+    "exit_code": 0,
+    "signal": None,
+    "limit": None,
+    "observed": None,
+    "wall_ms": 1,
+    "cpu_user_ms": 0,
+    "cpu_system_ms": 0,
+    "memory_peak_bytes": 0,
+    "pids_peak": None,
+    "written_bytes": None,
+    "message": None,
+    "cache": None,
+    "stdout": OUTPUT,
+    "stderr": OUTPUT,
+}
+
+
+@pytest.mark.parametrize(
+    ("compiled", "ran", "shown"),
+    [(None, None, None), (RESULT, None, "compile"), (RESULT, RESULT, "execute")],
+)
+def test_a_log_without_a_stage_is_that_of_the_result(
+    compiled: object, ran: object, shown: str | None
+) -> None:
+    """What was cancelled has none, and all that it wrote is shown."""
+    task = a_task(stages={"compile": a_stage(compiled), "execute": a_stage(ran)})
+    assert stage_shown(task.stages) == shown
